@@ -1,0 +1,43 @@
+# make demo   see over-optimization happen (five minutes on a laptop)
+# make test   run the tests
+# PYTHON chooses the interpreter for .venv; PIP_ARGS passes through to pip (for example --index-url URL).
+
+PYTHON ?= python3
+PIP_ARGS ?=
+BIN := .venv/bin
+STAMP := .venv/installed.stamp
+
+.PHONY: help install demo test lint example wheel clean
+
+help:
+	@echo "make install | demo | test | lint | example | wheel | clean"
+
+install: $(STAMP)
+
+$(BIN)/python:
+	$(PYTHON) -m venv .venv
+
+$(STAMP): pyproject.toml constraints.txt | $(BIN)/python
+	$(BIN)/python -m pip install --disable-pip-version-check $(PIP_ARGS) -c constraints.txt -e '.[dev,gguf]'
+	@touch $@
+
+demo: $(STAMP)
+	$(BIN)/overopt demo --out out/demo
+
+test: $(STAMP)
+	$(BIN)/python -m pytest
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+example: $(STAMP)
+	$(BIN)/python examples/smollm2_llmbar/run.py
+
+wheel: $(STAMP)
+	$(BIN)/python -m pip wheel --disable-pip-version-check $(PIP_ARGS) --no-deps --wheel-dir dist .
+
+clean:
+	rm -rf .venv out dist build .mypy_cache .ruff_cache .pytest_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
