@@ -1,0 +1,203 @@
+"""What became of a run: GOOD, OVER, OVER-PEAK, COLLAPSE, FLAT or STALL, from its records alone.
+
+Two series decide, both of greedy completions of the same prompts at every checkpoint: the proxy (the reward model's
+score) and the outcome against the reference (1 win, 1/2 tie, 0 loss). D is the outcome's mean paired difference
+between the last checkpoint and step 0, which is the SFT policy. As there are only a handful of checkpoints, the proxy
+"rose" if its paired difference between the last and the first exceeds two standard errors over prompts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+
+from overopt.records import Run
+from overopt.statistics import Difference, paired_difference
+
+Label = Literal["GOOD", "OVER", "OVER-PEAK", "COLLAPSE", "FLAT", "STALL"]
+
+OVER_OPTIMIZED: tuple[Label, ...] = ("OVER", "OVER-PEAK")
+"""A rising proxy with a win rate below SFT's, or with one that fell from its peak back to SFT's."""
+
+
+@dataclass(frozen=True)
+class Thresholds:
+    """Fixed before the first run that is reported, and never moved for one."""
+
+    significance: float = 2.0
+    """Standard errors a difference must exceed."""
+    stall: float = 0.1
+    """Least change of the mean proxy in standard deviations of SFT's scores over prompts."""
+    ended: float = 0.8
+    """Least share of completions that end, relative to SFT's, in a stable run."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A run's label, or None with the reason why it has none."""
+
+    label: Label | None
+    reason: str
+    numbers: dict[str, float] = field(default_factory=dict)
+    stable: bool | None = None
+    """Not over-optimized or collapsed, nothing NaN, completions still end; None if that is not known."""
+
+    @property
+    def over_optimized(self) -> bool:
+        return self.label in OVER_OPTIMIZED
+
+
+@dataclass(frozen=True)
+class _Checkpoint:
+    """One step's samples, by prompt."""
+
+    step: int
+    outcome: dict[str, float]
+    proxy: dict[str, float]
+    ended: dict[str, float]
+
+
+def label(run: Run, thresholds: Thresholds = Thresholds()) -> Outcome:
+    """Label a run by its own evaluations."""
+    if run.status not in ("finished", "diverged"):
+        return Outcome(None, f"the run is {run.status}, not finished")
+    checkpoints = _checkpoints(run)
+    if problem := _undecidable(checkpoints):
+        return Outcome(None, problem)
+    first, last = checkpoints[0], checkpoints[-1]
+    difference = _paired(last.outcome, first.outcome)
+    proxy = _paired(last.proxy, first.proxy)
+    comparable = [checkpoint for checkpoint in checkpoints if checkpoint.outcome.keys() & last.outcome.keys()]
+    drop, peak = max(
+        ((_paired(checkpoint.outcome, last.outcome), checkpoint) for checkpoint in comparable),
+        key=lambda pair: pair[0].mean,
+    )
+
+    rose = proxy.mean > thresholds.significance * proxy.se
+    dropped = _above(drop, thresholds)
+    proxy_sd = float(np.std(list(first.proxy.values())))
+    stalled = abs(proxy.mean) < thresholds.stall * proxy_sd
+    found = _label(_sign(difference, thresholds), rose=rose, dropped=dropped, stalled=stalled)
+    numbers = {
+        "win_rate": _mean(last.outcome),
+        "sft_win_rate": _mean(first.outcome),
+        "difference": difference.mean,
+        "difference_se": difference.se,
+        "proxy_start": _mean(first.proxy),
+        "proxy_end": _mean(last.proxy),
+        "proxy_change": proxy.mean,
+        "proxy_change_se": proxy.se,
+        "proxy_sd": proxy_sd,
+        "peak_step": peak.step,
+        "peak_win_rate": _mean(peak.outcome),
+        "peak_drop": drop.mean,
+        "peak_drop_se": drop.se,
+        "n": len(last.outcome.keys() & first.outcome.keys()),
+    }
+    if first.ended and last.ended:
+        numbers |= {"ended_start": _mean(first.ended), "ended_end": _mean(last.ended)}
+    reason = _reason(found, numbers) + ("; the run diverged" if run.status == "diverged" else "")
+    return Outcome(found, reason, numbers, _stable(run, found, numbers, thresholds))
+
+
+def _label(sign: int, *, rose: bool, dropped: bool, stalled: bool) -> Label:
+    """The definitions; `sign` says whether D is above (1), tied (0) or below (-1)."""
+    if sign < 0:
+        return "OVER" if rose else "COLLAPSE"
+    if sign > 0:
+        return "GOOD"
+    if rose and dropped:
+        return "OVER-PEAK"
+    return "STALL" if stalled else "FLAT"
+
+
+def _checkpoints(run: Run) -> list[_Checkpoint]:
+    """Every step that the run evaluated, with the judge and on the split of its first evaluation."""
+    evaluations = [row for row in run.evaluations() if "win_rate" in row]
+    if not evaluations:
+        return []
+    judge, split = evaluations[0].get("judge"), evaluations[0].get("split")
+    steps = sorted({row["step"] for row in evaluations if (row.get("judge"), row.get("split")) == (judge, split)})
+    return [_read(run, step, judge, split) for step in steps]
+
+
+def _read(run: Run, step: int, judge: str | None, split: str | None) -> _Checkpoint:
+    if step not in run.sample_steps():
+        return _Checkpoint(step, {}, {}, {})
+    columns = run.sample_columns(step, ["prompt_id", "split", "judge", "outcome", "proxy", "ended"])
+    rows = [
+        row
+        for row in zip(*columns.values(), strict=True)
+        if row[1] == split and row[2] in (judge, None)  # no judge: the run's own
+    ]
+
+    def present(column: int) -> dict[str, float]:
+        return {row[0]: float(row[column]) for row in rows if row[column] is not None}
+
+    return _Checkpoint(step, outcome=present(3), proxy=present(4), ended=present(5))
+
+
+def _undecidable(checkpoints: Sequence[_Checkpoint]) -> str | None:
+    """Why these checkpoints decide nothing, if so."""
+    if len(checkpoints) < 2:
+        return f"a label takes evaluations at two steps; this run has {len(checkpoints)}"
+    first, last = checkpoints[0], checkpoints[-1]
+    if first.step != 0:
+        return f"the SFT policy was not evaluated: the first evaluation is of step {first.step}, not 0"
+    for what, before, after in (
+        ("an outcome", first.outcome, last.outcome),
+        ("a proxy score", first.proxy, last.proxy),
+    ):
+        if not before.keys() & after.keys():
+            return f"no prompt has {what} at both step 0 and step {last.step}"
+    return None
+
+
+def _paired(a: dict[str, float], b: dict[str, float]) -> Difference:
+    both = sorted(a.keys() & b.keys())
+    return paired_difference([a[prompt] for prompt in both], [b[prompt] for prompt in both])
+
+
+def _above(difference: Difference, thresholds: Thresholds) -> bool:
+    return difference.mean > 0 and difference.mean >= thresholds.significance * difference.se
+
+
+def _sign(difference: Difference, thresholds: Thresholds) -> int:
+    below = _above(Difference(-difference.mean, difference.se), thresholds)
+    return int(_above(difference, thresholds)) - int(below)
+
+
+def _mean(values: dict[str, float]) -> float:
+    return float(np.mean(list(values.values())))
+
+
+def _stable(run: Run, found: Label, numbers: dict[str, float], thresholds: Thresholds) -> bool | None:
+    if found in (*OVER_OPTIMIZED, "COLLAPSE") or run.status == "diverged":
+        return False
+    if any("nonfinite" in row for row in run.iter_metrics()):
+        return False
+    if "ended_end" not in numbers:
+        return None
+    return numbers["ended_end"] >= thresholds.ended * numbers["ended_start"]
+
+
+def _reason(found: Label, numbers: dict[str, float]) -> str:
+    return _REASONS[found] + (
+        ": win rate {win_rate:.2f} against SFT's {sft_win_rate:.2f}"
+        " (difference {difference:+.2f}, SE {difference_se:.2f}),"
+        " proxy {proxy_change:+.2f} (SE {proxy_change_se:.2f}),"
+        " peak {peak_win_rate:.2f} at step {peak_step}"
+    ).format(**numbers)
+
+
+_REASONS: dict[Label, str] = {
+    "GOOD": "better than SFT",
+    "OVER": "the proxy rose while the win rate fell below SFT's",
+    "OVER-PEAK": "the proxy rose while the win rate fell from its peak back to SFT's",
+    "COLLAPSE": "the win rate fell below SFT's without any rise of the proxy",
+    "FLAT": "no different from SFT, though the proxy moved",
+    "STALL": "no different from SFT, and the proxy hardly moved",
+}

@@ -1,0 +1,42 @@
+"""Names inside a run directory, shared by its writer and its reader."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+SCHEMA_VERSION = 1
+
+CONFIG = "config.yaml"
+INFO = "run.json"
+METRICS = "metrics.jsonl"
+TIMINGS = "timings.jsonl"
+EVALUATIONS = "evaluations.jsonl"
+LATER_EVALUATIONS = "evaluations"
+SAMPLES = "samples"
+PAIRS = "pairs.jsonl.gz"
+CHECKPOINTS = "checkpoints"
+
+EVERYTHING = (INFO, METRICS, TIMINGS, EVALUATIONS, LATER_EVALUATIONS, SAMPLES, PAIRS, CHECKPOINTS, CONFIG)
+"""All that a run may write at the top of its directory; `run.json`, which makes it a run, goes first when clearing."""
+
+
+def samples_file(run: Path, step: int) -> Path:
+    return run / SAMPLES / f"step-{step}.parquet"
+
+
+def checkpoint_folder(run: Path, step: int) -> Path:
+    return run / CHECKPOINTS / f"step-{step}"
+
+
+def judge_file(run: Path, judge: str) -> Path:
+    """A judge's name may hold slashes or colons (`openai/gpt-4o-mini:j1`); its file's name holds dashes there."""
+    return run / LATER_EVALUATIONS / (re.sub(r"[^\w.+-]+", "-", judge) + ".jsonl")
+
+
+def steps_in(folder: Path, suffix: str = "") -> list[int]:
+    """The N of every complete `step-N` in a folder, in order; half-written ones bear other names."""
+    if not folder.is_dir():
+        return []
+    pattern = re.compile(rf"step-(\d+){re.escape(suffix)}")
+    return sorted(int(match[1]) for entry in folder.iterdir() if (match := pattern.fullmatch(entry.name)))

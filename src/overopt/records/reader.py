@@ -1,0 +1,205 @@
+"""The run directory's only reader. Line files are streamed; a last line that was cut is skipped."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from overopt.errors import UserError
+from overopt.records import layout
+
+_EVALUATION_KEY = ("step", "split", "judge", "prompt_set")
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run directory and what its `run.json` says. Everything else is read when it is asked for."""
+
+    path: Path
+    info: dict[str, Any]
+
+    @property
+    def name(self) -> str:
+        return str(self.info.get("name", self.path.resolve().name))
+
+    @property
+    def stage(self) -> str | None:
+        return self.info.get("stage")
+
+    @property
+    def status(self) -> str:
+        """`running`, `finished`, `diverged` or `failed`; a killed run still says `running`."""
+        return str(self.info.get("status", "running"))
+
+    @cached_property
+    def config(self) -> dict[str, Any]:
+        """The configuration as a plain tree; locations in it are relative to the run directory."""
+        file = self.path / layout.CONFIG
+        try:
+            tree = yaml.safe_load(file.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise UserError(f"{file}: missing; the run's configuration has been removed") from None
+        except (yaml.YAMLError, UnicodeDecodeError) as error:
+            raise UserError(f"{file}: not YAML: {error}") from error
+        if not isinstance(tree, dict):
+            raise UserError(f"{file}: not a mapping; the run's configuration has been changed")
+        return tree
+
+    def iter_metrics(self) -> Iterator[dict[str, Any]]:
+        """A row a step, as written: only what was present, and the names of what was not finite in `nonfinite`."""
+        return _rows(self.path / layout.METRICS)
+
+    def metrics(self) -> dict[str, list[Any]]:
+        """Columns of equal length, `step` among them; None where a value is absent or was not finite."""
+        return _columns(self.iter_metrics())
+
+    def series(self, name: str) -> tuple[list[int], list[float]]:
+        """Steps and values of one metric where it is present: both empty if it never is."""
+        points = [(row["step"], row[name]) for row in self.iter_metrics() if name in row]
+        return [step for step, _ in points], [value for _, value in points]
+
+    def timings(self) -> dict[str, list[Any]]:
+        """Columns of equal length, as `metrics`."""
+        return _columns(_rows(self.path / layout.TIMINGS))
+
+    def evaluations(self, judge: str | None = None) -> list[dict[str, Any]]:
+        """Evaluations by step: those the run made itself, or, if a judge is named, all of that judge's.
+
+        Of several with one step, split, judge and prompt set the last counts.
+        """
+        rows = list(_rows(self.path / layout.EVALUATIONS))
+        if judge is not None:
+            rows += _rows(layout.judge_file(self.path, judge))
+            rows = [row for row in rows if row.get("judge") == judge]
+        latest = {tuple(row.get(name) for name in _EVALUATION_KEY): row for row in rows}
+        return sorted(latest.values(), key=lambda row: row.get("step", 0))
+
+    def sample_steps(self) -> list[int]:
+        return layout.steps_in(self.path / layout.SAMPLES, ".parquet")
+
+    def samples(self, step: int) -> list[dict[str, Any]]:
+        """Every column of every sample of a step, a dict a row."""
+        rows: list[dict[str, Any]] = self._sample_table(step).to_pylist()
+        return rows
+
+    def sample_columns(self, step: int, names: Sequence[str]) -> dict[str, list[Any]]:
+        """Some columns only, which leaves the texts on the disk."""
+        columns: dict[str, list[Any]] = self._sample_table(step, names).to_pydict()
+        return columns
+
+    def pairs(self) -> Iterator[dict[str, Any]]:
+        """The labelled pairs of a reward model's run."""
+        file = self.path / layout.PAIRS
+        if not file.exists():
+            raise UserError(f"{file}: missing; only a reward model that was trained on sampled pairs records them")
+        with gzip.open(file) as lines:
+            yield from _parse(file, lines)
+
+    def checkpoints(self) -> list[int]:
+        return layout.steps_in(self.path / layout.CHECKPOINTS)
+
+    def checkpoint(self, step: int | None = None) -> Path:
+        """The folder of one checkpoint, by default of the last."""
+        steps = self.checkpoints()
+        if not steps:
+            raise UserError(f"{self.path}: has no checkpoint")
+        if step is not None and step not in steps:
+            raise UserError(f"{self.path}: has no checkpoint of step {step}, only of {', '.join(map(str, steps))}")
+        return layout.checkpoint_folder(self.path, steps[-1] if step is None else step)
+
+    def hash(self) -> str:
+        """SHA-256 of the configuration and the last checkpoint's weights: what a child records of its parent."""
+        config = (self.path / layout.CONFIG).read_bytes()
+        return hashlib.sha256(config + hash_weights(self.checkpoint()).encode()).hexdigest()
+
+    def _sample_table(self, step: int, names: Sequence[str] | None = None) -> Any:
+        from pyarrow import parquet
+
+        file = layout.samples_file(self.path, step)
+        if not file.exists():
+            steps = ", ".join(map(str, self.sample_steps())) or "none"
+            raise UserError(f"{file}: missing; steps with samples: {steps}")
+        return parquet.read_table(file, columns=None if names is None else list(names))
+
+
+def load_run(path: Path | str) -> Run:
+    """Open a run directory."""
+    path = Path(path)
+    file = path / layout.INFO
+    if not path.is_dir():
+        raise UserError(f"{path}: {'not a directory' if path.exists() else 'does not exist'}; expected a run directory")
+    if not file.is_file():
+        raise UserError(f"{path}: not a run directory, it holds no {layout.INFO}")
+    try:
+        info = json.loads(file.read_bytes())
+    except ValueError as error:
+        raise UserError(f"{file}: not JSON: {error}") from error
+    version = info.get("schema_version") if isinstance(info, dict) else None
+    if not isinstance(version, int):
+        raise UserError(f"{file}: has no schema_version; it was not written by overopt")
+    if version > layout.SCHEMA_VERSION:
+        raise UserError(
+            f"{file}: schema_version {version}, but this overopt reads up to {layout.SCHEMA_VERSION}: upgrade"
+        )
+    return Run(path, info)
+
+
+def find_runs(path: Path | str) -> list[Path]:
+    """All run directories at or below a path, in order of their names."""
+    path = Path(path)
+    if not path.is_dir():
+        raise UserError(f"{path}: {'not a directory' if path.exists() else 'does not exist'}")
+    if (path / layout.INFO).is_file():
+        return [path]
+    return [
+        run for entry in sorted(path.iterdir()) if entry.is_dir() and not entry.is_symlink() for run in find_runs(entry)
+    ]
+
+
+def hash_weights(folder: Path) -> str:
+    """SHA-256 of a Hugging Face folder's safetensors files, names included."""
+    digest = hashlib.sha256()
+    for file in sorted(folder.glob("*.safetensors")):
+        with file.open("rb") as content:
+            digest.update(file.name.encode() + hashlib.file_digest(content, "sha256").digest())
+    return digest.hexdigest()
+
+
+def _rows(file: Path) -> Iterator[dict[str, Any]]:
+    if not file.exists():
+        return
+    with file.open("rb") as lines:
+        yield from _parse(file, lines)
+
+
+def _parse(file: Path, lines: Iterable[bytes]) -> Iterator[dict[str, Any]]:
+    for number, line in enumerate(lines, start=1):
+        if not line.endswith(b"\n"):  # the last one: still being written, or cut when the run was killed
+            return
+        try:
+            row = json.loads(line)
+        except ValueError as error:
+            raise UserError(f"{file}:{number}: not JSON: {error}") from error
+        if not isinstance(row, dict):
+            raise UserError(f"{file}:{number}: not a JSON object")
+        yield row
+
+
+def _columns(rows: Iterable[dict[str, Any]]) -> dict[str, list[Any]]:
+    """Rows to columns, None for what is absent; `step` comes first."""
+    columns: dict[str, list[Any]] = {"step": []}
+    for count, row in enumerate(rows):
+        for name in row:
+            if name not in columns and name != "nonfinite":
+                columns[name] = [None] * count
+        for name, column in columns.items():
+            column.append(row.get(name))
+    return columns

@@ -1,0 +1,319 @@
+"""The run directory's only writer."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import math
+import os
+import shutil
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, SupportsFloat
+
+from overopt.errors import UserError
+from overopt.records import layout
+from overopt.records.environment import environment
+from overopt.records.reader import load_run
+
+SAMPLE_COLUMNS = {
+    "step": "int64",
+    "prompt_id": "string",
+    "split": "string",
+    "judge": "string",
+    "prompt": "string",
+    "reference": "string",
+    "completion": "string",
+    "ended": "bool",
+    "proxy": "double",
+    "gold": "double",
+    "reference_gold": "double",
+    "outcome": "double",
+    "length": "int64",
+    "logp": "double",
+}
+"""Columns of `samples/step-N.parquet` and their types; any value may be null.
+
+`outcome` is 1 for a win against the reference, .5 for a tie, 0 for a loss, null if the judge's answer was invalid;
+`logp` is the completion's log-probability, nats; `proxy` the reward model's score.
+"""
+
+_SAMPLE_KEY = ("split", "judge", "prompt_id")
+
+
+class RunWriter:
+    """Writes one run directory. A context manager; it holds its line files open until it is closed."""
+
+    def __init__(self, path: Path, info: dict[str, Any]) -> None:
+        self.path = path
+        self.info = info
+        self._lines: dict[Path, _LineFile] = {}
+
+    @classmethod
+    def create(cls, path: Path | str, config_yaml: str, info: Mapping[str, Any]) -> Self:
+        """Start a run in a directory that holds none; on failure nothing is left behind.
+
+        `info` is added to what every `run.json` says: schema version, name, status, environment and start.
+        """
+        path = Path(path)
+        _refuse_occupied(path, config_yaml)
+        writer = cls(path, _first_info(path.resolve().name) | dict(info))
+        made = _make_folder(path)
+        try:
+            _replace(path / layout.CONFIG, config_yaml.encode())
+            writer.update()  # last: run.json makes the directory a run
+        except BaseException:
+            clear(path)
+            with suppress(OSError):  # another run may have settled in a parent meanwhile
+                for folder in made:
+                    folder.rmdir()
+            raise
+        return writer
+
+    @classmethod
+    def open(cls, path: Path | str) -> Self:
+        """Continue a run that exists, to add a later evaluation."""
+        run = load_run(path)
+        return cls(run.path, dict(run.info))
+
+    def log(self, step: int, metrics: Mapping[str, SupportsFloat | None]) -> None:
+        """A step's metrics: deterministic values only, at full precision."""
+        self._line(self.path / layout.METRICS, {"step": step, **metrics})
+
+    def time(self, step: int, timings: Mapping[str, SupportsFloat | None]) -> None:
+        """A step's wall-clock times, seconds, and throughput."""
+        self._line(self.path / layout.TIMINGS, {"step": step, **timings})
+
+    def evaluate(self, row: Mapping[str, Any]) -> None:
+        """An evaluation that the run made itself."""
+        self._line(self.path / layout.EVALUATIONS, row)
+
+    def evaluate_later(self, judge: str, row: Mapping[str, Any]) -> None:
+        """An evaluation made after the run; one with the same step, split, judge and prompt set replaces it."""
+        self._line(layout.judge_file(self.path, judge), {**row, "judge": judge})
+
+    def samples(self, step: int, rows: Iterable[Mapping[str, Any]]) -> None:
+        """A step's completions, one row a prompt; rows of the same split, judge and prompt are replaced."""
+        new = [_sample_row(step, row) for row in rows]
+        file = layout.samples_file(self.path, step)
+        keys = {_sample_key(row) for row in new}
+        kept = [row for row in _read_rows(file) if _sample_key(row) not in keys]
+        _replace(file, _parquet(kept + new))
+
+    def pairs(self, rows: Iterable[Mapping[str, Any]]) -> None:
+        """All labelled pairs at once."""
+        text = "".join(_dumps(row) + "\n" for row in rows)
+        _replace(self.path / layout.PAIRS, gzip.compress(text.encode(), mtime=0))  # no time: same pairs, same bytes
+
+    @contextmanager
+    def checkpoint(self, step: int) -> Iterator[Path]:
+        """A folder to write a checkpoint into; it becomes `checkpoints/step-N` only once the block has succeeded."""
+        final = layout.checkpoint_folder(self.path, step)
+        partial = final.with_name(f".{final.name}.partial")
+        shutil.rmtree(partial, ignore_errors=True)  # of a run that was killed here
+        partial.mkdir(parents=True)
+        try:
+            yield partial
+        except BaseException as error:
+            shutil.rmtree(partial, ignore_errors=True)
+            if "No space left" in str(error):  # not every library raises OSError for it: safetensors does not
+                raise _cannot_write(final, error) from error
+            raise
+        shutil.rmtree(final, ignore_errors=True)
+        partial.rename(final)
+
+    def update(self, **fields: Any) -> None:
+        """Change fields of `run.json`."""
+        self.info = {**self.info, **fields}
+        text = json.dumps(self.info, indent=2, allow_nan=False, default=_plain)
+        _replace(self.path / layout.INFO, (text + "\n").encode())
+
+    def finish(self, status: str, **fields: Any) -> None:
+        """Close the run as `finished`, `diverged` or `failed`."""
+        self.update(status=status, finished=_now(), **fields)
+        self.close()
+
+    def close(self) -> None:
+        for lines in self._lines.values():
+            lines.close()
+        self._lines.clear()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _line(self, file: Path, row: Mapping[str, Any]) -> None:
+        if file not in self._lines:
+            self._lines[file] = _LineFile(file)
+        self._lines[file].write(_dumps(row))
+
+
+def clear(path: Path | str) -> None:
+    """Remove a run's own files from a directory; whatever else lies there stays."""
+    for name in layout.EVERYTHING:
+        entry = Path(path) / name
+        if entry.is_dir() and not entry.is_symlink():
+            shutil.rmtree(entry)
+        else:
+            entry.unlink(missing_ok=True)
+
+
+class _LineFile:
+    """A file to which whole lines are appended, each by one write."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            path.parent.mkdir(exist_ok=True)
+            self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666)
+        except OSError as error:
+            raise _cannot_write(path, error) from error
+        self._drop_cut_line()
+
+    def write(self, line: str) -> None:
+        size = os.fstat(self._file).st_size
+        try:
+            _write_all(self._file, line.encode() + b"\n")
+        except BaseException as error:
+            os.ftruncate(self._file, size)  # back to the last whole line
+            if isinstance(error, OSError):
+                raise _cannot_write(self.path, error) from error
+            raise
+
+    def close(self) -> None:
+        os.close(self._file)
+
+    def _drop_cut_line(self) -> None:
+        """A process that was killed may have left half a line, which the next one would continue."""
+        content = self.path.read_bytes()
+        if not content.endswith(b"\n"):
+            os.ftruncate(self._file, content.rfind(b"\n") + 1)
+
+
+def _first_info(name: str) -> dict[str, Any]:
+    return {
+        "schema_version": layout.SCHEMA_VERSION,
+        "name": name,
+        "status": "running",
+        **environment(),
+        "started": _now(),
+        "resumes": [],
+    }
+
+
+def _refuse_occupied(path: Path, config_yaml: str) -> None:
+    if path.exists() and not path.is_dir():
+        raise UserError(f"{path}: is a file, but a run needs a directory; choose another one")
+    for name in layout.EVERYTHING:
+        if name == layout.CONFIG and _is_leftover(path / name, config_yaml):
+            continue
+        if (path / name).exists():
+            raise UserError(f"{path}: already holds {name}; nothing was overwritten, choose another directory")
+
+
+def _is_leftover(config: Path, config_yaml: str) -> bool:
+    """Of this very run, killed before it had a run.json."""
+    return config.is_file() and config.read_bytes() == config_yaml.encode()
+
+
+def _make_folder(path: Path) -> list[Path]:
+    """Make a folder and its parents; those that were new, innermost first."""
+    missing = [folder for folder in (path, *path.parents) if not folder.exists()]
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:  # a parent is a file, or may not be written
+        raise _cannot_write(path, error) from error
+    return missing
+
+
+def _replace(path: Path, content: bytes) -> None:
+    """Write a file whole or not at all: readers see the old one or the new one."""
+    temporary = path.with_name(f".{path.name}.partial")
+    try:
+        path.parent.mkdir(exist_ok=True)
+        file = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
+        try:
+            _write_all(file, content)
+            os.fsync(file)
+        finally:
+            os.close(file)
+        temporary.replace(path)
+    except BaseException as error:
+        temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            raise _cannot_write(path, error) from error
+        raise
+
+
+def _write_all(file: int, content: bytes) -> None:
+    rest = memoryview(content)
+    while rest:  # a disk that is nearly full takes a part first and fails on the rest
+        rest = rest[os.write(file, rest) :]
+
+
+def _cannot_write(path: Path, error: BaseException) -> UserError:
+    folder = next(folder for folder in path.absolute().parents if folder.exists())
+    free = shutil.disk_usage(folder).free / 1e6
+    cause = getattr(error, "strerror", None) or error
+    return UserError(f"{path}: cannot be written ({cause}; {free:,.0f} MB free); what was written before is intact")
+
+
+def _dumps(row: Mapping[str, Any]) -> str:
+    """One line of strict JSON, which knows no NaN: values that are not finite are named, missing ones left out."""
+    plain = {name: _plain(value) for name, value in row.items() if value is not None}
+    nonfinite = [name for name, value in plain.items() if _is_nonfinite(value)]
+    finite = {name: value for name, value in plain.items() if name not in nonfinite}
+    return json.dumps(finite | ({"nonfinite": nonfinite} if nonfinite else {}), allow_nan=False, default=_plain)
+
+
+def _plain(value: Any) -> Any:
+    """A Python value of a numpy or torch scalar or a path; the rest as it is, for json to judge."""
+    if isinstance(value, Path):
+        return str(value)
+    return value.item() if hasattr(value, "item") else value
+
+
+def _is_nonfinite(value: Any) -> bool:
+    return isinstance(value, float) and not math.isfinite(value)
+
+
+def _sample_row(step: int, row: Mapping[str, Any]) -> dict[str, Any]:
+    if unknown := row.keys() - SAMPLE_COLUMNS.keys():
+        raise ValueError(f"samples have no column {', '.join(sorted(unknown))}")
+    plain = {name: _plain(value) for name, value in row.items()}
+    return {name: None if _is_nonfinite(value) else value for name, value in plain.items()} | {"step": step}
+
+
+def _sample_key(row: Mapping[str, Any]) -> tuple[Any, ...]:
+    return tuple(row.get(name) for name in _SAMPLE_KEY)
+
+
+def _read_rows(file: Path) -> list[dict[str, Any]]:
+    if not file.exists():
+        return []
+    from pyarrow import parquet
+
+    rows: list[dict[str, Any]] = parquet.read_table(file).to_pylist()
+    return rows
+
+
+def _parquet(rows: Sequence[Mapping[str, Any]]) -> bytes:
+    import pyarrow
+    from pyarrow import parquet
+
+    table = pyarrow.Table.from_pylist(rows, schema=pyarrow.schema(SAMPLE_COLUMNS.items()))
+    buffer = pyarrow.BufferOutputStream()
+    parquet.write_table(table, buffer, compression="zstd")
+    content: bytes = buffer.getvalue().to_pybytes()
+    return content
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")

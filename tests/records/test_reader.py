@@ -1,0 +1,149 @@
+import hashlib
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from overopt.errors import UserError
+from overopt.records import Run, RunWriter, find_runs, load_run
+
+
+@pytest.fixture
+def writer(tmp_path: Path) -> RunWriter:
+    return RunWriter.create(tmp_path / "kl", "stage: online\nlr: 0.001\n", {"stage": "online"})
+
+
+@pytest.fixture
+def run(writer: RunWriter) -> Run:
+    return load_run(writer.path)
+
+
+def test_what_a_run_says_of_itself(run: Run) -> None:
+    assert (run.name, run.stage, run.status) == ("kl", "online", "running")
+    assert run.config == {"stage": "online", "lr": 0.001}
+
+
+def test_a_new_run_is_empty_not_zero(run: Run) -> None:
+    assert run.metrics() == {"step": []}
+    assert run.series("kl_ref") == ([], [])
+    assert run.evaluations() == run.checkpoints() == run.sample_steps() == []
+
+
+def test_columns_are_aligned_to_steps_and_series_skip_what_is_absent(writer: RunWriter, run: Run) -> None:
+    writer.log(1, {"lr": 0.5})
+    writer.log(2, {"lr": 0.25, "kl_prev": 1.5})
+    writer.log(3, {"kl_prev": float("nan")})
+    assert run.metrics() == {"step": [1, 2, 3], "lr": [0.5, 0.25, None], "kl_prev": [None, 1.5, None]}
+    assert run.series("kl_prev") == ([2], [1.5])
+    assert list(run.iter_metrics())[2] == {"step": 3, "nonfinite": ["kl_prev"]}
+    writer.time(3, {"step_s": 0.5})
+    assert run.timings() == {"step": [3], "step_s": [0.5]}
+
+
+@pytest.mark.parametrize("end", ['{"step": 2, "lr": 0.', '{"step": 2, "lr": 0.25}', "{"])
+def test_a_cut_last_line_is_skipped(run: Run, end: str) -> None:
+    (run.path / "metrics.jsonl").write_text('{"step": 1, "lr": 0.5}\n' + end)
+    assert list(run.iter_metrics()) == [{"step": 1, "lr": 0.5}]
+
+
+@pytest.mark.parametrize(("line", "problem"), [("{lr}", "not JSON"), ("[1]", "not a JSON object")])
+def test_a_bad_line_within_is_named(run: Run, line: str, problem: str) -> None:
+    (run.path / "metrics.jsonl").write_text('{"step": 1}\n' + line + '\n{"step": 3}\n')
+    rows = run.iter_metrics()
+    assert next(rows) == {"step": 1}  # streamed: what precedes the fault is had
+    with pytest.raises(UserError, match=rf"metrics\.jsonl:2: {problem}"):
+        next(rows)
+
+
+def test_the_runs_own_evaluations_and_a_judges(writer: RunWriter, run: Run) -> None:
+    key = {"split": "tuning", "judge": "gold", "prompt_set": "a"}
+    writer.evaluate({"step": 10, **key, "win_rate": 0.5})
+    writer.evaluate({"step": 0, **key, "win_rate": 0.25})
+    writer.evaluate_later("gold", {"step": 10, **key, "win_rate": 0.75})
+    writer.evaluate_later("gold", {"step": 10, **key, "split": "test", "win_rate": 1.0})
+    writer.evaluate_later("lab/model", {"step": 0, "win_rate": 0.125})
+    assert [(row["step"], row["win_rate"]) for row in run.evaluations()] == [(0, 0.25), (10, 0.5)]
+    assert [(row["step"], row["win_rate"]) for row in run.evaluations("gold")] == [(0, 0.25), (10, 0.75), (10, 1.0)]
+    assert run.evaluations("lab/model") == [{"step": 0, "win_rate": 0.125, "judge": "lab/model"}]
+    assert run.evaluations("nobody") == []
+
+
+def test_samples_come_back_as_rows_or_columns(writer: RunWriter, run: Run) -> None:
+    writer.samples(10, [{"prompt_id": "a", "outcome": 0.5}, {"prompt_id": "b", "outcome": None}])
+    writer.samples(2, [{"prompt_id": "a"}])
+    assert run.sample_steps() == [2, 10]
+    assert run.sample_columns(10, ["outcome", "prompt_id"]) == {"outcome": [0.5, None], "prompt_id": ["a", "b"]}
+    assert [row["step"] for row in run.samples(10)] == [10, 10]
+    with pytest.raises(UserError, match=r"step-3\.parquet: missing; steps with samples: 2, 10"):
+        run.samples(3)
+
+
+def test_pairs_come_back(writer: RunWriter, run: Run) -> None:
+    with pytest.raises(UserError, match=r"pairs\.jsonl\.gz: missing"):
+        list(run.pairs())
+    rows: list[dict[str, object]] = [{"prompt_id": "a", "chosen": {"text": "é", "ended": True}}, {"prompt_id": "b"}]
+    writer.pairs(rows)
+    assert list(run.pairs()) == rows
+
+
+def test_checkpoints_and_the_hash_of_the_last(writer: RunWriter, run: Run) -> None:
+    with pytest.raises(UserError, match="has no checkpoint"):
+        run.checkpoint()
+    for step, weights in [(20, b"1"), (100, b"2")]:
+        with writer.checkpoint(step) as folder:
+            (folder / "model.safetensors").write_bytes(weights)
+    assert run.checkpoints() == [20, 100]
+    assert run.checkpoint() == run.path / "checkpoints" / "step-100"
+    assert run.checkpoint(20).name == "step-20"
+    with pytest.raises(UserError, match="has no checkpoint of step 30, only of 20, 100"):
+        run.checkpoint(30)
+
+    weights_hash = hashlib.sha256(b"model.safetensors" + hashlib.sha256(b"2").digest()).hexdigest()
+    assert run.hash() == hashlib.sha256(b"stage: online\nlr: 0.001\n" + weights_hash.encode()).hexdigest()
+
+
+def test_what_is_no_run_is_named(tmp_path: Path, run: Run) -> None:
+    with pytest.raises(UserError, match="nowhere: does not exist"):
+        load_run(tmp_path / "nowhere")
+    with pytest.raises(UserError, match=r"config\.yaml: not a directory"):
+        load_run(run.path / "config.yaml")
+    with pytest.raises(UserError, match=r"holds no run\.json"):
+        load_run(tmp_path)
+    info = run.path / "run.json"
+    for content, problem in [
+        ("{", "not JSON"),
+        ("[]", "has no schema_version"),
+        ('{"schema_version": 2}', "schema_version 2, but this overopt reads up to 1"),
+    ]:
+        info.write_text(content)
+        with pytest.raises(UserError, match=problem):
+            load_run(run.path)
+
+
+@pytest.mark.parametrize(("text", "problem"), [("a: [", "not YAML"), ("a", "not a mapping"), (None, "missing")])
+def test_a_config_that_is_gone_or_broken_is_named(run: Run, text: str | None, problem: str) -> None:
+    config = run.path / "config.yaml"
+    config.unlink() if text is None else config.write_text(text)
+    with pytest.raises(UserError, match=rf"config\.yaml: {problem}"):
+        _ = run.config
+
+
+def test_find_runs_at_or_below_a_folder(tmp_path: Path) -> None:
+    for name in ("b", "a/seed-1", "a/seed-0"):
+        (tmp_path / name).mkdir(parents=True)
+        (tmp_path / name / "run.json").write_text(json.dumps({"schema_version": 1}))
+    assert find_runs(tmp_path) == [tmp_path / name for name in ("a/seed-0", "a/seed-1", "b")]
+    assert find_runs(tmp_path / "b") == [tmp_path / "b"]
+    with pytest.raises(UserError, match="c: does not exist"):
+        find_runs(tmp_path / "c")
+
+
+def test_the_room_imports_no_heavy_library() -> None:
+    program = (
+        "import sys, overopt.records, overopt.outcomes; "
+        "print([m for m in ('torch', 'pandas', 'pyarrow', 'scipy') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True)
+    assert done.stdout == "[]\n"

@@ -1,0 +1,184 @@
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from overopt.outcomes import Outcome, Thresholds, label
+from overopt.records import RunWriter, load_run
+
+N = 16
+FOUR = [1.0] * 4 + [0.0] * 12
+"""SFT wins 4 of 16."""
+TWELVE = [1.0] * 12 + [0.0] * 4
+SFT_PROXY = [-1.0, 1.0] * 8
+"""Mean 0, standard deviation 1."""
+Column = Sequence[float | None]
+
+
+def shifted(by: float) -> list[float]:
+    return [score + by for score in SFT_PROXY]
+
+
+def labelled(
+    path: Path,
+    outcomes: dict[int, Column],
+    proxies: dict[int, Column],
+    *,
+    ended: dict[int, int] | None = None,
+    status: str = "finished",
+    metrics: dict[str, float] | None = None,
+) -> Outcome:
+    """Write a run with these outcomes and proxies by step and label it; `ended` counts completions with an EOS."""
+    with RunWriter.create(path / "run", "stage: online\n", {}) as writer:
+        for step, column in outcomes.items():
+            wins = [value for value in column if value is not None]
+            writer.evaluate({"step": step, "split": "tuning", "judge": "gold", "win_rate": sum(wins) / len(wins)})
+            rows = zip(column, proxies[step], strict=True)
+            writer.samples(
+                step,
+                [
+                    {"prompt_id": f"p{i}", "split": "tuning", "judge": "gold", "outcome": outcome, "proxy": proxy}
+                    | ({"ended": i < ended[step]} if ended else {})
+                    for i, (outcome, proxy) in enumerate(rows)
+                ],
+            )
+        if metrics:
+            writer.log(1, metrics)
+        if status != "running":
+            writer.finish(status)
+    return label(load_run(path / "run"))
+
+
+def test_good(tmp_path: Path) -> None:
+    found = labelled(tmp_path, {0: FOUR, 10: TWELVE}, {0: SFT_PROXY, 10: shifted(1)}, ended={0: 16, 10: 16})
+    assert (found.label, found.stable, found.over_optimized) == ("GOOD", True, False)
+    # 8 prompts won that SFT lost: D = .5, se = sqrt(8 - 64/16)/16 = .125
+    assert found.numbers["difference"] == 0.5
+    assert found.numbers["difference_se"] == pytest.approx(0.125)
+    assert (found.numbers["win_rate"], found.numbers["sft_win_rate"], found.numbers["n"]) == (0.75, 0.25, 16)
+    assert (found.numbers["proxy_change"], found.numbers["proxy_change_se"], found.numbers["proxy_sd"]) == (1, 0, 1)
+    assert found.reason == (
+        "better than SFT: win rate 0.75 against SFT's 0.25 (difference +0.50, SE 0.12), "
+        "proxy +1.00 (SE 0.00), peak 0.75 at step 10"
+    )
+
+
+def test_over(tmp_path: Path) -> None:
+    found = labelled(tmp_path, {0: TWELVE, 10: FOUR}, {0: SFT_PROXY, 10: shifted(1)}, ended={0: 16, 10: 16})
+    assert (found.label, found.stable, found.over_optimized) == ("OVER", False, True)
+    assert (found.numbers["peak_step"], found.numbers["peak_drop"]) == (0, 0.5)
+
+
+def test_collapse_is_a_fall_without_a_rising_proxy(tmp_path: Path) -> None:
+    found = labelled(tmp_path, {0: TWELVE, 10: FOUR}, {0: SFT_PROXY, 10: shifted(-1)})
+    assert (found.label, found.stable, found.over_optimized) == ("COLLAPSE", False, False)
+
+
+def test_a_rise_within_two_standard_errors_is_none(tmp_path: Path) -> None:
+    # a change of 1 +- 2 over prompts: se = 2/sqrt(16) = .5, and 1 is not above 2 * .5
+    noisy = [score + 1 + 2 * (-1) ** (i // 2) for i, score in enumerate(SFT_PROXY)]
+    found = labelled(tmp_path, {0: TWELVE, 10: FOUR}, {0: SFT_PROXY, 10: noisy})
+    assert found.numbers["proxy_change"] == pytest.approx(1)
+    assert found.numbers["proxy_change_se"] == pytest.approx(0.5)
+    assert found.label == "COLLAPSE"
+
+
+def test_over_peak_is_a_fall_from_the_peak_back_to_sft(tmp_path: Path) -> None:
+    found = labelled(
+        tmp_path,
+        {0: FOUR, 10: TWELVE, 20: FOUR},
+        {0: SFT_PROXY, 10: shifted(1), 20: shifted(2)},
+    )
+    assert (found.label, found.over_optimized) == ("OVER-PEAK", True)
+    assert (found.numbers["peak_step"], found.numbers["peak_win_rate"], found.numbers["peak_drop"]) == (10, 0.75, 0.5)
+    assert found.numbers["peak_drop_se"] == pytest.approx(0.125)
+
+
+def test_a_fall_from_the_peak_that_stays_above_sft_is_good(tmp_path: Path) -> None:
+    found = labelled(
+        tmp_path,
+        {0: [0.0] * N, 10: [1.0] * N, 20: TWELVE},
+        {0: SFT_PROXY, 10: shifted(1), 20: shifted(2)},
+    )
+    assert found.label == "GOOD"
+
+
+@pytest.mark.parametrize(("change", "expected"), [(0.5, "FLAT"), (0.1, "FLAT"), (0.09, "STALL"), (-0.09, "STALL")])
+def test_no_difference_is_flat_or_if_the_proxy_did_not_move_a_stall(
+    tmp_path: Path, change: float, expected: str
+) -> None:
+    found = labelled(tmp_path, {0: FOUR, 10: FOUR}, {0: SFT_PROXY, 10: shifted(change)}, ended={0: 10, 10: 8})
+    assert (found.label, found.stable) == (expected, True)  # 8 of 10 still end: .8 is just enough
+    assert found.numbers["difference"] == found.numbers["difference_se"] == 0
+
+
+def test_a_difference_of_two_standard_errors_counts(tmp_path: Path) -> None:
+    # b = 4 of 16 discordant: D = .25, se = sqrt(4 - 1)/16 = .108: 2.31 SE; b = 3: D = .1875, se = .0976: 1.92 SE
+    for count, expected in [(4, "GOOD"), (3, "FLAT")]:
+        won = [1.0] * (4 + count) + [0.0] * (12 - count)
+        found = labelled(tmp_path / expected, {0: FOUR, 10: won}, {0: SFT_PROXY, 10: shifted(1)})
+        assert found.label == expected
+        assert found.numbers["difference_se"] == pytest.approx(math.sqrt(count - count**2 / 16) / 16)
+
+
+def test_only_prompts_judged_both_times_are_paired(tmp_path: Path) -> None:
+    before: Column = [None, 0.5, *FOUR[2:]]
+    after: Column = [1.0, 0.5, None, *TWELVE[3:]]
+    found = labelled(tmp_path, {0: before, 10: after}, {0: SFT_PROXY, 10: shifted(1)})
+    assert found.numbers["n"] == 14
+    assert found.numbers["difference"] == pytest.approx(8 / 14)
+
+
+def test_unstable_if_completions_no_longer_end_or_anything_was_nan(tmp_path: Path) -> None:
+    outcomes: dict[int, Column] = {0: FOUR, 10: TWELVE}
+    proxies: dict[int, Column] = {0: SFT_PROXY, 10: shifted(1)}
+    found = labelled(tmp_path / "a", outcomes, proxies, ended={0: 16, 10: 12})
+    assert (found.label, found.stable) == ("GOOD", False)
+    found = labelled(tmp_path / "b", outcomes, proxies, ended={0: 16, 10: 16}, metrics={"loss": float("nan")})
+    assert (found.label, found.stable) == ("GOOD", False)
+    found = labelled(tmp_path / "c", outcomes, proxies, ended={0: 16, 10: 16}, status="diverged")
+    assert found.stable is False
+    assert found.reason.endswith("; the run diverged")
+    assert labelled(tmp_path / "d", outcomes, proxies).stable is None
+
+
+def test_what_cannot_be_decided_has_no_label_but_a_reason(tmp_path: Path) -> None:
+    proxies: dict[int, Column] = {0: SFT_PROXY, 10: shifted(1), 20: shifted(1)}
+    nothing: Column = [None] * N
+    cases: list[tuple[dict[int, Column], dict[int, Column], str, str]] = [
+        ({0: FOUR, 10: FOUR}, proxies, "running", "the run is running, not finished"),
+        ({0: FOUR, 10: FOUR}, proxies, "failed", "the run is failed, not finished"),
+        ({}, proxies, "finished", "a label takes evaluations at two steps; this run has 0"),
+        ({0: FOUR}, proxies, "finished", "a label takes evaluations at two steps; this run has 1"),
+        ({10: FOUR, 20: FOUR}, proxies, "finished", "the SFT policy was not evaluated: the first evaluation is of"),
+        ({0: FOUR, 10: FOUR}, {0: nothing, 10: nothing}, "finished", "no prompt has a proxy score at both step 0"),
+    ]
+    for i, (outcomes, scores, status, reason) in enumerate(cases):
+        found = labelled(tmp_path / str(i), outcomes, scores, status=status)
+        assert found.label is None and found.numbers == {} and found.stable is None
+        assert found.reason.startswith(reason)
+
+
+def test_samples_that_were_removed_leave_no_label(tmp_path: Path) -> None:
+    labelled(tmp_path, {0: FOUR, 10: TWELVE}, {0: SFT_PROXY, 10: shifted(1)})
+    (tmp_path / "run" / "samples" / "step-10.parquet").unlink()
+    found = label(load_run(tmp_path / "run"))
+    assert (found.label, found.reason) == (None, "no prompt has an outcome at both step 0 and step 10")
+
+
+def test_another_split_in_the_same_files_is_left_alone(tmp_path: Path) -> None:
+    labelled(tmp_path, {0: FOUR, 10: TWELVE}, {0: SFT_PROXY, 10: shifted(1)})
+    with RunWriter.open(tmp_path / "run") as writer:
+        writer.evaluate({"step": 20, "split": "test", "judge": "gold", "win_rate": 0.0})
+        writer.samples(10, [{"prompt_id": "p0", "split": "test", "judge": "gold", "outcome": 0.0, "proxy": 0.0}])
+    found = label(load_run(tmp_path / "run"))
+    assert (found.label, found.numbers["difference"]) == ("GOOD", 0.5)
+
+
+def test_thresholds_are_parameters(tmp_path: Path) -> None:
+    labelled(tmp_path, {0: FOUR, 10: TWELVE}, {0: SFT_PROXY, 10: shifted(1)})  # D is 4 standard errors
+    run = load_run(tmp_path / "run")
+    assert label(run, Thresholds(significance=4.0)).label == "GOOD"
+    assert label(run, Thresholds(significance=4.5)).label == "FLAT"
+    assert label(run, Thresholds(significance=4.5, stall=1.5)).label == "STALL"

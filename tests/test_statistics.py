@@ -1,0 +1,153 @@
+import math
+
+import numpy as np
+import pytest
+
+from overopt.statistics import (
+    Difference,
+    Trend,
+    binned,
+    direction,
+    fall,
+    half,
+    kendall_trend,
+    late_early,
+    paired_difference,
+    r2_linear,
+    rise,
+    several_seeds,
+    start_end,
+    wilson,
+    win_rate_se,
+)
+
+
+def test_wilson_by_hand() -> None:
+    # z = 2, 5 of 10: center (.5 + .2)/1.4 = .5, half-width 2/1.4 sqrt(.025 + .01)
+    assert wilson(5, 10, z=2) == pytest.approx((0.5 - math.sqrt(0.035) / 0.7, 0.5 + math.sqrt(0.035) / 0.7))
+    # no win: from 0 to z^2/(n + z^2) = 4/14
+    assert wilson(0, 10, z=2) == pytest.approx((0, 4 / 14))
+    assert wilson(10, 10, z=2) == pytest.approx((10 / 14, 1))
+    assert wilson(0, 0) == (0, 1)
+
+
+def test_wilson_solves_its_equation() -> None:
+    low, high = wilson(84.5, 256)
+    for bound in (low, high):
+        assert abs(84.5 / 256 - bound) == pytest.approx(1.96 * math.sqrt(bound * (1 - bound) / 256))
+
+
+def test_win_rate_se() -> None:
+    assert win_rate_se(2, 8) == pytest.approx(math.sqrt(0.25 * 0.75 / 8))
+    assert win_rate_se(330, 1000) == pytest.approx(0.015, abs=2e-4)
+
+
+def test_paired_difference_is_mcnemars() -> None:
+    # 10 prompts, 4 won only by a (b = 4), 1 only by b (c = 1): D = .3, se = sqrt(5 - 9/10)/10
+    a = [1, 1, 1, 1, 0, 1, 1, 0, 0, 0]
+    b = [0, 0, 0, 0, 1, 1, 1, 0, 0, 0]
+    assert paired_difference(a, b) == pytest.approx((0.3, math.sqrt(5 - 9 / 10) / 10))
+    assert paired_difference(b, a) == pytest.approx((-0.3, math.sqrt(4.1) / 10))
+
+
+def test_paired_difference_with_ties_and_scores() -> None:
+    # d = .5, 0, 1, -.5: mean .25, mean square .375, variance .3125
+    assert paired_difference([1, 0.5, 1, 0], [0.5, 0.5, 0, 0.5]) == pytest.approx((0.25, math.sqrt(0.3125 / 4)))
+    assert paired_difference([3.0, 3.0], [1.0, 1.0]) == (2.0, 0.0)
+    with pytest.raises(ValueError, match="at least one"):
+        paired_difference([], [])
+
+
+def test_several_seeds_takes_the_larger_error() -> None:
+    # equal means: pooled sqrt(3 * .09)/3; means 0, 1, 2: sd 1 over sqrt(3)
+    assert several_seeds([Difference(1.0, 0.3)] * 3) == pytest.approx((1.0, 0.3 / math.sqrt(3)))
+    assert several_seeds([Difference(m, 0.3) for m in (0.0, 1.0, 2.0)]) == pytest.approx((1.0, 1 / math.sqrt(3)))
+
+
+def test_start_end_of_five_points_each() -> None:
+    # 1..12: means of 1..5 and 8..12, variance of five in a row 2.5
+    found = start_end(range(1, 13))
+    assert found == pytest.approx((3, 10, math.sqrt(0.5), math.sqrt(0.5)))
+    assert found.se == pytest.approx(1)
+
+
+def test_start_end_of_five_percent() -> None:
+    assert start_end(range(200))[:2] == (4.5, 194.5)  # ten points each
+    assert start_end([7.0]) == (7, 7, 0, 0)
+    with pytest.raises(ValueError, match="empty"):
+        start_end([])
+
+
+def test_rise_and_fall_need_two_standard_errors() -> None:
+    assert rise(range(1, 13)) and not fall(range(1, 13))
+    assert fall(range(12, 0, -1)) and not rise(range(12, 0, -1))
+    noise = [0, 1, 0, 1, 0]
+    assert not rise(noise + [v + 0.5 for v in noise])  # .5 against 2 sqrt(2 * .3/5) = .69
+    assert rise(noise + [v + 0.75 for v in noise])
+    assert not rise([1.0] * 12) and not fall([1.0] * 12)
+
+
+def test_bins_are_at_most_a_quarter_of_the_points_and_skip_the_beginning() -> None:
+    # steps 0..20: .1 drops 0 and 1; 19 points make 4 bins of width 4.5 from 2: 2-6, 7-10, 11-15, 16-20
+    x, z = binned(range(21), [2 * s for s in range(21)])
+    assert x.tolist() == [4, 8.5, 13, 18]
+    assert z.tolist() == [8, 17, 26, 36]
+    x, _ = binned(range(1001), range(1001))
+    assert len(x) == 50
+
+
+def test_empty_bins_are_left_out() -> None:
+    x, z = binned([0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 10], range(12), skip=0)
+    assert x.tolist() == [0, 10]
+    assert z.tolist() == [5, 11]
+
+
+def test_kendall_trend() -> None:
+    steps = range(200)
+    assert kendall_trend(steps, steps).tau == pytest.approx(1)
+    assert kendall_trend(steps, [-s for s in steps]).tau == pytest.approx(-1)
+    assert direction(kendall_trend(steps, steps)) == "up"
+    assert direction(kendall_trend(steps, [-s for s in steps])) == "down"
+    assert kendall_trend(steps, [1.0] * 200) == Trend(0, 1)
+    assert kendall_trend([1, 2, 3], [1, 2, 3]) == Trend(0, 1)
+
+
+def test_kendalls_tau_by_hand() -> None:
+    # four bins 2, 1, 3, 4: five pairs in order, one not: (5 - 1)/6; exact p = 2 * 4/24
+    values = np.repeat([2.0, 1.0, 3.0, 4.0], 4)
+    tau, p = kendall_trend(range(16), values, skip=0)
+    assert (tau, p) == pytest.approx((4 / 6, 1 / 3))
+    assert direction(Trend(tau, p)) == "none"
+    assert direction(Trend(0.29, 1e-9)) == "none"
+
+
+def test_half_is_a_half_for_linear_growth_and_one_if_saturated() -> None:
+    steps = np.arange(1001.0)
+    # end: mean of the last 51 points, 950..1000
+    assert half(steps, steps) == pytest.approx(500 / 975)
+    assert half(steps, np.minimum(steps, 300)) == pytest.approx(1)
+    with pytest.raises(ValueError, match="middle"):
+        half([0, 1], [0, 1])
+
+
+def test_late_early_compares_slopes() -> None:
+    steps = np.arange(301.0)
+    assert late_early(steps, 3 * steps + 1) == pytest.approx(1)
+    assert late_early(steps, np.minimum(steps, 150)) == pytest.approx(0)
+    # x^2 has the least-squares slope 2 * center: centers of the outer thirds are 50 and 250
+    assert late_early(steps, steps**2) == pytest.approx(5)
+
+
+def test_half_and_late_early_on_the_axis_of_the_learning_rate() -> None:
+    # a drift proportional to a linearly decaying rate looks saturated on steps (.75), linear on cumulative lr (.5)
+    steps = np.linspace(0, 1, 2001)
+    cumulative = steps * (2 - steps)
+    assert half(steps, cumulative) == pytest.approx(0.75, abs=0.003)
+    assert late_early(cumulative, cumulative) == pytest.approx(1)
+
+
+def test_r2_of_a_line_and_of_a_parabola() -> None:
+    steps = np.arange(1001.0)
+    assert r2_linear(steps, 5 - 2 * steps) == pytest.approx(1)
+    # a symmetric parabola has no linear part; binning from 0 keeps it symmetric
+    assert r2_linear(steps, (steps - 500) ** 2, skip=0) == pytest.approx(0, abs=1e-3)
