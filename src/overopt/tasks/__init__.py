@@ -1,0 +1,15 @@
+"""Where prompts, references, preferences and a gold reward come from: the miniature world, or local files.
+
+Adding a task is one class that follows `base.TaskProtocol`, and its name in the union below.
+"""
+
+from typing import Annotated
+
+from overopt.config import Choice
+from overopt.tasks.base import PromptStyle, TaskProtocol, messages_of, render_completion
+from overopt.tasks.local import Local
+from overopt.tasks.miniature import Miniature
+
+Task = Annotated[Miniature | Local, Choice()]
+
+__all__ = ["Local", "Miniature", "PromptStyle", "Task", "TaskProtocol", "messages_of", "render_completion"]

@@ -1,0 +1,51 @@
+"""What every form is read into, and the checks on fields that the forms share."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from overopt.errors import UserError
+
+Row = dict[str, Any]
+Message = dict[str, str]
+"""`role` and `content`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """A prompt with what the row had beside it: a pair (`reference` is the chosen one), a reference, or nothing."""
+
+    prompt: str
+    """As plain text, whatever the form: it identifies the prompt and decides on which side of the split it falls."""
+    reference: str | None = None
+    rejected: str | None = None
+    messages: tuple[Message, ...] | None = None
+    """The prompt as chat messages, if the form knows its turns; None means one user turn."""
+    chat_only: bool = False
+    """The row itself was written as chat messages, so its prompt is no text to be used raw."""
+    place: str = ""
+    """FILE:LINE."""
+
+    def at(self, place: str) -> Example:
+        return replace(self, place=place)
+
+
+def present(row: Row) -> str:
+    return ", ".join(row) or "none"
+
+
+def require(row: Row, names: Sequence[str]) -> None:
+    """Every field must be there: a record without one would otherwise pass as another form."""
+    for name in names:
+        if name not in row:
+            raise UserError(f"a record without its field '{name}' (fields present: {present(row)})")
+
+
+def text_field(row: Row, name: str) -> str:
+    require(row, [name])
+    if not isinstance(row[name], str):
+        raise UserError(f"field '{name}' must be text, got {type(row[name]).__name__}")
+    text: str = row[name]
+    return text

@@ -1,0 +1,187 @@
+"""Preference pairs, references and prompts from the user's own files."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+from pydantic import Field
+
+from overopt.config import Location, block
+from overopt.errors import UserError
+from overopt.tasks.base import PromptStyle
+from overopt.tasks.formats import Example, Format, read_examples
+from overopt.types import Completion, Dropped, PreferenceRecord, PromptRecord
+
+T = TypeVar("T")
+
+
+def _digest(prompt: str) -> str:
+    """Differences in white space alone make no other prompt: its copies must not fall on both sides of the split."""
+    return hashlib.sha256(" ".join(prompt.split()).encode()).hexdigest()
+
+
+def _held_out(example: Example, share: float) -> bool:
+    return int(_digest(example.prompt)[:13], 16) / 16**13 < share
+
+
+def _completion(text: str) -> Completion:
+    return Completion(text.lstrip(" "))
+
+
+@block
+class Local:
+    """A file of pairs, of prompts with references, or of prompts, and what of it is held out for evaluation.
+
+    Pairs serve every purpose: the chosen completion is the reference. The seed changes nothing here: which prompts
+    are held out depends on their text alone.
+    """
+
+    path: Location
+    """JSONL, JSON or Parquet, each gzipped or not."""
+    evaluation_path: Location | None = None
+    """A file to evaluate on instead of a held-out part of `path`; its prompts are then left out of `path`."""
+    holdout: Annotated[float, Field(gt=0, lt=1)] = 0.2
+    """Share of the prompts of `path` that is held out, if `evaluation_path` is not given."""
+    format: Format = "auto"
+    """How the records are written; `auto` looks at the first one."""
+    prompt_style: PromptStyle = "raw"
+    """`raw`: the prompt is text to continue. `chat_template`: it is a user's turn, through the model's template."""
+    limit: Annotated[int, Field(gt=0)] | None = None
+    """Read at most this many usable records of each file."""
+
+    @property
+    def has_gold(self) -> bool:
+        return False
+
+    def vocabulary(self) -> list[str] | None:
+        return None
+
+    def demonstrations(self, seed: int, dropped: Dropped) -> list[PromptRecord]:
+        examples = self._training(dropped)
+        for example in examples:
+            if example.reference is None:
+                raise UserError(f"{example.place}: no 'chosen' or 'completion': a reference to imitate is needed here")
+        records = [record for record in self._numbered(examples) if record.reference is not None]
+        _set(dropped, "demonstrations: empty reference", len(examples) - len(records))
+        return _some(records, f"{self.path}: nothing to imitate: every reference is empty")
+
+    def prompts(self, seed: int, dropped: Dropped) -> list[PromptRecord]:
+        return self._once(self._training(dropped), dropped, "training")
+
+    def pair_prompts(self, seed: int, n: int) -> list[PromptRecord]:
+        return self.prompts(seed, Dropped())[:n]
+
+    def reward_test_prompts(self, seed: int) -> list[PromptRecord]:
+        return self.evaluation(seed, Dropped())[1]
+
+    def preferences(self, seed: int, dropped: Dropped) -> list[PreferenceRecord]:
+        return [self._pair(example) for example in self._training(dropped)]
+
+    def evaluation_preferences(self, seed: int, dropped: Dropped) -> tuple[str, list[PreferenceRecord]]:
+        return self._split, [self._pair(example) for example in self._evaluation(dropped)]
+
+    def evaluation(self, seed: int, dropped: Dropped) -> tuple[str, list[PromptRecord]]:
+        return self._split, self._once(self._evaluation(dropped), dropped, "evaluation")
+
+    def gold(self, record: PromptRecord, completion: Completion) -> float | None:
+        return None
+
+    def gold_parts(self, record: PromptRecord, completion: Completion) -> dict[str, float]:
+        return {}
+
+    # --- Which examples
+
+    @property
+    def _split(self) -> str:
+        return "holdout" if self.evaluation_path is None else "evaluation"
+
+    def _read(self, path: str, role: str, dropped: Dropped) -> list[Example]:
+        found = Dropped()
+        examples = read_examples(Path(path), self.format, found, self.limit)
+        for reason, count in found.reasons.items():
+            _set(dropped, f"{role} file: {reason}", count)
+        if self.prompt_style == "raw":
+            for example in examples:
+                if example.chat_only:
+                    raise UserError(
+                        f"{example.place}: the prompt is a list of chat messages; set prompt_style: chat_template"
+                    )
+        return examples
+
+    def _training(self, dropped: Dropped) -> list[Example]:
+        examples = self._read(self.path, "training", dropped)
+        if self.evaluation_path is None:
+            kept = [example for example in examples if not _held_out(example, self.holdout)]
+            rest = "all of them are held out"
+        else:
+            evaluated = {_digest(example.prompt) for example in self._read(self.evaluation_path, "evaluation", dropped)}
+            kept = [example for example in examples if _digest(example.prompt) not in evaluated]
+            rest = f"every prompt is in {self.evaluation_path} too"
+            _set(dropped, "training file: prompt is in the evaluation file", len(examples) - len(kept))
+        return _some(kept, f"{self.path}: nothing to train on: of {len(examples)} records {rest}")
+
+    def _evaluation(self, dropped: Dropped) -> list[Example]:
+        if self.evaluation_path is not None:
+            return self._read(self.evaluation_path, "evaluation", dropped)
+        examples = self._read(self.path, "training", dropped)
+        return _some(
+            [example for example in examples if _held_out(example, self.holdout)],
+            f"{self.path}: nothing to evaluate on: holdout {self.holdout} of {len(examples)} records takes none; "
+            "raise it, or name an evaluation_path",
+        )
+
+    # --- As which records
+
+    def _meta(self, example: Example) -> dict[str, Any]:
+        chat = self.prompt_style == "chat_template" and example.messages is not None
+        return {"messages": list(example.messages or ())} if chat else {}
+
+    def _record(self, example: Example, prompt_id: str) -> PromptRecord:
+        """An empty reference is none: nothing to imitate, and nothing to be judged against."""
+        reference = (example.reference or "").lstrip(" ")
+        return PromptRecord(prompt_id, example.prompt, reference if reference.strip() else None, self._meta(example))
+
+    def _pair(self, example: Example) -> PreferenceRecord:
+        if example.reference is None or example.rejected is None:
+            raise UserError(f"{example.place}: no 'chosen' and 'rejected': preference pairs are needed here")
+        chosen, rejected = _completion(example.reference), _completion(example.rejected)
+        return PreferenceRecord(_digest(example.prompt)[:16], example.prompt, chosen, rejected, self._meta(example))
+
+    def _numbered(self, examples: Iterable[Example]) -> list[PromptRecord]:
+        """Every example, though its prompt may come again: the second of a prompt is called ID-2, and so on."""
+        seen: Counter[str] = Counter()
+        records = []
+        for example in examples:
+            prompt_id = _digest(example.prompt)[:16]
+            seen[prompt_id] += 1
+            suffix = f"-{seen[prompt_id]}" if seen[prompt_id] > 1 else ""
+            records.append(self._record(example, prompt_id + suffix))
+        return records
+
+    def _once(self, examples: Iterable[Example], dropped: Dropped, role: str) -> list[PromptRecord]:
+        """Each prompt once, with the first reference that it has."""
+        records: dict[str, PromptRecord] = {}
+        repeated = 0
+        for example in examples:
+            record = self._record(example, _digest(example.prompt)[:16])
+            repeated += record.prompt_id in records
+            if records.setdefault(record.prompt_id, record).reference is None:
+                records[record.prompt_id] = record
+        _set(dropped, f"{role} prompts: repeated prompt", repeated)
+        return list(records.values())
+
+
+def _set(dropped: Dropped, reason: str, count: int) -> None:
+    """Set and not add: a stage asks for prompts and for evaluation, and both read the same file."""
+    if count:
+        dropped.reasons[reason] = count
+
+
+def _some(items: list[T], otherwise: str) -> list[T]:
+    if not items:
+        raise UserError(otherwise)
+    return items

@@ -1,0 +1,301 @@
+"""The miniature world: invented TL;DR-like posts, imperfect references, and a gold reward that is known exactly.
+
+A post tells a few facts (who did what to what; perhaps where, when, how it felt, and a question), among distractors
+that mention other people, things and dates, and filler. A good summary names every fact once, adds none, stays
+grammatical and short. References leave out many optional facts and now and then get one wrong, so a policy that
+imitates them can be beaten. Everything is text over 142 words.
+
+Left out on purpose: paraphrase and any ambiguity. Gold must be beyond dispute here; the real world is for real data.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from functools import cache
+from itertools import combinations, pairwise
+from random import Random
+from typing import Annotated
+
+from pydantic import Field
+
+from overopt.config import block
+from overopt.errors import UserError
+from overopt.tasks.base import PromptStyle
+from overopt.types import Completion, Dropped, PreferenceRecord, PromptRecord
+
+# --- The grammar. A template is a list of words; an upper-case word is a slot, to be filled with one of its words.
+
+_SLOT_WORDS = {
+    "WHO": "mom dad sister brother boss roommate girlfriend boyfriend neighbor cousin teacher landlord",
+    "ACT": "sold broke stole lost burned hid painted borrowed returned washed fixed threw",
+    "OBJ": "car phone laptop bike guitar couch camera watch ring jacket tv dog",
+    "PLACE": "work school church gym airport beach mall hospital park hotel",
+    "TIME": "monday tuesday friday sunday yesterday march june august christmas easter",
+    "FEEL": "sad angry guilty scared confused jealous lonely ashamed",
+    "ASK": "leave apologize sue wait call quit complain forgive move pay",
+}
+SLOTS = {slot: words.split() for slot, words in _SLOT_WORDS.items()}
+OPTIONAL = ["PLACE", "TIME", "FEEL", "ASK"]
+SLOT_OF = {word: slot for slot, words in SLOTS.items() for word in words}
+
+Template = list[str]
+Story = dict[str, str]
+"""A word for some or all slots."""
+
+
+def _templates(*lines: str) -> list[Template]:
+    return [line.split() for line in lines]
+
+
+SUBREDDITS = ["r/relationships", "r/advice", "r/legal", "r/family", "r/work"]
+POST_MAIN = _templates("my WHO ACT my OBJ", "so my WHO just ACT the OBJ", "the WHO ACT my old OBJ", "WHO ACT my OBJ")
+POST_OPTIONAL = {
+    "PLACE": _templates("this happened at PLACE", "we were at PLACE", "it was in the PLACE"),
+    "TIME": _templates("it was on TIME", "this was last TIME", "since TIME"),
+    "FEEL": _templates("i feel so FEEL", "now i am FEEL", "i am really FEEL about this"),
+    "ASK": _templates("should i ASK", "do i ASK or what", "i want to ASK now"),
+}
+DISTRACTORS = _templates(
+    "my WHO said it is fine",
+    "i like the PLACE",
+    "the OBJ was cheap",
+    "last year i was FEEL",
+    "then we were nice to WHO",
+    "i said that on TIME",
+    "they never ASK",
+)
+FILLER = _templates(
+    "thanks for reading",
+    "sorry long post",
+    "throwaway account anyway",
+    "it is what it is",
+    "english is hard",
+    "any help is nice",
+)
+SUMMARY_MAIN = _templates("WHO ACT my OBJ", "my WHO ACT my OBJ", "WHO ACT OBJ", "basically my WHO ACT the OBJ")
+SUMMARY_OPTIONAL = {
+    "PLACE": _templates("at PLACE", "in the PLACE"),
+    "TIME": _templates("on TIME", "last TIME"),
+    "FEEL": _templates("i feel FEEL", "i am FEEL", "and FEEL"),
+    "ASK": _templates("should i ASK ?", "want to ASK", "ASK ?"),
+}
+
+OMISSION = 0.45
+"""Probability that a reference leaves out an optional fact."""
+MISTAKE = 0.03
+"""Probability that a reference gets a fact wrong, preferably by taking a distractor for it."""
+
+START, EOS = "<start>", "<eos>"
+
+
+def _fill(template: Template, story: Story) -> list[str]:
+    return [story.get(word, word) for word in template]
+
+
+def _vocabulary() -> list[str]:
+    words = ["<pad>", EOS, "TL;DR:", "SUBREDDIT:", "TITLE:", "POST:", ".", ",", "?", *SUBREDDITS]
+    for slot_words in SLOTS.values():
+        words += slot_words
+    optional = [template for group in (POST_OPTIONAL, SUMMARY_OPTIONAL) for slot in group.values() for template in slot]
+    for template in FILLER + POST_MAIN + DISTRACTORS + SUMMARY_MAIN + optional:
+        words += [word for word in template if word not in SLOTS]
+    return list(dict.fromkeys(words))
+
+
+# --- Posts and references. One random stream writes a whole data set, so a longer one begins with the shorter one.
+
+
+def _story(rng: Random) -> Story:
+    return {slot: rng.choice(words) for slot, words in SLOTS.items()}
+
+
+def _post(rng: Random, story: Story, facts: Story) -> tuple[list[str], Story]:
+    """The words of a post that tells `facts`, and what its distractors mention instead."""
+    main = _fill(rng.choice(POST_MAIN), story)
+    rest = [_fill(rng.choice(POST_OPTIONAL[slot]), facts) for slot in OPTIONAL if slot in facts]
+    mentioned: Story = {}
+    for _ in range(rng.randint(0, 2)):
+        template, other = rng.choice(DISTRACTORS), _story(rng)
+        mentioned.update({slot: other[slot] for slot in template if slot in SLOTS})
+        rest.append(_fill(template, other))
+    if rng.random() < 0.5:
+        rest.append(rng.choice(FILLER))
+    rng.shuffle(rest)
+    sentences = [main, *rest] if rng.random() < 0.7 else [*rest[:1], main, *rest[1:]]
+    words = ["SUBREDDIT:", rng.choice(SUBREDDITS), "POST:"]
+    for sentence in sentences:
+        words += [*sentence, "."]
+    return [*words, "TL;DR:"], mentioned
+
+
+def _reference(rng: Random, facts: Story, mentioned: Story) -> list[str]:
+    """A summary as a hasty reader writes it: optional facts left out, a few facts wrong."""
+    told = dict(facts)
+    for slot in facts:
+        luck = rng.random()
+        if luck < MISTAKE:
+            told[slot] = mentioned.get(slot, rng.choice(SLOTS[slot]))
+        elif luck < MISTAKE + OMISSION and slot in OPTIONAL:
+            del told[slot]
+    words = _fill(rng.choice(SUMMARY_MAIN), told)
+    for slot in OPTIONAL:
+        if slot in told:
+            words += [","] if rng.random() < 0.3 else []
+            words += _fill(rng.choice(SUMMARY_OPTIONAL[slot]), told)
+    return words
+
+
+def write_post(rng: Random, prompt_id: str) -> PromptRecord:
+    """One post with its reference; `meta["facts"]` maps each slot that the post tells to its word."""
+    story = _story(rng)
+    kept = set(rng.sample(OPTIONAL, rng.choice([2, 3, 3, 4])))
+    facts = {slot: word for slot, word in story.items() if slot not in OPTIONAL or slot in kept}
+    post, mentioned = _post(rng, story, facts)
+    reference = _reference(rng, facts, mentioned)
+    return PromptRecord(prompt_id, " ".join(post), " ".join(reference), {"facts": facts})
+
+
+def write_posts(stream: str, count: int) -> list[PromptRecord]:
+    """The first `count` posts of a named stream. Python hashes a string seed by SHA-512: streams do not overlap."""
+    rng = Random(f"overopt miniature {stream}")
+    return [write_post(rng, f"{stream}-{index}") for index in range(count)]
+
+
+# --- Gold. Each weight is a multiple of 0.1, so rounding the sum to one decimal makes equal golds exactly equal.
+
+MISSING, WRONG, REPEATED, ILLEGAL, OVER_LENGTH, UNENDED = 1.0, 0.7, 1.0, 0.5, 0.3, 1.0
+LENGTH_LIMIT = 18
+"""Words beyond these cost. The wordiest summary that tells every fact has as many, and its commas come on top."""
+
+
+@cache
+def legal_bigrams() -> frozenset[tuple[str, str]]:
+    """Every pair of neighbours that a reference can contain, with content words replaced by their slots.
+
+    Enumerated from the grammar: inside a phrase, and from a phrase to any later one (optional facts keep their
+    order and any of them may be absent), with or without a comma, or to the end.
+    """
+    chain = [SUMMARY_MAIN, *(SUMMARY_OPTIONAL[slot] for slot in OPTIONAL)]
+    pairs = {pair for phrases in chain for phrase in phrases for pair in pairwise(phrase)}
+    pairs |= {(START, phrase[0]) for phrase in SUMMARY_MAIN}
+    pairs |= {(phrase[-1], EOS) for phrases in chain for phrase in phrases}
+    for earlier, later in combinations(chain, 2):
+        for phrase in earlier:
+            pairs |= {(phrase[-1], ","), *((phrase[-1], following[0]) for following in later)}
+        pairs |= {(",", following[0]) for following in later}
+    return frozenset(pairs)
+
+
+def _illegal(words: Iterable[str], ended: bool) -> int:
+    classes = [START, *(SLOT_OF.get(word, word) for word in words), *([EOS] if ended else [])]
+    legal = legal_bigrams()
+    return sum(pair not in legal for pair in pairwise(classes))
+
+
+def _count_facts(words: Iterable[str], facts: Story) -> tuple[int, int, int]:
+    """Content words by kind: facts told, words that are no fact of the post, repetitions of either."""
+    told = wrong = repeated = 0
+    seen: set[str] = set()
+    for word in words:
+        slot = SLOT_OF.get(word)
+        if slot is None:
+            continue
+        if word in seen:
+            repeated += 1
+        elif facts.get(slot) == word:
+            told += 1
+        else:
+            wrong += 1
+        seen.add(word)
+    return told, wrong, repeated
+
+
+def gold_parts(facts: Story, words: Sequence[str], ended: bool) -> dict[str, float]:
+    """Counts of what gold punishes, and the length in words. `unended` is 1 where no EOS followed."""
+    told, wrong, repeated = _count_facts(words, facts)
+    return {
+        "missing": len(facts) - told,
+        "wrong": wrong,
+        "repeated": repeated,
+        "illegal": _illegal(words, ended),
+        "over_length": max(0, len(words) - LENGTH_LIMIT),
+        "unended": 0 if ended else 1,
+        "length": len(words),
+    }
+
+
+def gold(facts: Story, words: Sequence[str], ended: bool) -> float:
+    """Minus the weighted counts: 0 for a summary that tells every fact once, in the grammar, briefly, and ends."""
+    parts = gold_parts(facts, words, ended)
+    penalty = (
+        MISSING * parts["missing"]
+        + WRONG * parts["wrong"]
+        + REPEATED * parts["repeated"]
+        + ILLEGAL * parts["illegal"]
+        + OVER_LENGTH * parts["over_length"]
+        + UNENDED * parts["unended"]
+    )
+    return 0.0 - round(penalty, 1)  # not `-round(...)`: that is -0.0 for a perfect summary
+
+
+# --- The task.
+
+Count = Annotated[int, Field(gt=0)]
+
+FIRST_TEST_SEED = 100
+"""Seeds below are for tuning and never read the test split; seeds from here on report, and tune nothing."""
+
+
+@block
+class Miniature:
+    """Invented posts and references with a known gold reward. Its evaluation posts are the same for every seed of
+    a split; all other posts are the seed's own.
+    """
+
+    demonstration_count: Count = 16_000
+    """Posts with references for SFT."""
+    prompt_count: Count = 2_000
+    """Posts to sample from while training online."""
+    reward_test_count: Count = 600
+    """Posts on which the reward model is tested."""
+    evaluation_count: Count = 256
+    """Posts on which every checkpoint is judged."""
+
+    @property
+    def prompt_style(self) -> PromptStyle:
+        return "raw"
+
+    @property
+    def has_gold(self) -> bool:
+        return True
+
+    def vocabulary(self) -> list[str] | None:
+        return _vocabulary()
+
+    def demonstrations(self, seed: int, dropped: Dropped) -> list[PromptRecord]:
+        return write_posts(f"demonstration-{seed}", self.demonstration_count)
+
+    def prompts(self, seed: int, dropped: Dropped) -> list[PromptRecord]:
+        return write_posts(f"prompt-{seed}", self.prompt_count)
+
+    def pair_prompts(self, seed: int, n: int) -> list[PromptRecord]:
+        return write_posts(f"pair-{seed}", n)
+
+    def reward_test_prompts(self, seed: int) -> list[PromptRecord]:
+        return write_posts(f"reward-test-{seed}", self.reward_test_count)
+
+    def preferences(self, seed: int, dropped: Dropped) -> list[PreferenceRecord]:
+        raise UserError("pairs: the miniature task stores no preference pairs; let the policy sample them ('sampled')")
+
+    def evaluation_preferences(self, seed: int, dropped: Dropped) -> tuple[str, list[PreferenceRecord]]:
+        return self.evaluation(seed, dropped)[0], self.preferences(seed, dropped)
+
+    def evaluation(self, seed: int, dropped: Dropped) -> tuple[str, list[PromptRecord]]:
+        split = "tuning" if seed < FIRST_TEST_SEED else "test"
+        return split, write_posts(f"evaluation-{split}", self.evaluation_count)
+
+    def gold(self, record: PromptRecord, completion: Completion) -> float | None:
+        return gold(record.meta["facts"], completion.text.split(), completion.ended)
+
+    def gold_parts(self, record: PromptRecord, completion: Completion) -> dict[str, float]:
+        return gold_parts(record.meta["facts"], completion.text.split(), completion.ended)

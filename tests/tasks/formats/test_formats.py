@@ -1,0 +1,78 @@
+"""Which form a file is in, and what every form's examples go through (tasks/formats/__init__.py)."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from overopt.errors import UserError
+from overopt.tasks.formats import detect, generic, hh, llmbar, read_examples
+from overopt.types import Dropped
+
+
+def write(path: Path, *rows: dict[str, Any]) -> Path:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def pair(prompt: str, chosen: str = "good", rejected: str = "bad") -> dict[str, str]:
+    return {"prompt": prompt, "chosen": chosen, "rejected": rejected}
+
+
+@pytest.mark.parametrize(
+    ("row", "form"),
+    [
+        ({"chosen": "\n\nHuman: a\n\nAssistant: b", "rejected": "\n\nHuman: a\n\nAssistant: c"}, hh),
+        ({"prompt": "\n\nHuman: a\n\nAssistant:", "chosen": " b", "rejected": " c"}, generic),
+        ({"chosen": "b", "rejected": "c"}, generic),
+        ({"input": "a", "output_1": "b", "output_2": "c", "label": 1, "source": "d"}, llmbar),
+        ({"input": "a", "output_1": "b"}, generic),
+    ],
+)
+def test_the_first_row_tells_the_form(row: dict[str, Any], form: object) -> None:
+    assert detect(row) is form
+
+
+def test_empty_prompts_and_identical_completions_are_dropped_and_counted(tmp_path: Path) -> None:
+    path = write(
+        tmp_path / "pairs.jsonl", pair("a"), pair(" "), pair("b", "same", "same"), pair("", "x", "x"), pair("c")
+    )
+    dropped = Dropped()
+    examples = read_examples(path, "auto", dropped)
+    assert [(example.prompt, example.place) for example in examples] == [("a", f"{path}:1"), ("c", f"{path}:5")]
+    assert dropped.reasons == {"empty prompt": 2, "chosen and rejected are identical": 1}
+
+
+def test_text_that_no_tokenizer_takes_is_dropped(tmp_path: Path) -> None:
+    path = write(tmp_path / "pairs.jsonl", pair("a"), pair("b \ud83d"), pair("c \U0001f375"))
+    dropped = Dropped()
+    assert [example.prompt for example in read_examples(path, "auto", dropped)] == ["a", "c \U0001f375"]
+    assert dropped.reasons == {"text with half a surrogate pair": 1}
+
+
+def test_an_error_names_file_and_line(tmp_path: Path) -> None:
+    path = write(tmp_path / "pairs.jsonl", pair("a"), {"prompt": "b", "chosen": "good"})
+    with pytest.raises(UserError) as error:
+        read_examples(path, "auto", Dropped())
+    assert str(error.value) == f"{path}:2: a record without its field 'rejected' (fields present: prompt, chosen)"
+
+
+def test_a_named_form_is_not_guessed(tmp_path: Path) -> None:
+    path = write(tmp_path / "pairs.jsonl", pair("a"))
+    with pytest.raises(UserError, match="pairs.jsonl:1: a record without its field 'input'"):
+        read_examples(path, "llmbar", Dropped())
+
+
+def test_the_limit_counts_usable_records(tmp_path: Path) -> None:
+    path = write(tmp_path / "pairs.jsonl", pair(""), pair("a"), pair("b"), pair("c"))
+    assert [example.prompt for example in read_examples(path, "auto", Dropped(), limit=2)] == ["a", "b"]
+
+
+def test_nothing_usable_is_an_error_that_says_why(tmp_path: Path) -> None:
+    path = write(tmp_path / "pairs.jsonl", pair(""), pair("", "x", "y"))
+    with pytest.raises(UserError, match=r"no usable record \(dropped: 2 x empty prompt\)"):
+        read_examples(path, "auto", Dropped())
+    (tmp_path / "none.json").write_text("[]")
+    with pytest.raises(UserError, match="the file has no records"):
+        read_examples(tmp_path / "none.json", "auto", Dropped())

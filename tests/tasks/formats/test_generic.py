@@ -1,0 +1,71 @@
+from typing import Any
+
+import pytest
+
+from overopt.errors import UserError
+from overopt.tasks.formats.example import Example
+from overopt.tasks.formats.generic import read
+from overopt.types import Dropped
+
+USER = {"role": "user", "content": "Why?"}
+
+
+def answer(text: str) -> dict[str, str]:
+    return {"role": "assistant", "content": text}
+
+
+@pytest.mark.parametrize(
+    ("row", "example"),
+    [
+        ({"prompt": "a", "chosen": " b", "rejected": "c"}, Example("a", " b", "c")),
+        ({"prompt": "a", "completion": "b"}, Example("a", "b")),
+        ({"prompt": "a", "reference": "b"}, Example("a", "b")),
+        ({"prompt": "a", "response": "b", "id": 7}, Example("a", "b")),
+        ({"prompt": "a"}, Example("a")),
+    ],
+)
+def test_plain_text(row: dict[str, Any], example: Example) -> None:
+    assert read(row, Dropped()) == example
+
+
+def test_chat_messages_with_a_prompt() -> None:
+    row = {"prompt": [USER], "chosen": [answer("b")], "rejected": [answer("c")]}
+    assert read(row, Dropped()) == Example("Why?", "b", "c", messages=(USER,), chat_only=True)
+
+
+def test_chat_messages_whose_prompt_is_what_they_share() -> None:
+    system = {"role": "system", "content": "Be brief."}
+    row = {"chosen": [system, USER, answer("b")], "rejected": [system, USER, answer("c")]}
+    text = "system: Be brief.\n\nuser: Why?"
+    assert read(row, Dropped()) == Example(text, "b", "c", messages=(system, USER), chat_only=True)
+
+
+def test_a_text_prompt_beside_whole_conversations() -> None:
+    row = {"prompt": "Why?", "chosen": [USER, answer("b")], "rejected": [USER, answer("c")]}
+    assert read(row, Dropped()) == Example("Why?", "b", "c")
+
+
+def test_conversations_that_part_early_are_dropped() -> None:
+    dropped = Dropped()
+    assert read({"chosen": [USER, answer("b")], "rejected": [answer("x"), answer("c")]}, dropped) is None
+    assert dropped.reasons == {"chosen and rejected differ before the last turn": 1}
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ({"text": "a"}, r"without its field 'prompt' \(fields present: text\)"),
+        ({"chosen": "b", "rejected": "c"}, "without its field 'prompt'"),
+        ({"prompt": "a", "rejected": "c"}, "without its field 'chosen'"),
+        ({"prompt": 3}, "field 'prompt' must be text or a list of chat messages, got int"),
+        ({"prompt": "a", "completion": 3}, "field 'completion' must be text or a list of chat messages, got int"),
+        ({"prompt": "a", "completion": "b", "response": "c"}, "'completion' and 'response' both name the reference"),
+        ({"prompt": []}, "field 'prompt': an empty list"),
+        ({"prompt": [{"role": "user"}]}, "field 'prompt': every chat message needs 'role' and 'content'"),
+        ({"prompt": ["a"]}, "every chat message needs"),
+        ({"prompt": "a", "completion": [USER]}, "the last message must be the assistant's, not the user's"),
+    ],
+)
+def test_malformed_records_are_the_users_error(row: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        read(row, Dropped())

@@ -1,0 +1,196 @@
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from overopt.config import dump, load
+from overopt.errors import ConfigError, UserError
+from overopt.tasks import messages_of
+from overopt.tasks.local import Local
+from overopt.types import Completion, Dropped, PromptRecord
+
+
+def write(path: Path, rows: list[dict[str, Any]]) -> Path:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def pairs(count: int, start: int = 0) -> list[dict[str, Any]]:
+    return [{"prompt": f"p{n}", "chosen": f" good {n}", "rejected": f"bad {n}"} for n in range(start, start + count)]
+
+
+def local(tmp_path: Path, rows: list[dict[str, Any]], **fields: Any) -> Local:
+    return Local(path=str(write(tmp_path / "train.jsonl", rows)), **fields)
+
+
+# --- One file: training part and held-out part
+
+
+def test_the_split_is_a_partition_by_prompt_that_no_seed_changes(tmp_path: Path) -> None:
+    task = local(tmp_path, pairs(1_000), holdout=0.2)
+    training = [record.prompt for record in task.preferences(0, Dropped())]
+    split, records = task.evaluation(0, Dropped())
+    held_out = [record.prompt for record in records]
+    assert split == "holdout"
+    assert sorted(training + held_out) == sorted(f"p{n}" for n in range(1_000))
+    assert len(held_out) == pytest.approx(200, abs=38)  # 3 standard deviations of a fair split
+    assert training == [record.prompt for record in task.preferences(101, Dropped())]
+    assert training == [record.prompt for record in task.prompts(7, Dropped())]
+    assert held_out == [record.prompt for record in task.evaluation_preferences(3, Dropped())[1]]
+
+
+def test_a_prompt_stays_on_its_side_whatever_else_the_file_holds(tmp_path: Path) -> None:
+    whole = {record.prompt for record in local(tmp_path, pairs(300)).prompts(0, Dropped())}
+    half = {record.prompt for record in local(tmp_path, pairs(150)).prompts(0, Dropped())}
+    assert half == {f"p{n}" for n in range(150)} & whole
+
+
+def test_copies_of_a_prompt_fall_on_the_same_side(tmp_path: Path) -> None:
+    rows = [{**row, "prompt": f"{row['prompt']}{end}"} for row in pairs(50) for end in ("", " ", "\n")]
+    task = local(tmp_path, rows, holdout=0.5)
+    assert len(task.preferences(0, Dropped())) % 3 == 0
+
+
+# --- What pairs are used as
+
+
+def test_pairs_serve_as_preferences_prompts_and_demonstrations(tmp_path: Path) -> None:
+    rows = [
+        {"prompt": "a", "chosen": " one", "rejected": "  two"},
+        {"prompt": "a", "chosen": "three", "rejected": "four"},
+        {"prompt": "b", "chosen": " ", "rejected": "five"},
+        {"prompt": "b", "chosen": "six", "rejected": "seven"},
+    ]
+    task = local(tmp_path, rows, evaluation_path=str(write(tmp_path / "evaluation.jsonl", pairs(3))))
+    dropped = Dropped()
+    preferences = task.preferences(0, dropped)
+    assert [(pair.chosen, pair.rejected) for pair in preferences] == [
+        (Completion("one"), Completion("two")),
+        (Completion("three"), Completion("four")),
+        (Completion(""), Completion("five")),
+        (Completion("six"), Completion("seven")),
+    ]
+    a, b = preferences[0].prompt_id, preferences[2].prompt_id
+    assert [pair.prompt_id for pair in preferences] == [a, a, b, b]
+    assert task.prompts(0, dropped) == [PromptRecord(a, "a", "one"), PromptRecord(b, "b", "six")]
+    assert [(record.prompt_id, record.reference) for record in task.demonstrations(0, dropped)] == [
+        (a, "one"),
+        (f"{a}-2", "three"),
+        (f"{b}-2", "six"),
+    ]
+    assert dropped.reasons == {"training prompts: repeated prompt": 2, "demonstrations: empty reference": 1}
+    assert task.pair_prompts(0, 1) == [PromptRecord(a, "a", "one")]
+    assert [record.reference for record in task.reward_test_prompts(0)] == ["good 0", "good 1", "good 2"]
+
+
+def test_what_was_dropped_is_counted_once_however_often_it_is_read(tmp_path: Path) -> None:
+    task = local(tmp_path, [*pairs(40), {"prompt": "x", "chosen": "same", "rejected": "same"}])
+    dropped = Dropped()
+    task.prompts(0, dropped)
+    task.evaluation(0, dropped)
+    assert dropped.reasons == {"training file: chosen and rejected are identical": 1}
+
+
+def test_prompts_alone_can_be_sampled_from_but_not_imitated(tmp_path: Path) -> None:
+    task = local(tmp_path, [{"prompt": f"p{n}"} for n in range(20)])
+    assert {record.reference for record in task.prompts(0, Dropped())} == {None}
+    with pytest.raises(UserError, match=r"train\.jsonl:\d+: no 'chosen' or 'completion': a reference"):
+        task.demonstrations(0, Dropped())
+    with pytest.raises(UserError, match=r"train\.jsonl:\d+: no 'chosen' and 'rejected': preference pairs"):
+        task.preferences(0, Dropped())
+
+
+def test_there_is_no_gold(tmp_path: Path) -> None:
+    task = local(tmp_path, pairs(1))
+    record = PromptRecord("0", "p0")
+    assert not task.has_gold
+    assert task.gold(record, Completion("x")) is None
+    assert task.gold_parts(record, Completion("x")) == {}
+    assert task.vocabulary() is None
+
+
+# --- Two files
+
+
+def test_an_evaluation_file_is_used_whole_and_its_prompts_are_not_trained_on(tmp_path: Path) -> None:
+    evaluation = write(tmp_path / "evaluation.jsonl", pairs(10, start=5))
+    task = local(tmp_path, pairs(10), evaluation_path=str(evaluation))
+    dropped = Dropped()
+    split, records = task.evaluation(0, dropped)
+    assert (split, [record.prompt for record in records]) == ("evaluation", [f"p{n}" for n in range(5, 15)])
+    assert [pair.prompt for pair in task.preferences(0, dropped)] == [f"p{n}" for n in range(5)]
+    assert dropped.reasons == {"training file: prompt is in the evaluation file": 5}
+
+
+def test_an_empty_part_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="nothing to evaluate on: holdout 0.001 of 3 records takes none"):
+        local(tmp_path, pairs(3), holdout=0.001).evaluation(0, Dropped())
+    with pytest.raises(UserError, match="nothing to train on: of 3 records all of them are held out"):
+        local(tmp_path, pairs(3), holdout=0.999).preferences(0, Dropped())
+    same = local(tmp_path, pairs(3), evaluation_path=str(tmp_path / "train.jsonl"))
+    with pytest.raises(UserError, match="nothing to train on: of 3 records every prompt is in"):
+        same.prompts(0, Dropped())
+
+
+def test_the_limit_holds_for_each_file(tmp_path: Path) -> None:
+    evaluation = write(tmp_path / "evaluation.jsonl", pairs(10, start=10))
+    task = local(tmp_path, pairs(10), evaluation_path=str(evaluation), limit=4)
+    assert len(task.prompts(0, Dropped())) == len(task.evaluation(0, Dropped())[1]) == 4
+
+
+# --- Prompt styles
+
+
+CHAT = [{"role": "user", "content": "Why?"}, {"role": "assistant", "content": "So."}, {"role": "user", "content": "?"}]
+
+
+def test_chat_messages_travel_with_the_record(tmp_path: Path) -> None:
+    row = {"prompt": CHAT, "completion": [{"role": "assistant", "content": "Because."}]}
+    task = local(tmp_path, [row], prompt_style="chat_template", holdout=0.0001)
+    (record,) = task.demonstrations(0, Dropped())
+    assert messages_of(record) == CHAT
+    assert record.reference == "Because."
+
+
+def test_a_string_is_one_user_turn_in_the_chat_style(tmp_path: Path) -> None:
+    task = local(tmp_path, [{"prompt": "Why?"}], prompt_style="chat_template", holdout=0.0001)
+    (record,) = task.prompts(0, Dropped())
+    assert record.meta == {}
+    assert messages_of(record) == [{"role": "user", "content": "Why?"}]
+
+
+def test_chat_messages_cannot_be_used_raw(tmp_path: Path) -> None:
+    task = local(tmp_path, [{"prompt": CHAT}])
+    with pytest.raises(UserError, match=r"train\.jsonl:1: .* set prompt_style: chat_template"):
+        task.prompts(0, Dropped())
+
+
+def test_a_transcript_is_text_or_turns_by_the_style_and_the_same_prompt(tmp_path: Path) -> None:
+    opening = "\n\nHuman: Which tea?\n\nAssistant:"
+    rows = [{"chosen": f"{opening} Green.", "rejected": f"{opening} Tea."}]
+    raw = local(tmp_path, rows, holdout=0.0001).preferences(0, Dropped())
+    chat = local(tmp_path, rows, holdout=0.0001, prompt_style="chat_template").preferences(0, Dropped())
+    assert (raw[0].prompt_id, raw[0].prompt) == (chat[0].prompt_id, chat[0].prompt)
+    assert raw[0].meta == {}
+    assert chat[0].meta == {"messages": [{"role": "user", "content": "Which tea?"}]}
+
+
+# --- As a config
+
+
+def test_the_path_is_relative_to_the_yaml(tmp_path: Path) -> None:
+    source = tmp_path / "task.yaml"
+    source.write_text(yaml.safe_dump({"path": "data/pairs.jsonl", "format": "llmbar", "limit": 3}))
+    task = load(Local, source)
+    assert task == Local(path=str(tmp_path / "data" / "pairs.jsonl"), format="llmbar", limit=3)
+    assert dump(task, relative_to=tmp_path)["path"] == "data/pairs.jsonl"
+
+
+@pytest.mark.parametrize(
+    "fields", [{"holdout": 0}, {"holdout": 1.0}, {"limit": 0}, {"format": "csv"}, {"prompt_style": "chat"}]
+)
+def test_senseless_fields_are_refused(tmp_path: Path, fields: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match=next(iter(fields))):
+        load(Local, {"path": "pairs.jsonl", **fields}, base=tmp_path)
