@@ -1,0 +1,98 @@
+"""AdamW, learning-rate schedules and the gradient's norm."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import Annotated
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from overopt.config import Choice, block
+
+NonNegative = Annotated[float, Field(ge=0)]
+Fraction = Annotated[float, Field(ge=0, lt=1)]
+Steps = Annotated[int, Field(ge=0)]
+
+
+def _warm(step: int, warmup: int) -> float:
+    return min(1.0, (step + 1) / warmup) if warmup else 1.0
+
+
+@block
+class Constant:
+    """The learning rate rises linearly over `warmup` steps and stays."""
+
+    warmup: Steps = 0
+
+    def __call__(self, step: int, steps: int) -> float:
+        """Factor on the peak learning rate at `step` (from 0) of `steps`."""
+        return _warm(step, self.warmup)
+
+
+@block
+class Linear:
+    """Linear decay from the peak to `floor` times the peak, after a linear rise over `warmup` steps."""
+
+    warmup: Steps = 0
+    floor: Fraction = 0.0
+
+    def __call__(self, step: int, steps: int) -> float:
+        return _warm(step, self.warmup) * max(self.floor, 1.0 - step / steps)
+
+
+@block
+class Cosine:
+    """Half a cosine from the peak to `floor` times the peak, after a linear rise over `warmup` steps."""
+
+    warmup: Steps = 0
+    floor: Fraction = 0.0
+
+    def __call__(self, step: int, steps: int) -> float:
+        decay = 0.5 * (1.0 + math.cos(math.pi * step / steps))
+        return _warm(step, self.warmup) * (self.floor + (1.0 - self.floor) * decay)
+
+
+Schedule = Annotated[Constant | Linear | Cosine, Choice()]
+
+
+@block
+class AdamW:
+    """AdamW (Loshchilov & Hutter 2019). The defaults are the recipe's: eps 1e-5, weight decay per stage."""
+
+    betas: tuple[Fraction, Fraction] = (0.9, 0.999)
+    eps: Annotated[float, Field(gt=0)] = 1e-5
+    weight_decay: NonNegative = 0.0
+
+
+class Optimizer:
+    """AdamW over the parameters that train, driven by a schedule; one `step()` an update."""
+
+    def __init__(
+        self, parameters: Iterable[torch.nn.Parameter], settings: AdamW, lr: float, schedule: Schedule, steps: int
+    ) -> None:
+        self.parameters = [p for p in parameters if p.requires_grad]
+        self.lr, self.schedule, self.steps = lr, schedule, steps
+        self.optimizer = torch.optim.AdamW(
+            self.parameters,
+            lr=lr,
+            betas=settings.betas,
+            eps=settings.eps,
+            weight_decay=settings.weight_decay,
+            fused=True,
+        )
+
+    def lr_at(self, step: int) -> float:
+        return self.lr * self.schedule(step, self.steps)
+
+    def step(self, step: int, clip: float | None) -> Tensor:
+        """Apply the gathered gradients at the learning rate of `step`; returns their norm before clipping."""
+        norm = torch.nn.utils.clip_grad_norm_(self.parameters, math.inf if clip is None else clip)
+        if torch.isfinite(norm):  # a broken gradient must not reach the weights: the caller stops the run
+            for group in self.optimizer.param_groups:
+                group["lr"] = self.lr_at(step)
+            self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        return norm

@@ -1,0 +1,175 @@
+"""Sampling: the prompt's prefix is computed once for all its samples, finished rows are retired, draws are keyed.
+
+The random number that decides token t of sample g of a prompt depends on (seed, purpose, step, prompt, g, t) alone, so
+a completion does not depend on its neighbors beyond rounding, nor training on what was evaluated in between.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from hashlib import blake2b
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from overopt.engine.model import CausalModel
+from overopt.engine.packing import additive_mask
+
+
+@dataclass(frozen=True, slots=True)
+class Samples:
+    """Completions of P prompts, G each, rows prompt by prompt; `[B, T]`, 0 beyond their end."""
+
+    tokens_BT: Tensor
+    mask_BT: Tensor
+    logp_BT: Tensor
+    """At the sampling temperature (greedy: at temperature 1)."""
+    entropy_BT: Tensor
+    """Exact entropy of the distribution each token was drawn from, nats."""
+    ended_B: Tensor
+    """True where EOS was emitted."""
+
+    def completions(self) -> list[list[int]]:
+        """The tokens of each row, EOS included."""
+        return [row[:n].tolist() for row, n in zip(self.tokens_BT, self.mask_BT.sum(1).tolist(), strict=True)]
+
+
+@dataclass(frozen=True, slots=True)
+class DrawKey:
+    """Names the random stream of one sampling call; the prompt and the sample complete the key."""
+
+    seed: int
+    purpose: str
+    step: int
+
+    def uniforms(self, prompt_id: str, sample: int, count: int) -> np.ndarray:
+        text = f"{self.seed}/{self.purpose}/{self.step}/{prompt_id}/{sample}"
+        key = int.from_bytes(blake2b(text.encode(), digest_size=16).digest(), "little")
+        return np.random.Generator(np.random.Philox(key=key)).random(count)
+
+
+@torch.no_grad()
+def sample(
+    model: CausalModel,
+    prompts: Sequence[Sequence[int]],
+    prompt_ids: Sequence[str],
+    group_size: int,
+    temperature: float,
+    max_tokens: int,
+    key: DrawKey,
+) -> Samples:
+    """Draw `group_size` completions of each prompt from softmax(logits/temperature); temperature 0 is greedy."""
+    device = model.device
+    uniform_BT = torch.from_numpy(
+        np.stack([key.uniforms(p, g, max_tokens) for p in prompt_ids for g in range(group_size)])
+    ).to(device)
+    state = _prefill(model, prompts, group_size)
+    rows = len(prompts) * group_size
+    tokens_BT = torch.zeros(rows, max_tokens, dtype=torch.long, device=device)
+    logp_BT = torch.zeros(rows, max_tokens, device=device)
+    entropy_BT = torch.zeros(rows, max_tokens, device=device)
+    mask_BT = torch.zeros(rows, max_tokens, dtype=torch.bool, device=device)
+    ended_B = torch.zeros(rows, dtype=torch.bool, device=device)
+    for t in range(max_tokens):
+        active = state.active
+        token, logp, entropy = _draw(model.logits(state.hidden), temperature, uniform_BT[active, t])
+        tokens_BT[active, t], logp_BT[active, t], entropy_BT[active, t] = token, logp, entropy
+        mask_BT[active, t] = True
+        finished = token == model.eos_id
+        ended_B[active] = finished
+        if t == max_tokens - 1 or not _advance(model, state, token, finished, t):
+            break
+    width = int(mask_BT.sum(1).max())
+    return Samples(tokens_BT[:, :width], mask_BT[:, :width], logp_BT[:, :width], entropy_BT[:, :width], ended_B)
+
+
+def sample_in_batches(
+    model: CausalModel,
+    prompts: Sequence[Sequence[int]],
+    prompt_ids: Sequence[str],
+    group_size: int,
+    temperature: float,
+    max_tokens: int,
+    key: DrawKey,
+    token_budget: int,
+) -> Samples:
+    """`sample`, in batches whose key-value store holds about `token_budget` tokens."""
+    longest = max(map(len, prompts)) + max_tokens
+    size = max(1, token_budget // (longest * group_size))
+    parts = [
+        sample(model, prompts[i : i + size], prompt_ids[i : i + size], group_size, temperature, max_tokens, key)
+        for i in range(0, len(prompts), size)
+    ]
+    width = max(part.tokens_BT.shape[1] for part in parts)
+
+    def joined(tensors: list[Tensor]) -> Tensor:
+        return torch.cat([torch.nn.functional.pad(x, (0, width - x.shape[1])) for x in tensors])
+
+    return Samples(
+        joined([p.tokens_BT for p in parts]),
+        joined([p.mask_BT for p in parts]),
+        joined([p.logp_BT for p in parts]),
+        joined([p.entropy_BT for p in parts]),
+        torch.cat([p.ended_B for p in parts]),
+    )
+
+
+@dataclass(slots=True)
+class _Decoding:
+    """The rows still being written: `active` are their indices, `hidden` predicts their next token."""
+
+    active: Tensor
+    hidden: Tensor
+    cache: Any
+    allowed: Tensor
+    positions: Tensor
+
+
+def _prefill(model: CausalModel, prompts: Sequence[Sequence[int]], group_size: int) -> _Decoding:
+    """Run the prompts, left-padded, once each, and hand their state to the samples."""
+    longest = max(map(len, prompts))
+    padding = torch.tensor([longest - len(p) for p in prompts], device=model.device)
+    ids_PL = torch.tensor([[model.pad_id] * (longest - len(p)) + list(p) for p in prompts], device=model.device)
+    place_L = torch.arange(longest, device=model.device)
+    allowed_PL = place_L >= padding[:, None]
+    causal_PLL = (place_L[:, None] >= place_L) & allowed_PL[:, None, :]
+    positions_PL = (place_L - padding[:, None]).clamp(min=0)
+    hidden, cache = model.extend(ids_PL, positions_PL, additive_mask(causal_PLL)[:, None], None)
+    last = hidden[:, -1]
+    if group_size > 1:
+        cache.batch_repeat_interleave(group_size)
+        last, allowed_PL, padding = (x.repeat_interleave(group_size, 0) for x in (last, allowed_PL, padding))
+    return _Decoding(torch.arange(len(last), device=model.device), last, cache, allowed_PL, longest - padding)
+
+
+def _draw(logits: Tensor, temperature: float, uniform: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """One token a row by the inverse of the cumulative distribution, with its log-probability and the entropy."""
+    logp_RV = (logits.float() / (temperature or 1.0)).log_softmax(-1)
+    probability_RV = logp_RV.exp()
+    if temperature == 0:
+        token = logp_RV.argmax(-1)
+    else:  # in float64: a float32 sum over a large vocabulary starves the rare tokens
+        cumulative_RV = probability_RV.double().cumsum(-1)
+        target = uniform * cumulative_RV[:, -1]
+        token = torch.searchsorted(cumulative_RV, target[:, None], right=True)[:, 0].clamp(max=logits.shape[1] - 1)
+    entropy = -(probability_RV * logp_RV.clamp(min=-1e9)).sum(-1)
+    return token, logp_RV.gather(1, token[:, None])[:, 0], entropy
+
+
+def _advance(model: CausalModel, state: _Decoding, token: Tensor, finished: Tensor, t: int) -> bool:
+    """Run the drawn tokens to get the next hidden states; False when every row has finished."""
+    keep = (~finished).nonzero()[:, 0]
+    if len(keep) == 0:
+        return False
+    if len(keep) < len(finished):
+        state.cache.batch_select_indices(keep)
+        state.active, state.allowed, state.positions = state.active[keep], state.allowed[keep], state.positions[keep]
+        token = token[keep]
+    state.allowed = torch.nn.functional.pad(state.allowed, (0, 1), value=True)
+    mask = additive_mask(state.allowed)[:, None, None, :]
+    hidden, state.cache = model.extend(token[:, None], (state.positions + t)[:, None], mask, state.cache)
+    state.hidden = hidden[:, -1]
+    return True

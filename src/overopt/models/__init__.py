@@ -1,0 +1,1 @@
+"""The only room that knows transformers: policies, reward models, tokenizers, their loading and saving."""

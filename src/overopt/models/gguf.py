@@ -1,0 +1,105 @@
+"""A GGUF file, made once into an ordinary Hugging Face folder that anything can load and train.
+
+llama.cpp's GGUF holds weights (mostly quantized), tokenizer, chat template and architecture in one file. Here the
+weights are unpacked to float32 and everything is written as `save_pretrained` writes it, so that the rest of the
+package never meets a GGUF file. What the quantization rounded away stays lost.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import io
+import shutil
+import struct
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from overopt.errors import UserError
+
+_NEEDED_PACKAGES = ("gguf", "accelerate")
+_MAGIC = b"GGUF"
+
+
+def dequantize(gguf_file: Path, out: Path) -> Path:
+    """Write model and tokenizer of `gguf_file` to the folder `out` and return it; a complete `out` is left alone."""
+    if _is_complete(out):
+        return out
+    _check(gguf_file, out)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    # Beside `out`, so that the rename stays within one file system and is atomic.
+    staging = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
+    try:
+        _convert(gguf_file, staging)
+        staging.chmod(0o755)  # mkdtemp makes it private
+        staging.rename(out)
+    except OSError as error:
+        raise UserError(f"{out}: cannot write the model of {gguf_file}: {error}") from error
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+    return out
+
+
+def _is_complete(folder: Path) -> bool:
+    has_weights = any(folder.glob("*.safetensors"))
+    return has_weights and (folder / "config.json").is_file() and (folder / "tokenizer.json").is_file()
+
+
+def _check(gguf_file: Path, out: Path) -> None:
+    missing = [name for name in _NEEDED_PACKAGES if importlib.util.find_spec(name) is None]
+    if missing:
+        raise UserError(
+            f"{gguf_file}: reading a GGUF file needs {' and '.join(missing)}: pip install {' '.join(missing)}"
+        )
+    if not gguf_file.is_file():
+        raise UserError(f"{gguf_file}: no such file; give the path of a .gguf file")
+    with gguf_file.open("rb") as stream:
+        if stream.read(len(_MAGIC)) != _MAGIC:
+            raise UserError(f"{gguf_file}: not a GGUF file (it does not begin with the bytes GGUF)")
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise UserError(f"{out}: exists and is not a complete Hugging Face folder; remove it or choose another path")
+
+
+def _convert(gguf_file: Path, folder: Path) -> None:
+    with contextlib.redirect_stderr(io.StringIO()):  # progress bars; warnings go through logging and still show
+        tokenizer, model = _read(gguf_file)
+        _take_quantization_marks_off(model)
+        model.save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
+        _check_reload(model, folder, gguf_file)
+
+
+def _read(gguf_file: Path) -> tuple[Any, Any]:
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    source: dict[str, Any] = {"gguf_file": gguf_file.name, "local_files_only": True}
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(gguf_file.parent, **source)
+        return tokenizer, AutoModelForCausalLM.from_pretrained(gguf_file.parent, dtype=torch.float32, **source)
+    except (OSError, ValueError, LookupError, NotImplementedError, struct.error) as error:
+        raise UserError(f"{gguf_file}: transformers cannot read this GGUF file (is it whole?): {error}") from error
+
+
+def _take_quantization_marks_off(model: Any) -> None:
+    # The weights are plain float32 by now, but `save_pretrained` refuses a model that says it is quantized.
+    model.is_quantized = False
+    for owner, mark in ((model.config, "quantization_config"), (model, "hf_quantizer"), (model, "quantization_method")):
+        if hasattr(owner, mark):
+            delattr(owner, mark)
+
+
+def _check_reload(model: Any, folder: Path, gguf_file: Path) -> None:
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    loaded: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, output_loading_info=True)
+    again, info = loaded
+    wrong = {kind: sorted(map(str, info[kind])) for kind in ("missing_keys", "unexpected_keys", "mismatched_keys")}
+    if any(wrong.values()):
+        raise UserError(f"{gguf_file}: its model does not survive saving and loading: {wrong}")
+    reloaded = again.state_dict()
+    changed = [name for name, weight in model.state_dict().items() if not torch.equal(weight, reloaded[name])]
+    if changed:
+        raise UserError(f"{gguf_file}: weights changed by saving and loading: {', '.join(changed[:5])}")

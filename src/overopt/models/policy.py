@@ -1,0 +1,50 @@
+"""A Hugging Face causal language model as the engine sees it: body, cache and head."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+from torch import Tensor
+
+from overopt.models.body import Body
+
+
+class Policy(Body):
+    """A causal language model with its tokenizer."""
+
+    def __init__(self, model: Any, tokenizer: Any, bf16: bool = False) -> None:
+        super().__init__(model, tokenizer, model.get_output_embeddings(), bf16)
+
+    @property
+    def vocabulary(self) -> int:
+        """V: the rows of the head, which may be more than the tokenizer has words."""
+        return self.head.weight.shape[0]
+
+    def extend(self, ids_NL: Tensor, positions_NL: Tensor, mask_N1LS: Tensor, cache: Any) -> tuple[Tensor, Any]:
+        """Hidden states of tokens that follow a cache, and the longer cache."""
+        with self.autocast():
+            out = self.model.base_model(
+                input_ids=ids_NL,
+                position_ids=positions_NL,
+                attention_mask=mask_N1LS,
+                past_key_values=cache,
+                use_cache=True,
+            )
+        return out.last_hidden_state, out.past_key_values
+
+    def logits(self, hidden_MD: Tensor) -> Tensor:
+        """The head's output, `[M, V]`."""
+        with self.autocast():
+            return self.head(hidden_MD)
+
+    def mean_logit(self, hidden_MD: Tensor) -> Tensor:
+        """The mean over the vocabulary: a linear map's mean output is the map with the mean row."""
+        bias = 0.0 if self.head.bias is None else self.head.bias.mean()
+        return hidden_MD.float() @ self.head.weight.float().mean(0) + bias
+
+    def frozen_copy(self) -> Policy:
+        """The policy as it is now, without gradients: a reference."""
+        reference = Policy(copy.deepcopy(self.model), self.tokenizer, self.bf16)
+        reference.freeze()
+        return reference

@@ -1,0 +1,62 @@
+"""A reward model: a causal model's body with a scalar head, read at the last token of the completion."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from overopt.engine.head import hidden_states
+from overopt.engine.packing import Packed, Tree, micro_batches, pack
+from overopt.models.body import Body
+from overopt.models.policy import Policy
+
+
+class RewardModel(Body):
+    """r(x, y) = (head(h_last) - mean) / scale; both stand in the config as `reward_mean` and `reward_scale`.
+
+    The folder it saves is an ordinary one of `AutoModelForSequenceClassification` with one label.
+    """
+
+    def __init__(self, model: Any, tokenizer: Any, bf16: bool = False) -> None:
+        super().__init__(model, tokenizer, model.score, bf16)
+        self.mean = float(getattr(model.config, "reward_mean", 0.0))
+        self.scale = float(getattr(model.config, "reward_scale", 1.0))
+
+    @classmethod
+    def from_policy(cls, policy: Policy, generator: torch.Generator) -> RewardModel:
+        """The policy's body (copied) under a fresh head, weights ~ N(0, 1/sqrt(d+1))."""
+        from transformers import AutoModelForSequenceClassification
+
+        config = copy.deepcopy(policy.model.config)
+        config.num_labels, config.pad_token_id = 1, policy.pad_id
+        with torch.device("meta"):
+            model = AutoModelForSequenceClassification.from_config(config, attn_implementation="sdpa")
+        setattr(model, model.base_model_prefix, copy.deepcopy(policy.model.base_model))
+        width = model.score.in_features
+        model.score = nn.Linear(width, 1, bias=False)
+        with torch.no_grad():
+            model.score.weight.normal_(0.0, (width + 1) ** -0.5, generator=generator)
+        return cls(model.to(policy.device).requires_grad_(True), policy.tokenizer, policy.bf16)
+
+    def score(self, packed: Packed) -> Tensor:
+        """Normalized scores of the B completions; differentiable."""
+        hidden_BD = hidden_states(self, packed)[packed.last_B]
+        return (self.head(hidden_BD.float())[:, 0] - self.mean) / self.scale
+
+    @torch.no_grad()
+    def score_trees(self, trees: Sequence[Tree], token_budget: int) -> Tensor:
+        """Scores of all completions, in order, without gradient."""
+        parts = [
+            self.score(pack([trees[i] for i in batch], self.pad_id, self.device))
+            for batch in micro_batches(trees, token_budget)
+        ]
+        return torch.cat(parts)
+
+    def normalize(self, mean: float, scale: float) -> None:
+        """Shift and scale the scores so that what scored `mean` scores 0, in units of `scale`."""
+        self.mean, self.scale = mean, scale
+        self.model.config.reward_mean, self.model.config.reward_scale = mean, scale
