@@ -1,0 +1,194 @@
+"""Evaluation of one policy after another on the same prompts, so that differences between them are paired."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from hashlib import sha256
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from overopt.engine.head import logps_of_trees
+from overopt.engine.packing import Tree
+from overopt.engine.sampler import DrawKey, sample_in_batches
+from overopt.evaluation.judges import Judge, outcomes, reference_completion
+from overopt.models.policy import Policy
+from overopt.models.reward_model import RewardModel
+from overopt.models.text import Codec
+from overopt.statistics import paired_difference, wilson
+from overopt.tasks.base import TaskProtocol
+from overopt.types import Completion, PromptRecord
+
+REFERENCE_SUMMARIES = 256
+"""References whose likelihood under the policy is followed (`ref_summary_logp`)."""
+
+Row = dict[str, Any]
+
+
+@dataclass
+class Evaluator:
+    """Judges policies on fixed prompts: a row for `evaluations.jsonl`, and one a prompt for the samples.
+
+    The first evaluation is the baseline of the paired differences: the policy that training starts from.
+    """
+
+    task: TaskProtocol
+    codec: Codec
+    split: str
+    records: Sequence[PromptRecord]
+    seed: int
+    max_completion_tokens: int
+    temperature: float
+    token_budget: int
+    judge: Judge = "gold"
+    reward_model: RewardModel | None = None
+    reference: Policy | None = None
+    baseline_outcomes: list[float | None] | None = None
+    prompts: list[list[int]] = field(init=False)
+    reference_trees: list[Tree] = field(init=False)
+    reference_scores: list[float | None] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.prompts = [self.codec.prompt(record) for record in self.records]
+        references = [reference_completion(record) for record in self.records]
+        self.reference_trees = [
+            Tree(prompt, [self.codec.completion(completion)])
+            for prompt, completion in zip(self.prompts, references, strict=True)
+            if completion is not None
+        ][:REFERENCE_SUMMARIES]
+        if self.judge == "gold":
+            self.reference_scores = [
+                None if completion is None else self.task.gold(record, completion)
+                for record, completion in zip(self.records, references, strict=True)
+            ]
+        else:
+            trees = [
+                Tree(prompt, [self.codec.completion(completion or Completion(""))])
+                for prompt, completion in zip(self.prompts, references, strict=True)
+            ]
+            scores = self._proxy(trees) or []
+            self.reference_scores = [None if c is None else score for c, score in zip(references, scores, strict=True)]
+
+    @property
+    def prompt_set(self) -> str:
+        """A name for these prompts: equal names, equal prompts and references."""
+        text = "\x1e".join(f"{r.prompt_id}\x1f{r.prompt}\x1f{r.reference}" for r in self.records)
+        return sha256(text.encode()).hexdigest()[:12]
+
+    def evaluate(self, policy: Policy, step: int) -> tuple[Row, list[Row]]:
+        """Greedy completions of every prompt, their scores, and the policy's distance from the reference."""
+        samples = sample_in_batches(
+            policy,
+            self.prompts,
+            [r.prompt_id for r in self.records],
+            group_size=1,
+            temperature=0.0,
+            max_tokens=self.max_completion_tokens,
+            key=DrawKey(self.seed, "greedy", 0),
+            token_budget=self.token_budget,
+        )
+        tokens = samples.completions()
+        completions = [self.codec.decode(row) for row in tokens]
+        trees = [Tree(prompt, [row]) for prompt, row in zip(self.prompts, tokens, strict=True)]
+        proxy = self._proxy(trees)
+        gold = [self.task.gold(record, c) for record, c in zip(self.records, completions, strict=True)]
+        results = outcomes(gold if self.judge == "gold" else proxy or [], self.reference_scores)
+        rows = [
+            {
+                "prompt_id": record.prompt_id,
+                "split": self.split,
+                "judge": self.judge,
+                "prompt": record.prompt,
+                "reference": record.reference,
+                "completion": completion.text,
+                "ended": completion.ended,
+                "proxy": None if proxy is None else proxy[i],
+                "gold": gold[i],
+                "reference_gold": self.reference_scores[i] if self.judge == "gold" else None,
+                "outcome": results[i],
+                "length": len(tokens[i]),
+                "logp": float(samples.logp_BT[i].sum()),
+            }
+            for i, (record, completion) in enumerate(zip(self.records, completions, strict=True))
+        ]
+        row = {"step": step, "split": self.split, "judge": self.judge, "prompt_set": self.prompt_set}
+        row |= self._win_rate(results) | _means(rows) | self._distance(policy) | self._reference_logp(policy)
+        return row, rows
+
+    def _proxy(self, trees: Sequence[Tree]) -> list[float] | None:
+        if self.reward_model is None:
+            return None
+        scores: list[float] = self.reward_model.score_trees(trees, self.token_budget).tolist()
+        return scores
+
+    def _win_rate(self, results: list[float | None]) -> Row:
+        """Wins, ties, the win rate with its Wilson interval, and the paired difference to the baseline."""
+        if self.baseline_outcomes is None:
+            self.baseline_outcomes = results
+        known = [
+            (r, b) for r, b in zip(results, self.baseline_outcomes, strict=True) if r is not None and b is not None
+        ]
+        judged = [r for r in results if r is not None]
+        if not judged:
+            return {"n": 0}
+        wins = sum(judged)
+        low, high = wilson(wins, len(judged))
+        row = {
+            "n": len(judged),
+            "wins": judged.count(1.0),
+            "ties": judged.count(0.5),
+            "invalid": len(results) - len(judged),
+            "win_rate": wins / len(judged),
+            "win_rate_low": low,
+            "win_rate_high": high,
+        }
+        if known:
+            difference, se = paired_difference([r for r, _ in known], [b for _, b in known])
+            row |= {"win_difference": difference, "win_difference_se": se}
+        return row
+
+    def _distance(self, policy: Policy) -> Row:
+        """KL(pi || ref), nats per sequence, on one sample a prompt with the same draws at every evaluation."""
+        if self.reference is None:
+            return {}
+        samples = sample_in_batches(
+            policy,
+            self.prompts,
+            [r.prompt_id for r in self.records],
+            group_size=1,
+            temperature=self.temperature,
+            max_tokens=self.max_completion_tokens,
+            key=DrawKey(self.seed, "evaluation", 0),
+            token_budget=self.token_budget,
+        )
+        trees = [Tree(p, [row]) for p, row in zip(self.prompts, samples.completions(), strict=True)]
+        reference = logps_of_trees(self.reference, trees, self.temperature, self.token_budget)
+        return {"kl_ref": float((samples.logp_BT.sum(1) - reference.logp_BT.sum(1)).mean())}
+
+    def _reference_logp(self, policy: Policy) -> Row:
+        """Mean log-probability of fixed references at temperature 1: summed over tokens, and per token."""
+        if not self.reference_trees:
+            return {}
+        logps = logps_of_trees(policy, self.reference_trees, 1.0, self.token_budget)
+        sums: Tensor = logps.logp_BT.sum(1)
+        return {
+            "ref_summary_logp_sum": float(sums.mean()),
+            "ref_summary_logp_mean": float((sums / logps.mask_BT.sum(1)).mean()),
+        }
+
+
+def _means(rows: Sequence[Row]) -> Row:
+    """Means over the prompts of what is present on all of them."""
+
+    def mean(name: str) -> float | None:
+        values = [row[name] for row in rows]
+        return None if None in values else float(torch.tensor(values, dtype=torch.float64).mean())
+
+    return {
+        "proxy_mean": mean("proxy"),
+        "gold_mean": mean("gold"),
+        "len_mean": mean("length"),
+        "eos_rate": mean("ended"),
+    }

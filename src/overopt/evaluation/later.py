@@ -1,0 +1,96 @@
+"""Evaluations made after a run, of every checkpoint it kept."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from overopt import config as configuration
+from overopt.config import block
+from overopt.errors import UserError
+from overopt.evaluation.evaluator import Evaluator
+from overopt.evaluation.judges import Judge
+from overopt.models.load import load_policy, load_reward_model
+from overopt.models.text import Codec
+from overopt.records import Run, RunWriter, load_run
+from overopt.tasks import Miniature, Task
+from overopt.types import Dropped
+
+SPLIT_SEED = {"tuning": 0, "test": 100}
+"""A seed that reads the split (seeds below 100 are for tuning)."""
+
+
+@block
+class _TaskOf:
+    """The task of a saved configuration."""
+
+    task: Task = Miniature()
+
+
+def evaluate_run(
+    path: Path | str,
+    judge: Judge = "gold",
+    split: str | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> list[dict[str, Any]]:
+    """Greedy completions of every kept checkpoint, and of what the run started from, into `evaluations/JUDGE.jsonl`."""
+    run = load_run(path)
+    if run.stage == "reward_model":
+        raise UserError(f"{run.path}: a reward model writes no completions; evaluate a policy's run")
+    folders = _policies(run)
+    evaluator = _evaluator(run, judge, split, load_policy(folders[0][1], torch.device("cpu")))
+    rows = []
+    with RunWriter.open(run.path) as writer:
+        for done, (step, folder) in enumerate(folders):
+            if progress is not None:
+                progress(done, len(folders))
+            row, samples = evaluator.evaluate(load_policy(folder, torch.device("cpu")), step)
+            writer.samples(step, samples)
+            writer.evaluate_later(judge, row)
+            rows.append(row)
+    return rows
+
+
+def _policies(run: Run) -> list[tuple[int, Path]]:
+    """Steps and model folders: the parent's at step 0, if there is one, and the run's own checkpoints."""
+    own = [(step, run.checkpoint(step)) for step in run.checkpoints()]
+    start = _parent(run, "policy")
+    if not own:
+        raise UserError(f"{run.path}: has kept no checkpoint to evaluate")
+    return own if start is None else [(0, start), *own]
+
+
+def _parent(run: Run, role: str) -> Path | None:
+    """The model folder of a parent by its role; None if the run has none or it is gone."""
+    for parent in run.info.get("parents", []):
+        path = Path(parent["path"])
+        if parent["role"] == role and path.exists():
+            return load_run(path).checkpoint() if (path / "run.json").is_file() else path
+    return None
+
+
+def _evaluator(run: Run, judge: Judge, split: str | None, policy: Any) -> Evaluator:
+    task = configuration.load(_TaskOf, {"task": run.config["task"]}, base=run.path).task
+    if judge == "gold" and not task.has_gold:
+        raise UserError(f"{run.path}: its task has no gold reward; use --judge reward_model")
+    reward_folder = _parent(run, "reward_model")
+    if judge == "reward_model" and reward_folder is None:
+        raise UserError(f"{run.path}: names no reward model to judge with; use --judge gold")
+    seed = run.info["seed"] if split is None else SPLIT_SEED[split]
+    name, records = task.evaluation(seed, Dropped())
+    return Evaluator(
+        task=task,
+        codec=Codec(policy.tokenizer, task.prompt_style),
+        split=name,
+        records=records,
+        seed=run.info["seed"],
+        max_completion_tokens=run.config["max_completion_tokens"],
+        temperature=run.config.get("evaluation_temperature", run.config.get("temperature", 1.0)),
+        token_budget=65_536,
+        judge=judge,
+        reward_model=None if reward_folder is None else load_reward_model(reward_folder, torch.device("cpu")),
+        reference=policy if run.stage != "sft" else None,
+    )

@@ -1,0 +1,68 @@
+"""What all stages share: field types, parents, evaluators."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from overopt.engine.packing import Tree
+from overopt.evaluation.evaluator import Evaluator
+from overopt.models.load import load_policy, load_reward_model
+from overopt.models.policy import Policy
+from overopt.models.reward_model import RewardModel
+from overopt.models.text import Codec
+from overopt.training.data import Limits, encode_prompts
+from overopt.training.session import Session
+
+Positive = Annotated[float, Field(gt=0)]
+Count = Annotated[int, Field(gt=0)]
+Seed = Annotated[int, Field(ge=0)]
+Temperature = Annotated[float, Field(gt=0)]
+
+POLICY_STAGES = ("sft", "online", "offline")
+
+
+def parent_policy(session: Session, role: str, location: str) -> Policy:
+    """The policy of a parent run or a model folder."""
+    folder = session.parent(role, location, POLICY_STAGES)
+    return load_policy(folder, session.device, session.compute.bf16)
+
+
+def parent_reward_model(session: Session, location: str) -> RewardModel:
+    """The frozen reward model of a parent run or a model folder."""
+    folder = session.parent("reward_model", location, ("reward_model",))
+    return load_reward_model(folder, session.device, session.compute.bf16)
+
+
+def make_evaluator(
+    config: Any,
+    session: Session,
+    codec: Codec,
+    temperature: float,
+    reward_model: RewardModel | None = None,
+    reference: Policy | None = None,
+) -> Evaluator:
+    """The evaluator of a run, on the evaluation prompts that its seed may read."""
+    dropped = session.dropped("evaluation")
+    split, records = config.task.evaluation(config.seed, dropped)
+    limits = Limits(config.max_prompt_tokens, config.max_completion_tokens)
+    fitting = [p.record for p in encode_prompts(codec, records, limits, dropped)]
+    return Evaluator(
+        task=config.task,
+        codec=codec,
+        split=split,
+        records=fitting,
+        seed=config.seed,
+        max_completion_tokens=config.max_completion_tokens,
+        temperature=temperature,
+        token_budget=session.compute.evaluation_budget,
+        reward_model=reward_model,
+        reference=reference,
+    )
+
+
+def tokens_in(trees: Sequence[Tree]) -> int:
+    """Tokens that a batch of trees holds, each prompt counted once."""
+    return sum(tree.size for tree in trees)

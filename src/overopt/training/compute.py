@@ -1,0 +1,38 @@
+"""Where and how a stage computes: device, precision, threads, and the size of a micro-batch."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import torch
+from pydantic import Field
+
+from overopt.config import block
+from overopt.errors import UserError
+
+
+@block
+class Compute:
+    """Settings of the machine, none of the mathematics. `token_budget` bounds the places of a micro-batch."""
+
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    precision: Literal["fp32", "bf16"] = "fp32"
+    threads: Annotated[int, Field(gt=0)] | None = None
+    token_budget: Annotated[int, Field(gt=0)] = 16_384
+
+    def resolve(self) -> torch.device:
+        """The device, with the thread count applied."""
+        if self.threads is not None:
+            torch.set_num_threads(self.threads)
+        if self.device == "cuda" and not torch.cuda.is_available():
+            raise UserError("compute.device: cuda was asked for, but torch sees no GPU here; use auto or cpu")
+        return torch.device("cuda" if self.device != "cpu" and torch.cuda.is_available() else "cpu")
+
+    @property
+    def bf16(self) -> bool:
+        return self.precision == "bf16"
+
+    @property
+    def evaluation_budget(self) -> int:
+        """Without gradients nothing is kept for the backward pass, so more fits."""
+        return 4 * self.token_budget

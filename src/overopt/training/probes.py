@@ -1,0 +1,105 @@
+"""What is measured while training. Log-probabilities are in nats, summed over a sequence unless a name says otherwise."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from overopt.engine.head import logps_of_trees
+from overopt.engine.packing import Tree
+from overopt.engine.sampler import Samples
+from overopt.models.policy import Policy
+from overopt.objectives.kl import consecutive_kl, k2
+from overopt.objectives.pair_losses import DPO, KTO, SimPO
+from overopt.types import PairScores, PolicyUpdate, Rollouts
+
+Metrics = dict[str, float]
+
+
+def rollout_metrics(rollouts: Rollouts, samples: Samples, bonus_B: Tensor) -> Metrics:
+    """Means over a batch of rollouts; nats, at the sampling temperature."""
+    surprisal_B, length_B = -rollouts.sequence_logp_B, rollouts.length_B
+    metrics = {
+        "score_mean": rollouts.score_B.mean(),
+        "score_sd": rollouts.score_B.std(),
+        "bonus_mean": bonus_B.mean(),
+        "rlhf_reward": (rollouts.score_B + bonus_B).mean(),
+        "neg_logp_sum": surprisal_B.mean(),
+        "neg_logp_tok": (surprisal_B / length_B).mean(),
+        "entropy_tok": samples.entropy_BT.sum() / length_B.sum(),
+        "eos_rate": samples.ended_B.float().mean(),
+        "len_mean": length_B.float().mean(),
+    }
+    if rollouts.ref_logp_BT is not None:
+        metrics["kl_ref"] = rollouts.sequence_kl_B.mean()
+    if rollouts.gold_B is not None:
+        metrics["gold_mean"] = rollouts.gold_B.mean()
+    return {name: float(value) for name, value in metrics.items()}
+
+
+def consecutive(policy: Policy, trees: Sequence[Tree], rollouts: Rollouts, token_budget: int) -> Metrics:
+    """KL between the policy after and before an update, both directions, on that update's rollouts.
+
+    Costs one forward pass over the batch.
+    """
+    new = logps_of_trees(policy, trees, rollouts.temperature, token_budget)
+    forward, backward = consecutive_kl(new.logp_BT.sum(1), rollouts.sequence_logp_B)
+    return {"kl_prev": float(forward), "kl_prev_reverse": float(backward)}
+
+
+@dataclass
+class UpdateStatistics:
+    """Gathers the ratios of every minibatch of an update; a batch's statistics are means over its rows."""
+
+    losses: list[float] = field(default_factory=list)
+    log_ratios: list[Tensor] = field(default_factory=list)
+    clipped: list[Tensor] = field(default_factory=list)
+    grad_norms: list[float] = field(default_factory=list)
+    sampler_gap: float = 0.0
+
+    def add(self, update: PolicyUpdate, loss_B: Tensor, clipped_B: Tensor | None, rows: int, first: bool) -> None:
+        """One micro-batch. `first`: no update was made yet, so new and old log-probabilities should agree."""
+        new_BT = update.logp_BT.detach()
+        self.log_ratios.append(new_BT.sum(1) - update.old_logp_BT.sum(1))
+        self.losses.append(float(loss_B.sum()) / rows)
+        if clipped_B is not None:
+            self.clipped.append(clipped_B)
+        if first:
+            self.sampler_gap = max(self.sampler_gap, float((new_BT - update.old_logp_BT).abs().max()))
+
+    def metrics(self) -> Metrics:
+        log_ratio, ratio = torch.cat(self.log_ratios), torch.cat(self.log_ratios).exp()
+        metrics = {
+            "loss": sum(self.losses) / len(self.grad_norms),
+            "grad_norm": sum(self.grad_norms) / len(self.grad_norms),
+            "approxkl": float(k2(log_ratio).mean()),
+            "ratio_mean": float(ratio.mean()),
+            "ratio_var": float(ratio.var(correction=0)),
+            "sampler_gap": self.sampler_gap,
+        }
+        if self.clipped:
+            metrics["clipfrac"] = float(torch.cat(self.clipped).float().mean())
+        return metrics
+
+
+def pair_metrics(scores: PairScores, loss: DPO | SimPO | KTO, loss_P: Tensor, logits: tuple[float, float]) -> Metrics:
+    """A batch of pairs: loss, implicit rewards, log-probabilities as sums and as means per token, reference margin."""
+    chosen_P, rejected_P = loss.reward(scores)
+    metrics = {
+        "loss": loss_P.mean(),
+        "rewards_chosen": chosen_P.mean(),
+        "rewards_rejected": rejected_P.mean(),
+        "rewards_acc": (chosen_P > rejected_P).float().mean(),
+        "rewards_margin": (chosen_P - rejected_P).mean(),
+        "logps_chosen_sum": scores.chosen_logp_P.mean(),
+        "logps_chosen_mean": (scores.chosen_logp_P / scores.chosen_len_P).mean(),
+        "logps_rejected_sum": scores.rejected_logp_P.mean(),
+        "logps_rejected_mean": (scores.rejected_logp_P / scores.rejected_len_P).mean(),
+    }
+    if scores.ref_chosen_logp_P is not None and scores.ref_rejected_logp_P is not None:
+        metrics["ref_margin"] = (scores.ref_chosen_logp_P - scores.ref_rejected_logp_P).mean()
+    values = {name: float(value) for name, value in metrics.items()}
+    return values | {"logits_chosen": logits[0], "logits_rejected": logits[1]}
