@@ -1,0 +1,230 @@
+"""The command line. Each verb imports what it needs when it runs, so that `--help` answers at once.
+
+Exit codes: 0 done, 1 our fault (with a traceback), 2 the user's input (with a message), 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+import traceback
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Any
+
+from overopt import __version__
+from overopt.errors import UserError
+
+if TYPE_CHECKING:
+    from overopt.sweep import Result
+
+SHOWN = ("step", "win_rate", "proxy_mean", "gold_mean", "kl_ref", "accuracy", "agreement_ratio")
+"""What `train` says of a run's last evaluation."""
+
+DONE, OUR_FAULT, USERS_INPUT, INTERRUPTED = 0, 1, 2, 130
+TERMINATED = 143
+
+DESCRIPTION = """\
+Preference optimization of language models, with over-optimization made visible.
+
+  overopt demo                                     see it happen: nine small runs, some minutes on a laptop
+  overopt train sft.yaml --lr 1e-3 --out runs/sft  train one stage from a YAML
+  overopt evaluate runs/kl --judge reward_model    judge the checkpoints of a run again
+"""
+
+DEMO = """\
+Run the miniature study: SFT, pairs, a reward model, then seven runs with and without a regularizer, on all cores.
+Prints a table with a verdict per run; writes DIR/runs/NAME, DIR/summary.json and DIR/figure.svg and .png.
+After an interruption the same command goes on: finished runs are not redone.
+
+  overopt demo
+  overopt demo --seed 3 --scale xs --out /tmp/demo
+"""
+
+TRAIN = """\
+Train one stage from a YAML whose first key is `stage: sft | reward_model | online | offline`.
+Every setting is also a flag, under its dotted address; its value is read as YAML.
+A finished RUN_DIR of the same settings is left alone; an unfinished one is started again.
+
+  overopt train sft.yaml --out runs/sft
+  overopt train online.yaml --lr 1e-5 --regularizers.0.coef 0.05 --out runs/kl
+  overopt train offline.yaml --loss simpo --loss.gamma 1.0 --out runs/simpo
+"""
+
+EVALUATE = """\
+Judge greedy completions of every kept checkpoint of a run against the references, and add that to its record.
+
+  overopt evaluate runs/kl
+  overopt evaluate runs/kl --judge reward_model --split test
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a verb; the exit code."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        options = _parse(arguments)
+        with _termination_as_exit():
+            return int(options.verb(options))
+    except UserError as error:
+        print(f"overopt: {error}", file=sys.stderr)
+        return USERS_INPUT
+    except KeyboardInterrupt:
+        print("overopt: interrupted; what was finished is kept", file=sys.stderr)
+        return INTERRUPTED
+    except Exception:
+        traceback.print_exc()
+        print("overopt: this is a fault of overopt, not of your input", file=sys.stderr)
+        return OUR_FAULT
+
+
+def demo(options: argparse.Namespace) -> int:
+    from overopt.analysis.table import print_table
+    from overopt.studies.demo import FIGURE, SUMMARY, Setting, claim, conclude, demo_study, draw, run_settings
+    from overopt.sweep.scheduler import available_cores
+    from overopt.sweep.terminal import Reporter
+
+    study = demo_study()
+    scale = options.scale or study.default_scale
+    out = options.out or Path("overopt-demo") / f"{scale}-seed-{options.seed}"
+    setting = Setting(out, scale, options.seed)
+    claim(study, setting)
+    workers = options.workers or available_cores()
+    with Reporter(setting.jobs(study), workers) as reporter:
+        reporter.say(f"{len(study.runs)} runs, scale {scale}, seed {options.seed}, {workers} at a time, in {out}")
+        results = run_settings(study, [setting], workers=workers, on_event=reporter)
+    rows = conclude(study, setting, results)
+    title = f"Miniature study, scale {scale}, seed {options.seed}"
+    figure = draw(setting, rows, title)
+    print_table(rows, title)
+    print(f"\nsummary: {out / SUMMARY}" + (f"\nfigure: {out / FIGURE}.svg and .png" if figure else ""))
+    return _exit_code(results)
+
+
+def train(options: argparse.Namespace) -> int:
+    from overopt.sweep.terminal import lone_job
+    from overopt.training.stages import train as train_stage
+
+    with lone_job(options.out) as (progress, notice):
+        run = train_stage(
+            options.config,
+            options.out,
+            options.overrides,
+            progress=lambda now: progress(now.step, now.steps, now.metrics),
+            notice=notice,
+        )
+    last = (run.evaluations() or [{}])[-1]
+    numbers = "  ".join(f"{key} {last[key]:.4g}" for key in SHOWN if last.get(key) is not None)
+    print(f"{run.path}: {run.status}" + (f"; {numbers}" if numbers else ""))
+    return DONE
+
+
+def evaluate(options: argparse.Namespace) -> int:
+    from overopt.evaluation import evaluate_run
+    from overopt.sweep.terminal import lone_job
+
+    with lone_job(options.run) as (progress, _):
+        rows = evaluate_run(options.run, judge=options.judge, split=options.split, progress=progress)
+    for row in rows:
+        numbers = "  ".join(f"{key} {row[key]:.4g}" for key in SHOWN[1:] if row.get(key) is not None)
+        print(f"step {row['step']:>5}  {row['split']}  {row['judge']}  {numbers}")
+    return DONE
+
+
+def _parse(arguments: list[str]) -> argparse.Namespace:
+    parser = _parser()
+    overrides: list[tuple[str, str]] = []
+    if arguments[:1] == ["train"]:
+        arguments, overrides = split_overrides(arguments)
+    options = parser.parse_args(arguments)
+    options.overrides = overrides
+    return options
+
+
+def split_overrides(arguments: Sequence[str]) -> tuple[list[str], list[tuple[str, str]]]:
+    """Flags of `train` that are settings, as pairs of address and YAML text, apart from its own.
+
+    argparse cannot do it: it would take the value of an unknown flag for CONFIG, and `-0.5` for a flag.
+    """
+    own: list[str] = []
+    overrides: list[tuple[str, str]] = []
+    rest = list(arguments)
+    while rest:
+        word = rest.pop(0)
+        flag, equals, value = word.partition("=")
+        if not flag.startswith("--") or flag in ("--", "--help"):
+            own.append(word)
+        elif flag == "--out":
+            own += [word, *([] if equals else rest[:1])]
+            rest = rest if equals else rest[1:]
+        elif equals:
+            overrides.append((flag[2:], value))
+        elif rest and not rest[0].startswith("--"):
+            overrides.append((flag[2:], rest.pop(0)))
+        else:
+            raise UserError(f"{flag}: needs a value, such as {flag} 1e-3")
+    return own, overrides
+
+
+def _parser() -> argparse.ArgumentParser:
+    layout: dict[str, Any] = {"formatter_class": argparse.RawDescriptionHelpFormatter, "allow_abbrev": False}
+    parser = argparse.ArgumentParser(prog="overopt", description=DESCRIPTION, **layout)
+    parser.add_argument("--version", action="version", version=f"overopt {__version__}")
+    verbs = parser.add_subparsers(metavar="VERB", required=True)
+
+    verb = verbs.add_parser("demo", help="run the miniature study", description=DEMO, **layout)
+    verb.add_argument("--seed", type=_seed, default=0, metavar="N", help="default 0; from 100 on: the test split")
+    verb.add_argument("--out", type=Path, metavar="DIR", help="default overopt-demo/SCALE-seed-N")
+    verb.add_argument("--scale", metavar="NAME", help="xs, s (default) or m")
+    verb.add_argument("--workers", type=_positive, metavar="N", help="runs at a time; default: one per core")
+    verb.set_defaults(verb=demo)
+
+    usage = "overopt train CONFIG [--dotted.field VALUE ...] --out RUN_DIR"
+    verb = verbs.add_parser("train", help="train one stage from a YAML", description=TRAIN, usage=usage, **layout)
+    verb.add_argument("config", type=Path, metavar="CONFIG", help="YAML of one stage")
+    verb.add_argument("--out", type=Path, metavar="RUN_DIR", required=True, help="run directory to make")
+    verb.set_defaults(verb=train)
+
+    verb = verbs.add_parser("evaluate", help="judge a run's checkpoints again", description=EVALUATE, **layout)
+    verb.add_argument("run", type=Path, metavar="RUN_DIR", help="a run that has finished or stopped")
+    verb.add_argument("--judge", choices=("gold", "reward_model"), default="gold", help="default gold")
+    verb.add_argument("--split", choices=("tuning", "test"), help="default: the run's own")
+    verb.set_defaults(verb=evaluate)
+    return parser
+
+
+def _seed(text: str) -> int:
+    if not text.isdecimal() or not text.isascii():
+        raise argparse.ArgumentTypeError(f"expected 0, 1, 2, ..., got {text!r}")
+    return int(text)
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or not text.isascii() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"expected 1, 2, ..., got {text!r}")
+    return int(text)
+
+
+def _exit_code(results: Mapping[str, Result]) -> int:
+    """The worst of what became of the runs."""
+    failed = [result for result in results.values() if result.status == "failed"]
+    if any(result.traceback is not None for result in failed):
+        return OUR_FAULT
+    return USERS_INPUT if failed else DONE
+
+
+@contextmanager
+def _termination_as_exit() -> Iterator[None]:
+    """SIGTERM unwinds like Ctrl-C, so that worker processes are stopped too."""
+
+    def leave(number: int, frame: FrameType | None) -> None:
+        sys.exit(TERMINATED)
+
+    before = signal.signal(signal.SIGTERM, leave)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -1,0 +1,206 @@
+"""The one scheduler: jobs with parents over persistent local worker processes.
+
+A job starts once its parents have finished. A job that fails takes down its descendants only, and they are named.
+Whether a finished run is left alone is the training code's decision, as it alone can compare configs. The results of
+a job do not depend on how many workers there are: each runs one job at a time, always with the same thread count.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from graphlib import TopologicalSorter
+from multiprocessing.connection import Connection, wait
+from multiprocessing.context import SpawnProcess
+
+from overopt.sweep.jobs import Event, Failed, Finished, Job, Result, Skipped, Started
+from overopt.sweep.worker import work
+
+TRAIN = "overopt.training.stages:train"
+STOP_SECONDS = 3.0
+
+MALLOC = {"MALLOC_MMAP_THRESHOLD_": "1000000000", "MALLOC_TRIM_THRESHOLD_": "1000000000"}
+"""Keeps glibc from giving large blocks back to the system and faulting them in again at every training step."""
+
+
+def run_jobs(
+    jobs: Sequence[Job],
+    *,
+    workers: int | None = None,
+    threads: int = 1,
+    on_event: Callable[[Event], None] = lambda event: None,
+    train: str = TRAIN,
+) -> dict[str, Result]:
+    """Run every job that can be run, earlier ones of the list first, and say what became of each.
+
+    On an exception in the caller's process, Ctrl-C included, the workers are stopped at once and it propagates.
+    """
+    graph = _graph(jobs)
+    graph.prepare()
+    return _Scheduler(jobs, workers or available_cores(), threads, on_event, train).run(graph)
+
+
+def available_cores() -> int:
+    """Cores this process may use: fewer than the machine has, in a container or under taskset."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+class _Worker:
+    """A process, the pipe to it, and the job it is at."""
+
+    def __init__(self, train: str, threads: int) -> None:
+        context = multiprocessing.get_context("spawn")
+        self.pipe, far_end = context.Pipe()
+        self.process: SpawnProcess = context.Process(target=work, args=(far_end, train, threads), daemon=True)
+        self.job: Job | None = None
+        with _interrupts_blocked(), _environment(MALLOC if sys.platform == "linux" else {}):
+            self.process.start()
+        far_end.close()  # the only copy is now the worker's, so that its death ends the pipe
+
+    def give(self, job: Job) -> None:
+        self.job = job
+        self.pipe.send(job)
+
+    def release(self) -> None:
+        try:
+            self.pipe.send(None)
+        except OSError:
+            pass  # it is dead already
+        self.process.join(STOP_SECONDS)
+
+    def stop(self) -> None:
+        if self.process.is_alive():
+            self.process.terminate()
+            self.process.join(STOP_SECONDS)
+        if self.process.is_alive():
+            self.process.kill()
+        self.pipe.close()
+
+
+class _Scheduler:
+    def __init__(
+        self, jobs: Sequence[Job], workers: int, threads: int, on_event: Callable[[Event], None], train: str
+    ) -> None:
+        self.jobs = {job.name: job for job in jobs}
+        self.order = {job.name: place for place, job in enumerate(jobs)}
+        self.results: dict[str, Result] = {}
+        self.ready: list[str] = []
+        self.on_event = on_event
+        self.train, self.threads = train, threads
+        self.size = max(1, min(workers, len(jobs)))
+        self.workers: list[_Worker] = []
+
+    def run(self, graph: TopologicalSorter[str]) -> dict[str, Result]:
+        try:
+            while len(self.results) < len(self.jobs):
+                self.ready = sorted([*self.ready, *graph.get_ready()], key=self.order.__getitem__)
+                self._fill()
+                for worker in self._heard_from():
+                    self._listen(worker, graph)
+            for worker in self.workers:
+                worker.release()
+        finally:
+            for worker in self.workers:
+                worker.stop()
+        return {name: self.results[name] for name in self.jobs}
+
+    def _fill(self) -> None:
+        """Give ready jobs to idle workers. All workers are started at once: the later ones import meanwhile."""
+        while len(self.workers) < self.size:
+            self.workers.append(_Worker(self.train, self.threads))
+        for worker in self.workers:
+            if worker.job is None and self.ready:
+                name = self.ready.pop(0)
+                try:
+                    worker.give(self.jobs[name])
+                except OSError:
+                    pass  # it died; its pipe tells us next, and the job counts as failed
+                self.on_event(Started(name))
+
+    def _heard_from(self) -> list[_Worker]:
+        pipes: dict[object, _Worker] = {worker.pipe: worker for worker in self.workers}
+        return [pipes[pipe] for pipe in wait([worker.pipe for worker in self.workers])]
+
+    def _listen(self, worker: _Worker, graph: TopologicalSorter[str]) -> None:
+        event = _receive(worker.pipe)
+        if event is None:
+            event = self._bury(worker)
+        if event is None:
+            return
+        self.on_event(event)
+        if isinstance(event, Finished | Failed):
+            worker.job = None
+        if isinstance(event, Finished):
+            self.results[event.job] = Result("finished")
+            graph.done(event.job)
+        elif isinstance(event, Failed):
+            self.results[event.job] = Result("failed", event.message, event.traceback)
+            self._skip_descendants(event.job)
+
+    def _bury(self, worker: _Worker) -> Failed | None:
+        """A worker's process ended by itself. The job it was at failed, and another worker takes its place."""
+        worker.process.join()
+        self.workers.remove(worker)
+        worker.stop()
+        code = worker.process.exitcode or 0
+        how = f"killed by signal {-code} (out of memory?)" if code < 0 else f"exit status {code}"
+        if worker.job is not None:
+            return Failed(worker.job.name, f"its worker process ended: {how}", traceback="")
+        self.size -= 1  # an idle one that dies would die again
+        if not self.size:
+            raise RuntimeError(f"the worker processes do not start ({how}); their own message is above")
+        return None
+
+    def _skip_descendants(self, failed: str) -> None:
+        lost = {failed}
+        for name in _graph(list(self.jobs.values())).static_order():
+            if name not in self.results and lost & set(self.jobs[name].parents):
+                lost.add(name)
+                self.results[name] = Result("skipped", f"not run, because {failed} failed")
+                self.on_event(Skipped(name, failed))
+
+
+def _graph(jobs: Sequence[Job]) -> TopologicalSorter[str]:
+    names = {job.name for job in jobs}
+    if len(names) < len(jobs):
+        raise ValueError("two jobs have the same name")
+    for job in jobs:
+        if unknown := set(job.parents) - names:
+            raise ValueError(f"job {job.name}: no such parent: {', '.join(sorted(unknown))}")
+    return TopologicalSorter({job.name: job.parents for job in jobs})
+
+
+def _receive(pipe: Connection) -> Event | None:
+    try:
+        return pipe.recv()  # type: ignore[no-any-return]
+    except (EOFError, OSError):
+        return None
+
+
+@contextmanager
+def _interrupts_blocked() -> Iterator[None]:
+    """A process started in here never sees Ctrl-C, not even while it starts: it is ours to stop."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextmanager
+def _environment(extra: Mapping[str, str]) -> Iterator[None]:
+    """Variables for a process started in here; what the user set wins."""
+    added = {name: value for name, value in extra.items() if name not in os.environ}
+    os.environ.update(added)
+    try:
+        yield
+    finally:
+        for name in added:
+            del os.environ[name]
