@@ -1,0 +1,115 @@
+"""Objects -> plain trees and YAML, and the differences of two trees."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from overopt.config import plugins, yaml12
+from overopt.config.blocks import (
+    adapter,
+    field_annotation,
+    fields_of,
+    is_choice,
+    is_location,
+    item_annotation,
+    name_of,
+    peel,
+    stage_of,
+    union_members,
+)
+from overopt.config.plugins import is_block
+
+
+def dump(obj: Any, relative_to: Path | None = None) -> dict[str, Any]:
+    """An object as a plain tree with every field, as `load` reads it; locations relative to a folder if one is given.
+
+    A class with a class variable `stage` gets it as its first key.
+    """
+    return dict(plain(obj, type(obj), relative_to))
+
+
+def save(obj: Any, path: Path) -> None:
+    """Write an object as YAML; `load` rebuilds it from there, whatever the working directory."""
+    path.write_text(to_yaml(obj, path.parent), encoding="utf-8")
+
+
+def to_yaml(obj: Any, relative_to: Path | None = None) -> str:
+    """The text that `save` writes."""
+    return yaml12.write(dump(obj, relative_to))
+
+
+def plain(value: Any, annotation: Any, relative_to: Path | None = None) -> Any:
+    """A value of the type that `annotation` says, as a plain tree."""
+    inner, marks = peel(annotation)
+    if is_block(type(value)):
+        return _plain_block(value, union_members(inner)[0] if is_choice(marks) else None, relative_to)
+    if isinstance(value, Mapping):
+        return {str(k): plain(v, item_annotation(inner, k), relative_to) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item, item_annotation(inner, i), relative_to) for i, item in enumerate(value)]
+    if isinstance(value, str) and is_location(marks):
+        return written_path(value, relative_to)
+    if value is None or type(value) in (bool, int, float, str):
+        return value
+    kind: Any = type(value)
+    return adapter(kind).dump_python(value, mode="json")
+
+
+def _plain_block(value: Any, choices: tuple[type, ...] | None, relative_to: Path | None) -> dict[str, Any]:
+    cls = type(value)
+    tree: dict[str, Any] = {}
+    if stage_of(cls) is not None:
+        tree["stage"] = stage_of(cls)
+    if choices is not None:
+        tree["name"] = name_of(cls) if cls in choices else _plugin_name(cls, relative_to)
+    return tree | {k: plain(getattr(value, k), field_annotation(cls, k), relative_to) for k in fields_of(cls)}
+
+
+def _plugin_name(cls: type, relative_to: Path | None) -> str:
+    file = plugins.file_of(cls)
+    module = cls.__module__ if file is None else written_path(file, relative_to)
+    return f"{module}:{cls.__qualname__}"
+
+
+def absolute_path(path: str, base: Path) -> str:
+    """A written path from the folder it is relative to."""
+    return os.path.normpath(os.path.join(base, os.path.expanduser(path)))
+
+
+def written_path(path: str, relative_to: Path | None) -> str:
+    """A path as it is written into a YAML in that folder."""
+    absolute = absolute_path(path, Path.cwd())
+    return absolute if relative_to is None else os.path.relpath(absolute, relative_to.resolve())
+
+
+def addresses(obj: Any) -> dict[str, Any]:
+    """Every value of an object by its address."""
+    return dict(_flat(dump(obj), ""))
+
+
+def difference(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[tuple[str, Any, Any]]:
+    """The addresses at which two plain trees differ, with both values; an absent one is None."""
+    flat_a, flat_b = dict(_flat(a, "")), dict(_flat(b, ""))
+    return [
+        (address, flat_a.get(address), flat_b.get(address))
+        for address in flat_a | flat_b
+        if flat_a.get(address, ...) != flat_b.get(address, ...)
+    ]
+
+
+def _flat(tree: Any, prefix: str) -> Iterator[tuple[str, Any]]:
+    items: Iterable[tuple[Any, Any]] = ()
+    if isinstance(tree, Mapping):
+        items = tree.items()
+    elif isinstance(tree, list | tuple):
+        items = enumerate(tree)
+    elif prefix:
+        yield prefix, tree
+        return
+    if prefix and not tree:
+        yield prefix, tree  # an empty list or mapping is a value
+    for key, value in items:
+        yield from _flat(value, f"{prefix}.{key}" if prefix else str(key))

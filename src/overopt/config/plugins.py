@@ -1,0 +1,70 @@
+"""Classes from outside the package, named `my_module:MyLoss` or `folder/my_module.py:MyLoss`."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import importlib.util
+import os
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from pydantic.dataclasses import is_pydantic_dataclass
+
+from overopt.config.wording import hint
+
+_PREFIX = "overopt plug-in "
+
+
+def is_block(cls: Any) -> bool:
+    """Whether `cls` is a class that `overopt.config.block` made."""
+    return isinstance(cls, type) and is_pydantic_dataclass(cls)
+
+
+def located(name: str, folder: Path) -> str:
+    """`my_module:MyLoss` as `/folder/my_module.py:MyLoss` if that file exists; a written file name made absolute."""
+    module_name, _, class_name = name.rpartition(":")
+    written_as_file = module_name.endswith(".py")
+    file = os.path.expanduser(module_name) if written_as_file else module_name.replace(".", "/") + ".py"
+    path = os.path.normpath(os.path.join(folder, file))
+    return f"{path}:{class_name}" if written_as_file or os.path.isfile(path) else name
+
+
+def find(name: str) -> type:
+    """The class that a located name means. LookupError says what is missing."""
+    module_name, _, class_name = name.rpartition(":")
+    try:
+        module = _from_file(module_name) if module_name.endswith(".py") else importlib.import_module(module_name)
+    except Exception as error:  # whatever a foreign file raises is its author's to see
+        raise LookupError(f"cannot load {module_name!r}: {type(error).__name__}: {error}") from error
+    cls: Any = getattr(module, class_name, None)
+    if cls is None:
+        blocks = [key for key, value in vars(module).items() if is_block(value)]
+        raise LookupError(f"{module_name!r} has no class {class_name!r} ({hint(class_name, blocks)})")
+    if not is_block(cls):
+        raise LookupError(f"{name!r} is not decorated with @overopt.config.block")
+    found: type = cls
+    return found
+
+
+def file_of(cls: type) -> str | None:
+    """The file that `find` loaded the class from, or None if it came from an importable module."""
+    return cls.__module__.removeprefix(_PREFIX) if cls.__module__.startswith(_PREFIX) else None
+
+
+@functools.cache
+def _from_file(path: str) -> ModuleType:
+    module_name = _PREFIX + path  # not importable, so it shadows nothing
+    spec = importlib.util.spec_from_file_location(module_name, path)
+    if spec is None or spec.loader is None:
+        raise ImportError("not a Python file")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[module_name] = module  # pydantic resolves annotations there
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[module_name]
+        raise
+    return module
