@@ -160,9 +160,9 @@ def _print_rich(rows: Sequence[Row], title: str, stream: TextIO) -> None:
 
 
 def _fitting(cells: Sequence[Sequence[str]], width: int) -> list[str]:
-    """The columns that fit side by side, with two places between them."""
+    """The columns that fit side by side, with the three places that a frame takes between them."""
     lines = [COLUMNS, *cells]
-    widths = {name: max(len(line[place]) for line in lines) + 2 for place, name in enumerate(COLUMNS)}
+    widths = {name: max(len(line[place]) for line in lines) + 3 for place, name in enumerate(COLUMNS)}
     shown = list(COLUMNS)
     for name in EXPENDABLE:
         if sum(widths[column] for column in shown) + 2 > width:

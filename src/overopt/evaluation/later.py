@@ -76,21 +76,23 @@ def _evaluator(run: Run, judge: Judge, split: str | None, policy: Any) -> Evalua
     task = configuration.load(_TaskOf, {"task": run.config["task"]}, base=run.path).task
     if judge == "gold" and not task.has_gold:
         raise UserError(f"{run.path}: its task has no gold reward; use --judge reward_model")
-    reward_folder = _parent(run, "reward_model")
+    reward_folder, reference_folder = _parent(run, "reward_model"), _parent(run, "reference") or _parent(run, "policy")
     if judge == "reward_model" and reward_folder is None:
         raise UserError(f"{run.path}: names no reward model to judge with; use --judge gold")
     seed = run.info["seed"] if split is None else SPLIT_SEED[split]
     name, records = task.evaluation(seed, Dropped())
+    codec = Codec(policy.tokenizer, task.prompt_style)
+    longest = run.config["max_prompt_tokens"]
     return Evaluator(
         task=task,
-        codec=Codec(policy.tokenizer, task.prompt_style),
+        codec=codec,
         split=name,
-        records=records,
+        records=[record for record in records if 0 < len(codec.prompt(record)) <= longest],  # as while training
         seed=run.info["seed"],
         max_completion_tokens=run.config["max_completion_tokens"],
         temperature=run.config.get("evaluation_temperature", run.config.get("temperature", 1.0)),
         token_budget=65_536,
         judge=judge,
         reward_model=None if reward_folder is None else load_reward_model(reward_folder, torch.device("cpu")),
-        reference=policy if run.stage != "sft" else None,
+        reference=None if reference_folder is None else load_policy(reference_folder, torch.device("cpu")),
     )

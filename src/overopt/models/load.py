@@ -56,6 +56,7 @@ Model = Annotated[Scratch | Pretrained, Choice()]
 
 
 def _from_config(settings: Scratch, vocabulary: int, tokenizer: Any) -> Any:
+    from huggingface_hub.errors import StrictDataclassError
     from transformers import AutoConfig, AutoModelForCausalLM
 
     fields: dict[str, Any] = {
@@ -73,7 +74,7 @@ def _from_config(settings: Scratch, vocabulary: int, tokenizer: Any) -> Any:
     try:
         config = AutoConfig.for_model(settings.architecture, **(fields | settings.extra))
         return AutoModelForCausalLM.from_config(config, attn_implementation="sdpa")
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, StrictDataclassError) as error:
         raise UserError(f"model: cannot build a {settings.architecture!r} from these sizes: {error}") from error
 
 

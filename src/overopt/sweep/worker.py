@@ -54,7 +54,8 @@ def run_job(job: Job, train: str, send: Callable[[Event], None]) -> Finished | F
 
 def _resolve(function: str) -> Callable[..., Any]:
     module, _, name = function.partition(":")
-    return getattr(importlib.import_module(module), name)  # type: ignore[no-any-return]
+    found: Callable[..., Any] = getattr(importlib.import_module(module), name)
+    return found
 
 
 def _sender(pipe: Connection) -> Callable[[Event], None]:
@@ -69,6 +70,7 @@ def _sender(pipe: Connection) -> Callable[[Event], None]:
 
 def _next_job(pipe: Connection) -> Job | None:
     try:
-        return pipe.recv()  # type: ignore[no-any-return]
+        job: Job | None = pipe.recv()
     except (EOFError, OSError):
         return None
+    return job

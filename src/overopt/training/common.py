@@ -8,6 +8,7 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from overopt.engine.packing import Tree
+from overopt.errors import UserError
 from overopt.evaluation.evaluator import Evaluator
 from overopt.models.load import load_policy, load_reward_model
 from overopt.models.policy import Policy
@@ -49,6 +50,8 @@ def make_evaluator(
     split, records = config.task.evaluation(config.seed, dropped)
     limits = Limits(config.max_prompt_tokens, config.max_completion_tokens)
     fitting = [p.record for p in encode_prompts(codec, records, limits, dropped)]
+    if not fitting:
+        raise UserError(f"task: no prompt is left to evaluate on (dropped: {dict(dropped.reasons)})")
     return Evaluator(
         task=config.task,
         codec=codec,

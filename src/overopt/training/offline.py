@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Self
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor
 
 from overopt.config import Location, block
 from overopt.engine.head import hidden_states, logps_of_trees, target_logps
 from overopt.engine.optimizer import AdamW, Cosine, Optimizer, Schedule
 from overopt.engine.packing import Tree, micro_batches, pack, row_ranges
-from overopt.errors import UserError
 from overopt.models.policy import Policy
 from overopt.models.text import Codec
 from overopt.objectives.pair_losses import DPO, PairLoss
@@ -75,6 +74,13 @@ class Offline:
     """Steps between checkpoints, each evaluated; null: at 10, 25, 50, 75 and 100 percent."""
     compute: Compute = Compute()
     provenance: dict[str, str] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if "mismatched" in self.loss.needs and self.batch_size < 2:
+            name = type(self.loss).__name__
+            raise ValueError(f"batch_size: {name} pairs each prompt with another's completion; use 2 or more")
+        return self
 
 
 def train_offline(config: Offline, session: Session) -> None:
@@ -230,10 +236,6 @@ def _with_mismatched(config: Offline, trees: list[Tree]) -> list[Tree]:
     """If the loss asks for it, each pair with a third completion: its neighbor's chosen one."""
     if "mismatched" not in config.loss.needs:
         return trees
-    if len(trees) < 2:
-        raise UserError(
-            f"batch_size: {type(config.loss).__name__} pairs each prompt with another's completion; use 2 or more"
-        )
     neighbors = trees[1:] + trees[:1]
     return [Tree(t.prompt, [*t.completions, n.completions[0]]) for t, n in zip(trees, neighbors, strict=True)]
 
