@@ -31,6 +31,12 @@ class Body:
     def device(self) -> torch.device:
         return self.head.weight.device
 
+    @property
+    def window(self) -> int | None:
+        """How far back attention sees, if less than everything: then longer trees would be computed wrongly."""
+        config = self.model.config
+        return getattr(config, "sliding_window", None) if getattr(config, "use_sliding_window", True) else None
+
     def autocast(self) -> torch.autocast:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16)
 

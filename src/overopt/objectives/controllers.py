@@ -34,7 +34,8 @@ class AdaptiveKL:
         coef = float(state["coef"])
         kl_B = rollouts.sequence_kl_B
         error = min(0.2, max(-0.2, float(kl_B.mean()) / self.target - 1.0))
-        return coef, {"coef": coef * (1.0 + error * len(kl_B) / self.horizon)}
+        factor = max(0.0, 1.0 + error * len(kl_B) / self.horizon)  # a batch beyond 5 horizons must not flip the sign
+        return coef, {"coef": coef * factor}
 
 
 def initial_state(coef: float | AdaptiveKL) -> State:

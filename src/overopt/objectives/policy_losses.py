@@ -12,6 +12,8 @@ from overopt.config import Choice, block
 from overopt.types import PolicyUpdate
 
 Positive = Annotated[float, Field(gt=0)]
+MAX_LOG_RATIO = 80.0
+"""exp of more overflows in float32, and a clipped row's gradient would be 0 times infinity."""
 
 
 @block
@@ -37,7 +39,8 @@ class PPOClip:
         return clipped_B > plain_B
 
     def _terms(self, update: PolicyUpdate) -> tuple[Tensor, Tensor]:
-        ratio_B = (update.logp_BT.sum(1) - update.old_logp_BT.sum(1)).exp()
+        log_ratio_B = update.logp_BT.sum(1) - update.old_logp_BT.sum(1)
+        ratio_B = log_ratio_B.clamp(max=MAX_LOG_RATIO).exp()
         advantage_B = update.advantage_B
         return -advantage_B * ratio_B, -advantage_B * ratio_B.clamp(1 - self.clip, 1 + self.clip)
 

@@ -10,6 +10,7 @@ from pydantic import Field
 from overopt.engine.packing import Tree
 from overopt.errors import UserError
 from overopt.evaluation.evaluator import Evaluator
+from overopt.models.body import Body
 from overopt.models.load import load_policy, load_reward_model
 from overopt.models.policy import Policy
 from overopt.models.reward_model import RewardModel
@@ -28,13 +29,27 @@ POLICY_STAGES = ("sft", "online", "offline")
 def parent_policy(session: Session, role: str, location: str) -> Policy:
     """The policy of a parent run or a model folder."""
     folder = session.parent(role, location, POLICY_STAGES)
-    return load_policy(folder, session.device, session.compute.bf16)
+    policy = load_policy(folder, session.device, session.compute.bf16)
+    check_window(policy, session.config, role)
+    return policy
 
 
 def parent_reward_model(session: Session, location: str) -> RewardModel:
     """The frozen reward model of a parent run or a model folder."""
     folder = session.parent("reward_model", location, ("reward_model",))
-    return load_reward_model(folder, session.device, session.compute.bf16)
+    reward_model = load_reward_model(folder, session.device, session.compute.bf16)
+    check_window(reward_model, session.config, "reward_model")
+    return reward_model
+
+
+def check_window(model: Body, config: Any, role: str) -> None:
+    """Refuse a model whose attention forgets the beginning of what the limits admit: trees attend to all of it."""
+    longest = config.max_prompt_tokens + config.max_completion_tokens
+    if model.window is not None and model.window < longest:
+        raise UserError(
+            f"{role}: this model attends to the last {model.window} tokens only; "
+            f"lower max_prompt_tokens and max_completion_tokens to {model.window} together (now {longest})"
+        )
 
 
 def make_evaluator(

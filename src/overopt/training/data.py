@@ -83,10 +83,14 @@ def batches(count: int, size: int, rng: np.random.Generator, address: str) -> It
     """Batches of indices without end: drawn without replacement, reshuffled each pass, an odd rest left out."""
     if count < size:
         raise UserError(f"{address}: a batch needs {size} records, but only {count} are left to train on")
-    while True:
-        order = rng.permutation(count).tolist()
-        for start in range(0, count - size + 1, size):
-            yield order[start : start + size]
+
+    def stream() -> Iterator[list[int]]:  # apart, so that the error comes at once and not with the first batch
+        while True:
+            order = rng.permutation(count).tolist()
+            for start in range(0, count - size + 1, size):
+                yield order[start : start + size]
+
+    return stream()
 
 
 def checkpoint_steps(steps: int, every: int | None) -> set[int]:

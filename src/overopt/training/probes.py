@@ -1,4 +1,4 @@
-"""What is measured while training. Log-probabilities are in nats, summed over a sequence unless a name says otherwise."""
+"""What is measured while training. Log-probabilities are nats, summed over a sequence unless a name says otherwise."""
 
 from __future__ import annotations
 

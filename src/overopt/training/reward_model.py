@@ -63,6 +63,7 @@ def train_reward_model(config: RewardModelStage, session: Session) -> None:
     train = encode_pairs(codec, pairs.train, limits, dropped)
     stream = batches(len(train), config.batch_size, random_stream(config.seed, "pair order"), "batch_size")
     heldout = _Heldout(codec, pairs.heldout, limits, session.dropped("held-out pairs"))
+    scale_trees = _normalization_trees(config, codec, heldout)
     steps = max(1, config.epochs * len(train) // config.batch_size)
     generator = torch.Generator().manual_seed(config.seed)
     reward_model = RewardModel.from_policy(policy, generator)
@@ -81,7 +82,7 @@ def train_reward_model(config: RewardModelStage, session: Session) -> None:
         metrics = {"loss": loss, "rewards_acc": accuracy, "lr": lr, "grad_norm": float(norm)}
         session.log(step, metrics, tokens_in(batch))
         if step == steps:
-            _normalize(config, session, codec, reward_model, heldout)
+            _normalize(config, reward_model, scale_trees)
         if step in checkpoints:
             session.save(reward_model, step)
             row = heldout.agreement(reward_model, budget)
@@ -150,11 +151,8 @@ class _Heldout:
         return {"gold_agreement": agreement, "label_ceiling": ceiling, "agreement_ratio": agreement / ceiling}
 
 
-def _normalize(
-    config: RewardModelStage, session: Session, codec: Codec, reward_model: RewardModel, heldout: _Heldout
-) -> None:
-    """Shift (and scale) the scores; a shift cancels in advantages except where a missing EOS replaces the score."""
-    budget = config.compute.evaluation_budget
+def _normalization_trees(config: RewardModelStage, codec: Codec, heldout: _Heldout) -> list[Tree]:
+    """The completions whose scores set the zero and the unit; asked for before training, so that none is lost."""
     if config.normalization == "center":
         limits = Limits(config.max_prompt_tokens, config.max_completion_tokens)
         records = config.task.demonstrations(config.seed, Dropped())
@@ -163,9 +161,17 @@ def _normalize(
             raise UserError(
                 "normalization: center needs demonstrations, and this task has none; use none or standardize"
             )
-        reward_model.normalize(float(reward_model.score_trees(trees, budget).mean()), 1.0)
-    elif config.normalization == "standardize":
+        return trees
+    if config.normalization == "standardize":
         if len(heldout.trees) < 2:
             raise UserError("normalization: standardize needs at least 2 held-out pairs; use center or none")
-        scores = heldout.scores(reward_model, budget)
-        reward_model.normalize(float(scores.mean()), float(scores.std()))
+        return heldout.trees
+    return []
+
+
+def _normalize(config: RewardModelStage, reward_model: RewardModel, trees: list[Tree]) -> None:
+    """Shift (and scale) the scores; a shift cancels in advantages except where a missing EOS replaces the score."""
+    if config.normalization == "none":
+        return
+    scores = reward_model.score_trees(trees, config.compute.evaluation_budget)
+    reward_model.normalize(float(scores.mean()), float(scores.std()) if config.normalization == "standardize" else 1.0)

@@ -15,7 +15,7 @@ from overopt.models.load import Model, Pretrained, Scratch
 from overopt.models.policy import Policy
 from overopt.models.text import Codec
 from overopt.tasks import Miniature, Task
-from overopt.training.common import Count, Positive, Seed, make_evaluator, parent_policy, tokens_in
+from overopt.training.common import Count, Positive, Seed, check_window, make_evaluator, parent_policy, tokens_in
 from overopt.training.compute import Compute
 from overopt.training.data import Limits, batches, checkpoint_steps, encode_demonstrations, random_stream
 from overopt.training.session import Session
@@ -75,7 +75,9 @@ def train_sft(config: SFT, session: Session) -> None:
 def _initial_policy(config: SFT, session: Session) -> Policy:
     if isinstance(config.model, Pretrained):
         return parent_policy(session, "model", config.model.path)
-    return config.model.build(config.task.vocabulary(), config.seed, session.device, config.compute.bf16)
+    policy = config.model.build(config.task.vocabulary(), config.seed, session.device, config.compute.bf16)
+    check_window(policy, config, "model")
+    return policy
 
 
 def _descend(policy: Policy, trees: list[Tree], on_prompt: bool, token_budget: int) -> float:

@@ -69,6 +69,8 @@ def _existing(stage: Any, out: Path, tell: Callable[[str], None]) -> Run | None:
     """The finished run of this configuration, if `out` holds it; an unfinished one is cleared away."""
     if out.exists() and not out.is_dir():  # before hours of sampling, not after
         raise UserError(f"{out}: is a file, but a run needs a directory; choose another --out")
+    if out.exists() and not out.is_dir():
+        raise UserError(f"{out}: is a file, but a run needs a directory; choose another --out")
     if not (out / "run.json").is_file():
         return None
     run = load_run(out)

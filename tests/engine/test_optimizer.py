@@ -1,0 +1,102 @@
+from __future__ import annotations
+
+from math import isnan
+
+import pytest
+import torch
+from pydantic import ValidationError
+
+from overopt.engine.optimizer import AdamW, Constant, Cosine, Linear, Optimizer, Schedule
+
+
+@pytest.mark.parametrize(
+    ("schedule", "steps", "factors"),
+    [
+        (Constant(), 3, [1, 1, 1]),
+        (Constant(warmup=4), 6, [0.25, 0.5, 0.75, 1, 1, 1]),
+        (Linear(), 4, [1, 0.75, 0.5, 0.25]),
+        (Linear(warmup=2, floor=0.3), 10, [0.5, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.3, 0.3]),
+        (Cosine(), 4, [1, 0.8535534, 0.5, 0.1464466]),
+        (Cosine(warmup=2, floor=0.2), 4, [0.5, 0.8828427, 0.6, 0.3171573]),
+    ],
+)
+def test_schedule_by_hand(schedule: Schedule, steps: int, factors: list[float]) -> None:
+    assert [schedule(step, steps) for step in range(steps)] == pytest.approx(factors)
+
+
+def parameter(*values: float, gradient: list[float] | None = None) -> torch.nn.Parameter:
+    made = torch.nn.Parameter(torch.tensor(values))
+    made.grad = None if gradient is None else torch.tensor(gradient)
+    return made
+
+
+def test_the_first_step_by_hand() -> None:
+    """The first AdamW step is lr g / (|g| + eps), after a decay of lr * weight_decay."""
+    weight = parameter(1.0, 1.0, gradient=[3.0, -4.0])
+    optimizer = Optimizer([weight], AdamW(eps=1.0, weight_decay=0.5), lr=0.1, schedule=Constant(), steps=1)
+    norm = optimizer.step(0, clip=None)
+    assert float(norm) == pytest.approx(5.0)
+    assert weight.tolist() == pytest.approx([0.95 - 0.1 * 3 / 4, 0.95 + 0.1 * 4 / 5])
+    assert weight.grad is None
+
+
+def test_clipping_scales_the_gradient_and_reports_its_norm_before() -> None:
+    weights = [parameter(0.0, gradient=[3.0]), parameter(0.0, gradient=[4.0])]
+    optimizer = Optimizer(weights, AdamW(eps=1.0), lr=0.1, schedule=Constant(), steps=1)
+    assert float(optimizer.step(0, clip=1.0)) == pytest.approx(5.0)
+    assert [w.item() for w in weights] == pytest.approx([-0.1 * 0.6 / 1.6, -0.1 * 0.8 / 1.8], rel=1e-4)
+
+
+def test_a_small_gradient_is_not_clipped() -> None:
+    weight = parameter(0.0, gradient=[0.5])
+    optimizer = Optimizer([weight], AdamW(eps=1.0), lr=0.1, schedule=Constant(), steps=1)
+    optimizer.step(0, clip=1.0)
+    assert weight.item() == pytest.approx(-0.1 * 0.5 / 1.5)
+
+
+def test_the_learning_rate_of_the_step_is_applied() -> None:
+    weight = parameter(0.0)
+    optimizer = Optimizer([weight], AdamW(eps=1e-12), lr=0.1, schedule=Linear(warmup=2), steps=4)
+    assert [optimizer.lr_at(step) for step in range(4)] == pytest.approx([0.05, 0.075, 0.05, 0.025])
+    places = []
+    for step in range(4):
+        weight.grad = torch.ones(1)  # a constant gradient moves by exactly the learning rate
+        optimizer.step(step, clip=None)
+        places.append(weight.item())
+    assert places == pytest.approx([-0.05, -0.125, -0.175, -0.2], rel=1e-5)
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf")])
+@pytest.mark.parametrize("clip", [None, 1.0])
+def test_a_gradient_that_is_not_finite_leaves_everything_as_it_was(bad: float, clip: float | None) -> None:
+    weights = [parameter(1.0, 2.0, gradient=[bad, 1.0]), parameter(3.0, gradient=[1.0])]
+    optimizer = Optimizer(weights, AdamW(eps=1.0, weight_decay=0.5), lr=0.1, schedule=Constant(), steps=2)
+    norm = float(optimizer.step(0, clip))
+    assert isnan(norm) or norm == float("inf")
+    assert [w.tolist() for w in weights] == [[1.0, 2.0], [3.0]]
+    assert all(w.grad is None for w in weights)
+    assert not optimizer.optimizer.state  # moments neither
+    weights[1].grad = torch.tensor([4.0])
+    assert float(optimizer.step(1, None)) == pytest.approx(4.0)
+    assert weights[1].tolist() == pytest.approx([0.95 * 3 - 0.1 * 4 / 5])
+
+
+def test_frozen_parameters_are_left_out() -> None:
+    frozen, weight = parameter(1.0, gradient=[100.0]), parameter(1.0, gradient=[2.0])
+    frozen.requires_grad_(False)
+    optimizer = Optimizer([frozen, weight], AdamW(), lr=0.1, schedule=Constant(), steps=1)
+    assert float(optimizer.step(0, None)) == pytest.approx(2.0)
+    assert frozen.tolist() == [1.0]
+
+
+def test_defaults_and_meaningless_settings() -> None:
+    assert AdamW() == AdamW(betas=(0.9, 0.999), eps=1e-5, weight_decay=0.0)
+    for wrong in ({"eps": 0.0}, {"weight_decay": -1.0}, {"betas": (0.9, 1.0)}):
+        with pytest.raises(ValidationError):
+            AdamW(**wrong)
+    with pytest.raises(ValidationError):
+        Constant(warmup=-1)
+    with pytest.raises(ValidationError):
+        Linear(floor=1.0)
+    with pytest.raises(ValidationError):
+        Cosine(floor=-0.1)

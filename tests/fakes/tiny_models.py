@@ -1,0 +1,86 @@
+"""Models small enough for tests: two real architectures with random weights, and a table of probabilities."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from overopt.models.load import Scratch
+from overopt.models.policy import Policy
+
+WORDS = ["<pad>", "<eos>", *"abcdefghijklmnop"]
+EOS = 1
+
+ARCHITECTURES: dict[str, Scratch] = {
+    "gpt_neox": Scratch(architecture="gpt_neox", hidden_size=32, layers=2, heads=2, init_std=0.3),
+    "llama": Scratch(  # grouped-query attention, tied embeddings
+        architecture="llama",
+        hidden_size=32,
+        layers=2,
+        heads=4,
+        init_std=0.3,
+        extra={"num_key_value_heads": 2, "tie_word_embeddings": True},
+    ),
+}
+
+
+def tiny_policy(architecture: str, seed: int = 0) -> Policy:
+    """A policy whose predictions depend strongly on everything before."""
+    return ARCHITECTURES[architecture].build(WORDS, seed, torch.device("cpu"), bf16=False)
+
+
+@dataclass
+class TableCache:
+    """Nothing to remember but how many rows there are, and where each came from."""
+
+    rows: Tensor
+
+    def batch_repeat_interleave(self, repeats: int) -> None:
+        self.rows = self.rows.repeat_interleave(repeats)
+
+    def batch_select_indices(self, indices: Tensor) -> None:
+        self.rows = self.rows[indices]
+
+
+@dataclass
+class Table:
+    """A causal model whose next token depends on the last one alone, by a table of probabilities `[V, V]`."""
+
+    probability_VV: Tensor
+    eos_id: int = EOS
+    pad_id: int = 0
+    rows_run: list[int] = field(default_factory=list)
+    """How many rows each call of `extend` ran."""
+
+    @property
+    def device(self) -> torch.device:
+        return self.probability_VV.device
+
+    @property
+    def vocabulary(self) -> int:
+        return len(self.probability_VV)
+
+    def hidden(self, ids_NL: Tensor, positions_NL: Tensor, mask_N1LL: Tensor) -> Tensor:
+        return torch.nn.functional.one_hot(ids_NL, self.vocabulary).float()
+
+    def extend(self, ids_NL: Tensor, positions_NL: Tensor, mask_N1LS: Tensor, cache: Any) -> tuple[Tensor, Any]:
+        cache = cache or TableCache(torch.arange(len(ids_NL)))
+        assert len(cache.rows) == len(ids_NL)
+        self.rows_run.append(len(ids_NL))
+        return self.hidden(ids_NL, positions_NL, mask_N1LS), cache
+
+    def logits(self, hidden_MD: Tensor) -> Tensor:
+        return hidden_MD @ self.probability_VV.log().clamp(min=-1e4)
+
+
+def plain_logps(policy: Policy, prompt: Sequence[int], completion: Sequence[int], temperature: float) -> list[float]:
+    """Log-probabilities of a completion by one ordinary forward of the Hugging Face model, unpadded and alone."""
+    ids = torch.tensor([[*prompt, *completion]])
+    with torch.no_grad():
+        logp_LV = (policy.model(input_ids=ids).logits[0] / temperature).log_softmax(-1)
+    start = len(prompt) - 1
+    return [float(logp_LV[start + t, token]) for t, token in enumerate(completion)]
