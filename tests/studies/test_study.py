@@ -1,0 +1,108 @@
+"""Loading and resolving a study."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from overopt.errors import ConfigError, UserError
+from overopt.studies.study import Gate, Study, load_study, merge
+
+TEXT = """\
+name: little
+default_scale: small
+costs: {online: 3}
+gates: [{run: base, value: win_rate, at_least: 0.3}]
+defaults:
+  "*": {lr: 1, task: {name: toy, size: 1}}
+  online: {lr: 2, policy: runs/base, loss: {name: a, alpha: 1}}
+runs:
+  base: {stage: sft}
+  plain: {stage: online}
+  slow: {stage: online, lr: 3, loss: {name: b}}
+scales:
+  small: {}
+  big:
+    "*": {task.size: 5, lr: 10}
+    online: {lr: 20}
+    slow: {lr: 30}
+"""
+
+
+def study(tmp_path: Path, text: str = TEXT) -> Study:
+    (tmp_path / "little.yaml").write_text(text)
+    return load_study(tmp_path / "little.yaml")
+
+
+def test_the_narrower_setting_wins_and_among_equals_the_scale(tmp_path: Path) -> None:
+    little = study(tmp_path)
+    lr = {
+        (run, scale): little.config(run, scale, 0)["lr"]
+        for run in ("base", "plain", "slow")
+        for scale in ("small", "big")
+    }
+    assert lr == {
+        ("base", "small"): 1, ("plain", "small"): 2, ("slow", "small"): 3,
+        ("base", "big"): 10, ("plain", "big"): 20, ("slow", "big"): 30,
+    }  # fmt: skip
+
+
+def test_a_config_is_merged_and_another_choice_replaces(tmp_path: Path) -> None:
+    little = study(tmp_path)
+    assert little.config("slow", "big", 4) == {
+        "stage": "online", "seed": 4, "lr": 30, "task": {"name": "toy", "size": 5},
+        "policy": "runs/base", "loss": {"name": "b"},
+    }  # fmt: skip
+    assert little.config("plain", "small", 4)["loss"] == {"name": "a", "alpha": 1}
+    assert merge({"a": {"name": "x", "b": 1}}, {"a": {"c": 2}}) == {"a": {"name": "x", "b": 1, "c": 2}}
+
+
+def test_jobs_have_parents_absolute_locations_and_costs(tmp_path: Path) -> None:
+    base, plain, _ = study(tmp_path).jobs(tmp_path / "out", "small", 4, prefix="4/")
+    assert (base.name, base.parents, base.out) == ("4/base", (), tmp_path / "out/runs/base")
+    assert (plain.name, plain.parents) == ("4/plain", ("4/base",))
+    assert plain.config["policy"] == str(tmp_path / "out/runs/base")
+    assert (base.cost, plain.cost) == (1.0, 3.0)
+
+
+def test_gates_lie_before_descendants_only(tmp_path: Path) -> None:
+    little = study(tmp_path)
+    assert little.gates_before("base") == []
+    assert little.gates_before("slow") == [Gate(run="base", value="win_rate", at_least=0.3)]
+    assert little.gates_before("slow")[0].name == "base.win_rate"
+
+
+def test_the_fingerprint_tells_what_would_be_trained(tmp_path: Path) -> None:
+    little = study(tmp_path)
+    same = study(tmp_path, TEXT.replace("online: 3", "online: 4"))
+    other = study(tmp_path, TEXT.replace("alpha: 1", "alpha: 2"))
+    assert little.fingerprint("small", 0) == same.fingerprint("small", 0)
+    assert len({little.fingerprint("small", 0), little.fingerprint("small", 1), other.fingerprint("small", 0)}) == 3
+
+
+def test_an_unknown_scale_names_the_flag_and_the_scales(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="--scale huge: no such scale; little has small, big"):
+        study(tmp_path).config("base", "huge", 0)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("policy: runs/base", "policy: runs/bass", "runs/bass: no such run .did you mean 'base'?"),
+        (
+            "    slow: {lr: 30}",
+            "    slaw: {lr: 30}",
+            "scales.big.slaw: neither a run nor a stage .did you mean 'slow'?",
+        ),
+        ("{run: base,", "{run: bas,", "gates.0.run: no run 'bas' .did you mean 'base'?"),
+        ("default_scale: small", "default_scale: smal", "default_scale: no scale 'smal' .did you mean 'small'?"),
+        ("base: {stage: sft}", "base: {lr: 1}", "runs.base has no stage"),
+        ("base: {stage: sft}", "base: {stage: sft, x: runs/slow}", "descends from itself"),
+        ("costs: {online: 3}", "cost: {online: 3}", "little.yaml:3: cost: unknown key"),
+    ],
+)
+def test_what_does_not_fit_is_refused_in_words(tmp_path: Path, old: str, new: str, message: str) -> None:
+    assert old in TEXT
+    with pytest.raises(ConfigError, match=message):
+        study(tmp_path, TEXT.replace(old, new))

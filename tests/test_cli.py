@@ -1,0 +1,228 @@
+"""The command line: verbs, flags, messages and exit codes."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fake_study import finished_run
+
+import overopt
+from overopt import cli
+from overopt.errors import ConfigError, UserError
+from overopt.sweep import Result
+
+
+def run_overopt(*arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", "import sys; from overopt.cli import main; sys.exit(main())", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False, **options)
+
+
+def test_help_teaches_each_verb_by_example_and_imports_nothing_heavy() -> None:
+    code = (
+        "import sys\nfrom overopt.cli import main\n"
+        "try:\n    main(['--help'])\nexcept SystemExit as end:\n    assert not end.code\n"
+        "print(sorted({'torch', 'numpy', 'pydantic', 'rich', 'yaml'} & set(sys.modules)))"
+    )
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert shown.endswith("[]\n")
+    for verb in ("demo", "train", "evaluate"):
+        assert f"  overopt {verb}" in shown
+
+
+@pytest.mark.parametrize("verb", ["demo", "train", "evaluate"])
+def test_a_verbs_help_has_an_example(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as end:
+        cli.main([verb, "--help"])
+    assert end.value.code == 0
+    assert f"\n  overopt {verb}" in capsys.readouterr().out
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as end:
+        cli.main(["--version"])
+    assert (end.value.code, capsys.readouterr().out) == (0, f"overopt {overopt.__version__}\n")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "own", "overrides"),
+    [
+        (["train", "a.yaml", "--out", "r"], ["train", "a.yaml", "--out", "r"], []),
+        (["train", "--lr", "1e-3", "a.yaml", "--out", "r"], ["train", "a.yaml", "--out", "r"], [("lr", "1e-3")]),
+        (["train", "a.yaml", "--out=r", "--lr=1e-3"], ["train", "a.yaml", "--out=r"], [("lr", "1e-3")]),
+        (["train", "a.yaml", "--a.0.b", "-0.5", "--c", "[]"], ["train", "a.yaml"], [("a.0.b", "-0.5"), ("c", "[]")]),
+        (["train", "a.yaml", "--loss=", "--x.y", "a=b"], ["train", "a.yaml"], [("loss", ""), ("x.y", "a=b")]),
+        (["train", "--help"], ["train", "--help"], []),
+        (["train", "-h"], ["train", "-h"], []),
+    ],
+)
+def test_unknown_flags_of_train_are_settings(
+    arguments: list[str], own: list[str], overrides: list[tuple[str, str]]
+) -> None:
+    assert cli.split_overrides(arguments) == (own, overrides)
+
+
+@pytest.mark.parametrize("arguments", [["train", "a.yaml", "--lr"], ["train", "a.yaml", "--lr", "--out", "r"]])
+def test_a_setting_without_a_value_is_refused(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(arguments) == 2
+    assert capsys.readouterr().err == "overopt: --lr: needs a value, such as --lr 1e-3\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "required: VERB"),
+        (["dmeo"], "invalid choice: 'dmeo'"),
+        (["demo", "--seed", "-1"], "argument --seed: expected 0, 1, 2, ..., got '-1'"),
+        (["demo", "--seed", "one"], "argument --seed: expected 0, 1, 2, ..., got 'one'"),
+        (["demo", "--workers", "0"], "argument --workers: expected 1, 2, ..., got '0'"),
+        (["demo", "--sed", "1"], "unrecognized arguments: --sed 1"),
+        (["train", "a.yaml"], "required: --out"),
+        (["evaluate", "runs/kl", "--judge", "glod"], "invalid choice: 'glod'"),
+    ],
+)
+def test_bad_flags(arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as end:
+        cli.main(arguments)
+    assert end.value.code == 2
+    assert message in capsys.readouterr().err
+
+
+def test_what_a_verb_raises_becomes_an_exit_code(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def outcome_of(error: BaseException) -> tuple[int, str]:
+        def verb(options: argparse.Namespace) -> int:
+            raise error
+
+        monkeypatch.setattr(cli, "demo", verb)
+        return cli.main(["demo"]), capsys.readouterr().err
+
+    assert outcome_of(UserError("no such file")) == (2, "overopt: no such file\n")
+    assert outcome_of(ConfigError(["a: bad", "b: bad"])) == (2, "overopt: a: bad\nb: bad\n")
+    assert outcome_of(KeyboardInterrupt())[0] == 130
+    code, error = outcome_of(ZeroDivisionError("division by zero"))
+    assert code == 1
+    assert "Traceback" in error
+    assert "ZeroDivisionError: division by zero" in error
+
+
+@pytest.mark.parametrize(
+    ("results", "code"),
+    [
+        ([Result("finished")], 0),
+        ([Result("failed", "lr"), Result("skipped")], 2),
+        ([Result("failed", "lr"), Result("failed", "oops", "Traceback")], 1),
+    ],
+)
+def test_the_worst_run_decides(results: list[Result], code: int) -> None:
+    assert cli._exit_code(dict(enumerate(results))) == code  # type: ignore[arg-type]
+
+
+def test_demo_end_to_end_in_a_pipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    monkeypatch.setattr("overopt.studies.demo.run_jobs", _with_fakes)
+    out = tmp_path / "demo"
+    assert cli.main(["demo", "--scale", "xs", "--seed", "1", "--out", str(out), "--workers", "1"]) == 0
+    shown = capsys.readouterr()
+    assert "kl                 kl" in shown.out
+    assert "Over-optimized: the proxy went from" in shown.out
+    assert f"figure: {out}/figure.svg and .png" in shown.out
+    assert "finished kl in 0 s" in shown.err
+    assert [row["run"] for row in json.loads((out / "summary.json").read_text())][:2] == ["kl", "none"]
+    assert sorted(path.name for path in out.iterdir()) == [
+        "figure.png", "figure.svg", "runs", "study.json", "summary.json",
+    ]  # fmt: skip
+
+    assert cli.main(["demo", "--scale", "xs", "--seed", "2", "--out", str(out)]) == 2
+    assert "was made with --scale xs --seed 1, not --scale xs --seed 2" in capsys.readouterr().err
+    assert cli.main(["demo", "--scale", "xxl", "--out", str(tmp_path / "new")]) == 2
+    assert "--scale xxl: no such scale; demo has s, xs, m" in capsys.readouterr().err
+    assert not (tmp_path / "new").exists()
+
+
+def _with_fakes(jobs: Any, **options: Any) -> dict[str, Result]:
+    from overopt.sweep import run_jobs
+
+    return run_jobs(jobs, **options | {"train": "fake_study:train"})
+
+
+def test_train_passes_settings_on_and_says_how_it_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from overopt.training import stages
+    from overopt.training.progress import Progress
+
+    def train(config: Path, out: Path, overrides: list[tuple[str, str]], progress: Any, notice: Any) -> Any:
+        assert (config, overrides) == (Path("kl.yaml"), [("lr", "1e-3"), ("loss.clip", "0.1")])
+        notice("started again")
+        progress(Progress("online", 1, 1, {"score_mean": 0.5}))
+        return finished_run(out, wins=32, proxy=1.0)
+
+    monkeypatch.setattr(stages, "train", train)
+    out = tmp_path / "kl"
+    assert cli.main(["train", "kl.yaml", "--lr", "1e-3", "--loss.clip", "0.1", "--out", str(out)]) == 0
+    shown = capsys.readouterr()
+    assert shown.out == f"{out}: finished; step 80  win_rate 0.8  proxy_mean 1  gold_mean -1  kl_ref 2\n"
+    assert "kl: started again" in shown.err
+
+
+def test_evaluate_prints_a_line_per_checkpoint(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def evaluate_run(path: Path, judge: str, split: str | None, progress: Any) -> list[dict[str, Any]]:
+        assert (path, judge, split) == (Path("runs/kl"), "reward_model", "test")
+        progress(1, 1)
+        return [{"step": 80, "split": "test", "judge": "reward_model", "win_rate": 0.75, "proxy_mean": 1.5}]
+
+    monkeypatch.setattr("overopt.evaluation.evaluate_run", evaluate_run)
+    assert cli.main(["evaluate", "runs/kl", "--judge", "reward_model", "--split", "test"]) == 0
+    assert capsys.readouterr().out == "step    80  test  reward_model  win_rate 0.75  proxy_mean 1.5\n"
+
+
+def test_bad_input_leaves_nothing_behind(tmp_path: Path) -> None:
+    config = tmp_path / "sft.yaml"
+    config.write_text("stage: sft\nlr: true\nstpes: 3\n")
+    done = run_overopt("train", str(config), "--batch_size", "x", "--out", str(tmp_path / "run"))
+    assert done.returncode == 2
+    assert f"{config}:2: lr: expected a number, got true" in done.stderr
+    assert f"{config}:3: stpes: unknown key (did you mean 'steps'?" in done.stderr
+    assert '--batch_size: expected a whole number, got "x"' in done.stderr
+    assert "Traceback" not in done.stderr
+    assert "started" not in done.stderr, "nothing was"
+    assert [path.name for path in tmp_path.iterdir()] == ["sft.yaml"]
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_stops_the_demo_and_its_workers(tmp_path: Path, number: int, code: int) -> None:
+    script = tmp_path / "main.py"
+    script.write_text(
+        "import sys\n"
+        "import overopt.studies.demo as demo\nfrom overopt.cli import main\nfrom overopt.sweep import Job, run_jobs\n"
+        f"sys.path.insert(0, {str(Path(__file__).parent / 'fakes')!r})\n"
+        "def hang(jobs, **options):\n"
+        "    job = Job(jobs[0].name, {'do': 'hang'}, jobs[0].out.parent.parent / 'slow')\n"
+        "    return run_jobs([job], **options | {'train': 'fake_stages:train'})\n"
+        "demo.run_jobs = hang\n"
+        "if __name__ == '__main__':\n    sys.exit(main())\n"
+    )
+    out = tmp_path / "demo"
+    process = subprocess.Popen(
+        [sys.executable, str(script), "demo", "--out", str(out)], stderr=subprocess.PIPE, start_new_session=True
+    )
+    pid_file = out / "slow.pid"
+    deadline = time.monotonic() + 30
+    while not pid_file.exists() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    os.kill(process.pid, number)
+    process.communicate(timeout=20)
+    assert process.returncode == code
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(pid_file.read_text()), 0)
