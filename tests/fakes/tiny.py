@@ -1,4 +1,4 @@
-"""The smallest chain that runs all stages: configurations of a miniature task, and a policy and reward model of 16 units."""
+"""The smallest chain that runs all stages: configurations of a miniature task for models of 16 units."""
 
 from __future__ import annotations
 

@@ -218,9 +218,13 @@ def test_a_checkpoint_appears_whole_or_not_at_all(writer: RunWriter) -> None:
         assert load_run(writer.path).checkpoints() == []
     assert load_run(writer.path).checkpoints() == [10]
 
-    with pytest.raises(UserError, match="step-10: cannot be written"), writer.checkpoint(10) as folder:
-        (folder / "model.safetensors").write_bytes(b"ne")
-        raise RuntimeError("I/O error: No space left on device (os error 28)")
+    def save_on_a_full_disk() -> None:
+        with writer.checkpoint(10) as folder:
+            (folder / "model.safetensors").write_bytes(b"ne")
+            raise RuntimeError("I/O error: No space left on device (os error 28)")
+
+    with pytest.raises(UserError, match="step-10: cannot be written"):
+        save_on_a_full_disk()
     with pytest.raises(RuntimeError, match="other"), writer.checkpoint(20):
         raise RuntimeError("other")
     assert [entry.name for entry in (writer.path / "checkpoints").iterdir()] == ["step-10"]

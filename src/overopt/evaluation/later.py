@@ -64,12 +64,14 @@ def _policies(run: Run) -> list[tuple[int, Path]]:
 
 
 def _parent(run: Run, role: str) -> Path | None:
-    """The model folder of a parent by its role; None if the run has none or it is gone."""
-    for parent in run.info.get("parents", []):
-        path = Path(parent["path"])
-        if parent["role"] == role and path.exists():
-            return load_run(path).checkpoint() if (path / "run.json").is_file() else path
-    return None
+    """The model folder of a parent by its field; None if the run has none or it is gone.
+
+    The configuration's location counts, which is relative to the run, so a study that was moved finds its parents.
+    """
+    location = run.config.get(role)
+    if location is None or not (path := run.path / location).exists():
+        return None
+    return load_run(path).checkpoint() if (path / "run.json").is_file() else path
 
 
 def _evaluator(run: Run, judge: Judge, split: str | None, policy: Any) -> Evaluator:

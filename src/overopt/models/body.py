@@ -10,10 +10,11 @@ from torch import Tensor, nn
 
 
 def quiet() -> None:
-    """transformers draws a progress bar for every file it reads or writes; ours is enough."""
+    """transformers draws a bar for every file it reads or writes, and reports what our own messages say in short."""
     from transformers.utils import logging
 
     logging.disable_progress_bar()
+    logging.set_verbosity_error()
 
 
 class Body:

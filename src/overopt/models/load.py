@@ -47,10 +47,6 @@ class Pretrained:
 
     path: Location
 
-    def build(self, vocabulary: Sequence[str] | None, seed: int, device: torch.device, bf16: bool) -> Policy:
-        """The policy of the folder, with its own tokenizer."""
-        return load_policy(Path(self.path), device, bf16)
-
 
 Model = Annotated[Scratch | Pretrained, Choice()]
 

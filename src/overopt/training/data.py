@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 from zlib import crc32
 
 import numpy as np
@@ -12,6 +13,8 @@ from overopt.engine.packing import Tree
 from overopt.errors import UserError
 from overopt.models.text import Codec
 from overopt.types import Completion, Dropped, PreferenceRecord, PromptRecord
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,16 +82,23 @@ def random_stream(seed: int, name: str) -> np.random.Generator:
     return np.random.default_rng([seed, crc32(name.encode())])
 
 
-def batches(count: int, size: int, rng: np.random.Generator, address: str) -> Iterator[list[int]]:
-    """Batches of indices without end: drawn without replacement, reshuffled each pass, an odd rest left out."""
-    if count < size:
-        raise UserError(f"{address}: a batch needs {size} records, but only {count} are left to train on")
+def batches(
+    records: Sequence[T], size: int, rng: np.random.Generator, address: str, dropped: Dropped
+) -> Iterator[list[T]]:
+    """Batches without end: drawn without replacement, reshuffled each pass, an odd rest left out.
 
-    def stream() -> Iterator[list[int]]:  # apart, so that the error comes at once and not with the first batch
+    `address` is the field that asks for this size, `dropped` what was left out before: a message names both.
+    """
+    count = len(records)
+    if count < size:
+        left_out = "".join(f"; left out: {n} {reason}" for reason, n in dropped.reasons.items())
+        raise UserError(f"{address}: a batch needs {size} records, but there are {count} to train on{left_out}")
+
+    def stream() -> Iterator[list[T]]:  # apart, so that the error comes at once and not with the first batch
         while True:
             order = rng.permutation(count).tolist()
             for start in range(0, count - size + 1, size):
-                yield order[start : start + size]
+                yield [records[i] for i in order[start : start + size]]
 
     return stream()
 

@@ -89,8 +89,9 @@ def train_offline(config: Offline, session: Session) -> None:
     reward_model = None if config.reward_model is None else parent_reward_model(session, config.reward_model)
     codec = Codec(policy.tokenizer, config.task.prompt_style)
     trees, heldout_trees = _pairs(config, session, policy, codec)
-    stream = batches(len(trees), config.batch_size, random_stream(config.seed, "pair order"), "batch_size")
-    batch = [trees[i] for i in next(stream)]
+    stream = batches(
+        trees, config.batch_size, random_stream(config.seed, "pair order"), "batch_size", session.dropped("pairs")
+    )
     steps = config.steps or max(1, config.epochs * len(trees) // config.batch_size)
     evaluator = make_evaluator(config, session, codec, config.evaluation_temperature, reward_model, reference)
     heldout = _heldout(config, reference, heldout_trees, evaluator.split)
@@ -100,6 +101,7 @@ def train_offline(config: Offline, session: Session) -> None:
     session.evaluate(evaluator, policy, 0)
     _evaluate_pairs(config, session, policy, heldout, 0)
     for step in range(1, steps + 1):
+        batch = next(stream)
         metrics = _descend(config, policy, reference, batch)
         lr = optimizer.lr_at(step - 1)
         norm = optimizer.step(step - 1, config.grad_clip)
@@ -108,7 +110,6 @@ def train_offline(config: Offline, session: Session) -> None:
             session.save(policy, step)
             session.evaluate(evaluator, policy, step)
             _evaluate_pairs(config, session, policy, heldout, step)
-        batch = [trees[i] for i in next(stream)]
 
 
 def _policies(config: Offline, session: Session) -> tuple[Policy, Policy]:

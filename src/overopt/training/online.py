@@ -110,10 +110,8 @@ def train_online(config: Online, session: Session) -> None:
     actors = _load(config, session)
     limits, dropped = Limits(config.max_prompt_tokens, config.max_completion_tokens), session.dropped("prompts")
     prompts = encode_prompts(actors.codec, config.task.prompts(config.seed, dropped), limits, dropped)
-    stream = batches(
-        len(prompts), config.prompts_per_update, random_stream(config.seed, "prompt order"), "episodes_per_update"
-    )
-    batch = [prompts[i] for i in next(stream)]
+    order = random_stream(config.seed, "prompt order")
+    stream = batches(prompts, config.prompts_per_update, order, "episodes_per_update", dropped)
     evaluator = make_evaluator(config, session, actors.codec, config.temperature, actors.reward_model, actors.reference)
     optimizer = Optimizer(actors.policy.parameters(), config.optimizer, config.lr, config.schedule, config.steps)
     checkpoints = checkpoint_steps(config.steps, config.checkpoint_every)
@@ -123,7 +121,7 @@ def train_online(config: Online, session: Session) -> None:
     )
     session.evaluate(evaluator, actors.policy, 0)
     for step in range(1, config.steps + 1):
-        experience = _collect(config, actors, batch, step)
+        experience = _collect(config, actors, next(stream), step)
         bonus_B, coefs, states = _bonus(config, experience.rollouts, states)
         reward_PG = (experience.rollouts.score_B + bonus_B).view(-1, config.samples_per_prompt)
         experience.advantage_B = config.advantage(reward_PG).flatten()
@@ -136,7 +134,6 @@ def train_online(config: Online, session: Session) -> None:
         if step in checkpoints:
             session.save(actors.policy, step)
             session.evaluate(evaluator, actors.policy, step)
-        batch = [prompts[i] for i in next(stream)]
 
 
 @dataclass

@@ -61,7 +61,7 @@ def train_reward_model(config: RewardModelStage, session: Session) -> None:
     split, _ = config.task.evaluation(config.seed, Dropped())
     pairs = config.pairs.collect(_sampler(config, session, policy, codec, dropped))
     train = encode_pairs(codec, pairs.train, limits, dropped)
-    stream = batches(len(train), config.batch_size, random_stream(config.seed, "pair order"), "batch_size")
+    stream = batches(train, config.batch_size, random_stream(config.seed, "pair order"), "batch_size", dropped)
     heldout = _Heldout(codec, pairs.heldout, limits, session.dropped("held-out pairs"))
     scale_trees = _normalization_trees(config, codec, heldout)
     steps = max(1, config.epochs * len(train) // config.batch_size)
@@ -75,7 +75,7 @@ def train_reward_model(config: RewardModelStage, session: Session) -> None:
     budget = config.compute.evaluation_budget
     session.record({"step": 0, "split": split, "judge": "pairs", **heldout.agreement(reward_model, budget)})
     for step in range(1, steps + 1):
-        batch = [train[i] for i in next(stream)]
+        batch = next(stream)
         loss, accuracy = _descend(reward_model, batch, config.compute.token_budget)
         lr = optimizer.lr_at(step - 1)
         norm = optimizer.step(step - 1, config.grad_clip)

@@ -89,7 +89,7 @@ class Session:
         self.writer.log(step, metrics)
         now = time.monotonic()
         self.writer.time(step, {"elapsed": now - self.began, "tokens": tokens})
-        for name in ("loss", "grad_norm"):
+        for name in ("loss", "grad_norm", "kl_prev"):
             if name in metrics and not abs(metrics[name]) < float("inf"):
                 raise DivergedError(step, f"{name} is {metrics[name]}")
         if self.tell is not None:
@@ -109,7 +109,9 @@ class Session:
         self.writer.evaluate(row)
 
     def save(self, model: Body, step: int) -> None:
-        """Keep a checkpoint: an ordinary Hugging Face folder."""
+        """Keep a checkpoint, an ordinary Hugging Face folder, unless the step has broken the weights."""
         assert self.writer is not None
+        if not all(bool(p.isfinite().all()) for p in model.parameters()):
+            raise DivergedError(step, "a weight is not finite")
         with self.writer.checkpoint(step) as folder:
             model.save(folder)

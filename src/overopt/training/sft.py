@@ -54,14 +54,14 @@ def train_sft(config: SFT, session: Session) -> None:
     limits = Limits(config.max_prompt_tokens, config.max_completion_tokens)
     dropped = session.dropped("demonstrations")
     trees = encode_demonstrations(codec, config.task.demonstrations(config.seed, dropped), limits, dropped)
-    stream = batches(len(trees), config.batch_size, random_stream(config.seed, "sft order"), "batch_size")
-    batch = [trees[i] for i in next(stream)]
+    stream = batches(trees, config.batch_size, random_stream(config.seed, "sft order"), "batch_size", dropped)
     steps = config.steps or len(trees) // config.batch_size
     evaluator = make_evaluator(config, session, codec, temperature=1.0)
     optimizer = Optimizer(policy.parameters(), config.optimizer, config.lr, config.schedule, steps)
     checkpoints = checkpoint_steps(steps, config.checkpoint_every)
     session.start(steps, split=evaluator.split)
     for step in range(1, steps + 1):
+        batch = next(stream)
         loss = _descend(policy, batch, config.loss_on_prompt, config.compute.token_budget)
         lr = optimizer.lr_at(step - 1)
         norm = optimizer.step(step - 1, config.grad_clip)
@@ -69,7 +69,6 @@ def train_sft(config: SFT, session: Session) -> None:
         if step in checkpoints:
             session.save(policy, step)
             session.evaluate(evaluator, policy, step)
-        batch = [trees[i] for i in next(stream)]
 
 
 def _initial_policy(config: SFT, session: Session) -> Policy:

@@ -41,6 +41,8 @@ def train(
     object. A run that `out` already holds is left alone if it finished with this configuration, started again if it did
     not finish, and refused if another configuration made it.
     """
+    if type(config) in _TRAIN and overrides:
+        raise TypeError("overrides change a file or a tree; a stage object is complete: use dataclasses.replace")
     tell = notice or (lambda text: None)
     stage: Any = config if type(config) in _TRAIN else configuration.load(STAGES, config, overrides, base=base)
     out = Path(out).absolute()

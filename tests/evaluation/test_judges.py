@@ -1,0 +1,17 @@
+from __future__ import annotations
+
+from overopt.evaluation.judges import outcome, outcomes, reference_completion
+from overopt.types import Completion, PromptRecord
+
+
+def test_a_win_a_tie_and_a_loss() -> None:
+    assert [outcome(-1.0, -1.5), outcome(0.3, 0.1 + 0.2), outcome(-2.0, -1.5)] == [1.0, 0.5, 0.0]
+
+
+def test_an_absent_score_gives_no_outcome() -> None:
+    assert outcomes([1.0, None, 3.0], [0.0, 0.0, None]) == [1.0, None, None]
+
+
+def test_a_reference_has_ended() -> None:
+    assert reference_completion(PromptRecord("a", "x", "y")) == Completion("y", ended=True)
+    assert reference_completion(PromptRecord("a", "x")) is None

@@ -1,0 +1,87 @@
+from __future__ import annotations
+
+from itertools import islice
+
+import numpy as np
+import pytest
+
+from overopt.engine.packing import Tree
+from overopt.errors import UserError
+from overopt.models.text import Codec, word_tokenizer
+from overopt.training.data import (
+    Limits,
+    batches,
+    checkpoint_steps,
+    encode_demonstrations,
+    encode_pairs,
+    encode_prompts,
+    random_stream,
+)
+from overopt.types import Completion, Dropped, PreferenceRecord, PromptRecord
+
+CODEC = Codec(word_tokenizer(["<pad>", "<eos>", "a", "b", "c"]), "raw")
+LIMITS = Limits(prompt=3, completion=2)
+
+
+def test_prompts_that_do_not_fit_are_counted() -> None:
+    records = [PromptRecord(str(i), text) for i, text in enumerate(["a b", "a b c", "a b c a", "", "c c c c c"])]
+    dropped = Dropped()
+    prompts = encode_prompts(CODEC, records, LIMITS, dropped)
+    assert [(p.record.prompt_id, p.tokens) for p in prompts] == [("0", [2, 3]), ("1", [2, 3, 4])]
+    assert dropped.reasons == {"prompt longer than 3 tokens": 2, "prompt without tokens": 1}
+
+
+def test_demonstrations_carry_eos_within_the_limit() -> None:
+    records = [
+        PromptRecord("0", "a", "b"),
+        PromptRecord("1", "a", "b c"),
+        PromptRecord("2", "a"),
+        PromptRecord("3", "a", ""),
+    ]
+    dropped = Dropped()
+    trees = encode_demonstrations(CODEC, records, LIMITS, dropped)
+    assert trees == [Tree([2], [[3, 1]]), Tree([2], [[1]])]
+    assert dropped.reasons == {"completion longer than 2 tokens": 1, "no reference": 1}
+
+
+def test_of_a_pair_the_chosen_comes_first_and_the_longer_decides() -> None:
+    def pair(chosen: str, rejected: str, ended: bool = True) -> PreferenceRecord:
+        return PreferenceRecord("x", "a", Completion(chosen), Completion(rejected, ended))
+
+    dropped = Dropped()
+    trees = encode_pairs(CODEC, [pair("b", "c c", False), pair("b", "c c"), pair("b b", "")], LIMITS, dropped)
+    assert trees == [Tree([2], [[3, 1], [4, 4]])]
+    assert dropped.reasons == {"completion longer than 2 tokens": 2}
+
+
+def test_streams_are_named() -> None:
+    first = random_stream(0, "a").random(4)
+    assert np.array_equal(first, random_stream(0, "a").random(4))
+    assert not np.array_equal(first, random_stream(0, "b").random(4))
+    assert not np.array_equal(first, random_stream(1, "a").random(4))
+
+
+def test_every_pass_draws_each_record_at_most_once() -> None:
+    stream = batches(range(7), 3, random_stream(0, "x"), "batch_size", Dropped())
+    drawn = list(islice(stream, 4))
+    first, second = set(drawn[0] + drawn[1]), set(drawn[2] + drawn[3])
+    assert len(first) == len(second) == 6  # the seventh waits for another pass
+    assert drawn[:2] != drawn[2:]
+
+
+def test_too_few_for_a_batch() -> None:
+    assert sorted(next(batches("abc", 3, random_stream(0, "x"), "batch_size", Dropped()))) == ["a", "b", "c"]
+    dropped = Dropped()
+    dropped.add("prompt longer than 5 tokens", 4)
+    with pytest.raises(UserError) as caught:
+        batches("ab", 3, random_stream(0, "x"), "batch_size", dropped)
+    assert str(caught.value) == (
+        "batch_size: a batch needs 3 records, but there are 2 to train on; left out: 4 prompt longer than 5 tokens"
+    )
+
+
+def test_checkpoints() -> None:
+    assert checkpoint_steps(80, None) == {8, 20, 40, 60, 80}
+    assert checkpoint_steps(1, None) == {1}
+    assert checkpoint_steps(25, 10) == {10, 20, 25}
+    assert checkpoint_steps(3, 10) == {3}

@@ -1,0 +1,236 @@
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tiny
+import torch
+from tiny import Chain
+
+from overopt.engine.head import completion_logps
+from overopt.engine.packing import pack
+from overopt.errors import UserError
+from overopt.models.policy import Policy
+from overopt.objectives.pair_losses import DPO, KTO, SimPO
+from overopt.records import Run, load_run
+from overopt.training import offline
+from overopt.training.compute import Compute
+from overopt.training.offline import Offline
+from overopt.training.stages import train
+
+NAMES = {
+    *("step", "loss", "grad_norm", "rewards_chosen", "rewards_rejected", "rewards_acc", "rewards_margin"),
+    *("logps_chosen_sum", "logps_chosen_mean", "logps_rejected_sum", "logps_rejected_mean"),
+    *("logits_chosen", "logits_rejected", "ref_margin"),
+}
+"""`offline_series` of PAPER.md, Appendix A."""
+
+
+@pytest.fixture(scope="module")
+def dpo(chain: Chain, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    return train(tiny.offline(chain), tmp_path_factory.mktemp("offline") / "dpo")
+
+
+def test_dpo_starts_at_log_2(dpo: Run) -> None:
+    first = tiny.rows(dpo)[0]
+    assert first["loss"] == pytest.approx(math.log(2), abs=1e-6)
+    assert first["rewards_margin"] == pytest.approx(0, abs=1e-5)
+    assert first["ref_margin"] == pytest.approx(first["logps_chosen_sum"] - first["logps_rejected_sum"], abs=1e-4)
+
+
+def test_every_name_of_the_record(dpo: Run) -> None:
+    assert len(tiny.rows(dpo)) == 4
+    for row in tiny.rows(dpo):
+        assert row.keys() == NAMES | {"lr"}
+        assert row["rewards_margin"] == pytest.approx(row["rewards_chosen"] - row["rewards_rejected"], abs=1e-5)
+    gold, pairs = dpo.evaluations("gold"), dpo.evaluations("pairs")
+    assert [row["step"] for row in gold] == [row["step"] for row in pairs] == [0, 4]
+    assert gold[0]["win_difference"] == 0
+    assert {"proxy_mean", "kl_ref", "ref_summary_logp_sum"} <= gold[0].keys()
+    assert all(row["n"] == 32 for row in pairs)
+    assert pairs[0]["loss"] == pytest.approx(math.log(2), abs=1e-6)
+    assert pairs[1]["margin"] > 0
+    assert [parent["role"] for parent in dpo.info["parents"]] == ["policy", "reward_model", "pairs"]
+
+
+@pytest.mark.parametrize("loss", ["simpo", "kto", {"name": "simpo", "alpha": 1.0, "gamma": 0.0}])
+def test_other_losses_run_with_complete_records(chain: Chain, tmp_path: Path, loss: Any) -> None:
+    run = train(tiny.offline(chain, loss=loss), tmp_path / "run")
+    assert all(row.keys() == NAMES | {"lr"} for row in tiny.rows(run))
+    assert [row["step"] for row in run.evaluations("pairs")] == [0, 4]
+
+
+def test_kto_starts_at_one(chain: Chain, tmp_path: Path) -> None:
+    run = train(tiny.offline(chain, loss="kto", steps=1), tmp_path / "run")
+    assert tiny.rows(run)[0]["loss"] == pytest.approx(1.0, abs=1e-5)  # both halves 1 - sigma(0)
+
+
+def test_the_same_configuration_gives_the_same_bits_whatever_is_evaluated(
+    dpo: Run, chain: Chain, tmp_path: Path
+) -> None:
+    torch.manual_seed(54321)
+    run = train(tiny.offline(chain, checkpoint_every=1), tmp_path / "run")
+    assert run.checkpoints() == [1, 2, 3, 4]
+    assert tiny.metrics(run) == tiny.metrics(dpo)
+    assert tiny.same_weights(run, dpo)
+    alone = train(tiny.offline(chain, reward_model=None), tmp_path / "alone")
+    assert tiny.metrics(alone) == tiny.metrics(dpo)
+    assert "proxy_mean" not in alone.evaluations("gold")[0]
+
+
+GOLDEN = {
+    "dpo": {
+        "loss": [0.693147, 0.693194, 0.693766, 0.69335],
+        "grad_norm": [0.167464, 0.163527, 0.154934, 0.165098],
+        "rewards_margin": [0.0, -9.06229e-05, -0.00122084, -0.000401795],
+        "logps_chosen_sum": [-26.7009, -29.3542, -27.4625, -29.7758],
+        "logps_rejected_mean": [-4.94001, -4.88336, -4.9371, -4.88939],
+        "logits_chosen": [-0.0211742, -0.0167404, -0.0183226, -0.0186386],
+        "ref_margin": [2.93919, -0.0521539, 2.18449, -0.431433],
+    },
+    "simpo": {
+        "loss": [0.927948, 1.05386, 0.975459, 1.07898],
+        "grad_norm": [1.56836, 1.4185, 1.40146, 1.4267],
+        "rewards_margin": [0.0885584, -0.121237, 0.00478935, -0.147238],
+        "logps_chosen_sum": [-26.7009, -29.3644, -27.4578, -29.7861],
+        "logps_rejected_mean": [-4.94001, -4.88396, -4.93913, -4.89074],
+        "logits_chosen": [-0.0211742, -0.0174392, -0.0191167, -0.0194173],
+        "ref_margin": [2.93919, -0.0521539, 2.18449, -0.431433],
+    },
+    "kto": {
+        "loss": [1.0, 1.00005, 1.00061, 1.0002],
+        "grad_norm": [0.167464, 0.163515, 0.154676, 0.165067],
+        "rewards_margin": [0.0, -0.00018127, -0.00244387, -0.000806177],
+        "logps_chosen_sum": [-26.7009, -29.3542, -27.4626, -29.7758],
+        "logps_rejected_mean": [-4.94001, -4.88336, -4.9371, -4.88939],
+        "logits_chosen": [-0.0211742, -0.0167404, -0.0183215, -0.0186372],
+        "ref_margin": [2.93919, -0.0521541, 2.18449, -0.431433],
+    },
+}
+
+
+@pytest.mark.parametrize("loss", GOLDEN)
+def test_golden_values(short_chain: Chain, tmp_path: Path, loss: str) -> None:
+    run = train(tiny.offline(short_chain, loss=loss), tmp_path / "run")
+    for name, expected in GOLDEN[loss].items():
+        assert run.series(name)[1] == pytest.approx(expected, rel=1e-3, abs=1e-5), name
+
+
+# --- Gradients: whatever the path and the micro-batches, that of the mean loss over the batch.
+
+
+def policies() -> tuple[Policy, Policy]:
+    """A policy, and a reference far enough from it that no term vanishes."""
+    policy, reference = tiny.policy(), tiny.policy()
+    with torch.no_grad():
+        reference.head.weight.add_(0.1 * torch.linspace(-1, 1, reference.head.weight.numel()).view(-1, 16))
+        policy.head.weight.mul_(0.3)
+    reference.freeze()
+    return policy, reference
+
+
+def config(loss: Any, token_budget: int) -> Offline:
+    return Offline(policy="unused", loss=loss, compute=Compute(token_budget=token_budget), temperature=0.9)
+
+
+def direct_gradient(loss: Any) -> tuple[float, list[torch.Tensor]]:
+    policy, reference = policies()
+    trees = offline._with_mismatched(config(loss, 1), tiny.TREES)
+    packed = pack(trees, 0)
+    scores = offline._scores(
+        trees,
+        completion_logps(policy, packed, 0.9).sum(1),
+        completion_logps(reference, packed, 0.9).sum(1).detach(),
+    )
+    mean = loss(scores).mean()
+    mean.backward()
+    return float(mean.detach()), [p.grad for p in policy.parameters() if p.grad is not None]
+
+
+@pytest.mark.parametrize("token_budget", [1, 30, 1000])
+@pytest.mark.parametrize("loss", [DPO(beta=0.3), SimPO(), KTO(beta=0.3)], ids=lambda loss: type(loss).__name__)
+def test_the_gradient_is_that_of_the_whole_batch(loss: Any, token_budget: int) -> None:
+    expected, gradients = direct_gradient(loss)
+    policy, reference = policies()
+    metrics = offline._descend(config(loss, token_budget), policy, reference, tiny.TREES)
+    assert metrics["loss"] == pytest.approx(expected, rel=1e-5)
+    ours = [p.grad for p in policy.parameters() if p.grad is not None]
+    for gradient, other in zip(ours, gradients, strict=True):
+        torch.testing.assert_close(gradient, other, atol=1e-6, rtol=1e-4)
+
+
+def test_kto_s_statistic_is_of_the_whole_batch() -> None:
+    """The gradients above are taken where it is above 0 and differs from pair to pair."""
+    policy, reference = policies()
+    trees = offline._with_mismatched(config(KTO(), 1), tiny.TREES)
+    drift = (completion_logps(policy, pack(trees, 0), 0.9) - completion_logps(reference, pack(trees, 0), 0.9)).sum(1)
+    drift_P = drift.view(3, 3)[:, 2]
+    assert drift_P.mean() > 0 and drift_P.std() > 0
+    assert [tree.completions[2] for tree in trees] == [tiny.TREES[i].completions[0] for i in (1, 2, 0)]
+
+
+def test_replaying_agrees_with_the_separable_path() -> None:
+    grads = []
+    for descend in (offline._descend_pairs, offline._descend_batch):
+        policy, reference = policies()
+        settings = config(SimPO(alpha=2.0, gamma=0.5), 30)
+        descend(settings, policy, tiny.TREES, offline._reference_logps(settings, reference, tiny.TREES))
+        grads.append(torch.cat([p.grad.flatten() for p in policy.parameters() if p.grad is not None]))
+    torch.testing.assert_close(grads[0], grads[1], atol=1e-6, rtol=1e-4)
+
+
+def test_mean_logits_of_both_sides() -> None:
+    policy, _ = policies()
+    _, (chosen, rejected) = offline._logps(config(DPO(), 30), policy, tiny.TREES)
+    sides: list[list[torch.Tensor]] = [[], []]
+    for tree in tiny.TREES:
+        for side, completion in zip(sides, tree.completions, strict=True):
+            with torch.no_grad():
+                logits = policy.model(torch.tensor([[*tree.prompt, *completion]])).logits[0]
+            side += list(logits[len(tree.prompt) - 1 : -1].mean(-1))
+    assert chosen == pytest.approx(float(torch.stack(sides[0]).mean()), abs=1e-5)
+    assert rejected == pytest.approx(float(torch.stack(sides[1]).mean()), abs=1e-5)
+
+
+def test_a_named_reference_is_what_the_loss_compares_with(chain: Chain, tmp_path: Path) -> None:
+    train(tiny.sft(seed=1), tmp_path / "reference")
+    run = train(tiny.offline(chain, reference=str(tmp_path / "reference"), steps=1), tmp_path / "run")
+    assert tiny.rows(run)[0]["loss"] != pytest.approx(math.log(2), abs=1e-2)
+
+
+def test_epochs_and_steps(chain: Chain, tmp_path: Path) -> None:
+    assert len(tiny.rows(train(tiny.offline(chain, epochs=2), tmp_path / "two"))) == 8
+    assert len(tiny.rows(train(tiny.offline(chain, epochs=2, steps=3), tmp_path / "three"))) == 3
+
+
+def test_training_goes_on_from_an_offline_run(dpo: Run, chain: Chain, tmp_path: Path) -> None:
+    run = train(tiny.offline(chain, policy=str(dpo.path), steps=1), tmp_path / "run")
+    assert run.info["parents"][0]["hash"] == load_run(dpo.path).hash()
+    assert tiny.close(
+        run.evaluations("gold")[0]["ref_summary_logp_sum"], dpo.evaluations("gold")[-1]["ref_summary_logp_sum"]
+    )
+
+
+def test_bad_input_leaves_nothing_behind(chain: Chain, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    for changes, message in [
+        ({"batch_size": 65}, "batch_size: a batch needs 65 records, but only 64 are left"),
+        (
+            {"loss": "kto", "batch_size": 1},
+            "batch_size: KTO pairs each prompt with another's completion; use 2 or more",
+        ),
+        ({"loss": {"name": "dpo", "beta": -0.1}}, "loss.beta: must be > 0"),
+        ({"loss": {"name": "simpo", "gamma": float("nan")}}, "loss.gamma: expected a finite number"),
+        ({"loss": {"name": "simpo", "beta": 2.0}}, "loss.beta: "),
+        (
+            {"pairs": {"name": "run", "path": str(chain.policy)}},
+            "pairs: .* is a run of stage sft; needed: reward_model",
+        ),
+        ({"pairs": "task"}, "pairs: the miniature task stores no preference pairs"),
+        ({"max_completion_tokens": 1}, "batch_size: a batch needs 16 records"),
+    ]:
+        with pytest.raises(UserError, match=message):
+            train(tiny.offline(chain, **changes), out)
+        assert not out.exists(), message

@@ -1,0 +1,241 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tiny
+import torch
+from tiny import Chain
+from transformers import AutoModelForCausalLM
+
+from overopt.errors import UserError
+from overopt.models.load import load_policy
+from overopt.records import Run
+from overopt.training.stages import train
+
+NAMES = {
+    *("score_mean", "score_sd", "bonus_mean", "rlhf_reward", "kl_ref", "neg_logp_sum", "neg_logp_tok", "entropy_tok"),
+    *("approxkl", "kl_prev", "kl_prev_reverse", "clipfrac", "ratio_mean", "ratio_var", "eos_rate", "len_mean"),
+    *("gold_mean", "lr", "grad_norm", "loss", "episode", "sampler_gap", "step"),
+}
+"""PAPER.md 1.4.2 asks for these at every update."""
+
+KL = {"name": "kl", "coef": 0.2}
+
+
+@pytest.fixture(scope="module")
+def plain(chain: Chain, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """No regularizer: what every comparison starts from."""
+    return train(tiny.online(chain, regularizers=[]), tmp_path_factory.mktemp("online") / "plain")
+
+
+@pytest.mark.parametrize(
+    "regularizers",
+    [
+        [{"name": "kl", "coef": 0}],
+        [{"name": "entropy_sum", "coef": 0}],
+        [{"name": "entropy_length_normalized", "coef": 0}],
+        [{"name": "entropy_length_normalized", "coef": -0.0}],
+        [{"name": "kl", "coef": 0}, {"name": "entropy_sum", "coef": -0.0}],
+    ],
+    ids=["kl", "entropy sum", "entropy normalized", "minimum entropy", "two"],
+)
+def test_coefficient_zero_is_no_regularizer(plain: Run, chain: Chain, tmp_path: Path, regularizers: list[Any]) -> None:
+    run = train(tiny.online(chain, regularizers=regularizers), tmp_path / "run")
+    assert tiny.metrics(run) == tiny.metrics(plain)
+    assert tiny.same_weights(run, plain)
+
+
+def test_the_same_configuration_gives_the_same_bits(plain: Run, chain: Chain, tmp_path: Path) -> None:
+    torch.manual_seed(12345)  # nothing may draw from the global stream
+    run = train(tiny.online(chain, regularizers=[]), tmp_path / "run")
+    assert tiny.metrics(run) == tiny.metrics(plain)
+    assert tiny.same_weights(run, plain)
+    other = train(tiny.online(chain, regularizers=[], seed=1), tmp_path / "other")
+    assert tiny.metrics(other) != tiny.metrics(plain)
+
+
+def test_evaluations_change_nothing(plain: Run, chain: Chain, tmp_path: Path) -> None:
+    run = train(tiny.online(chain, regularizers=[], checkpoint_every=1), tmp_path / "run")
+    assert run.checkpoints() == [1, 2, 3] and plain.checkpoints() == [3]
+    assert tiny.metrics(run) == tiny.metrics(plain)
+    assert tiny.same_weights(run, plain)
+
+
+def test_every_metric_is_recorded(plain: Run) -> None:
+    for row in tiny.rows(plain):
+        assert row.keys() == NAMES
+        assert row["rlhf_reward"] == row["score_mean"] and row["bonus_mean"] == 0
+        assert 0 <= row["clipfrac"] <= 1 and 0 <= row["eos_rate"] <= 1
+        assert row["kl_prev"] > 0 and row["kl_prev_reverse"] > 0
+    assert plain.series("episode")[1] == [8, 16, 24]
+    assert plain.series("lr")[1] == pytest.approx([1e-3, 2e-3 / 3, 1e-3 / 3])
+    assert plain.info["optimizer_steps"] == 3 * 2 * 2
+    assert [row["step"] for row in plain.evaluations()] == [0, 3]
+    for row in plain.evaluations():
+        assert {"ref_summary_logp_sum", "ref_summary_logp_mean", "kl_ref", "win_rate", "proxy_mean"} <= row.keys()
+    assert plain.evaluations()[0]["win_difference"] == 0
+    assert plain.evaluations()[0]["kl_ref"] == pytest.approx(0, abs=1e-4)
+
+
+def test_regularizers_pay_what_they_say(chain: Chain, tmp_path: Path) -> None:
+    names = {"kl": -0.5, "entropy_sum": 0.25, "entropy_length_normalized": -2.0}
+    series = {"kl": "kl_ref", "entropy_sum": "neg_logp_sum", "entropy_length_normalized": "neg_logp_tok"}
+    for name, factor in names.items():
+        coef = abs(factor) if name == "kl" else factor
+        run = train(tiny.online(chain, regularizers=[{"name": name, "coef": coef}]), tmp_path / name)
+        for row in tiny.rows(run):
+            assert row["bonus_mean"] == pytest.approx(factor * row[series[name]], rel=1e-4, abs=1e-5)
+            assert row["rlhf_reward"] == pytest.approx(row["score_mean"] + row["bonus_mean"], rel=1e-4, abs=1e-5)
+
+
+def test_the_first_update_starts_where_sampling_ended(chain: Chain, tmp_path: Path) -> None:
+    run = train(tiny.online(chain, epochs=1, minibatches=1), tmp_path / "run")
+    for row in tiny.rows(run):
+        assert row["sampler_gap"] < 1e-5
+        assert row["clipfrac"] == 0
+        assert row["ratio_mean"] == pytest.approx(1, abs=1e-5)
+        assert row["approxkl"] < 1e-9
+        assert row["loss"] == pytest.approx(0, abs=1e-4)  # advantages of a prompt sum to 0
+
+
+def test_micro_batches_change_only_rounding(chain: Chain, tmp_path: Path) -> None:
+    compute = tiny.SHARED["compute"]
+    for minibatches in (1, 2):
+        shape = {"total_episodes": 8, "checkpoint_every": 1, "minibatches": minibatches, "regularizers": [KL]}
+        whole = train(tiny.online(chain, **shape), tmp_path / f"whole-{minibatches}")
+        small = compute | {"token_budget": 50}  # every prompt by itself
+        parts = train(tiny.online(chain, compute=small, **shape), tmp_path / f"parts-{minibatches}")
+        (a,), (b,) = tiny.rows(whole), tiny.rows(parts)
+        for name in NAMES - {"sampler_gap"}:
+            assert tiny.close(a[name], b[name]), name
+        assert tiny.farthest(whole, parts) < 5e-5  # where the updates move weights by some 1e-3
+
+
+GOLDEN = {
+    "score_mean": [-1.53397, -0.754332, -0.415822],
+    "score_sd": [0.891301, 1.2158, 1.26046],
+    "bonus_mean": [1.19209e-08, -0.0160469, 0.0144627],
+    "neg_logp_sum": [29.9077, 26.4401, 28.2829],
+    "neg_logp_tok": [4.98461, 4.89701, 4.91076],
+    "entropy_tok": [4.90192, 4.9015, 4.90223],
+    "eos_rate": [0.0, 0.25, 0.125],
+    "len_mean": [6.0, 5.375, 5.75],
+    "kl_ref": [-5.96046e-08, 0.0802347, -0.0723134],
+    "gold_mean": [-12.675, -10.3375, -10.6875],
+    "loss": [-0.167954, -0.131703, -0.0588309],
+    "grad_norm": [10.9762, 15.8261, 15.5694],
+    "approxkl": [0.144492, 0.0112832, 0.00199385],
+    "ratio_mean": [1.07245, 1.00457, 1.00243],
+    "ratio_var": [0.224155, 0.0213881, 0.00389047],
+    "clipfrac": [0.5, 0.25, 0.0],
+    "kl_prev": [0.480418, 0.0572769, 0.0159649],
+    "kl_prev_reverse": [0.486906, 0.0590229, 0.0162655],
+}
+
+
+def test_golden_values(short_chain: Chain, tmp_path: Path) -> None:
+    changes = {"regularizers": [KL], "max_completion_tokens": 6, "missing_eos": "subtract"}
+    run = train(tiny.online(short_chain, **changes), tmp_path / "run")
+    for name, expected in GOLDEN.items():
+        assert run.series(name)[1] == pytest.approx(expected, rel=1e-3, abs=1e-5), name
+
+
+def test_the_logit_loss_runs(chain: Chain, tmp_path: Path) -> None:
+    whole = train(tiny.online(chain, loss="lco"), tmp_path / "whole")
+    for row in tiny.rows(whole):
+        assert row.keys() == NAMES - {"clipfrac"}  # it clips nothing
+        assert row["grad_norm"] > 0
+    small = tiny.SHARED["compute"] | {"token_budget": 50}
+    parts = train(tiny.online(chain, loss="lco", compute=small), tmp_path / "parts")
+    for name in ("loss", "grad_norm"):
+        assert tiny.close(tiny.rows(parts)[0][name], tiny.rows(whole)[0][name]), name
+
+
+def test_an_adaptive_coefficient_moves_and_is_recorded(chain: Chain, tmp_path: Path) -> None:
+    coef = {"name": "adaptive_kl", "initial": 0.2, "target": 1.0, "horizon": 100.0}
+    run = train(tiny.online(chain, regularizers=[{"name": "kl", "coef": coef}]), tmp_path / "run")
+    coefs, kl = run.series("coef_0")[1], run.series("kl_ref")[1]
+    assert coefs[0] == 0.2
+    for step in (0, 1):
+        error = min(0.2, max(-0.2, kl[step] / 1.0 - 1.0))
+        assert coefs[step + 1] == pytest.approx(coefs[step] * (1 + error * 8 / 100))
+    assert coefs[2] != coefs[1] != coefs[0]
+    for row in tiny.rows(run):
+        assert row.keys() == NAMES | {"coef_0"}
+        assert row["bonus_mean"] == pytest.approx(-row["coef_0"] * row["kl_ref"], rel=1e-4, abs=1e-6)
+
+
+def test_kl_is_measured_against_the_reference_that_is_named(chain: Chain, tmp_path: Path) -> None:
+    train(tiny.sft(seed=1), tmp_path / "reference")
+    run = train(tiny.online(chain, reference=str(tmp_path / "reference")), tmp_path / "run")
+    assert tiny.rows(run)[0]["kl_ref"] > 0.1
+    assert [p["role"] for p in run.info["parents"]] == ["policy", "reference", "reward_model"]
+
+
+def test_unended_completions_score_by_rule(chain: Chain, tmp_path: Path) -> None:
+    cut: dict[str, Any] = {"max_completion_tokens": 2, "epochs": 1, "minibatches": 1, "total_episodes": 8}
+    scores = {}
+    for name in ("replace", "subtract", "keep"):
+        (row,) = tiny.rows(train(tiny.online(chain, missing_eos=name, **cut), tmp_path / name))
+        assert row["eos_rate"] == 0
+        scores[name] = row["score_mean"]
+    assert scores["replace"] == -1
+    assert scores["subtract"] == pytest.approx(scores["keep"] - 1, abs=1e-5)
+
+
+def test_the_checkpoint_is_an_ordinary_folder(plain: Run) -> None:
+    folder = plain.checkpoint()
+    model, report = AutoModelForCausalLM.from_pretrained(folder, output_loading_info=True)
+    assert not report["missing_keys"] and not report["unexpected_keys"]
+    ids = torch.tensor([[3, 4, 5, 6]])
+    with torch.no_grad():
+        ours = load_policy(folder, torch.device("cpu"))
+        assert torch.equal(model(ids).logits, ours.model(ids).logits)
+
+
+def test_a_bf16_run_compares_like_with_like(chain: Chain, tmp_path: Path) -> None:
+    compute = tiny.SHARED["compute"] | {"precision": "bf16"}
+    run = train(tiny.online(chain, compute=compute, epochs=1, minibatches=1), tmp_path / "run")
+    assert tiny.rows(run)[0]["clipfrac"] == 0
+    assert tiny.rows(run)[0]["sampler_gap"] < 1e-2
+
+
+BAD = [
+    ({"samples_per_prompt": 1}, "samples_per_prompt: 1 is too few, RLOO needs 2"),
+    ({"episodes_per_update": 9}, "episodes_per_update: not a multiple of samples_per_prompt"),
+    ({"minibatches": 3}, "minibatches: does not divide the prompts of an update"),
+    ({"total_episodes": 4}, "total_episodes: less than one update's episodes_per_update"),
+    ({"episodes_per_update": 72, "total_episodes": 72}, "episodes_per_update: a batch needs 36 records, but only 32"),
+    ({"regularizers": [{"name": "kl", "coef": -1}]}, "regularizers.0.coef: must be >= 0"),
+    (
+        {"regularizers": [{"name": "entropy_sum", "coef": float("nan")}]},
+        "regularizers.0.coef: expected a finite number",
+    ),
+    ({"regularizers": ["entropie_sum"]}, "entropy_sum"),
+    ({"lr": "fast"}, "lr: expected a number"),
+    ({"temperature": 0}, "temperature: must be > 0"),
+]
+
+
+@pytest.mark.parametrize(("changes", "message"), BAD, ids=[message.partition(":")[0] for _, message in BAD])
+def test_bad_input_leaves_nothing_behind(chain: Chain, tmp_path: Path, changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        train(tiny.online(chain, **changes), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_parents_that_will_not_do(chain: Chain, tmp_path: Path) -> None:
+    for changes, message in [
+        ({"policy": str(tmp_path / "nowhere")}, "policy: .*nowhere is neither a run directory nor"),
+        (
+            {"policy": str(chain.reward_model)},
+            "policy: .* is a run of stage reward_model; needed: offline or online or",
+        ),
+        ({"reward_model": str(chain.policy)}, "reward_model: .* is a run of stage sft; needed: reward_model"),
+        ({"reward_model": str(chain.policy / "checkpoints/step-60")}, "no weights for score.weight"),
+    ]:
+        with pytest.raises(UserError, match=message):
+            train(tiny.online(chain, **changes), tmp_path / "run")
+        assert not (tmp_path / "run").exists()

@@ -1,0 +1,107 @@
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tiny
+import torch
+from tiny import Chain
+
+from overopt.errors import UserError
+from overopt.models.load import load_policy
+from overopt.models.text import Codec
+from overopt.records import load_run
+from overopt.tasks import Local, Miniature
+from overopt.training import pairs
+from overopt.training.pairs import FromRun, PairSampler, Sampled, Stored, from_row, to_row
+from overopt.types import Completion, Dropped, PreferenceRecord, PromptRecord
+
+TASK = Miniature(**{k: v for k, v in tiny.TASK.items() if k != "name"})
+
+
+def sampler(chain: Chain, task: Any = TASK) -> PairSampler:
+    policy = load_policy(load_run(chain.policy).checkpoint(), torch.device("cpu"))
+    return PairSampler(task, Codec(policy.tokenizer, "raw"), policy, 0, 24, 65_536, Dropped())
+
+
+@pytest.fixture
+def stored(tmp_path: Path) -> Local:
+    records = [{"prompt": f"question {i}", "chosen": f"good {i}", "rejected": f"bad {i}"} for i in range(20)]
+    return Local(path=str(tiny.write_jsonl(tmp_path / "pairs.jsonl", records)), holdout=0.3)
+
+
+class TwoGolds:
+    """A task whose gold is in the text."""
+
+    def gold(self, record: PromptRecord, completion: Completion) -> float:
+        return float(completion.text)
+
+
+@pytest.mark.parametrize("gap", [0.0, 0.3, 1.5, 40.0])
+def test_labels_follow_bradley_terry(gap: float) -> None:
+    better, worse = Completion(str(gap)), Completion("0")
+    expected = 1 / (1 + math.exp(-2.0 * gap))
+    draws = [(i + 0.5) / 1000 for i in range(1000)]
+    task: Any = TwoGolds()
+    for first, second in [(better, worse), (worse, better)]:
+        labelled = [pairs._labelled(task, PromptRecord("x", "p"), first, second, 2.0, draw) for draw in draws]
+        wins = sum(pair.chosen is better for pair in labelled)
+        assert wins / 1000 == pytest.approx(expected, abs=1e-3)
+        for pair in labelled:
+            assert pair.meta["gold_chosen"] == float(pair.chosen.text)
+            assert pair.meta["gold_rejected"] == float(pair.rejected.text)
+            assert pair.meta["label_ceiling"] == pytest.approx(expected)
+
+
+def test_sampled_pairs(chain: Chain) -> None:
+    source = sampler(chain)
+    made = Sampled(count=32, temperatures=[0.7, 1.5]).collect(source)
+    assert (len(made.train), len(made.heldout)) == (32, 32)
+    prompts = {r.prompt_id: r for r in TASK.pair_prompts(0, 32) + TASK.reward_test_prompts(0)}
+    assert not {r.prompt_id for r in made.train} & {r.prompt_id for r in made.heldout}
+    for pair in made.train + made.heldout:
+        record = prompts[pair.prompt_id]
+        assert pair.prompt == record.prompt
+        assert pair.meta["gold_chosen"] == TASK.gold(record, pair.chosen)
+        assert pair.meta["gold_rejected"] == TASK.gold(record, pair.rejected)
+    golds = [sum(p.meta["gold_chosen"] for p in part) for part in (made.train[:16], made.train[16:])]
+    assert golds[0] > golds[1]  # hotter samples are worse
+    assert Sampled(count=32, temperatures=[0.7, 1.5]).collect(source) == made
+
+
+def test_the_first_half_of_the_prompts_is_sampled_at_the_first_temperature(chain: Chain) -> None:
+    made = Sampled(count=8, temperatures=[0.7, 1.0]).collect(sampler(chain)).train
+    alone = Sampled(count=4, temperatures=[0.7]).collect(sampler(chain)).train
+    assert made[:4] == alone
+
+
+def test_sampling_needs_gold(chain: Chain, stored: Local) -> None:
+    with pytest.raises(UserError, match="pairs: .* this task has none; use pairs: task"):
+        Sampled().collect(sampler(chain, stored))
+
+
+def test_stored_pairs(chain: Chain, stored: Local) -> None:
+    made = Stored().collect(sampler(chain, stored))
+    assert len(made.train) + len(made.heldout) == 20
+    assert made.train and made.heldout
+    assert all(p.chosen.text.startswith("good") and p.rejected.text.startswith("bad") for p in made.train)
+
+
+def test_pairs_of_a_run_are_those_it_recorded(chain: Chain) -> None:
+    made = FromRun(path=str(chain.reward_model)).collect(sampler(chain))
+    assert (len(made.train), len(made.heldout)) == (64, 32)
+    assert made == Sampled(count=64).collect(sampler(chain))
+
+
+def records() -> Iterator[PreferenceRecord]:
+    yield PreferenceRecord("a", "prompt", Completion("x y"), Completion("", False), {"gold_chosen": -0.5})
+    yield PreferenceRecord("b", "prompt", Completion("", True), Completion("é\n", True))
+
+
+@pytest.mark.parametrize("record", list(records()), ids=["gold", "plain"])
+def test_a_row_gives_the_pair_back(record: PreferenceRecord) -> None:
+    assert from_row(to_row(record, heldout=True)) == record
+    assert to_row(record, heldout=True)["heldout"] is True

@@ -1,0 +1,148 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+import tiny
+import torch
+
+from overopt.engine.head import logps_of_trees
+from overopt.engine.sampler import Samples
+from overopt.objectives.pair_losses import DPO, SimPO
+from overopt.training.probes import UpdateStatistics, consecutive, pair_metrics, rollout_metrics
+from overopt.types import PairScores, PolicyUpdate, Rollouts
+
+LOGP = torch.tensor([[-1.0, -2.0, 0.0], [-0.5, -1.5, -4.0]])
+MASK = torch.tensor([[True, True, False], [True, True, True]])
+
+
+def rollouts() -> Rollouts:
+    return Rollouts(
+        logp_BT=LOGP,
+        mask_BT=MASK,
+        score_B=torch.tensor([1.0, 4.0]),
+        group_size=2,
+        temperature=0.7,
+        ref_logp_BT=torch.tensor([[-1.5, -2.5, 0.0], [-0.5, -1.0, -2.5]]),
+        gold_B=torch.tensor([-1.0, -2.0]),
+    )
+
+
+def test_means_over_the_rollouts_by_hand() -> None:
+    entropy = torch.tensor([[1.0, 2.0, 0.0], [3.0, 1.0, 3.0]])
+    samples = Samples(torch.zeros(2, 3), MASK, LOGP, entropy, torch.tensor([True, False]))
+    metrics = rollout_metrics(rollouts(), samples, torch.tensor([0.5, -1.0]))
+    assert metrics == pytest.approx(
+        {
+            "score_mean": 2.5,
+            "score_sd": 4.5**0.5,
+            "bonus_mean": -0.25,
+            "rlhf_reward": 2.25,
+            "neg_logp_sum": (3 + 6) / 2,
+            "neg_logp_tok": (3 / 2 + 6 / 3) / 2,  # a mean over sequences of means over tokens
+            "entropy_tok": 10 / 5,  # a mean over tokens
+            "eos_rate": 0.5,
+            "len_mean": 2.5,
+            "kl_ref": (1 - 2) / 2,
+            "gold_mean": -1.5,
+        }
+    )
+
+
+def test_without_reference_or_gold_the_names_are_absent() -> None:
+    bare = Rollouts(LOGP, MASK, torch.zeros(2), 2, 0.7)
+    samples = Samples(torch.zeros(2, 3), MASK, LOGP, torch.zeros(2, 3), torch.tensor([True, True]))
+    assert not {"kl_ref", "gold_mean"} & rollout_metrics(bare, samples, torch.zeros(2)).keys()
+
+
+def update(shift: float, advantage: float = 1.0) -> PolicyUpdate:
+    """One token a row, by `shift` more likely than it was."""
+    old, mask = torch.tensor([[-1.0], [-2.0]]), torch.tensor([[True], [True]])
+    return PolicyUpdate(old + shift, old, mask, torch.full((2,), advantage))
+
+
+def test_statistics_are_means_over_rows_and_updates() -> None:
+    statistics = UpdateStatistics()
+    statistics.add(update(0.0), torch.tensor([1.0, 3.0]), torch.tensor([False, False]), 2, first=True)
+    statistics.grad_norms.append(1.0)
+    statistics.add(update(0.2), torch.tensor([2.0, 4.0]), torch.tensor([True, False]), 2, first=False)
+    statistics.grad_norms.append(3.0)
+    e = math.exp(0.2)
+    assert statistics.metrics() == pytest.approx(
+        {
+            "loss": (2.0 + 3.0) / 2,
+            "grad_norm": 2.0,
+            "approxkl": 0.5 * 0.04 / 2,
+            "ratio_mean": (1 + e) / 2,
+            "ratio_var": ((e - 1) / 2) ** 2,
+            "sampler_gap": 0.0,
+            "clipfrac": 0.25,
+        },
+        abs=1e-6,
+    )
+
+
+def test_micro_batches_add_up_to_the_same_statistics() -> None:
+    whole, parts = UpdateStatistics(), UpdateStatistics()
+    both, losses, clipped = update(0.1), torch.tensor([1.0, 3.0]), torch.tensor([True, False])
+    whole.add(both, losses, clipped, 2, first=True)
+    for i in (0, 1):
+        row = slice(i, i + 1)
+        one = PolicyUpdate(both.logp_BT[row], both.old_logp_BT[row], both.mask_BT[row], both.advantage_B[row])
+        parts.add(one, losses[row], clipped[row], 2, first=True)
+    for statistics in (whole, parts):
+        statistics.grad_norms.append(1.0)
+    assert parts.metrics() == pytest.approx(whole.metrics())
+    assert whole.metrics()["sampler_gap"] == pytest.approx(0.1, abs=1e-6)
+
+
+def test_a_loss_that_clips_nothing_has_no_clip_fraction() -> None:
+    statistics = UpdateStatistics(grad_norms=[1.0])
+    statistics.add(update(0.0), torch.zeros(2), None, 2, first=True)
+    assert "clipfrac" not in statistics.metrics()
+
+
+def test_kl_between_consecutive_policies() -> None:
+    policy = tiny.policy()
+    old = logps_of_trees(policy, tiny.TREES, 0.7, 1000)
+    at = Rollouts(old.logp_BT, old.mask_BT, torch.zeros(6), 2, 0.7)
+    assert consecutive(policy, tiny.TREES, at, 1000) == pytest.approx({"kl_prev": 0, "kl_prev_reverse": 0}, abs=1e-9)
+    with torch.no_grad():
+        policy.head.weight.mul_(1.1)
+    d = (logps_of_trees(policy, tiny.TREES, 0.7, 1000).logp_BT.sum(1) - old.logp_BT.sum(1)).double()
+    moved = consecutive(policy, tiny.TREES, at, 1000)
+    assert moved["kl_prev"] == pytest.approx(float((d.exp() * d - d.exp() + 1).mean()), rel=1e-6)
+    assert moved["kl_prev_reverse"] == pytest.approx(float((d.exp() - 1 - d).mean()), rel=1e-6)
+    assert min(moved.values()) > 0
+
+
+def test_pair_metrics_by_hand() -> None:
+    scores = PairScores(
+        chosen_logp_P=torch.tensor([-4.0, -6.0]),
+        rejected_logp_P=torch.tensor([-8.0, -2.0]),
+        chosen_len_P=torch.tensor([2.0, 3.0]),
+        rejected_len_P=torch.tensor([4.0, 1.0]),
+        ref_chosen_logp_P=torch.tensor([-5.0, -5.0]),
+        ref_rejected_logp_P=torch.tensor([-6.0, -2.0]),
+    )
+    metrics = pair_metrics(scores, DPO(beta=0.5), torch.tensor([1.0, 2.0]), (0.25, -0.25))
+    assert metrics == pytest.approx(
+        {
+            "loss": 1.5,
+            "rewards_chosen": 0.5 * (1 - 1) / 2,
+            "rewards_rejected": 0.5 * (-2 + 0) / 2,
+            "rewards_acc": 0.5,
+            "rewards_margin": 0.5 * (3 - 1) / 2,
+            "logps_chosen_sum": -5.0,
+            "logps_chosen_mean": (-2 - 2) / 2,
+            "logps_rejected_sum": -5.0,
+            "logps_rejected_mean": (-2 - 2) / 2,
+            "ref_margin": (1 - 3) / 2,
+            "logits_chosen": 0.25,
+            "logits_rejected": -0.25,
+        }
+    )
+    scores.ref_chosen_logp_P = None
+    simpo = pair_metrics(scores, SimPO(alpha=2.0), torch.zeros(2), (0.0, 0.0))
+    assert "ref_margin" not in simpo
+    assert simpo["rewards_chosen"] == -4.0 and simpo["rewards_margin"] == 0.0

@@ -1,0 +1,128 @@
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import pytest
+import tiny
+import torch
+import torch.nn.functional as F
+from tiny import Chain
+from transformers import AutoModelForSequenceClassification
+
+from overopt.engine.packing import pack
+from overopt.errors import UserError
+from overopt.models.load import load_reward_model
+from overopt.models.reward_model import RewardModel
+from overopt.models.text import Codec
+from overopt.records import load_run
+from overopt.tasks import Miniature
+from overopt.tasks.miniature import SLOTS
+from overopt.training import reward_model
+from overopt.training.data import Limits, encode_demonstrations, encode_pairs
+from overopt.training.pairs import from_row
+from overopt.training.stages import train
+from overopt.types import Dropped
+
+CPU = torch.device("cpu")
+
+
+@pytest.mark.parametrize("token_budget", [1, 1000])
+def test_the_loss_is_bradley_terry(token_budget: int) -> None:
+    def fresh() -> RewardModel:
+        return RewardModel.from_policy(tiny.policy(), torch.Generator().manual_seed(0))
+
+    direct, model = fresh(), fresh()
+    scores = direct.score(pack(tiny.TREES, 0)).view(3, 2)
+    expected = -F.logsigmoid(scores[:, 0] - scores[:, 1]).mean()
+    expected.backward()
+    loss, accuracy = reward_model._descend(model, tiny.TREES, token_budget)
+    assert loss == pytest.approx(float(expected.detach()), rel=1e-5)
+    assert accuracy == pytest.approx(float((scores[:, 0] > scores[:, 1]).float().mean()))
+    torch.testing.assert_close(model.head.weight.grad, direct.head.weight.grad, atol=1e-6, rtol=1e-4)
+
+
+def test_the_last_row_is_what_the_heldout_pairs_say(chain: Chain) -> None:
+    run = load_run(chain.reward_model)
+    model = load_reward_model(run.checkpoint(), CPU)
+    pairs = [from_row(row) for row in run.pairs() if row["heldout"]]
+    trees = encode_pairs(Codec(model.tokenizer, "raw"), pairs, Limits(512, 24), Dropped())
+    scores = model.score_trees(trees, 1000).view(-1, 2).double()
+    gap = scores[:, 0] - scores[:, 1]
+    gold = torch.tensor([p.meta["gold_chosen"] - p.meta["gold_rejected"] for p in pairs]).double()
+    clear = gold != 0
+    ceiling = sum(1 / (1 + math.exp(-2.0 * abs(g))) for g in gold[clear].tolist()) / int(clear.sum())
+    row = run.evaluations()[-1]
+    assert row["n"] == 32
+    assert row["accuracy"] == pytest.approx(float((gap > 0).double().mean()))
+    assert row["margin"] == pytest.approx(float(gap.mean()), abs=1e-4)
+    assert row["gold_agreement"] == pytest.approx(float((gap * gold > 0)[clear].double().mean()))
+    assert row["label_ceiling"] == pytest.approx(ceiling)
+    assert row["agreement_ratio"] == pytest.approx(row["gold_agreement"] / row["label_ceiling"])
+    assert [r["step"] for r in run.evaluations()] == [0, 4]
+
+
+def test_golden_values(short_chain: Chain) -> None:
+    assert load_run(short_chain.reward_model).series("loss")[1] == pytest.approx(
+        [0.584689, 1.02796, 0.747643, 0.996304], rel=1e-3
+    )
+
+
+def test_standardized_scores(chain: Chain) -> None:
+    row = load_run(chain.reward_model).evaluations()[-1]
+    assert row["score_mean"] == pytest.approx(0, abs=1e-4)
+    assert row["score_sd"] == pytest.approx(1, abs=1e-4)
+
+
+def test_centered_scores(chain: Chain, tmp_path: Path) -> None:
+    run = train(tiny.reward_model(chain, normalization="center"), tmp_path / "run")
+    model = load_reward_model(run.checkpoint(), CPU)
+    task = Miniature(demonstration_count=256)
+    codec = Codec(model.tokenizer, "raw")
+    trees = encode_demonstrations(codec, task.demonstrations(0, Dropped()), Limits(512, 24), Dropped())
+    assert float(model.score_trees(trees, 65_536).mean()) == pytest.approx(0, abs=1e-5)
+    assert model.scale == 1.0
+
+
+def test_the_steps_do_not_depend_on_the_normalization(chain: Chain, tmp_path: Path) -> None:
+    run = train(tiny.reward_model(chain, normalization="none", checkpoint_every=1), tmp_path / "run")
+    model = load_reward_model(run.checkpoint(), CPU)
+    assert (model.mean, model.scale) == (0.0, 1.0)
+    assert tiny.metrics(run) == tiny.metrics(load_run(chain.reward_model))
+    assert tiny.same_weights(run, load_run(chain.reward_model))
+    assert run.checkpoints() == [1, 2, 3, 4]
+
+
+def test_its_checkpoint_is_an_ordinary_folder(chain: Chain) -> None:
+    folder = load_run(chain.reward_model).checkpoint()
+    _, report = AutoModelForSequenceClassification.from_pretrained(folder, output_loading_info=True)
+    assert not report["missing_keys"] and not report["unexpected_keys"]
+
+
+def test_stored_pairs_of_a_task_without_gold(chain: Chain, tmp_path: Path) -> None:
+    prompts = [f"my {w} sold my" for w in SLOTS["WHO"]]
+    records = [{"prompt": p, "chosen": "car", "rejected": "dog dog"} for p in prompts]
+    task = {"name": "local", "path": str(tiny.write_jsonl(tmp_path / "pairs.jsonl", records)), "holdout": 0.4}
+    config = tiny.reward_model(chain, task=task, pairs="task", batch_size=2, epochs=8, lr=2e-2)
+    run = train(config, tmp_path / "run")
+    row = run.evaluations()[-1]
+    assert row["accuracy"] == 1.0 and row["margin"] > 0
+    assert "gold_agreement" not in row
+    assert not (run.path / "pairs.jsonl.gz").exists()
+    with pytest.raises(UserError, match="pairs: .* use pairs: task"):
+        train(tiny.reward_model(chain, task=task), tmp_path / "other")
+
+
+def test_bad_input_leaves_nothing_behind(chain: Chain, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    for changes, message in [
+        ({"batch_size": 65}, "batch_size: a batch needs 65 records, but only 64 are left"),
+        ({"policy": str(chain.reward_model)}, "policy: .* is a run of stage reward_model; needed: .*sft"),
+        ({"policy": str(tmp_path / "nowhere")}, "policy: .*nowhere is neither a run directory nor"),
+        ({"pairs": "task"}, "pairs: the miniature task stores no preference pairs"),
+        ({"task": tiny.TASK | {"reward_test_count": 1}}, "standardize needs at least 2"),
+        ({"normalization": "whiten"}, "normalization: .*center"),
+    ]:
+        with pytest.raises(UserError, match=message):
+            train(tiny.reward_model(chain, **changes), out)
+        assert not out.exists()

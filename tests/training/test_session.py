@@ -1,0 +1,73 @@
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+import tiny
+from tiny import Chain
+
+from overopt import config as configuration
+from overopt.errors import DivergedError, UserError
+from overopt.records import load_run
+from overopt.training.session import Session
+from overopt.training.stages import STAGES, train
+
+
+@pytest.fixture
+def session(tmp_path: Path) -> Session:
+    config = configuration.load(STAGES, tiny.sft(provenance={"lr": "our choice"}))
+    return Session(config, tmp_path / "run", config.compute)
+
+
+def test_nothing_is_written_before_the_start(session: Session) -> None:
+    session.dropped("demonstrations").add("too long", 3)
+    assert not session.out.exists()
+    session.start(3, split="tuning")
+    info = json.loads((session.out / "run.json").read_text())
+    assert info["status"] == "running"
+    assert info["dropped"] == {"demonstrations": {"too long": 3}}
+    assert info["provenance"] == {"lr": "our choice"}
+    assert (info["stage"], info["seed"], info["steps"], info["split"]) == ("sft", 0, 3, "tuning")
+    assert info["device"] == "cpu" and info["threads"] == 1
+
+
+def test_a_broken_loss_is_recorded_before_the_run_stops(session: Session) -> None:
+    session.start(3)
+    session.log(1, {"loss": 1.5, "grad_norm": 2.0}, tokens=7)
+    with pytest.raises(DivergedError, match="loss is nan at step 2"):
+        session.log(2, {"loss": math.nan, "grad_norm": 2.0}, tokens=7)
+    run = load_run(session.out)
+    assert tiny.rows(run) == [
+        {"step": 1, "loss": 1.5, "grad_norm": 2.0},
+        {"step": 2, "grad_norm": 2.0, "nonfinite": ["loss"]},
+    ]
+    assert run.timings()["tokens"] == [7, 7]
+
+
+def test_a_broken_gradient_stops_it_too(session: Session) -> None:
+    session.start(3)
+    with pytest.raises(DivergedError, match="grad_norm is inf at step 1"):
+        session.log(1, {"loss": 1.0, "grad_norm": math.inf}, tokens=1)
+
+
+def test_a_parent_may_be_a_run_or_a_model_folder(session: Session, chain: Chain) -> None:
+    folder = chain.policy / "checkpoints" / "step-60"
+    assert session.parent("policy", str(chain.policy), ("sft",)) == folder
+    assert session.parent("policy", str(folder), ("sft",)) == folder
+    hashes = [parent["hash"] for parent in session.parents]
+    assert all(len(h) == 64 for h in hashes) and hashes[0] != hashes[1]
+
+
+def test_a_parent_that_will_not_do(session: Session, chain: Chain, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="policy: .*nowhere is neither a run directory nor a Hugging Face model folder"):
+        session.parent("policy", str(tmp_path / "nowhere"), ("sft",))
+    with pytest.raises(UserError, match="reward_model: .* is a run of stage sft; needed: reward_model"):
+        session.parent("reward_model", str(chain.policy), ("reward_model",))
+    run = train(tiny.sft(), tmp_path / "sft")
+    info = json.loads((run.path / "run.json").read_text())
+    (run.path / "run.json").write_text(json.dumps(info | {"status": "running"}))
+    with pytest.raises(UserError, match="policy: .* is running, not finished; finish or repeat that run first"):
+        session.parent("policy", str(run.path), ("sft",))
+    assert not session.parents

@@ -1,0 +1,194 @@
+from __future__ import annotations
+
+import errno
+import json
+import math
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tiny
+import torch
+import yaml
+from tiny import Chain
+
+import overopt
+from overopt import config as configuration
+from overopt.engine.optimizer import Optimizer
+from overopt.errors import UserError
+from overopt.records import load_run
+from overopt.training import sft
+from overopt.training.stages import STAGES, train
+
+
+def test_the_stages_by_name() -> None:
+    assert list(STAGES) == ["sft", "reward_model", "online", "offline"]
+
+
+def test_from_a_file_with_overrides_and_from_python(tmp_path: Path) -> None:
+    file = tmp_path / "sft.yaml"
+    file.write_text(yaml.safe_dump(tiny.sft(steps=50)))
+    run = train(file, tmp_path / "a", overrides=[("steps", "2"), ("lr", "2e-2")])
+    stage = configuration.load(STAGES, tiny.sft(steps=2, lr=2e-2))
+    again = overopt.train(stage, tmp_path / "b")
+    assert tiny.metrics(run) == tiny.metrics(again)
+    assert overopt.load_run(tmp_path / "a").config["steps"] == 2
+
+
+def test_locations_are_relative_to_the_file(chain: Chain, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = chain.policy.parent / "online.yaml"
+    file.write_text(yaml.safe_dump(tiny.online(chain, policy="sft", reward_model="reward-model", total_episodes=8)))
+    monkeypatch.chdir(tmp_path)
+    run = train(file, "run")
+    assert run.path == tmp_path / "run"
+    assert run.info["parents"][0]["path"] == str(chain.policy)
+
+
+def test_the_saved_configuration_repeats_the_run(chain: Chain, tmp_path: Path) -> None:
+    run = train(tiny.online(chain, lr=1e-6, total_episodes=8), tmp_path / "run")
+    again = train(run.path / "config.yaml", tmp_path / "elsewhere" / "again")
+    assert tiny.metrics(again) == tiny.metrics(run)
+
+
+def test_a_finished_run_is_left_alone(tmp_path: Path) -> None:
+    notices: list[str] = []
+    run = train(tiny.sft(), tmp_path / "run", notice=notices.append)
+    assert notices == []
+    before = {path: path.stat().st_mtime_ns for path in run.path.rglob("*")}
+    again = train(tiny.sft(), tmp_path / "run", notice=notices.append)
+    assert notices == [f"{run.path}: finished already, left alone"]
+    assert again.status == "finished"
+    assert {path: path.stat().st_mtime_ns for path in run.path.rglob("*")} == before
+
+
+@pytest.mark.parametrize("status", ["running", "failed", "diverged"])
+def test_an_unfinished_run_is_started_again(tmp_path: Path, status: str) -> None:
+    notices: list[str] = []
+    first = tiny.metrics(train(tiny.sft(), tmp_path / "run"))
+    info = json.loads((tmp_path / "run" / "run.json").read_text())
+    (tmp_path / "run" / "run.json").write_text(json.dumps(info | {"status": status}))
+    (tmp_path / "run" / "notes.txt").write_text("the user's own")
+    run = train(tiny.sft(), tmp_path / "run", notice=notices.append)
+    assert notices == [f"{run.path}: {status} at the last attempt, started again"]
+    assert (run.status, tiny.metrics(run)) == ("finished", first)
+    assert (run.path / "notes.txt").exists()
+
+
+def test_a_directory_of_another_configuration_is_refused(tmp_path: Path) -> None:
+    run = train(tiny.sft(), tmp_path / "run")
+    before = tiny.metrics(run)
+    with pytest.raises(
+        UserError, match="run: holds a run of another configuration .lr: 0.01 there, 0.02 here.; choose"
+    ):
+        train(tiny.sft(lr=2e-2), tmp_path / "run")
+    assert tiny.metrics(load_run(tmp_path / "run")) == before
+
+
+def test_an_output_that_is_a_file(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("precious")
+    with pytest.raises(UserError, match="file: is a file, but a run needs a directory; choose another"):
+        train(tiny.sft(), tmp_path / "file")
+    with pytest.raises(UserError, match="cannot be written"):
+        train(tiny.sft(), tmp_path / "file" / "run")
+    assert (tmp_path / "file").read_text() == "precious"
+
+
+def test_a_parent_that_is_unfinished(chain: Chain, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(*args: Any) -> float:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(sft, "_descend", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        train(tiny.sft(), tmp_path / "parent")
+    assert load_run(tmp_path / "parent").status == "running"
+    with pytest.raises(UserError, match="policy: .*parent is running, not finished; finish or repeat that run first"):
+        train(tiny.online(chain, policy=str(tmp_path / "parent")), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_an_empty_data_set(chain: Chain, tmp_path: Path) -> None:
+    (tmp_path / "empty.jsonl").write_text("")
+    task = {"name": "local", "path": str(tmp_path / "empty.jsonl")}
+    for config in (
+        tiny.sft(task=task, model={"name": "pretrained", "path": str(chain.policy)}),
+        tiny.online(chain, task=task),
+        tiny.offline(chain, task=task, pairs="task"),
+    ):
+        with pytest.raises(UserError, match="empty.jsonl"):
+            train(config, tmp_path / "run")
+        assert not (tmp_path / "run").exists()
+
+
+def test_a_nan_loss_stops_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    descend, steps = sft._descend, []
+
+    def broken(*args: Any) -> float:
+        steps.append(descend(*args))
+        return math.nan if len(steps) == 3 else steps[-1]
+
+    monkeypatch.setattr(sft, "_descend", broken)
+    with pytest.raises(UserError, match="run: diverged, loss is nan at step 3; the last checkpoint is kept. Lower lr"):
+        train(tiny.sft(steps=5, checkpoint_every=2), tmp_path / "run")
+    run = load_run(tmp_path / "run")
+    assert (run.status, run.info["diverged_at"]) == ("diverged", 3)
+    assert run.checkpoints() == [2]
+    assert [row.get("loss") for row in tiny.rows(run)] == [*steps[:2], None]
+
+
+@pytest.mark.parametrize("stage", ["sft", "reward_model", "online", "offline"])
+def test_a_learning_rate_that_is_far_too_high(chain: Chain, tmp_path: Path, stage: str) -> None:
+    makers: dict[str, Callable[..., tiny.Config]] = {
+        "sft": lambda **changes: tiny.sft(**changes),
+        "reward_model": lambda **changes: tiny.reward_model(chain, **changes),
+        "online": lambda **changes: tiny.online(chain, **changes),
+        "offline": lambda **changes: tiny.offline(chain, **changes),
+    }
+    with pytest.raises(UserError, match="diverged, (loss|grad_norm) is (nan|inf) at step [12]"):
+        train(makers[stage](lr=1e30), tmp_path / "run")
+    run = load_run(tmp_path / "run")
+    assert run.status == "diverged"
+    assert run.info["diverged_at"] == tiny.rows(run)[-1]["step"]
+
+
+def test_a_broken_gradient_never_reaches_the_weights() -> None:
+    weight = torch.nn.Parameter(torch.ones(2))
+    optimizer = Optimizer([weight], sft.AdamW(), 0.1, sft.Cosine(), 10)
+    weight.grad = torch.tensor([1.0, math.nan])
+    assert not torch.isfinite(optimizer.step(0, None))
+    assert torch.equal(weight.detach(), torch.ones(2))
+
+
+def test_a_fault_of_ours_is_recorded_and_raised(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fault(*args: Any) -> float:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(sft, "_descend", fault)
+    with pytest.raises(ZeroDivisionError):
+        train(tiny.sft(), tmp_path / "run")
+    assert load_run(tmp_path / "run").status == "failed"
+
+
+def test_a_full_disk_leaves_a_readable_record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once the second step's line is half written, nothing more fits."""
+    write, full = os.write, []
+
+    def limited(file: int, content: Any) -> int:
+        if full:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        if b'"step": 2' in bytes(content):
+            full.append(True)
+            return write(file, bytes(content)[:9])
+        return write(file, content)
+
+    monkeypatch.setattr(os, "write", limited)
+    with pytest.raises(UserError, match=r"metrics.jsonl: cannot be written .No space left on device; .* MB free"):
+        train(tiny.sft(checkpoint_every=1), tmp_path / "run")
+    monkeypatch.undo()
+    run = load_run(tmp_path / "run")
+    assert run.status == "running"  # no room for a status either
+    assert [row["step"] for row in tiny.rows(run)] == [1]
+    assert (tmp_path / "run" / "metrics.jsonl").read_bytes().endswith(b"\n")
+    assert run.checkpoints() == [1] and len(run.samples(1)) == 16
+    assert train(tiny.sft(checkpoint_every=1), tmp_path / "run").status == "finished"
