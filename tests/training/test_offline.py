@@ -216,7 +216,7 @@ def test_training_goes_on_from_an_offline_run(dpo: Run, chain: Chain, tmp_path: 
 def test_bad_input_leaves_nothing_behind(chain: Chain, tmp_path: Path) -> None:
     out = tmp_path / "run"
     for changes, message in [
-        ({"batch_size": 65}, "batch_size: a batch needs 65 records, but only 64 are left"),
+        ({"batch_size": 65}, "batch_size: a batch needs 65 records, but there are 64 to train on"),
         (
             {"loss": "kto", "batch_size": 1},
             "batch_size: KTO pairs each prompt with another's completion; use 2 or more",

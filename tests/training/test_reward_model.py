@@ -116,7 +116,7 @@ def test_stored_pairs_of_a_task_without_gold(chain: Chain, tmp_path: Path) -> No
 def test_bad_input_leaves_nothing_behind(chain: Chain, tmp_path: Path) -> None:
     out = tmp_path / "run"
     for changes, message in [
-        ({"batch_size": 65}, "batch_size: a batch needs 65 records, but only 64 are left"),
+        ({"batch_size": 65}, "batch_size: a batch needs 65 records, but there are 64 to train on"),
         ({"policy": str(chain.reward_model)}, "policy: .* is a run of stage reward_model; needed: .*sft"),
         ({"policy": str(tmp_path / "nowhere")}, "policy: .*nowhere is neither a run directory nor"),
         ({"pairs": "task"}, "pairs: the miniature task stores no preference pairs"),
