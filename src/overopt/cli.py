@@ -190,7 +190,7 @@ def _parser() -> argparse.ArgumentParser:
 
     verb = verbs.add_parser("evaluate", help="judge a run's checkpoints again", description=EVALUATE, **layout)
     verb.add_argument("run", type=Path, metavar="RUN_DIR", help="a run that has finished or stopped")
-    verb.add_argument("--judge", choices=("gold", "reward_model"), default="gold", help="default gold")
+    verb.add_argument("--judge", choices=("gold", "reward_model"), help="default: gold, if the task knows it")
     verb.add_argument("--split", choices=("tuning", "test"), help="default: the run's own")
     verb.set_defaults(verb=evaluate)
     return parser

@@ -63,9 +63,6 @@ class Dropped:
     def add(self, reason: str, count: int = 1) -> None:
         self.reasons[reason] += count
 
-    def merge(self, other: Dropped) -> None:
-        self.reasons.update(other.reasons)
-
 
 @dataclass(slots=True)
 class Rollouts:
@@ -128,5 +125,5 @@ class PairScores:
     ref_chosen_logp_P: Tensor | None = None
     ref_rejected_logp_P: Tensor | None = None
     mismatched_logp_P: Tensor | None = None
-    """Each prompt with another prompt's completion; only if the loss needs `mismatched`."""
+    """Each prompt with the next pair's chosen completion; only if the loss needs `mismatched`."""
     ref_mismatched_logp_P: Tensor | None = None

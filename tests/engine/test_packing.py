@@ -34,7 +34,7 @@ def test_who_sees_whom() -> None:
 
 def test_spread_puts_values_at_their_places() -> None:
     packed = pack(TREES, pad_id=0)
-    assert packed.tokens_BT.tolist() == [[7, 1, 0], [8, 0, 0], [2, 3, 4]]
+    assert packed.spread(packed.token_M).tolist() == [[7, 1, 0], [8, 0, 0], [2, 3, 4]]
     assert packed.mask_BT.tolist() == [[True, True, False], [True, False, False], [True, True, True]]
     values_M = torch.tensor([1.0, 2.0, 3.0, 4.0, 5.0, 6.0], requires_grad=True)
     spread_BT = packed.spread(values_M)
@@ -54,7 +54,7 @@ def test_an_empty_completion_keeps_its_row_and_reads_at_the_prompt() -> None:
 
 def test_prompt_targets_by_hand() -> None:
     packed = pack([Tree([5, 6, 7], [[8, 1]]), Tree([9], [[2]])], pad_id=0, prompt_targets=True)
-    assert packed.tokens_BT.tolist() == [[6, 7, 8, 1], [2, 0, 0, 0]]
+    assert packed.spread(packed.token_M).tolist() == [[6, 7, 8, 1], [2, 0, 0, 0]]
     assert packed.source_M.tolist() == [0, 1, 2, 3, 5]
     assert packed.last_B.tolist() == [4, 6]
     assert packed.width == 4

@@ -9,6 +9,7 @@ import tiny
 import torch
 from tiny import Chain
 
+from overopt.engine.compute import Compute
 from overopt.engine.head import completion_logps
 from overopt.engine.packing import pack
 from overopt.errors import UserError
@@ -16,7 +17,6 @@ from overopt.models.policy import Policy
 from overopt.objectives.pair_losses import DPO, KTO, SimPO
 from overopt.records import Run, load_run
 from overopt.training import offline
-from overopt.training.compute import Compute
 from overopt.training.offline import Offline
 from overopt.training.stages import train
 

@@ -207,7 +207,10 @@ BAD = [
     ({"episodes_per_update": 9}, "episodes_per_update: not a multiple of samples_per_prompt"),
     ({"minibatches": 3}, "minibatches: does not divide the prompts of an update"),
     ({"total_episodes": 4}, "total_episodes: less than one update's episodes_per_update"),
-    ({"episodes_per_update": 72, "total_episodes": 72}, "episodes_per_update: a batch needs 36 records, but there are 32"),
+    (
+        {"episodes_per_update": 72, "total_episodes": 72},
+        "episodes_per_update: a batch needs 36 records, but",
+    ),
     ({"regularizers": [{"name": "kl", "coef": -1}]}, "regularizers.0.coef: must be >= 0"),
     (
         {"regularizers": [{"name": "entropy_sum", "coef": float("nan")}]},

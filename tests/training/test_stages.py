@@ -4,6 +4,7 @@ import errno
 import json
 import math
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -63,7 +64,7 @@ def test_a_finished_run_is_left_alone(tmp_path: Path) -> None:
     assert {path: path.stat().st_mtime_ns for path in run.path.rglob("*")} == before
 
 
-@pytest.mark.parametrize("status", ["running", "failed", "diverged"])
+@pytest.mark.parametrize("status", ["running", "failed"])
 def test_an_unfinished_run_is_started_again(tmp_path: Path, status: str) -> None:
     notices: list[str] = []
     first = tiny.metrics(train(tiny.sft(), tmp_path / "run"))
@@ -129,12 +130,52 @@ def test_a_nan_loss_stops_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         return math.nan if len(steps) == 3 else steps[-1]
 
     monkeypatch.setattr(sft, "_descend", broken)
-    with pytest.raises(UserError, match="run: diverged, loss is nan at step 3; the last checkpoint is kept. Lower lr"):
+    with pytest.raises(UserError, match="run: diverged, loss is nan at step 3; the checkpoint of step 2 is kept"):
         train(tiny.sft(steps=5, checkpoint_every=2), tmp_path / "run")
     run = load_run(tmp_path / "run")
     assert (run.status, run.info["diverged_at"]) == ("diverged", 3)
     assert run.checkpoints() == [2]
     assert [row.get("loss") for row in tiny.rows(run)] == [*steps[:2], None]
+    record = tiny.metrics(run)
+    with pytest.raises(UserError, match="diverged at step 3 before, and would again; the checkpoint of step 2 is kept"):
+        train(tiny.sft(steps=5, checkpoint_every=2), tmp_path / "run")
+    assert tiny.metrics(run) == record
+
+
+def test_a_run_that_cannot_be_started_again_keeps_its_record(chain: Chain, tmp_path: Path) -> None:
+    parent = train(tiny.sft(), tmp_path / "parent").path
+    run = train(tiny.online(chain, policy=str(parent)), tmp_path / "run")
+    info = json.loads((run.path / "run.json").read_text())
+    (run.path / "run.json").write_text(json.dumps(info | {"status": "failed"}))
+    parent.rename(tmp_path / "elsewhere")
+    with pytest.raises(UserError, match="policy: .*parent is neither a run directory"):
+        train(tiny.online(chain, policy=str(parent)), tmp_path / "run")
+    assert len(tiny.rows(run)) == 3 and run.checkpoints() == [3]
+
+
+def test_a_finished_run_whose_parent_was_made_anew_is_refused(chain: Chain, tmp_path: Path) -> None:
+    parent = train(tiny.sft(), tmp_path / "parent").path
+    config = tiny.online(chain, policy=str(parent))
+    train(config, tmp_path / "run")
+    shutil.rmtree(parent)
+    train(tiny.sft(seed=1), parent)
+    with pytest.raises(UserError, match="run: its policy .*parent has been made anew since; choose another"):
+        train(config, tmp_path / "run")
+
+
+def test_provenance_names_fields_and_sources(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="provenance.lrr: no such field .did you mean 'lr'"):
+        train(tiny.sft(provenance={"lrr": "our choice"}), tmp_path / "run")
+    with pytest.raises(UserError, match="provenance.lr: "):
+        train(tiny.sft(provenance={"lr": "our choise"}), tmp_path / "run")
+    run = train(tiny.sft(provenance={"lr": "our choice", "task": "our choice"}), tmp_path / "run")
+    assert run.info["provenance"] == {"lr": "our choice", "task": "our choice"}
+    assert run.info["prompt_style"] == "raw"
+
+
+def test_the_default_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert train(tiny.sft()).path == tmp_path / "runs" / "sft"
 
 
 @pytest.mark.parametrize("stage", ["sft", "reward_model", "online", "offline"])

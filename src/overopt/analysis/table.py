@@ -45,6 +45,8 @@ class Row:
     gate: str | None = None
     """The gate that failed before this run."""
     reason: str = ""
+    diverged_at: int | None = None
+    """The step at which the loss broke, if it did."""
     peak_win_rate: float | None = None
     """The best checkpoint's, if the last one is significantly worse."""
 
@@ -64,6 +66,7 @@ def make_row(
     found = _numbers(evaluations_of(run))
     if reason or gate is not None:
         return Row(**asdict(row) | found)
+    found["diverged_at"] = run.info.get("diverged_at")
     outcome = label(run)
     numbers = outcome.numbers
     past_peak = numbers.get("peak_drop", 0.0) > Thresholds().significance * numbers.get("peak_drop_se", 0.0)
@@ -89,7 +92,12 @@ def objective_of(config: Mapping[str, Any]) -> tuple[str, float | None]:
 
 
 def verdict(row: Row) -> str:
-    """One sentence: what happened, and whether it is what one wants."""
+    """One sentence: what happened, and whether it is what one wants; another if the run diverged."""
+    diverged = f" The run diverged at step {row.diverged_at}." if row.diverged_at is not None else ""
+    return _sentence(row) + diverged
+
+
+def _sentence(row: Row) -> str:
     if row.gate is not None:
         return f"Not judged: {row.reason or f'the gate {row.gate} failed'}."
     if row.label is None:

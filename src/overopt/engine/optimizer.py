@@ -34,7 +34,7 @@ class Constant:
 
 @block
 class Linear:
-    """Linear decay from the peak to `floor` times the peak, after a linear rise over `warmup` steps."""
+    """Linear decay from lr to `floor` times lr over all steps, multiplied by a linear rise over the first `warmup`."""
 
     warmup: Steps = 0
     floor: Fraction = 0.0
@@ -45,7 +45,7 @@ class Linear:
 
 @block
 class Cosine:
-    """Half a cosine from the peak to `floor` times the peak, after a linear rise over `warmup` steps."""
+    """Half a cosine from lr to `floor` times lr over all steps, multiplied by a linear rise over the first `warmup`."""
 
     warmup: Steps = 0
     floor: Fraction = 0.0

@@ -54,10 +54,6 @@ class Packed:
     def mask_BT(self) -> Tensor:
         return self.spread(torch.ones_like(self.token_M)).bool()
 
-    @property
-    def tokens_BT(self) -> Tensor:
-        return self.spread(self.token_M)
-
 
 def pack(
     trees: Sequence[Tree], pad_id: int, device: torch.device | str = "cpu", prompt_targets: bool = False

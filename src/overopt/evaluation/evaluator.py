@@ -58,18 +58,15 @@ class Evaluator:
             for prompt, completion in zip(self.prompts, references, strict=True)
             if completion is not None
         ][:REFERENCE_SUMMARIES]
+        self.reference_scores = [None] * len(self.records)
+        known = [i for i, completion in enumerate(references) if completion is not None]
         if self.judge == "gold":
-            self.reference_scores = [
-                None if completion is None else self.task.gold(record, completion)
-                for record, completion in zip(self.records, references, strict=True)
-            ]
+            scores = [self.task.gold(self.records[i], references[i] or Completion("")) for i in known]
         else:
-            trees = [
-                Tree(prompt, [self.codec.completion(completion or Completion(""))])
-                for prompt, completion in zip(self.prompts, references, strict=True)
-            ]
-            scores = self._proxy(trees) or []
-            self.reference_scores = [None if c is None else score for c, score in zip(references, scores, strict=True)]
+            trees = [Tree(self.prompts[i], [self.codec.completion(references[i] or Completion(""))]) for i in known]
+            scores = list(self._proxy(trees) or []) if self.judge == "reward_model" else []
+        for i, score in zip(known, scores, strict=False):  # without a judge there are no scores
+            self.reference_scores[i] = score
 
     @property
     def prompt_set(self) -> str:
@@ -94,7 +91,8 @@ class Evaluator:
         trees = [Tree(prompt, [row]) for prompt, row in zip(self.prompts, tokens, strict=True)]
         proxy = self._proxy(trees)
         gold = [self.task.gold(record, c) for record, c in zip(self.records, completions, strict=True)]
-        results = outcomes(gold if self.judge == "gold" else proxy or [], self.reference_scores)
+        judged = {"gold": gold, "reward_model": proxy, "none": None}[self.judge] or [None] * len(tokens)
+        results = outcomes(judged, self.reference_scores)
         rows = [
             {
                 "prompt_id": record.prompt_id,
@@ -165,7 +163,10 @@ class Evaluator:
         )
         trees = [Tree(p, [row]) for p, row in zip(self.prompts, samples.completions(), strict=True)]
         reference = logps_of_trees(self.reference, trees, self.temperature, self.token_budget)
-        return {"kl_ref": float((samples.logp_BT.sum(1) - reference.logp_BT.sum(1)).mean())}
+        logp_BT = samples.logp_BT
+        if policy.bf16:  # decoding in bf16 differs from the reference's forward by more than the policies may
+            logp_BT = logps_of_trees(policy, trees, self.temperature, self.token_budget).logp_BT
+        return {"kl_ref": float((logp_BT.sum(1) - reference.logp_BT.sum(1)).mean())}
 
     def _reference_logp(self, policy: Policy) -> Row:
         """Mean log-probability of fixed references at temperature 1: summed over tokens, and per token."""

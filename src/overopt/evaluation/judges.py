@@ -7,7 +7,8 @@ from typing import Literal
 
 from overopt.types import Completion, PromptRecord
 
-Judge = Literal["gold", "reward_model"]
+Judge = Literal["gold", "reward_model", "none"]
+"""`none`: nobody compares completions with references; the rest of an evaluation is still made."""
 TIE = 1e-9
 """Scores closer than this are a tie."""
 

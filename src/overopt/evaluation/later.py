@@ -6,14 +6,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from overopt import config as configuration
 from overopt.config import block
+from overopt.engine.compute import Compute
 from overopt.errors import UserError
 from overopt.evaluation.evaluator import Evaluator
 from overopt.evaluation.judges import Judge
 from overopt.models.load import load_policy, load_reward_model
+from overopt.models.policy import Policy
 from overopt.models.text import Codec
 from overopt.records import Run, RunWriter, load_run
 from overopt.tasks import Miniature, Task
@@ -24,30 +24,37 @@ SPLIT_SEED = {"tuning": 0, "test": 100}
 
 
 @block
-class _TaskOf:
-    """The task of a saved configuration."""
+class _Settings:
+    """What an evaluation takes of a saved configuration."""
 
     task: Task = Miniature()
+    compute: Compute = Compute()
 
 
 def evaluate_run(
     path: Path | str,
-    judge: Judge = "gold",
+    judge: Judge | None = None,
     split: str | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> list[dict[str, Any]]:
-    """Greedy completions of every kept checkpoint, and of what the run started from, into `evaluations/JUDGE.jsonl`."""
+    """Greedy completions of every kept checkpoint, and of what the run started from, into `evaluations/JUDGE.jsonl`.
+
+    Computed as the run was. `judge` is by default gold where the task knows it, else the run's reward model.
+    """
     run = load_run(path)
     if run.stage == "reward_model":
         raise UserError(f"{run.path}: a reward model writes no completions; evaluate a policy's run")
+    settings = configuration.load(_Settings, {key: run.config[key] for key in ("task", "compute")}, base=run.path)
+    judge = judge or ("gold" if settings.task.has_gold else "reward_model")
     folders = _policies(run)
-    evaluator = _evaluator(run, judge, split, load_policy(folders[0][1], torch.device("cpu")))
+    device, bf16 = settings.compute.resolve(), settings.compute.bf16
+    evaluator = _evaluator(run, settings, judge, split, load_policy(folders[0][1], device, bf16))
     rows = []
     with RunWriter.open(run.path) as writer:
         for done, (step, folder) in enumerate(folders):
             if progress is not None:
                 progress(done, len(folders))
-            row, samples = evaluator.evaluate(load_policy(folder, torch.device("cpu")), step)
+            row, samples = evaluator.evaluate(load_policy(folder, device, bf16), step)
             writer.samples(step, samples)
             writer.evaluate_later(judge, row)
             rows.append(row)
@@ -64,18 +71,21 @@ def _policies(run: Run) -> list[tuple[int, Path]]:
 
 
 def _parent(run: Run, role: str) -> Path | None:
-    """The model folder of a parent by its field; None if the run has none or it is gone.
+    """The model folder of a parent by its field; None if the configuration names none.
 
     The configuration's location counts, which is relative to the run, so a study that was moved finds its parents.
     """
     location = run.config.get(role)
-    if location is None or not (path := run.path / location).exists():
+    if location is None:
         return None
+    path = run.path / location
+    if not path.exists():
+        raise UserError(f"{run.path}: its {role} {path} is gone; without it this evaluation would not compare")
     return load_run(path).checkpoint() if (path / "run.json").is_file() else path
 
 
-def _evaluator(run: Run, judge: Judge, split: str | None, policy: Any) -> Evaluator:
-    task = configuration.load(_TaskOf, {"task": run.config["task"]}, base=run.path).task
+def _evaluator(run: Run, settings: _Settings, judge: Judge, split: str | None, policy: Policy) -> Evaluator:
+    task, device, bf16 = settings.task, policy.device, policy.bf16
     if judge == "gold" and not task.has_gold:
         raise UserError(f"{run.path}: its task has no gold reward; use --judge reward_model")
     reward_folder, reference_folder = _parent(run, "reward_model"), _parent(run, "reference") or _parent(run, "policy")
@@ -93,8 +103,8 @@ def _evaluator(run: Run, judge: Judge, split: str | None, policy: Any) -> Evalua
         seed=run.info["seed"],
         max_completion_tokens=run.config["max_completion_tokens"],
         temperature=run.config.get("evaluation_temperature", run.config.get("temperature", 1.0)),
-        token_budget=65_536,
+        token_budget=settings.compute.evaluation_budget,
         judge=judge,
-        reward_model=None if reward_folder is None else load_reward_model(reward_folder, torch.device("cpu")),
-        reference=None if reference_folder is None else load_policy(reference_folder, torch.device("cpu")),
+        reward_model=None if reward_folder is None else load_reward_model(reward_folder, device, bf16),
+        reference=None if reference_folder is None else load_policy(reference_folder, device, bf16),
     )

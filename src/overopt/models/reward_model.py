@@ -23,6 +23,7 @@ class RewardModel(Body):
 
     def __init__(self, model: Any, tokenizer: Any, bf16: bool = False) -> None:
         super().__init__(model, tokenizer, model.score, bf16)
+        self.normalized = hasattr(model.config, "reward_mean")
         self.mean = float(getattr(model.config, "reward_mean", 0.0))
         self.scale = float(getattr(model.config, "reward_scale", 1.0))
 
@@ -58,5 +59,5 @@ class RewardModel(Body):
 
     def normalize(self, mean: float, scale: float) -> None:
         """Shift and scale the scores so that what scored `mean` scores 0, in units of `scale`."""
-        self.mean, self.scale = mean, scale
+        self.mean, self.scale, self.normalized = mean, scale, True
         self.model.config.reward_mean, self.model.config.reward_scale = mean, scale

@@ -116,9 +116,10 @@ class Run:
         return layout.checkpoint_folder(self.path, steps[-1] if step is None else step)
 
     def hash(self) -> str:
-        """SHA-256 of the configuration and the last checkpoint's weights: what a child records of its parent."""
-        config = (self.path / layout.CONFIG).read_bytes()
-        return hashlib.sha256(config + hash_weights(self.checkpoint()).encode()).hexdigest()
+        """SHA-256 of configuration, last checkpoint and pairs, if any: what a child records of its parent."""
+        content = (self.path / layout.CONFIG).read_bytes() + hash_weights(self.checkpoint()).encode()
+        pairs = self.path / layout.PAIRS
+        return hashlib.sha256(content + (pairs.read_bytes() if pairs.exists() else b"")).hexdigest()
 
     def _sample_table(self, step: int, names: Sequence[str] | None = None) -> Any:
         from pyarrow import parquet
@@ -165,9 +166,9 @@ def find_runs(path: Path | str) -> list[Path]:
 
 
 def hash_weights(folder: Path) -> str:
-    """SHA-256 of a Hugging Face folder's safetensors files, names included."""
+    """SHA-256 of a Hugging Face folder's weights and config.json, which may scale what they compute."""
     digest = hashlib.sha256()
-    for file in sorted(folder.glob("*.safetensors")):
+    for file in sorted([*folder.glob("*.safetensors"), *folder.glob("config.json")]):
         with file.open("rb") as content:
             digest.update(file.name.encode() + hashlib.file_digest(content, "sha256").digest())
     return digest.hexdigest()

@@ -38,7 +38,7 @@ SAMPLE_COLUMNS = {
 """Columns of `samples/step-N.parquet` and their types; any value may be null.
 
 `outcome` is 1 for a win against the reference, .5 for a tie, 0 for a loss, null if the judge's answer was invalid;
-`logp` is the completion's log-probability, nats; `proxy` the reward model's score.
+`logp` is the greedy completion's log-probability at temperature 1, nats; `proxy` the reward model's score.
 """
 
 _SAMPLE_KEY = ("split", "judge", "prompt_id")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -22,6 +22,9 @@ Positive = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(gt=0)]
 Seed = Annotated[int, Field(ge=0)]
 Temperature = Annotated[float, Field(gt=0)]
+
+Provenance = dict[str, Literal["paper", "recipe", "trl", "our choice"]]
+"""Where a setting that departs from the recipe comes from, by its address."""
 
 POLICY_STAGES = ("sft", "online", "offline")
 
@@ -76,6 +79,7 @@ def make_evaluator(
         max_completion_tokens=config.max_completion_tokens,
         temperature=temperature,
         token_budget=session.compute.evaluation_budget,
+        judge="gold" if config.task.has_gold else "none",
         reward_model=reward_model,
         reference=reference,
     )

@@ -11,6 +11,7 @@ from pydantic import Field, model_validator
 from torch import Tensor
 
 from overopt.config import Location, block
+from overopt.engine.compute import Compute
 from overopt.engine.head import hidden_states, logps_of_trees, target_logps
 from overopt.engine.optimizer import AdamW, Cosine, Optimizer, Schedule
 from overopt.engine.packing import Tree, micro_batches, pack, row_ranges
@@ -21,6 +22,7 @@ from overopt.tasks import Miniature, Task
 from overopt.training.common import (
     Count,
     Positive,
+    Provenance,
     Seed,
     Temperature,
     make_evaluator,
@@ -28,7 +30,6 @@ from overopt.training.common import (
     parent_reward_model,
     tokens_in,
 )
-from overopt.training.compute import Compute
 from overopt.training.data import Limits, batches, checkpoint_steps, encode_pairs, random_stream
 from overopt.training.pairs import FromRun, Pairs, PairSampler, Stored
 from overopt.training.probes import Metrics, pair_metrics
@@ -73,7 +74,7 @@ class Offline:
     checkpoint_every: Count | None = None
     """Steps between checkpoints, each evaluated; null: at 10, 25, 50, 75 and 100 percent."""
     compute: Compute = Compute()
-    provenance: dict[str, str] = Field(default_factory=dict)
+    provenance: Provenance = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -92,7 +93,7 @@ def train_offline(config: Offline, session: Session) -> None:
     stream = batches(
         trees, config.batch_size, random_stream(config.seed, "pair order"), "batch_size", session.dropped("pairs")
     )
-    steps = config.steps or max(1, config.epochs * len(trees) // config.batch_size)
+    steps = config.steps or max(1, config.epochs * (len(trees) // config.batch_size))
     evaluator = make_evaluator(config, session, codec, config.evaluation_temperature, reward_model, reference)
     heldout = _heldout(config, reference, heldout_trees, evaluator.split)
     optimizer = Optimizer(policy.parameters(), config.optimizer, config.lr, config.schedule, steps)

@@ -10,10 +10,12 @@ from pydantic import Field, model_validator
 from torch import Tensor
 
 from overopt.config import Location, block
+from overopt.engine.compute import Compute
 from overopt.engine.head import hidden_states, logps_of_trees, target_logps
 from overopt.engine.optimizer import AdamW, Linear, Optimizer, Schedule
 from overopt.engine.packing import Packed, Tree, micro_batches, pack, row_ranges
-from overopt.engine.sampler import DrawKey, Samples, sample_in_batches
+from overopt.engine.sampler import DrawKey, Samples, sample, sample_in_batches
+from overopt.errors import UserError
 from overopt.models.policy import Policy
 from overopt.models.reward_model import RewardModel
 from overopt.models.text import Codec
@@ -26,6 +28,7 @@ from overopt.tasks import Miniature, Task
 from overopt.training.common import (
     Count,
     Positive,
+    Provenance,
     Seed,
     Temperature,
     make_evaluator,
@@ -33,11 +36,13 @@ from overopt.training.common import (
     parent_reward_model,
     tokens_in,
 )
-from overopt.training.compute import Compute
 from overopt.training.data import Limits, Prompt, batches, checkpoint_steps, encode_prompts, random_stream
 from overopt.training.probes import UpdateStatistics, consecutive, rollout_metrics
 from overopt.training.session import Session
 from overopt.types import PolicyUpdate, Rollouts
+
+SAMPLER_GAP = 1e-3
+"""Nats a token; above, old log-probabilities are computed again by the training forward."""
 
 
 @block
@@ -80,7 +85,7 @@ class Online:
     checkpoint_every: Count | None = None
     """Steps between checkpoints, each evaluated; null: at 10, 25, 50, 75 and 100 percent."""
     compute: Compute = Compute()
-    provenance: dict[str, str] = Field(default_factory=dict)
+    provenance: Provenance = Field(default_factory=dict)
 
     @property
     def prompts_per_update(self) -> int:
@@ -110,6 +115,7 @@ def train_online(config: Online, session: Session) -> None:
     actors = _load(config, session)
     limits, dropped = Limits(config.max_prompt_tokens, config.max_completion_tokens), session.dropped("prompts")
     prompts = encode_prompts(actors.codec, config.task.prompts(config.seed, dropped), limits, dropped)
+    actors.sampler_is_exact = _sampler_gap(config, actors, prompts[0]) < SAMPLER_GAP if prompts else True
     order = random_stream(config.seed, "prompt order")
     stream = batches(prompts, config.prompts_per_update, order, "episodes_per_update", dropped)
     evaluator = make_evaluator(config, session, actors.codec, config.temperature, actors.reward_model, actors.reference)
@@ -142,6 +148,8 @@ class _Actors:
     reference: Policy
     reward_model: RewardModel
     codec: Codec
+    sampler_is_exact: bool = True
+    """Whether log-probabilities captured while sampling serve as the old ones (bf16 decoding would fire the clip)."""
 
 
 def _load(config: Online, session: Session) -> _Actors:
@@ -152,6 +160,11 @@ def _load(config: Online, session: Session) -> _Actors:
         reference = parent_policy(session, "reference", config.reference)
         reference.freeze()
     reward_model = parent_reward_model(session, config.reward_model)
+    if isinstance(config.missing_eos, Replace) and not reward_model.normalized:
+        raise UserError(
+            "missing_eos: replacing a score takes a reward model whose scores are centered, and this one's are not; "
+            "use {name: subtract, penalty: 1.0}"
+        )
     return _Actors(policy, reference, reward_model, Codec(policy.tokenizer, config.task.prompt_style))
 
 
@@ -163,6 +176,22 @@ class _Experience:
     samples: Samples
     rollouts: Rollouts
     advantage_B: Tensor = field(default_factory=lambda: torch.empty(0))
+
+
+def _sampler_gap(config: Online, actors: _Actors, prompt: Prompt) -> float:
+    """Largest difference between log-probabilities of the sampler and of the training forward, on one prompt."""
+    samples = sample(
+        actors.policy,
+        [prompt.tokens],
+        [prompt.record.prompt_id],
+        group_size=2,
+        temperature=config.temperature,
+        max_tokens=config.max_completion_tokens,
+        key=DrawKey(config.seed, "sampler gap", 0),
+    )
+    trees = [Tree(prompt.tokens, samples.completions())]
+    forward = logps_of_trees(actors.policy, trees, config.temperature, config.compute.evaluation_budget)
+    return float((samples.logp_BT - forward.logp_BT).abs().max())
 
 
 def _collect(config: Online, actors: _Actors, prompts: list[Prompt], step: int) -> _Experience:
@@ -182,7 +211,7 @@ def _collect(config: Online, actors: _Actors, prompts: list[Prompt], step: int) 
     trees = [Tree(p.tokens, rows[i * k : (i + 1) * k]) for i, p in enumerate(prompts)]
     score_B = config.missing_eos(actors.reward_model.score_trees(trees, budget), samples.ended_B)
     logp_BT = samples.logp_BT
-    if config.compute.bf16:  # bf16 decoding and training disagree enough to fire the clip
+    if not actors.sampler_is_exact:
         logp_BT = logps_of_trees(actors.policy, trees, config.temperature, budget).logp_BT
     gold = [config.task.gold(prompts[i // k].record, actors.codec.decode(row)) for i, row in enumerate(rows)]
     rollouts = Rollouts(

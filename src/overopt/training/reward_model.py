@@ -9,6 +9,7 @@ from pydantic import Field
 from torch import Tensor
 
 from overopt.config import Location, block
+from overopt.engine.compute import Compute
 from overopt.engine.optimizer import AdamW, Cosine, Optimizer, Schedule
 from overopt.engine.packing import Tree, micro_batches, pack
 from overopt.errors import UserError
@@ -16,8 +17,7 @@ from overopt.models.reward_model import RewardModel
 from overopt.models.text import Codec
 from overopt.objectives.reward_losses import bradley_terry
 from overopt.tasks import Miniature, Task
-from overopt.training.common import Count, Positive, Seed, parent_policy, tokens_in
-from overopt.training.compute import Compute
+from overopt.training.common import Count, Positive, Provenance, Seed, parent_policy, tokens_in
 from overopt.training.data import Limits, batches, checkpoint_steps, encode_demonstrations, encode_pairs, random_stream
 from overopt.training.pairs import Pairs, PairSampler, Sampled, to_row
 from overopt.training.session import Session
@@ -49,7 +49,7 @@ class RewardModelStage:
     checkpoint_every: Count | None = None
     """Steps between checkpoints; null: only the last is kept, since scores are normalized at the end."""
     compute: Compute = Compute()
-    provenance: dict[str, str] = Field(default_factory=dict)
+    provenance: Provenance = Field(default_factory=dict)
 
 
 def train_reward_model(config: RewardModelStage, session: Session) -> None:
@@ -64,7 +64,7 @@ def train_reward_model(config: RewardModelStage, session: Session) -> None:
     stream = batches(train, config.batch_size, random_stream(config.seed, "pair order"), "batch_size", dropped)
     heldout = _Heldout(codec, pairs.heldout, limits, session.dropped("held-out pairs"))
     scale_trees = _normalization_trees(config, codec, heldout)
-    steps = max(1, config.epochs * len(train) // config.batch_size)
+    steps = max(1, config.epochs * (len(train) // config.batch_size))
     generator = torch.Generator().manual_seed(config.seed)
     reward_model = RewardModel.from_policy(policy, generator)
     optimizer = Optimizer(reward_model.parameters(), config.optimizer, config.lr, config.schedule, steps)

@@ -11,12 +11,13 @@ from typing import Any
 import torch
 
 from overopt.config import to_yaml
+from overopt.engine.compute import Compute
 from overopt.errors import DivergedError, UserError
 from overopt.evaluation.evaluator import Evaluator
 from overopt.models.body import Body
+from overopt.models.load import model_folder
 from overopt.models.policy import Policy
-from overopt.records import RunWriter, hash_weights, load_run
-from overopt.training.compute import Compute
+from overopt.records import RunWriter, clear, hash_weights, load_run
 from overopt.training.progress import Progress
 from overopt.types import Dropped
 
@@ -32,6 +33,8 @@ class Session:
     out: Path
     compute: Compute
     tell: Callable[[Progress], None] | None = None
+    restart: bool = False
+    """Whether `out` holds this run, cut short: it is cleared once everything is at hand to make it again."""
     device: torch.device = field(init=False)
     writer: RunWriter | None = None
     parents: list[dict[str, Any]] = field(default_factory=list)
@@ -44,7 +47,7 @@ class Session:
 
     def parent(self, role: str, location: str, stages: Collection[str]) -> Path:
         """The model folder of a parent: a finished run of one of these stages, or an ordinary model folder."""
-        path = Path(location)
+        path = model_folder(location)
         if not (path / "run.json").is_file():
             if not (path / "config.json").is_file():
                 raise UserError(f"{role}: {path} is neither a run directory nor a Hugging Face model folder")
@@ -66,12 +69,15 @@ class Session:
         """Everything is at hand: make the run directory."""
         self.steps, self.began = steps, time.monotonic()
         data = {what: dict(d.reasons) for what, d in self.data.items()}
+        if self.restart:
+            clear(self.out)
         self.writer = RunWriter.create(
             self.out,
             to_yaml(self.config, self.out),
             {
                 "stage": self.config.stage,
                 "seed": self.config.seed,
+                "prompt_style": self.config.task.prompt_style,
                 "steps": steps,
                 "threads": torch.get_num_threads(),
                 "device": str(self.device),

@@ -8,6 +8,7 @@ import torch
 from pydantic import Field
 
 from overopt.config import block
+from overopt.engine.compute import Compute
 from overopt.engine.head import hidden_states, target_logps
 from overopt.engine.optimizer import AdamW, Cosine, Optimizer, Schedule
 from overopt.engine.packing import Tree, micro_batches, pack
@@ -15,8 +16,16 @@ from overopt.models.load import Model, Pretrained, Scratch
 from overopt.models.policy import Policy
 from overopt.models.text import Codec
 from overopt.tasks import Miniature, Task
-from overopt.training.common import Count, Positive, Seed, check_window, make_evaluator, parent_policy, tokens_in
-from overopt.training.compute import Compute
+from overopt.training.common import (
+    Count,
+    Positive,
+    Provenance,
+    Seed,
+    check_window,
+    make_evaluator,
+    parent_policy,
+    tokens_in,
+)
 from overopt.training.data import Limits, batches, checkpoint_steps, encode_demonstrations, random_stream
 from overopt.training.session import Session
 
@@ -44,7 +53,7 @@ class SFT:
     checkpoint_every: Count | None = None
     """Steps between checkpoints, each evaluated; null: at 10, 25, 50, 75 and 100 percent."""
     compute: Compute = Compute()
-    provenance: dict[str, str] = Field(default_factory=dict)
+    provenance: Provenance = Field(default_factory=dict)
 
 
 def train_sft(config: SFT, session: Session) -> None:

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from overopt import config as configuration
-from overopt.errors import DivergedError, UserError
-from overopt.records import Run, clear, load_run
+from overopt.config.wording import hint
+from overopt.errors import ConfigError, DivergedError, UserError
+from overopt.records import Run, load_run
 from overopt.training.offline import Offline, train_offline
 from overopt.training.online import Online, train_online
 from overopt.training.progress import Progress
@@ -29,33 +30,36 @@ _TRAIN: dict[type, Callable[[Any, Session], None]] = {
 
 def train(
     config: Any,
-    out: Path | str,
+    out: Path | str | None = None,
     overrides: Sequence[tuple[str, str]] = (),
     progress: Callable[[Progress], None] | None = None,
     notice: Callable[[str], None] | None = None,
     base: Path | None = None,
 ) -> Run:
-    """Run one stage into the directory `out`.
+    """Run one stage into the directory `out`, by default `runs/` and the name of the file or of the stage.
 
     `config` is a YAML file, a plain tree (locations in it relative to `base`, else to the working directory) or a stage
     object. A run that `out` already holds is left alone if it finished with this configuration, started again if it did
-    not finish, and refused if another configuration made it.
+    not finish, and refused if it diverged or if another configuration or another parent made it.
     """
     if type(config) in _TRAIN and overrides:
         raise TypeError("overrides change a file or a tree; a stage object is complete: use dataclasses.replace")
     tell = notice or (lambda text: None)
     stage: Any = config if type(config) in _TRAIN else configuration.load(STAGES, config, overrides, base=base)
-    out = Path(out).absolute()
-    if (finished := _existing(stage, out, tell)) is not None:
-        return finished
-    session = Session(stage, out, stage.compute, progress)
+    check_provenance(stage)
+    name = Path(config).stem if isinstance(config, str | Path) else stage.stage
+    out = Path(out or Path("runs", name)).absolute()
+    existing = _existing(stage, out, tell)
+    if existing is not None and existing.status == "finished":
+        return existing
+    session = Session(stage, out, stage.compute, progress, restart=existing is not None)
     try:
         _TRAIN[type(stage)](stage, session)
     except DivergedError as error:
         assert session.writer is not None
         session.writer.finish("diverged", diverged_at=error.step)
-        raise UserError(f"{out}: diverged, {error}; the last checkpoint is kept. Lower lr, or set grad_clip") from error
-    except KeyboardInterrupt:
+        raise UserError(f"{out}: diverged, {error}; {_kept(load_run(out))}. Lower lr, or set grad_clip") from error
+    except (KeyboardInterrupt, SystemExit):
         raise  # the record says running: the same command starts the run again
     except BaseException:
         if session.writer is not None:
@@ -67,23 +71,50 @@ def train(
     return load_run(out)
 
 
+def check_provenance(stage: Any) -> None:
+    """Every tag of `provenance` is about a field that exists."""
+    known = configuration.addresses(stage)
+    problems = [
+        f"provenance.{address}: no such field ({hint(address, known)})"
+        for address in stage.provenance
+        if not any(field == address or field.startswith(f"{address}.") for field in known)
+    ]
+    if problems:
+        raise ConfigError(problems)
+
+
 def _existing(stage: Any, out: Path, tell: Callable[[str], None]) -> Run | None:
-    """The finished run of this configuration, if `out` holds it; an unfinished one is cleared away."""
+    """The run of this configuration, finished or cut short, if `out` holds one."""
     if out.exists() and not out.is_dir():  # before hours of sampling, not after
-        raise UserError(f"{out}: is a file, but a run needs a directory; choose another --out")
-    if out.exists() and not out.is_dir():
         raise UserError(f"{out}: is a file, but a run needs a directory; choose another --out")
     if not (out / "run.json").is_file():
         return None
     run = load_run(out)
-    mine = configuration.dump(stage, out)
-    changes = configuration.difference(run.config, mine)
+    changes = configuration.difference(run.config, configuration.dump(stage, out))
     if changes:
         shown = "; ".join(f"{address}: {was!r} there, {now!r} here" for address, was, now in changes[:3])
         raise UserError(f"{out}: holds a run of another configuration ({shown}); choose another --out")
+    if run.status == "diverged":
+        step = run.info.get("diverged_at")
+        raise UserError(
+            f"{out}: diverged at step {step} before, and would again; {_kept(run)}. Lower lr, or set grad_clip"
+        )
     if run.status == "finished":
+        _check_parents(run)
         tell(f"{out}: finished already, left alone")
-        return run
-    tell(f"{out}: {run.status} at the last attempt, started again")
-    clear(out)
-    return None
+    else:
+        tell(f"{out}: {run.status} at the last attempt, started again")
+    return run
+
+
+def _check_parents(run: Run) -> None:
+    """A finished run is this configuration's only while its parents are the ones it had."""
+    for parent in run.info.get("parents", []):
+        path = Path(parent["path"])
+        if (path / "run.json").is_file() and load_run(path).hash() != parent["hash"]:
+            raise UserError(f"{run.path}: its {parent['role']} {path} has been made anew since; choose another --out")
+
+
+def _kept(run: Run) -> str:
+    steps = run.checkpoints()
+    return f"the checkpoint of step {steps[-1]} is kept" if steps else "no checkpoint had been made"

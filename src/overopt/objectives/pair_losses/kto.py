@@ -17,7 +17,7 @@ from overopt.types import PairScores
 class KTO:
     """L = w_d (1 - sigma(r_w - z)) + w_u (1 - sigma(z - r_l)), r = beta (l - lref) (Ethayarajh et al. 2024).
 
-    z = max(0, beta * mean over the batch of (l - lref)) on mismatched completions (another prompt's), without
+    z = max(0, beta * mean over the batch of (l - lref)) on mismatched completions (the next pair's), without
     gradient: a statistic of the batch, so the loss of a pair depends on its neighbors. Returns the sum of both halves.
     """
 

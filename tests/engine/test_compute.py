@@ -3,8 +3,8 @@ from __future__ import annotations
 import pytest
 import torch
 
+from overopt.engine.compute import Compute
 from overopt.errors import UserError
-from overopt.training.compute import Compute
 
 
 def test_threads_are_applied() -> None:
