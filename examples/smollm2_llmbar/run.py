@@ -142,7 +142,7 @@ def answers_table(runs: dict[str, Run]) -> str:
     header = f"{'':24}{'KL':>10}{'score':>10}{'length':>10}{'ended':>10}"
     lines = ["Answers to held-out instructions: KL to the original model in nats, the reward model's score", header]
     for name in ("dpo", "simpo", "rloo"):
-        for when, row in zip(("before", "after"), first_and_last(runs[name], "gold"), strict=True):
+        for when, row in zip(("before", "after"), first_and_last(runs[name], "none"), strict=True):
             numbers = (
                 f"{row['kl_ref']:>10.3f}{row['proxy_mean']:>10.3f}{row['len_mean']:>10.1f}{row['eos_rate']:>10.2f}"
             )
