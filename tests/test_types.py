@@ -34,11 +34,10 @@ def test_a_kl_without_a_reference_is_an_error() -> None:
 
 
 def test_dropped_counts_by_reason() -> None:
-    dropped, other = Dropped(), Dropped()
+    dropped = Dropped()
     dropped.add("tie")
-    other.add("tie", 2)
-    other.add("empty prompt")
-    dropped.merge(other)
+    dropped.add("tie", 2)
+    dropped.add("empty prompt")
     assert dropped.reasons == {"tie": 3, "empty prompt": 1}
     assert Dropped().reasons == {}
 

@@ -121,7 +121,7 @@ def pairs_table(runs: dict[str, Run]) -> str:
         unit_before, unit_after = (row.get("score_sd", 1.0) for row in (before, after))
         # DPO's implicit reward is a difference from the reference, 0 for both outputs at first: no accuracy yet.
         accuracy = "-" if name == "dpo" else f"{before['accuracy']:.2f}"
-        margins = f"{before['margin'] / unit_before:>10.3f}{after['margin'] / unit_after:>10.3f}"
+        margins = f"{before['margin'] / unit_before:>z10.3f}{after['margin'] / unit_after:>10.3f}"
         lines.append(f"{NAMES[name]:24}{accuracy:>10}{after['accuracy']:>10.2f}{margins}")
     lines += [
         "Margin: preferred minus rejected; the reward model's in standard deviations of its scores (before: an",
@@ -144,7 +144,7 @@ def answers_table(runs: dict[str, Run]) -> str:
     for name in ("dpo", "simpo", "rloo"):
         for when, row in zip(("before", "after"), first_and_last(runs[name], "none"), strict=True):
             numbers = (
-                f"{row['kl_ref']:>10.3f}{row['proxy_mean']:>10.3f}{row['len_mean']:>10.1f}{row['eos_rate']:>10.2f}"
+                f"{row['kl_ref']:>z10.3f}{row['proxy_mean']:>10.3f}{row['len_mean']:>10.1f}{row['eos_rate']:>10.2f}"
             )
             lines.append(f"{NAMES[name] + ', ' + when:24}{numbers}")
     return "\n".join(lines)
@@ -155,7 +155,7 @@ def updates_table(run: Run) -> str:
     names = {"score_mean": "score", "kl_ref": "KL", "len_mean": "length", "eos_rate": "ended", "entropy_tok": "entropy"}
     lines = ["RLOO, mean over each update's samples", "step".rjust(24) + "".join(f"{n:>10}" for n in names.values())]
     for row in run.iter_metrics():
-        lines.append(f"{row['step']:>24}" + "".join(f"{row[name]:>10.3f}" for name in names))
+        lines.append(f"{row['step']:>24}" + "".join(f"{row[name]:>z10.3f}" for name in names))
     return "\n".join(lines)
 
 

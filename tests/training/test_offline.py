@@ -25,7 +25,7 @@ NAMES = {
     *("logps_chosen_sum", "logps_chosen_mean", "logps_rejected_sum", "logps_rejected_mean"),
     *("logits_chosen", "logits_rejected", "ref_margin"),
 }
-"""`offline_series` of PAPER.md, Appendix A."""
+"""What an offline run promises to record at every step."""
 
 
 @pytest.fixture(scope="module")

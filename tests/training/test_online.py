@@ -19,7 +19,7 @@ NAMES = {
     *("approxkl", "kl_prev", "kl_prev_reverse", "clipfrac", "ratio_mean", "ratio_var", "eos_rate", "len_mean"),
     *("gold_mean", "lr", "grad_norm", "loss", "episode", "sampler_gap", "step"),
 }
-"""PAPER.md 1.4.2 asks for these at every update."""
+"""What an online run promises to record at every update."""
 
 KL = {"name": "kl", "coef": 0.2}
 
