@@ -13,7 +13,7 @@ from torch import Tensor
 from overopt.config import Location, block
 from overopt.engine.compute import Compute
 from overopt.engine.head import hidden_states, logps_of_trees, target_logps
-from overopt.engine.optimizer import AdamW, Cosine, Optimizer, Schedule
+from overopt.engine.optimizer import AdamW, Cosine, Optimizer, OptimizerSettings, Schedule
 from overopt.engine.packing import Tree, micro_batches, pack, row_ranges
 from overopt.models.policy import Policy
 from overopt.models.text import Codec
@@ -63,7 +63,7 @@ class Offline:
     """Updates; null: as many as the epochs hold."""
     batch_size: Count = 64
     schedule: Schedule = Cosine()
-    optimizer: AdamW = AdamW()
+    optimizer: OptimizerSettings = AdamW()
     grad_clip: Positive | None = None
     temperature: Temperature = 1.0
     """Of the log-probabilities in the loss."""

@@ -12,7 +12,7 @@ from torch import Tensor
 from overopt.config import Location, block
 from overopt.engine.compute import Compute
 from overopt.engine.head import hidden_states, logps_of_trees, target_logps
-from overopt.engine.optimizer import AdamW, Linear, Optimizer, Schedule
+from overopt.engine.optimizer import AdamW, Linear, Optimizer, OptimizerSettings, Schedule
 from overopt.engine.packing import Packed, Tree, micro_batches, pack, row_ranges
 from overopt.engine.sampler import DrawKey, Samples, sample, sample_in_batches
 from overopt.errors import UserError
@@ -69,7 +69,7 @@ class Online:
     missing_eos: MissingEOS = Replace()
     lr: Positive = 1e-6
     schedule: Schedule = Linear()
-    optimizer: AdamW = AdamW()
+    optimizer: OptimizerSettings = AdamW()
     grad_clip: Positive | None = None
     total_episodes: Count = 1_000_000
     episodes_per_update: Count = 512

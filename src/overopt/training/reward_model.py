@@ -10,7 +10,7 @@ from torch import Tensor
 
 from overopt.config import Location, block
 from overopt.engine.compute import Compute
-from overopt.engine.optimizer import AdamW, Cosine, Optimizer, Schedule
+from overopt.engine.optimizer import AdamW, Cosine, Optimizer, OptimizerSettings, Schedule
 from overopt.engine.packing import Tree, micro_batches, pack
 from overopt.errors import UserError
 from overopt.models.reward_model import RewardModel
@@ -39,7 +39,7 @@ class RewardModelStage:
     epochs: Count = 1
     batch_size: Count = 64
     schedule: Schedule = Cosine()
-    optimizer: AdamW = AdamW(weight_decay=0.01)
+    optimizer: OptimizerSettings = AdamW(weight_decay=0.01)
     grad_clip: Positive | None = None
     normalization: Literal["center", "standardize", "none"] = "center"
     """center: the task's demonstrations score 0 on average (the recipe); standardize: held-out completions have mean 0
