@@ -18,8 +18,9 @@ This module imports torch for type checking only: records and tasks use it witho
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -73,13 +74,19 @@ class Rollouts:
     mask_BT: Tensor
     """True on real tokens, EOS included."""
     score_B: Tensor
-    """Reward model's score, after the rule for a missing EOS."""
+    """Sum of what scores a completion, the reward model's score after the rule for a missing EOS; 0 if nothing does."""
     group_size: int
     """G."""
     temperature: float
     ref_logp_BT: Tensor | None = None
     """The same tokens under the reference, at the same temperature."""
     gold_B: Tensor | None = None
+    entropy_BT: Tensor | None = None
+    """Exact entropy of the distribution each token was drawn from, nats."""
+    max_len: int = 0
+    """Most tokens a completion may have; 0: T."""
+    progress: float = 0.0
+    """Share of the run's updates made before this one, in [0, 1)."""
 
     @property
     def length_B(self) -> Tensor:
@@ -98,20 +105,105 @@ class Rollouts:
             raise ValueError("these rollouts carry no reference log-probabilities")
         return (self.logp_BT - self.ref_logp_BT).sum(1)
 
+    @property
+    def token_entropy(self) -> float:
+        """Mean exact entropy of a token's distribution over the real tokens of the batch, nats."""
+        if self.entropy_BT is None:
+            raise ValueError("these rollouts carry no entropies")
+        return float(self.entropy_BT.sum() / self.mask_BT.sum().clamp(min=1))
+
+    @property
+    def padding_B(self) -> Tensor:
+        """How many tokens each completion stays below the limit."""
+        return (self.max_len or self.mask_BT.shape[1]) - self.length_B
+
+
+@dataclass(slots=True)
+class Rewards:
+    """What an advantage sees of P groups of completions: shaped rewards (score and regularizers), detached."""
+
+    reward_PG: Tensor
+    length_PG: Tensor
+    """|y|: real tokens, EOS included."""
+    greedy_P: Tensor | None = None
+    """Shaped reward of each prompt's greedy completion; only if the advantage needs `greedy`."""
+
+
+@dataclass(slots=True)
+class Logits:
+    """Dense logits, over temperature, at M completion tokens: at all tokens of a batch, or at a piece of them."""
+
+    new_MV: Tensor
+    """The policy's; carry gradients."""
+    token_M: Tensor
+    """The sampled token."""
+    row_M: Tensor
+    """The row of the batch it stands in."""
+    old_MV: Tensor | None = None
+    """The policy's that sampled; only if `old_logits` are needed."""
+    ref_MV: Tensor | None = None
+    """The reference's; only if `ref_logits` are needed."""
+
+    def map(self, function: Callable[[Logits], Tensor]) -> Tensor:
+        """The function's values `[M]`: here in one piece."""
+        return function(self)
+
+
+class LogitSource(Protocol):
+    """Gives a function of each token's logits; the vocabulary's axis need never exist for all tokens at once."""
+
+    def map(self, function: Callable[[Logits], Tensor]) -> Tensor:
+        """Values `[M]`, tokens in order, of a function that is called with pieces of the batch; differentiable."""
+        ...
+
 
 @dataclass(slots=True)
 class PolicyUpdate:
-    """What a policy loss sees of one batch of rows: the new log-probabilities carry gradients, the rest does not."""
+    """What a policy loss sees of one batch of rows: the new log-probabilities carry gradients, the rest does not.
+
+    The rows may be a part of a minibatch: the loss is the mean over all its rows, and what a loss needs to know of
+    the other rows is here.
+    """
 
     logp_BT: Tensor
     old_logp_BT: Tensor
     mask_BT: Tensor
     advantage_B: Tensor
-    logits_MV: Tensor | None = None
-    """Logits over temperature at every real token, row by row; only if the loss needs `logits`."""
-    old_logits_MV: Tensor | None = None
-    token_M: Tensor | None = None
-    """The sampled token at each of the M places."""
+    ref_logp_BT: Tensor | None = None
+    logits: LogitSource | None = None
+    """Only if the loss or a regularizer needs `logits`."""
+    mean_len: float = 0.0
+    """Mean |y| over all rows of the minibatch; 0: over these."""
+    max_len: int = 0
+    """Most tokens a completion may have; 0: T."""
+
+    def __post_init__(self) -> None:
+        self.mean_len = self.mean_len or float(self.length_B.sum()) / max(1, len(self.length_B))
+        self.max_len = self.max_len or self.mask_BT.shape[1]
+
+    @property
+    def length_B(self) -> Tensor:
+        """|y|: real tokens, EOS included."""
+        return self.mask_BT.sum(1)
+
+    @property
+    def log_ratio_BT(self) -> Tensor:
+        """log pi_new(token) - log pi_old(token); 0 on padding."""
+        return self.logp_BT - self.old_logp_BT
+
+    @property
+    def ref_log_ratio_BT(self) -> Tensor:
+        """log pi_new(token) - log pi_ref(token); 0 on padding."""
+        if self.ref_logp_BT is None:
+            raise ValueError("this update carries no reference log-probabilities")
+        return self.logp_BT - self.ref_logp_BT
+
+    def per_token(self, function: Callable[[Logits], Tensor]) -> Tensor:
+        """A function of each token's logits, `[B, T]`, 0 on padding; differentiable."""
+        if self.logits is None:
+            raise ValueError("this update carries no logits; name `logits` among the needs")
+        value_M = self.logits.map(function)
+        return value_M.new_zeros(self.mask_BT.shape).masked_scatter(self.mask_BT, value_M)
 
 
 @dataclass(slots=True)

@@ -4,7 +4,8 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from overopt.objectives.controllers import AdaptiveKL, current, initial_state
+from overopt.objectives.controllers import AdaptiveKL, current
+from overopt.objectives.state import initial_state
 from overopt.types import Rollouts
 
 
@@ -26,7 +27,7 @@ def test_adaptive_kl_by_hand() -> None:
     state = controller.init()
     seen = []
     for kl in [(5.0, 7.0), (6.3, 6.9), (20.0, 100.0), (0.0, -1.0)]:
-        coef, state = controller(state, rollouts_with_kl(*kl))
+        coef, state = controller(rollouts_with_kl(*kl), state)
         seen.append(coef)
     seen.append(state["coef"])
     # errors 0, 0.1, 0.2 (cut from 9), -0.2 (cut from -13/12); two episodes of a horizon of 40
@@ -36,21 +37,21 @@ def test_adaptive_kl_by_hand() -> None:
 def test_adaptive_kl_does_not_change_the_state_it_is_given() -> None:
     controller = AdaptiveKL()
     state = controller.init()
-    controller(state, rollouts_with_kl(50.0, 50.0))
+    controller(rollouts_with_kl(50.0, 50.0), state)
     assert state == {"coef": 0.2}
 
 
 def test_a_plain_number_stays_and_has_no_state() -> None:
     assert initial_state(0.3) == {}
-    assert current(0.3, {}, rollouts_with_kl(50.0)) == (0.3, {})
-    assert current(0, {}, rollouts_with_kl(50.0)) == (0.0, {})
+    assert current(0.3, rollouts_with_kl(50.0), {}) == (0.3, {})
+    assert current(0, rollouts_with_kl(50.0), {}) == (0.0, {})
 
 
 def test_a_controller_is_driven_through_the_same_two_functions() -> None:
     controller = AdaptiveKL(initial=0.2, target=6.0, horizon=10.0)
     state = initial_state(controller)
     assert state == {"coef": 0.2}
-    coef, state = current(controller, state, rollouts_with_kl(12.0))
+    coef, state = current(controller, rollouts_with_kl(12.0), state)
     assert coef == 0.2
     assert state["coef"] == pytest.approx(0.2 * 1.02)
 

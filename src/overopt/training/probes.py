@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -19,12 +19,11 @@ from overopt.types import PairScores, PolicyUpdate, Rollouts
 Metrics = dict[str, float]
 
 
-def rollout_metrics(rollouts: Rollouts, samples: Samples, bonus_B: Tensor) -> Metrics:
-    """Means over a batch of rollouts; nats, at the sampling temperature."""
+def rollout_metrics(rollouts: Rollouts, samples: Samples, bonus_B: Tensor, scored: bool = True) -> Metrics:
+    """Means over a batch of rollouts; nats, at the sampling temperature. Without anything that scores, no scores."""
     surprisal_B, length_B = -rollouts.sequence_logp_B, rollouts.length_B
-    metrics = {
-        "score_mean": rollouts.score_B.mean(),
-        "score_sd": rollouts.score_B.std(),
+    metrics = {"score_mean": rollouts.score_B.mean(), "score_sd": rollouts.score_B.std()} if scored else {}
+    metrics |= {
         "bonus_mean": bonus_B.mean(),
         "rlhf_reward": (rollouts.score_B + bonus_B).mean(),
         "neg_logp_sum": surprisal_B.mean(),
@@ -59,12 +58,26 @@ class UpdateStatistics:
     clipped: list[Tensor] = field(default_factory=list)
     grad_norms: list[float] = field(default_factory=list)
     sampler_gap: float = 0.0
+    parts: dict[str, float] = field(default_factory=dict)
 
-    def add(self, update: PolicyUpdate, loss_B: Tensor, clipped_B: Tensor | None, rows: int, first: bool) -> None:
-        """One micro-batch. `first`: no update was made yet, so new and old log-probabilities should agree."""
+    def add(
+        self,
+        update: PolicyUpdate,
+        loss_B: Tensor,
+        clipped_B: Tensor | None,
+        rows: int,
+        first: bool,
+        parts: Mapping[str, float] | None = None,
+    ) -> None:
+        """One micro-batch of a minibatch of `rows`. `first`: no update was made yet, so new and old should agree.
+
+        `parts` are the sums over these rows of the regularizers in the loss, by name.
+        """
         new_BT = update.logp_BT.detach()
         self.log_ratios.append(new_BT.sum(1) - update.old_logp_BT.sum(1))
         self.losses.append(float(loss_B.sum()) / rows)
+        for name, part in (parts or {}).items():
+            self.parts[name] = self.parts.get(name, 0.0) + part / rows
         if clipped_B is not None:
             self.clipped.append(clipped_B)
         if first:
@@ -80,6 +93,7 @@ class UpdateStatistics:
             "ratio_var": float(ratio.var(correction=0)),
             "sampler_gap": self.sampler_gap,
         }
+        metrics |= {name: part / len(self.grad_norms) for name, part in self.parts.items()}
         if self.clipped:
             metrics["clipfrac"] = float(torch.cat(self.clipped).float().mean())
         return metrics
