@@ -26,19 +26,20 @@ def run_overopt(*arguments: str, **options: Any) -> subprocess.CompletedProcess[
     return subprocess.run(command, capture_output=True, text=True, check=False, **options)
 
 
-def test_help_teaches_each_verb_by_example_and_imports_nothing_heavy() -> None:
+@pytest.mark.parametrize("arguments", [["--help"], ["theory", "--help"]])
+def test_help_teaches_by_example_and_imports_nothing_heavy(arguments: list[str]) -> None:
     code = (
         "import sys\nfrom overopt.cli import main\n"
-        "try:\n    main(['--help'])\nexcept SystemExit as end:\n    assert not end.code\n"
+        f"try:\n    main({arguments})\nexcept SystemExit as end:\n    assert not end.code\n"
         "print(sorted({'torch', 'numpy', 'pydantic', 'rich', 'yaml'} & set(sys.modules)))"
     )
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert shown.endswith("[]\n")
-    for verb in ("demo", "train", "evaluate"):
+    for verb in ("demo", "train", "evaluate", "theory") if arguments == ["--help"] else ("theory",):
         assert f"  overopt {verb}" in shown
 
 
-@pytest.mark.parametrize("verb", ["demo", "train", "evaluate"])
+@pytest.mark.parametrize("verb", ["demo", "train", "evaluate", "theory"])
 def test_a_verbs_help_has_an_example(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as end:
         cli.main([verb, "--help"])
@@ -185,6 +186,26 @@ def test_evaluate_prints_a_line_per_checkpoint(
     monkeypatch.setattr("overopt.evaluation.evaluate_run", evaluate_run)
     assert cli.main(["evaluate", "runs/kl", "--judge", "reward_model", "--split", "test"]) == 0
     assert capsys.readouterr().out == "step    80  test  reward_model  win_rate 0.75  proxy_mean 1.5\n"
+
+
+def test_theory_prints_a_row_per_part_and_fails_if_one_does_not_hold(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from overopt.theory import statements
+    from overopt.theory.checks import Check
+
+    assert cli.main(["theory", "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)
+    assert all(list(row) == ["id", "statement", "holds", "residual", "tolerance"] for row in rows)
+    assert [row["holds"] for row in rows] == [True] * len(rows) and rows[-1]["id"] == "T16.c"
+    assert cli.main(["theory"]) == 0
+    assert capsys.readouterr().out.endswith(f"\nall {len(rows)} hold\n")
+
+    monkeypatch.setattr(statements, "verify", lambda: [Check("T1", "one is two", 1.0, 1e-12)])
+    assert cli.main(["theory"]) == 1
+    assert capsys.readouterr().out.endswith("1 of 1 do not hold: T1\n")
+    assert cli.main(["theory", "--json"]) == 1
+    assert json.loads(capsys.readouterr().out)[0]["residual"] == 1.0
 
 
 def test_bad_input_leaves_nothing_behind(tmp_path: Path) -> None:

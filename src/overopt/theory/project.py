@@ -1,0 +1,60 @@
+"""The objectives that training uses, as functions of log-probabilities and lengths of whole candidates."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from overopt.objectives.advantages import RLOO
+from overopt.objectives.pair_losses import DPO, SimPO
+from overopt.objectives.regularizers import EntropyLengthNormalized, EntropySum
+from overopt.types import PairScores, Rollouts
+
+
+def simpo_loss(
+    chosen_logp: Tensor, rejected_logp: Tensor, chosen_len: Tensor, rejected_len: Tensor, alpha: float, gamma: float
+) -> Tensor:
+    """SimPO of each pair."""
+    return SimPO(alpha=alpha, gamma=gamma)(PairScores(chosen_logp, rejected_logp, chosen_len, rejected_len))
+
+
+def simpo_reward(
+    chosen_logp: Tensor, rejected_logp: Tensor, chosen_len: Tensor, rejected_len: Tensor, alpha: float
+) -> tuple[Tensor, Tensor]:
+    """SimPO's implicit rewards, which know no gamma."""
+    return SimPO(alpha=alpha, gamma=0.0).reward(PairScores(chosen_logp, rejected_logp, chosen_len, rejected_len))
+
+
+def dpo_loss(
+    chosen_logp: Tensor, rejected_logp: Tensor, ref_chosen_logp: Tensor, ref_rejected_logp: Tensor, beta: float
+) -> Tensor:
+    """DPO of each pair; it sums over tokens, so that lengths do not enter."""
+    one = torch.ones_like(chosen_logp)
+    return DPO(beta=beta)(PairScores(chosen_logp, rejected_logp, one, one, ref_chosen_logp, ref_rejected_logp))
+
+
+def rloo(reward_PG: Tensor) -> Tensor:
+    """Leave-one-out advantages."""
+    return RLOO()(reward_PG)
+
+
+def entropy_sum(logp_N: Tensor, length_N: Tensor, coef: float) -> Tensor:
+    """The detached bonus of Eq. 6."""
+    return EntropySum(coef=coef)(_as_rollouts(logp_N, length_N), coef)
+
+
+def entropy_length_normalized(logp_N: Tensor, length_N: Tensor, coef: float) -> Tensor:
+    """The detached bonus of Eq. 7."""
+    return EntropyLengthNormalized(coef=coef)(_as_rollouts(logp_N, length_N), coef)
+
+
+def _as_rollouts(logp_N: Tensor, length_N: Tensor) -> Rollouts:
+    logp_NT, mask_NT = as_tokens(logp_N, length_N)
+    score_N = torch.zeros_like(logp_N)
+    return Rollouts(logp_BT=logp_NT, mask_BT=mask_NT, score_B=score_N, group_size=len(logp_N), temperature=1.0)
+
+
+def as_tokens(logp_N: Tensor, length_N: Tensor) -> tuple[Tensor, Tensor]:
+    """Each candidate as |y| tokens that share its log-probability evenly, and where they are real; `[N, T]`."""
+    mask_NT = torch.arange(int(length_N.max())) < length_N[:, None]
+    return torch.where(mask_NT, (logp_N / length_N)[:, None], 0.0), mask_NT
