@@ -66,6 +66,6 @@ def test_parts() -> None:
     assert parts == [
         [f"T11.{part}" for part in "abcd"],
         [f"T12.{part}" for part in "abcdef"],
-        [f"T13.{part}" for part in "abcd"],
+        [f"T13.{part}" for part in "abcde"],
         [f"T14.{part}" for part in "abc"],
     ]

@@ -36,11 +36,12 @@ def test_entropies() -> None:
     logp, length = numbers(-1, -6), numbers(1, 3)
     assert project.entropy_sum(logp, length, 0.5).tolist() == pytest.approx([0.5, 3])
     assert project.entropy_length_normalized(logp, length, 0.5).tolist() == pytest.approx([0.5, 1])
+    assert project.entropy_with_correction(logp, length, 0.5).tolist() == pytest.approx([0, 5 / 6])
 
 
 def test_the_bonuses_carry_no_gradient() -> None:
     logp = numbers(-1, -6).requires_grad_()
-    for bonus in (project.entropy_sum, project.entropy_length_normalized):
+    for bonus in (project.entropy_sum, project.entropy_length_normalized, project.entropy_with_correction):
         assert not bonus(logp, numbers(1, 3), 0.5).requires_grad
 
 

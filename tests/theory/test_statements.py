@@ -156,18 +156,19 @@ BENT: dict[str, tuple[str, Callable[..., Any], str]] = {
     "RLOO of another reward": ("rloo", lambda r: project.rloo(r * r.abs()), "T15.b T15.c T15.d T15.e"),
     "Eq. 7 in Eq. 6's place": ("entropy_sum", project.entropy_length_normalized, "T13.a"),
     "Eq. 6 in Eq. 7's place": (
-        "entropy_length_normalized", project.entropy_sum, "T12.c T12.d T12.e T13.b T13.c T13.d",
+        "entropy_length_normalized", project.entropy_sum, "T12.c T12.d T12.e T13.b T13.c T13.e",
     ),
     "Eq. 7's coefficient": (
         "entropy_length_normalized",
         lambda p, n, c: project.entropy_length_normalized(p, n, 1.01 * c),
-        "T12.c T12.d T13.c T13.d",
+        "T12.c T12.d T13.c T13.e",
     ),
     "Eq. 7 with its correction": (
         "entropy_length_normalized",
         lambda p, n, c: project.entropy_length_normalized(p, n, c) - c / n,
         "T12.c T12.d T12.e T13.b T13.c",
     ),
+    "no correction": ("entropy_with_correction", project.entropy_length_normalized, "T13.d"),
     "Eq. 7 with TRL's sentinel": (
         "entropy_length_normalized",
         lambda p, n, c: project.entropy_length_normalized(p, n, c) - c * (n.max() - n) / n,

@@ -34,3 +34,4 @@ class Forms:
     rloo: Callable[[Tensor], Tensor] = project.rloo
     entropy_sum: Callable[[Tensor, Tensor, float], Tensor] = project.entropy_sum
     entropy_length_normalized: Callable[[Tensor, Tensor, float], Tensor] = project.entropy_length_normalized
+    entropy_with_correction: Callable[[Tensor, Tensor, float], Tensor] = project.entropy_with_correction

@@ -121,16 +121,19 @@ def policy_gradient(forms: Forms, c: Candidates) -> Tensor:
 
 def t13(forms: Forms) -> Iterator[Check]:
     """Whether the gradient of a detached reward is the gradient of the objective that it is the reward of."""
-    sums, corrected, equal_lengths = [], [], []
+    sums, corrected, built_in, equal_lengths = [], [], [], []
     for c in random_sets():
         sums.append(detachment_bias(c, forms.entropy_sum(c.ref_logp_N, c.length_N, c.temperature), 1.0))
         corrected.append(_bias_of_eq7(forms, c, forms.length_correction(c.length_N, c.temperature)))
+        whole = forms.entropy_with_correction(c.ref_logp_N, c.length_N, c.temperature)
+        built_in.append(detachment_bias(c, whole, c.length_N))
         equal_lengths.append(_bias_of_eq7(forms, of_equal_length(c)))
     yield equal("T13.a", "Eq. 6: detached, the gradient is that of E[r] + alpha H", sums)
     bias = _bias_of_eq7(forms, worked_example())
     yield differ("T13.b", "Eq. 7: detached, it is not that of E[r - (beta/|y|) log pi]", bias, 0.1)
     yield equal("T13.c", "Eq. 7: with the extra reward -beta/|y| it is", corrected)
-    yield equal("T13.d", "Eq. 7: with equal lengths it is", equal_lengths)
+    yield equal("T13.d", "Eq. 7: with the regularizer's own gradient_correction it is", built_in)
+    yield equal("T13.e", "Eq. 7: with equal lengths it is", equal_lengths)
 
 
 def _bias_of_eq7(forms: Forms, c: Candidates, extra_N: Tensor | float = 0.0) -> Tensor:

@@ -8,7 +8,7 @@ from torch import Tensor
 from overopt.objectives.advantages import RLOO
 from overopt.objectives.pair_losses import DPO, SimPO
 from overopt.objectives.regularizers import EntropyLengthNormalized, EntropySum
-from overopt.types import PairScores, Rollouts
+from overopt.types import PairScores, Rewards, Rollouts
 
 
 def simpo_loss(
@@ -34,8 +34,8 @@ def dpo_loss(
 
 
 def rloo(reward_PG: Tensor) -> Tensor:
-    """Leave-one-out advantages."""
-    return RLOO()(reward_PG)
+    """Leave-one-out advantages; lengths do not enter."""
+    return RLOO()(Rewards(reward_PG, torch.ones_like(reward_PG)))
 
 
 def entropy_sum(logp_N: Tensor, length_N: Tensor, coef: float) -> Tensor:
@@ -46,6 +46,11 @@ def entropy_sum(logp_N: Tensor, length_N: Tensor, coef: float) -> Tensor:
 def entropy_length_normalized(logp_N: Tensor, length_N: Tensor, coef: float) -> Tensor:
     """The detached bonus of Eq. 7."""
     return EntropyLengthNormalized(coef=coef)(_as_rollouts(logp_N, length_N), coef)
+
+
+def entropy_with_correction(logp_N: Tensor, length_N: Tensor, coef: float) -> Tensor:
+    """The detached bonus of Eq. 7 with `gradient_correction`."""
+    return EntropyLengthNormalized(coef=coef, gradient_correction=True)(_as_rollouts(logp_N, length_N), coef)
 
 
 def _as_rollouts(logp_N: Tensor, length_N: Tensor) -> Rollouts:
