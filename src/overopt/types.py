@@ -9,6 +9,7 @@ Shape suffixes, used throughout the package:
 | `B`    | rows, one a completion; `B = P*G`, row `p*G + g` is sample g of prompt p |
 | `T`    | completion tokens, right-padded; masked entries are 0; EOS is a token |
 | `V`    | vocabulary                                                            |
+| `K`    | completions ranked for one prompt, the best first; a pair is K = 2     |
 | `M`    | real completion tokens of a batch, flattened                          |
 
 Log-probabilities are in nats and always those of the tempered policy `softmax(logits / temperature)`.
@@ -21,6 +22,8 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
+
+from overopt.errors import UserError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -53,6 +56,33 @@ class PreferenceRecord:
     chosen: Completion
     rejected: Completion
     meta: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def ranked(self) -> tuple[Completion, ...]:
+        """Best first."""
+        return self.chosen, self.rejected
+
+
+@dataclass(frozen=True, slots=True)
+class RankingRecord:
+    """More than two completions of one prompt, the best first."""
+
+    prompt_id: str
+    prompt: str
+    ranked: tuple[Completion, ...]
+    meta: dict[str, Any] = field(default_factory=dict)
+
+
+Preference = PreferenceRecord | RankingRecord
+"""What a loss of preferences learns from."""
+
+
+def preference(prompt_id: str, prompt: str, ranked: tuple[Completion, ...], meta: dict[str, Any]) -> Preference:
+    """The record of two or more ranked completions, the best first."""
+    if len(ranked) > 2:
+        return RankingRecord(prompt_id, prompt, ranked, meta)
+    chosen, rejected = ranked
+    return PreferenceRecord(prompt_id, prompt, chosen, rejected, meta)
 
 
 @dataclass(slots=True)
@@ -207,15 +237,88 @@ class PolicyUpdate:
 
 
 @dataclass(slots=True)
-class PairScores:
-    """What a pair loss sees of P pairs: log-probabilities summed over tokens, EOS included, and lengths."""
+class Scored:
+    """One completion of each of P prompts: its tokens' log-probabilities, which carry gradients, and the reference's.
 
-    chosen_logp_P: Tensor
-    rejected_logp_P: Tensor
-    chosen_len_P: Tensor
-    rejected_len_P: Tensor
-    ref_chosen_logp_P: Tensor | None = None
-    ref_rejected_logp_P: Tensor | None = None
-    mismatched_logp_P: Tensor | None = None
-    """Each prompt with the next pair's chosen completion; only if the loss needs `mismatched`."""
-    ref_mismatched_logp_P: Tensor | None = None
+    A completion without tokens and a token of probability 0 have no place in any loss: they are refused here.
+    """
+
+    logp_PT: Tensor
+    mask_PT: Tensor
+    """True on real tokens, EOS included."""
+    ref_logp_PT: Tensor | None = None
+    logits: LogitSource | None = None
+    """The policy's at the real tokens, row by row; only if the loss needs `logits`."""
+
+    def __post_init__(self) -> None:
+        if not bool(self.mask_PT.any(1).all()):
+            raise UserError("mask_PT: a completion without tokens; leave its record out")
+        for name in ("logp_PT", "ref_logp_PT"):
+            value = getattr(self, name)
+            if value is not None and bool((value == float("-inf")).any()):
+                raise UserError(f"{name}: a token of probability 0 (log-probability -inf); check the model's weights")
+
+    @property
+    def logp_P(self) -> Tensor:
+        """log pi(y|x), summed over tokens."""
+        return self.logp_PT.sum(1)
+
+    @property
+    def len_P(self) -> Tensor:
+        """|y|: real tokens, EOS included."""
+        return self.mask_PT.sum(1)
+
+    @property
+    def mean_logp_P(self) -> Tensor:
+        """log pi(y|x) / |y|, nats per token."""
+        return self.logp_P / self.len_P
+
+    @property
+    def ref_logp_P(self) -> Tensor:
+        """log pi_ref(y|x), summed over tokens."""
+        if self.ref_logp_PT is None:
+            raise ValueError("these completions carry no reference log-probabilities; name `reference` among the needs")
+        return self.ref_logp_PT.sum(1)
+
+    @property
+    def log_ratio_P(self) -> Tensor:
+        """log pi(y|x) - log pi_ref(y|x), summed over tokens."""
+        return self.logp_P - self.ref_logp_P
+
+    def per_token(self, function: Callable[[Logits], Tensor]) -> Tensor:
+        """A function of each token's logits, `[P, T]`, 0 on padding; differentiable."""
+        if self.logits is None:
+            raise ValueError("these completions carry no logits; name `logits` among the needs")
+        value_M = self.logits.map(function)
+        return value_M.new_zeros(self.mask_PT.shape).masked_scatter(self.mask_PT, value_M)
+
+
+@dataclass(slots=True)
+class PreferenceScores:
+    """What a loss of preferences sees of P prompts with K completions each, ranked; a pair is a ranking of two.
+
+    The prompts may be a part of a batch: the loss is the mean over all of it, and what a loss needs to know of the
+    rest is here.
+    """
+
+    ranked: tuple[Scored, ...]
+    """The completions of each rank, the best first."""
+    mean_len: tuple[float, ...] = ()
+    """Mean |y| of each rank over the whole batch, so that a mean over its tokens is a sum over pairs; empty: these."""
+    mismatched: Scored | None = None
+    """Each prompt with another's best completion; only if the loss needs `mismatched`."""
+    views: tuple[PreferenceScores, ...] = ()
+    """The same completions under each of the loss's other prompts, if it has any."""
+
+    def __post_init__(self) -> None:
+        self.mean_len = self.mean_len or tuple(float(s.len_P.sum()) / len(s.len_P) for s in self.ranked)
+
+    @property
+    def chosen(self) -> Scored:
+        """The best."""
+        return self.ranked[0]
+
+    @property
+    def rejected(self) -> Scored:
+        """The worst."""
+        return self.ranked[-1]

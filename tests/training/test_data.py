@@ -13,7 +13,7 @@ from overopt.training.data import (
     batches,
     checkpoint_steps,
     encode_demonstrations,
-    encode_pairs,
+    encode_preferences,
     encode_prompts,
     random_stream,
 )
@@ -49,7 +49,7 @@ def test_of_a_pair_the_chosen_comes_first_and_the_longer_decides() -> None:
         return PreferenceRecord("x", "a", Completion(chosen), Completion(rejected, ended))
 
     dropped = Dropped()
-    trees = encode_pairs(CODEC, [pair("b", "c c", False), pair("b", "c c"), pair("b b", "")], LIMITS, dropped)
+    trees = encode_preferences(CODEC, [pair("b", "c c", False), pair("b", "c c"), pair("b b", "")], LIMITS, dropped)
     assert trees == [Tree([2], [[3, 1], [4, 4]])]
     assert dropped.reasons == {"completion longer than 2 tokens": 2}
 

@@ -47,10 +47,11 @@ def test_labels_follow_bradley_terry(gap: float) -> None:
     draws = [(i + 0.5) / 1000 for i in range(1000)]
     task: Any = TwoGolds()
     for first, second in [(better, worse), (worse, better)]:
-        labelled = [pairs._labelled(task, PromptRecord("x", "p"), first, second, 2.0, draw) for draw in draws]
-        wins = sum(pair.chosen is better for pair in labelled)
+        labelled = [pairs._labelled(task, PromptRecord("x", "p"), [first, second], 2.0, [draw]) for draw in draws]
+        wins = sum(pair.ranked[0] is better for pair in labelled)
         assert wins / 1000 == pytest.approx(expected, abs=1e-3)
         for pair in labelled:
+            assert isinstance(pair, PreferenceRecord)
             assert pair.meta["gold_chosen"] == float(pair.chosen.text)
             assert pair.meta["gold_rejected"] == float(pair.rejected.text)
             assert pair.meta["label_ceiling"] == pytest.approx(expected)
@@ -65,8 +66,8 @@ def test_sampled_pairs(chain: Chain) -> None:
     for pair in made.train + made.heldout:
         record = prompts[pair.prompt_id]
         assert pair.prompt == record.prompt
-        assert pair.meta["gold_chosen"] == TASK.gold(record, pair.chosen)
-        assert pair.meta["gold_rejected"] == TASK.gold(record, pair.rejected)
+        assert pair.meta["gold_chosen"] == TASK.gold(record, pair.ranked[0])
+        assert pair.meta["gold_rejected"] == TASK.gold(record, pair.ranked[1])
     golds = [sum(p.meta["gold_chosen"] for p in part) for part in (made.train[:16], made.train[16:])]
     assert golds[0] > golds[1]  # hotter samples are worse
     assert Sampled(count=32, temperatures=[0.7, 1.5]).collect(source) == made
@@ -87,7 +88,7 @@ def test_stored_pairs(chain: Chain, stored: Local) -> None:
     made = Stored().collect(sampler(chain, stored))
     assert len(made.train) + len(made.heldout) == 20
     assert made.train and made.heldout
-    assert all(p.chosen.text.startswith("good") and p.rejected.text.startswith("bad") for p in made.train)
+    assert all([c.text.split()[0] for c in p.ranked] == ["good", "bad"] for p in made.train)
 
 
 def test_pairs_of_a_run_are_those_it_recorded(chain: Chain) -> None:

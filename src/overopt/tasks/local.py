@@ -1,4 +1,4 @@
-"""Preference pairs, references and prompts from the user's own files."""
+"""Preference pairs, rankings, references and prompts from the user's own files."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from overopt.config import Location, block
 from overopt.errors import UserError
 from overopt.tasks.base import PromptStyle
 from overopt.tasks.formats import Example, Format, read_examples
-from overopt.types import Completion, Dropped, PreferenceRecord, PromptRecord
+from overopt.types import Completion, Dropped, Preference, PromptRecord, preference
 
 T = TypeVar("T")
 
@@ -34,10 +34,10 @@ def _completion(text: str) -> Completion:
 
 @block
 class Local:
-    """A file of pairs, of prompts with references, or of prompts, and what of it is held out for evaluation.
+    """A file of pairs, of rankings, of prompts with references, or of prompts, and what is held out for evaluation.
 
-    Pairs serve every purpose: the chosen completion is the reference. The seed changes nothing here: which prompts
-    are held out depends on their text alone.
+    Pairs and rankings serve every purpose: the chosen or best completion is the reference. The seed changes nothing
+    here: which prompts are held out depends on their text alone.
     """
 
     path: Location
@@ -78,11 +78,11 @@ class Local:
     def reward_test_prompts(self, seed: int) -> list[PromptRecord]:
         return self.evaluation(seed, Dropped())[1]
 
-    def preferences(self, seed: int, dropped: Dropped) -> list[PreferenceRecord]:
-        return [self._pair(example) for example in self._training(dropped)]
+    def preferences(self, seed: int, dropped: Dropped) -> list[Preference]:
+        return [self._preference(example) for example in self._training(dropped)]
 
-    def evaluation_preferences(self, seed: int, dropped: Dropped) -> tuple[str, list[PreferenceRecord]]:
-        return self._split, [self._pair(example) for example in self._evaluation(dropped)]
+    def evaluation_preferences(self, seed: int, dropped: Dropped) -> tuple[str, list[Preference]]:
+        return self._split, [self._preference(example) for example in self._evaluation(dropped)]
 
     def evaluation(self, seed: int, dropped: Dropped) -> tuple[str, list[PromptRecord]]:
         return self._split, self._once(self._evaluation(dropped), dropped, "evaluation")
@@ -145,11 +145,11 @@ class Local:
         reference = (example.reference or "").lstrip(" ")
         return PromptRecord(prompt_id, example.prompt, reference if reference.strip() else None, self._meta(example))
 
-    def _pair(self, example: Example) -> PreferenceRecord:
-        if example.reference is None or example.rejected is None:
+    def _preference(self, example: Example) -> Preference:
+        if not example.ranked:
             raise UserError(f"{example.place}: no 'chosen' and 'rejected': preference pairs are needed here")
-        chosen, rejected = _completion(example.reference), _completion(example.rejected)
-        return PreferenceRecord(_digest(example.prompt)[:16], example.prompt, chosen, rejected, self._meta(example))
+        ranked = tuple(map(_completion, example.ranked))
+        return preference(_digest(example.prompt)[:16], example.prompt, ranked, self._meta(example))
 
     def _numbered(self, examples: Iterable[Example]) -> list[PromptRecord]:
         """Every example, though its prompt may come again: the second of a prompt is called ID-2, and so on."""

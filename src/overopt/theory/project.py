@@ -8,21 +8,21 @@ from torch import Tensor
 from overopt.objectives.advantages import RLOO
 from overopt.objectives.pair_losses import DPO, SimPO
 from overopt.objectives.regularizers import EntropyLengthNormalized, EntropySum
-from overopt.types import PairScores, Rewards, Rollouts
+from overopt.types import PreferenceScores, Rewards, Rollouts, Scored
 
 
 def simpo_loss(
     chosen_logp: Tensor, rejected_logp: Tensor, chosen_len: Tensor, rejected_len: Tensor, alpha: float, gamma: float
 ) -> Tensor:
     """SimPO of each pair."""
-    return SimPO(alpha=alpha, gamma=gamma)(PairScores(chosen_logp, rejected_logp, chosen_len, rejected_len))
+    return SimPO(alpha=alpha, gamma=gamma)(_as_pairs(chosen_logp, rejected_logp, chosen_len, rejected_len))
 
 
 def simpo_reward(
     chosen_logp: Tensor, rejected_logp: Tensor, chosen_len: Tensor, rejected_len: Tensor, alpha: float
 ) -> tuple[Tensor, Tensor]:
     """SimPO's implicit rewards, which know no gamma."""
-    return SimPO(alpha=alpha, gamma=0.0).reward(PairScores(chosen_logp, rejected_logp, chosen_len, rejected_len))
+    return SimPO(alpha=alpha, gamma=0.0).reward(_as_pairs(chosen_logp, rejected_logp, chosen_len, rejected_len))
 
 
 def dpo_loss(
@@ -30,7 +30,17 @@ def dpo_loss(
 ) -> Tensor:
     """DPO of each pair; it sums over tokens, so that lengths do not enter."""
     one = torch.ones_like(chosen_logp)
-    return DPO(beta=beta)(PairScores(chosen_logp, rejected_logp, one, one, ref_chosen_logp, ref_rejected_logp))
+    chosen, rejected = _as_scored(chosen_logp, one, ref_chosen_logp), _as_scored(rejected_logp, one, ref_rejected_logp)
+    return DPO(beta=beta)(PreferenceScores((chosen, rejected)))
+
+
+def _as_pairs(chosen_logp: Tensor, rejected_logp: Tensor, chosen_len: Tensor, rejected_len: Tensor) -> PreferenceScores:
+    return PreferenceScores((_as_scored(chosen_logp, chosen_len), _as_scored(rejected_logp, rejected_len)))
+
+
+def _as_scored(logp_P: Tensor, length_P: Tensor, ref_logp_P: Tensor | None = None) -> Scored:
+    logp_PT, mask_PT = as_tokens(logp_P, length_P)
+    return Scored(logp_PT, mask_PT, None if ref_logp_P is None else as_tokens(ref_logp_P, length_P)[0])
 
 
 def rloo(reward_PG: Tensor) -> Tensor:

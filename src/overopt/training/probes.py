@@ -13,8 +13,9 @@ from overopt.engine.packing import Tree
 from overopt.engine.sampler import Samples
 from overopt.models.policy import Policy
 from overopt.objectives.kl import consecutive_kl, k2
-from overopt.objectives.pair_losses import DPO, KTO, SimPO
-from overopt.types import PairScores, PolicyUpdate, Rollouts
+from overopt.objectives.pair_losses import PairLosses
+from overopt.objectives.ranking_losses import RankingLosses
+from overopt.types import PolicyUpdate, PreferenceScores, Rollouts
 
 Metrics = dict[str, float]
 
@@ -99,8 +100,14 @@ class UpdateStatistics:
         return metrics
 
 
-def pair_metrics(scores: PairScores, loss: DPO | SimPO | KTO, loss_P: Tensor, logits: tuple[float, float]) -> Metrics:
-    """A batch of pairs: loss, implicit rewards, log-probabilities as sums and as means per token, reference margin."""
+def pair_metrics(
+    scores: PreferenceScores, loss: PairLosses | RankingLosses, loss_P: Tensor, logits: tuple[float, float]
+) -> Metrics:
+    """A batch of pairs, or of the best and the worst of rankings.
+
+    Loss, implicit rewards, log-probabilities as sums and as means per token, reference margin.
+    """
+    chosen, rejected = scores.chosen, scores.rejected
     chosen_P, rejected_P = loss.reward(scores)
     metrics = {
         "loss": loss_P.mean(),
@@ -108,12 +115,12 @@ def pair_metrics(scores: PairScores, loss: DPO | SimPO | KTO, loss_P: Tensor, lo
         "rewards_rejected": rejected_P.mean(),
         "rewards_acc": (chosen_P > rejected_P).float().mean(),
         "rewards_margin": (chosen_P - rejected_P).mean(),
-        "logps_chosen_sum": scores.chosen_logp_P.mean(),
-        "logps_chosen_mean": (scores.chosen_logp_P / scores.chosen_len_P).mean(),
-        "logps_rejected_sum": scores.rejected_logp_P.mean(),
-        "logps_rejected_mean": (scores.rejected_logp_P / scores.rejected_len_P).mean(),
+        "logps_chosen_sum": chosen.logp_P.mean(),
+        "logps_chosen_mean": chosen.mean_logp_P.mean(),
+        "logps_rejected_sum": rejected.logp_P.mean(),
+        "logps_rejected_mean": rejected.mean_logp_P.mean(),
     }
-    if scores.ref_chosen_logp_P is not None and scores.ref_rejected_logp_P is not None:
-        metrics["ref_margin"] = (scores.ref_chosen_logp_P - scores.ref_rejected_logp_P).mean()
-    values = {name: float(value) for name, value in metrics.items()}
+    if chosen.ref_logp_PT is not None and rejected.ref_logp_PT is not None:
+        metrics["ref_margin"] = (chosen.ref_logp_P - rejected.ref_logp_P).mean()
+    values = {name: float(value.detach()) for name, value in metrics.items()}
     return values | {"logits_chosen": logits[0], "logits_rejected": logits[1]}
