@@ -4,6 +4,9 @@ from math import log
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from policy_updates import random_update, rows
 from pydantic import ValidationError
 from torch import Tensor
 
@@ -97,6 +100,15 @@ def test_lco_gradient_by_finite_differences_and_by_formula() -> None:
     old_probability_MV = old_MV.detach().softmax(-1)
     assert q_MV[0, 3] > old_probability_MV[0, 3]  # A > 0 pulls the sampled token up
     assert q_MV[1, 0] < old_probability_MV[1, 0]
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.integers(0, 4), min_size=1, max_size=4).filter(any), st.integers(0, 3), st.integers(0, 100))
+def test_padding_and_row_order_change_nothing(widths: list[int], padding: int, seed: int) -> None:
+    batch = random_update(widths, seed)
+    torch.testing.assert_close(LCO()(random_update(widths, seed, padding)), LCO()(batch))
+    order = list(range(len(widths)))[::-1]
+    torch.testing.assert_close(LCO()(rows(batch, order)), LCO()(batch)[order])
 
 
 def test_what_it_needs_and_clips() -> None:

@@ -2,8 +2,12 @@ from __future__ import annotations
 
 from math import log
 
+import policy_updates as finite
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from policy_updates import random_update, rows, with_logp
 from pydantic import ValidationError
 from torch import Tensor
 
@@ -83,3 +87,32 @@ def test_ppo_clip_is_silent_where_it_clips_however_far_the_policy_has_moved() ->
 def test_meaningless_settings_are_refused(value: float) -> None:
     with pytest.raises(ValidationError, match="clip"):
         PPOClip(clip=value)
+
+
+def test_the_upper_side_may_be_wider() -> None:
+    batch = update([log(1.5), log(1.5)], [2.0, -2.0])
+    assert PPOClip(clip=0.2, clip_high=0.3)(batch).tolist() == pytest.approx([-2.6, 3.0])
+    with pytest.raises(ValidationError, match="clip_high"):
+        PPOClip(clip_high=0.0)
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(0, 1000))
+def test_gradient_by_finite_differences(seed: int) -> None:
+    batch = random_update([3, 1, 2], seed)
+
+    def total(logp_BT: Tensor) -> Tensor:
+        return PPOClip(clip=0.2)(with_logp(batch, logp_BT * batch.mask_BT)).sum()
+
+    torch.testing.assert_close(
+        finite.gradient(total, batch.logp_BT), finite.differences(total, batch.logp_BT), rtol=1e-5, atol=1e-7
+    )
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.integers(0, 4), min_size=1, max_size=4).filter(any), st.integers(0, 3), st.integers(0, 100))
+def test_padding_and_row_order_change_nothing(widths: list[int], padding: int, seed: int) -> None:
+    batch = random_update(widths, seed)
+    torch.testing.assert_close(PPOClip()(random_update(widths, seed, padding)), PPOClip()(batch))
+    order = list(range(len(widths)))[::-1]
+    torch.testing.assert_close(PPOClip()(rows(batch, order)), PPOClip()(batch)[order])

@@ -1,10 +1,14 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from overopt.objectives.controllers import AdaptiveKL
+from overopt.objectives.controllers import AdaptiveKL, Cosine, Fixed, Linear, TargetEntropy
 from overopt.objectives.regularizers import (
     KL,
     EntropyLengthNormalized,
@@ -109,6 +113,57 @@ def test_signs_and_numbers_that_make_sense() -> None:
     for kind in (EntropySum, EntropyLengthNormalized):
         with pytest.raises(ValidationError):
             kind(coef=float("nan"))
+
+
+def limited(max_len: int) -> Rollouts:
+    batch = rollouts()
+    batch.max_len = max_len
+    return batch
+
+
+def test_the_sentinel_pays_for_what_a_completion_stays_below_the_limit() -> None:
+    """-0.1 (-6 + 2)/3 and -0.1 (-0.5 + 4)/1 at a limit of five tokens: shortness is fined."""
+    regularizer = EntropyLengthNormalized(emulate_trl_sentinel=True)
+    assert regularizer(limited(5), 0.1).tolist() == pytest.approx([0.4 / 3, -0.35])
+    assert regularizer(limited(3), 0.1).tolist() == pytest.approx([0.2, -0.15])  # the longer one is at the limit
+    assert regularizer(rollouts(), 0.1).tolist() == pytest.approx([0.2, -0.15])  # no limit is known: the batch's width
+
+
+def test_the_gradient_correction_is_one_more_nat() -> None:
+    regularizer = EntropyLengthNormalized(gradient_correction=True)
+    assert regularizer(rollouts(), 0.1).tolist() == pytest.approx([0.1 * 5 / 3, -0.1 * 0.5])
+    both = EntropyLengthNormalized(gradient_correction=True, emulate_trl_sentinel=True)
+    assert both(limited(5), 0.1).tolist() == pytest.approx([0.1, -0.45])
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    st.lists(st.lists(st.floats(-20, 0), min_size=1, max_size=5), min_size=1, max_size=4),
+    st.integers(0, 3),
+    st.floats(-3, 3),
+    st.sampled_from([EntropySum(), EntropyLengthNormalized(), EntropyLengthNormalized(gradient_correction=True), KL()]),
+)
+def test_padding_and_row_order_change_nothing(
+    logps: list[list[float]], padding: int, coef: float, regularizer: Any
+) -> None:
+    def bonus(rows: list[list[float]], width: int) -> torch.Tensor:
+        logp_BT = torch.tensor([row + [0.0] * (width - len(row)) for row in rows], dtype=torch.float64)
+        mask_BT = torch.arange(width) < torch.tensor([len(row) for row in rows])[:, None]
+        batch = Rollouts(logp_BT, mask_BT, torch.zeros(len(rows)), 1, 1.0, ref_logp_BT=0.5 * logp_BT)
+        return regularizer(batch, coef)
+
+    width = max(map(len, logps))
+    expected_B = bonus(logps, width)
+    torch.testing.assert_close(bonus(logps, width + padding), expected_B)
+    torch.testing.assert_close(bonus(logps[::-1], width), expected_B.flip(0))
+
+
+def test_a_negative_divergence_is_refused_whoever_moves_it() -> None:
+    for coef in (-0.1, Linear(initial=0.1, final=-0.1), Fixed(value=-1.0), Cosine(initial=-0.1)):
+        with pytest.raises(ValidationError, match="must be >= 0"):
+            KL(coef=coef)
+    assert EntropySum(coef=Linear(initial=0.1, final=-0.1)).coef.final == -0.1
+    assert KL(coef=TargetEntropy()).coef == TargetEntropy()
 
 
 def test_coefficient_for_tables() -> None:

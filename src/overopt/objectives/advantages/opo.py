@@ -28,8 +28,8 @@ class OPO:
     elsewhere: ClassVar[dict[str, Any]] = {"verl": "algorithm.adv_estimator=opo"}
 
     def __call__(self, rewards: Rewards) -> Tensor:
-        reward_PG, length_PG = rewards.reward_PG, rewards.length_PG
+        reward_PG, length_PG = rewards.reward_PG, rewards.length_PG.to(rewards.reward_PG.dtype)
         if reward_PG.shape[1] < 2:
             raise ValueError("OPO needs at least 2 completions per prompt")
         weight_PG = length_PG / length_PG.sum(1, keepdim=True).clamp(min=1)
-        return reward_PG - (weight_PG.to(reward_PG.dtype) * reward_PG).sum(1, keepdim=True)
+        return reward_PG - (weight_PG * reward_PG).sum(1, keepdim=True)
