@@ -5,12 +5,13 @@ import math
 import pytest
 import tiny
 import torch
+from preferences import ranking, sums
 
 from overopt.engine.head import logps_of_trees
 from overopt.engine.sampler import Samples
 from overopt.objectives.pair_losses import DPO, SimPO
 from overopt.training.probes import UpdateStatistics, consecutive, pair_metrics, rollout_metrics
-from overopt.types import PairScores, PolicyUpdate, Rollouts
+from overopt.types import PolicyUpdate, Rollouts
 
 LOGP = torch.tensor([[-1.0, -2.0, 0.0], [-0.5, -1.5, -4.0]])
 MASK = torch.tensor([[True, True, False], [True, True, True]])
@@ -132,14 +133,7 @@ def test_kl_between_consecutive_policies() -> None:
 
 
 def test_pair_metrics_by_hand() -> None:
-    scores = PairScores(
-        chosen_logp_P=torch.tensor([-4.0, -6.0]),
-        rejected_logp_P=torch.tensor([-8.0, -2.0]),
-        chosen_len_P=torch.tensor([2.0, 3.0]),
-        rejected_len_P=torch.tensor([4.0, 1.0]),
-        ref_chosen_logp_P=torch.tensor([-5.0, -5.0]),
-        ref_rejected_logp_P=torch.tensor([-6.0, -2.0]),
-    )
+    scores = ranking(sums([-4.0, -6.0], [2, 3], [-5.0, -5.0]), sums([-8.0, -2.0], [4, 1], [-6.0, -2.0]))
     metrics = pair_metrics(scores, DPO(beta=0.5), torch.tensor([1.0, 2.0]), (0.25, -0.25))
     assert metrics == pytest.approx(
         {
@@ -157,7 +151,7 @@ def test_pair_metrics_by_hand() -> None:
             "logits_rejected": -0.25,
         }
     )
-    scores.ref_chosen_logp_P = None
+    scores.chosen.ref_logp_PT = None
     simpo = pair_metrics(scores, SimPO(alpha=2.0), torch.zeros(2), (0.0, 0.0))
     assert "ref_margin" not in simpo
     assert simpo["rewards_chosen"] == -4.0 and simpo["rewards_margin"] == 0.0
