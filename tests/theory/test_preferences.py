@@ -25,7 +25,7 @@ def test_parts() -> None:
     parts = [[check.id for check in statement(Forms())] for statement in (t3, t4, t5, t9, t10)]
     assert parts == [
         ["T3"],
-        ["T4.a", "T4.b", "T4.c", "T4.d"],
+        ["T4.a", "T4.b", "T4.c", "T4.d", "T4.e"],
         ["T5.a", "T5.b"],
         ["T9.a", "T9.b", "T9.c"],
         ["T10.a", "T10.b", "T10.c", "T10.d", "T10.e"],

@@ -28,6 +28,12 @@ def test_dpo() -> None:
     assert float(loss) == pytest.approx(log(4 / 3), rel=1e-14)
 
 
+def test_ranking_loss() -> None:
+    """alpha log pi = log(3, 2, 1) in that order: 3/6 * 2/3."""
+    logp = torch.stack([numbers(3, 2, 1).log() / 2])
+    assert float(project.ranking_loss(logp, 2.0)) == pytest.approx(log(3), rel=1e-14)
+
+
 def test_rloo() -> None:
     assert project.rloo(torch.stack([numbers(0, 3, 6)])).tolist() == [[-4.5, 0, 4.5]]
 

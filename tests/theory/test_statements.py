@@ -47,16 +47,16 @@ def test_the_same_numbers_every_time(checks: list[Check]) -> None:
 
 BENT: dict[str, tuple[str, Callable[..., Any], str]] = {
     "temperature of the optimum": (
-        "maxent_optimum", lambda r, a: exact.maxent_optimum(r, 1.001 * a), f"{MAXENT} T3 T4.a",
+        "maxent_optimum", lambda r, a: exact.maxent_optimum(r, 1.001 * a), f"{MAXENT} T3 T4.a T4.e",
     ),
     "an optimum that a shift moves": (
-        "maxent_optimum", lambda r, a: exact.maxent_optimum(r + 1e-3 * r**2, a), f"{MAXENT} T3 T4.a T6",
+        "maxent_optimum", lambda r, a: exact.maxent_optimum(r + 1e-3 * r**2, a), f"{MAXENT} T3 T4.a T4.e T6",
     ),
     "an optimum that sums to more than 1": (
         "maxent_optimum", lambda r, a: exact.maxent_optimum(r, a) + 1e-3, MAXENT,
     ),
     "an optimum that is no number": (
-        "maxent_optimum", lambda r, a: r * torch.nan, f"{MAXENT} T3 T4.a T6",
+        "maxent_optimum", lambda r, a: r * torch.nan, f"{MAXENT} T3 T4.a T4.e T6",
     ),
     "partition function": ("log_partition", lambda r, a: exact.log_partition(r, a) + 1e-3, "T1.a T2"),
     "KL optimum without its reference": (
@@ -98,16 +98,16 @@ BENT: dict[str, tuple[str, Callable[..., Any], str]] = {
     "Bradley-Terry that a shift moves": (
         "bradley_terry", lambda x, y: torch.sigmoid(x - y + 1e-3 * x**2), "T3 T4.c T5.a",
     ),
-    "slope of Plackett-Luce": ("plackett_luce", lambda r: exact.plackett_luce(1.001 * r), "T4.c T4.d"),
+    "slope of Plackett-Luce": ("plackett_luce", lambda r: exact.plackett_luce(1.001 * r), "T4.c T4.d T4.e"),
     "Plackett-Luce that a shift moves": (
-        "plackett_luce", lambda r: exact.plackett_luce(r + 1e-3 * r**2), "T4.a T4.c T4.d T5.b",
+        "plackett_luce", lambda r: exact.plackett_luce(r + 1e-3 * r**2), "T4.a T4.c T4.d T4.e T5.b",
     ),
-    "Plackett-Luce, worst first": ("plackett_luce", lambda r: exact.plackett_luce(r.flip(-1)), "T4.c T4.d"),
+    "Plackett-Luce, worst first": ("plackett_luce", lambda r: exact.plackett_luce(r.flip(-1)), "T4.c T4.d T4.e"),
     "Plackett-Luce, the worst is taken out first": (
-        "plackett_luce", lambda r: exact.plackett_luce(-r.flip(-1)), "T4.d",
+        "plackett_luce", lambda r: exact.plackett_luce(-r.flip(-1)), "T4.d T4.e",
     ),
     "Plackett-Luce with one factor more": (
-        "plackett_luce", lambda r: 1.001 * exact.plackett_luce(r), "T4.b T4.c T4.d",
+        "plackett_luce", lambda r: 1.001 * exact.plackett_luce(r), "T4.b T4.c T4.d T4.e",
     ),
     "projection beside the form": ("projection", lambda r, a: exact.projection(r, a) + 1e-3, "T7.b T7.c"),
     "projection that cancels the shift": ("projection", lambda r, a: exact.projection(r, a) - 0.7, "T7.b T7.c T8.c"),
@@ -150,6 +150,9 @@ BENT: dict[str, tuple[str, Callable[..., Any], str]] = {
     "DPO's references swapped": ("dpo_loss", lambda w, x, v, k, b: project.dpo_loss(w, x, k, v, b), "T10.d"),
     "DPO's beta": (
         "dpo_loss", lambda w, x, v, k, b: project.dpo_loss(w, x, v, k, 1.001 * b), "T10.a T10.b T10.c T10.d",
+    ),
+    "slope of the ranking loss": (
+        "ranking_loss", lambda p, a: project.ranking_loss(p, 1.001 * a), "T4.e",
     ),
     "RLOO about the mean": ("rloo", lambda r: r - r.mean(-1, keepdim=True), "T15.c T15.d T15.e"),
     "RLOO without a baseline": ("rloo", lambda r: r, "T15.a T15.b T15.c T15.d"),

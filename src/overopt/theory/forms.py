@@ -31,6 +31,7 @@ class Forms:
     simpo_loss: Callable[..., Tensor] = project.simpo_loss
     simpo_reward: Callable[..., tuple[Tensor, Tensor]] = project.simpo_reward
     dpo_loss: Callable[[Tensor, Tensor, Tensor, Tensor, float], Tensor] = project.dpo_loss
+    ranking_loss: Callable[[Tensor, float], Tensor] = project.ranking_loss
     rloo: Callable[[Tensor], Tensor] = project.rloo
     entropy_sum: Callable[[Tensor, Tensor, float], Tensor] = project.entropy_sum
     entropy_length_normalized: Callable[[Tensor, Tensor, float], Tensor] = project.entropy_length_normalized

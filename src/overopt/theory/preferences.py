@@ -47,12 +47,14 @@ def _rankings(count: int) -> Tensor:
 
 def t4(forms: Forms) -> Iterator[Check]:
     """C.3, for all rankings."""
-    through_policy, masses, pairs, firsts = [], [], [], []
+    through_policy, masses, pairs, firsts, losses = [], [], [], [], []
     for c in random_sets():
         reward = c.reward_N[:RANKED]
         orders = _rankings(len(reward))
         truth = forms.plackett_luce(reward[orders])
         through_policy.append(truth - forms.plackett_luce(implicit_reward(forms, c)[:RANKED][orders]))
+        policy = forms.maxent_optimum(c.reward_N, c.temperature)[:RANKED]
+        losses.append(forms.ranking_loss(policy[orders], c.temperature) + truth.log())
         masses.append(truth.sum() - 1)
         first, second = c.pairs
         pair = torch.stack([c.reward_N[first], c.reward_N[second]], -1)
@@ -65,6 +67,7 @@ def t4(forms: Forms) -> Iterator[Check]:
     yield equal("T4.b", "Plackett-Luce probabilities of all rankings sum to 1", masses)
     yield equal("T4.c", "Plackett-Luce with K = 2 is Bradley-Terry", pairs)
     yield equal("T4.d", "Plackett-Luce ranks candidate i first with probability softmax(r)_i", firsts)
+    yield equal("T4.e", "Plackett-Luce SimPO of pi*, as C.3 has it, is -log P of the ranking under r", losses)
 
 
 def t5(forms: Forms) -> Iterator[Check]:

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from overopt.objectives.advantages import RLOO
 from overopt.objectives.pair_losses import DPO, SimPO
+from overopt.objectives.ranking_losses import PlackettLuceSimPO
 from overopt.objectives.regularizers import EntropyLengthNormalized, EntropySum
 from overopt.types import PreferenceScores, Rewards, Rollouts, Scored
 
@@ -32,6 +33,12 @@ def dpo_loss(
     one = torch.ones_like(chosen_logp)
     chosen, rejected = _as_scored(chosen_logp, one, ref_chosen_logp), _as_scored(rejected_logp, one, ref_rejected_logp)
     return DPO(beta=beta)(PreferenceScores((chosen, rejected)))
+
+
+def ranking_loss(logp_PK: Tensor, alpha: float) -> Tensor:
+    """Plackett-Luce SimPO as the paper derives it (C.3): sums over tokens, no margin; columns best first."""
+    ranked = tuple(_as_scored(logp_P, torch.ones_like(logp_P)) for logp_P in logp_PK.unbind(1))
+    return PlackettLuceSimPO(alpha=alpha, gamma=0.0, length="sum")(PreferenceScores(ranked))
 
 
 def _as_pairs(chosen_logp: Tensor, rejected_logp: Tensor, chosen_len: Tensor, rejected_len: Tensor) -> PreferenceScores:
