@@ -31,7 +31,7 @@ ALLOWED = {
     "sweep": GROUND | {"outcomes", "objectives", "engine", "tasks", "models", "evaluation", "training"},
     "analysis": {"records", "statistics", "outcomes", "errors"},
     "studies": GROUND | {"outcomes", "tasks", "training", "sweep", "analysis"},
-    "cli": GROUND | {"outcomes", "evaluation", "training", "sweep", "analysis", "studies", "theory", ""},
+    "cli": GROUND | {"outcomes", "evaluation", "training", "sweep", "analysis", "studies", "theory", "objectives", ""},
     "": {"training", "records"},  # overopt/__init__.py offers train and load_run, imported on first use
     "__main__": {"cli"},
 }

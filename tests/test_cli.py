@@ -26,7 +26,7 @@ def run_overopt(*arguments: str, **options: Any) -> subprocess.CompletedProcess[
     return subprocess.run(command, capture_output=True, text=True, check=False, **options)
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["theory", "--help"]])
+@pytest.mark.parametrize("arguments", [["--help"], ["theory", "--help"], ["objectives", "--help"]])
 def test_help_teaches_by_example_and_imports_nothing_heavy(arguments: list[str]) -> None:
     code = (
         "import sys\nfrom overopt.cli import main\n"
@@ -35,11 +35,11 @@ def test_help_teaches_by_example_and_imports_nothing_heavy(arguments: list[str])
     )
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert shown.endswith("[]\n")
-    for verb in ("demo", "train", "evaluate", "theory") if arguments == ["--help"] else ("theory",):
+    for verb in ("demo", "train", "evaluate", "theory", "objectives") if arguments == ["--help"] else (arguments[0],):
         assert f"  overopt {verb}" in shown
 
 
-@pytest.mark.parametrize("verb", ["demo", "train", "evaluate", "theory"])
+@pytest.mark.parametrize("verb", ["demo", "train", "evaluate", "theory", "objectives"])
 def test_a_verbs_help_has_an_example(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as end:
         cli.main([verb, "--help"])
@@ -247,3 +247,21 @@ def test_a_signal_stops_the_demo_and_its_workers(tmp_path: Path, number: int, co
     assert process.returncode == code
     with pytest.raises(ProcessLookupError):
         os.kill(int(pid_file.read_text()), 0)
+
+
+def test_objectives_are_listed_shown_and_given_as_data(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["objectives"]) == 0
+    listed = capsys.readouterr().out
+    assert cli.main(["objectives", "simpo"]) == 0
+    shown = capsys.readouterr().out
+    assert cli.main(["objectives", "--json", "simpo"]) == 0
+    (row,) = json.loads(capsys.readouterr().out)
+    assert set(row) == {"name", "kind", "formula", "fields", "needs", "source", "elsewhere"}
+    assert row["formula"] in shown and f"  simpo                      {row['formula']}\n" in listed
+    assert cli.main(["objectives", "--json"]) == 0
+    assert row in json.loads(capsys.readouterr().out)
+
+
+def test_a_misspelt_objective_is_the_users_to_mend(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["objectives", "simop"]) == 2
+    assert "no objective is called 'simop' (did you mean 'simpo'?" in capsys.readouterr().err

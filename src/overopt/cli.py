@@ -35,6 +35,7 @@ Preference optimization of language models, with over-optimization made visible.
   overopt train sft.yaml --lr 1e-3 --out runs/sft  train one stage from a YAML
   overopt evaluate runs/kl --judge reward_model    judge the checkpoints of a run again
   overopt theory                                   check the derivation from maximum-entropy RL to SimPO
+  overopt objectives simpo                         an objective's formula, fields, source, and names elsewhere
 """
 
 DEMO = """\
@@ -70,6 +71,15 @@ things differ, it is what the gap lacks. Exit code 1 if one does not hold.
 
   overopt theory
   overopt theory --json
+"""
+
+OBJECTIVES = """\
+The dictionary of every objective: formula, fields with defaults, what it needs, its source, and the same thing in
+other libraries. Without NAME a table; with NAME all about that one.
+
+  overopt objectives
+  overopt objectives simpo
+  overopt objectives --json
 """
 
 
@@ -154,6 +164,17 @@ def theory(options: argparse.Namespace) -> int:
     return DONE if all(check.holds for check in checks) else OUR_FAULT
 
 
+def objectives(options: argparse.Namespace) -> int:
+    from overopt.objectives.dictionary import dictionary
+    from overopt.objectives.pages import page, table
+
+    if options.json:
+        print(json.dumps(dictionary(options.name), indent=1, ensure_ascii=False))
+    else:
+        print(table() if options.name is None else page(options.name))
+    return DONE
+
+
 def _parse(arguments: list[str]) -> argparse.Namespace:
     parser = _parser()
     overrides: list[tuple[str, str]] = []
@@ -217,6 +238,13 @@ def _parser() -> argparse.ArgumentParser:
     verb = verbs.add_parser("theory", help="check statements T1 to T16", description=THEORY, **layout)
     verb.add_argument("--json", action="store_true", help="rows of id, statement, holds, residual, tolerance")
     verb.set_defaults(verb=theory)
+
+    verb = verbs.add_parser("objectives", help="the dictionary of objectives", description=OBJECTIVES, **layout)
+    verb.add_argument("name", nargs="?", metavar="NAME", help="one objective; default: all")
+    verb.add_argument(
+        "--json", action="store_true", help="rows of name, kind, formula, fields, needs, source, elsewhere"
+    )
+    verb.set_defaults(verb=objectives)
     return parser
 
 
