@@ -1,5 +1,5 @@
 # make demo   see over-optimization happen (five minutes on a laptop)
-# make test   run the tests
+# make test   run the tests; make test-theory the long one: where the online loop ends, by Monte Carlo
 # PYTHON chooses the interpreter for .venv; PIP_ARGS passes through to pip (for example --index-url URL).
 
 PYTHON ?= python3
@@ -7,10 +7,10 @@ PIP_ARGS ?=
 BIN := .venv/bin
 STAMP := .venv/installed.stamp
 
-.PHONY: help install demo test lint example wheel clean
+.PHONY: help install demo test test-theory lint example wheel clean
 
 help:
-	@echo "make install | demo | test | lint | example | wheel | clean"
+	@echo "make install | demo | test | test-theory | lint | example | wheel | clean"
 
 install: $(STAMP)
 
@@ -26,6 +26,9 @@ demo: $(STAMP)
 
 test: $(STAMP)
 	$(BIN)/python -m pytest
+
+test-theory: $(STAMP)
+	$(BIN)/python -m pytest tests/theory -m long
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
