@@ -107,13 +107,19 @@ class K3(_Sampled):
     """The k3 estimator in the loss, GRPO's: its expected gradient is that of coef KL(ref || pi), the other divergence.
 
     E[k3] = KL(pi || ref), but grad k3 = (1 - pi_ref/pi) grad log pi(y|x), whose mean is the gradient of KL(ref || pi).
-    Nats; `[B]`. `per: token` has the gradient of `token_kl_forward`. Needs the reference.
+    Nats; `[B]`. `per: token` has the gradient of `token_kl_forward`. TRL multiplies each token's k3 by its ratio
+    unless told otherwise (1.16), which has the gradient of k2. Needs the reference.
     """
 
     formula: ClassVar[str] = "L = coef (exp(-d) - 1 + d)"
     source: ClassVar[str] = "Schulman 2020; Shao et al. 2024 (GRPO, arXiv 2402.03300), Eq. 4; coef: our choice"
     elsewhere: ClassVar[dict[str, Any]] = {
-        "trl": {"trainer": "GRPOTrainer", "beta": "coef", "where": "per == 'token'"},
+        "trl": {
+            "trainer": "GRPOTrainer",
+            "beta": "coef",
+            "use_bias_correction_kl": "False",
+            "where": "per == 'token'",
+        },
         "openrlhf": "--algo.kl.use_loss --algo.kl.estimator k3 --algo.kl.init_coef = coef (per: token)",
         "verl": "actor: {use_kl_loss: true, kl_loss_type: low_var_kl, kl_loss_coef: coef} (per: token)",
     }
