@@ -90,7 +90,12 @@ def t12(forms: Forms) -> Iterator[Check]:
         [a - b for a, b in zip(trained, points, strict=True)],
         1e-3,
     )
-    yield differ("T12.e", "it does not end at T11's pi where lengths differ", trained[0] - maximizer.exp(), 0.1)
+    yield differ(
+        "T12.e",
+        "exact policy gradient does not end at T11's pi where lengths differ",
+        trained[0] - maximizer.exp(),
+        0.1,
+    )
     yield equal("T12.f", "with equal lengths T11's and T12's pi are the same", equal_lengths)
 
 
@@ -128,12 +133,14 @@ def t13(forms: Forms) -> Iterator[Check]:
         whole = forms.entropy_with_correction(c.ref_logp_N, c.length_N, c.temperature)
         built_in.append(detachment_bias(c, whole, c.length_N))
         equal_lengths.append(_bias_of_eq7(forms, of_equal_length(c)))
-    yield equal("T13.a", "Eq. 6: detached, the gradient is that of E[r] + alpha H", sums)
+    yield equal("T13.a", "the gradient on Eq. 6's detached reward is that of E[r] + alpha H", sums)
     bias = _bias_of_eq7(forms, worked_example())
-    yield differ("T13.b", "Eq. 7: detached, it is not that of E[r - (beta/|y|) log pi]", bias, 0.1)
-    yield equal("T13.c", "Eq. 7: with the extra reward -beta/|y| it is", corrected)
-    yield equal("T13.d", "Eq. 7: with the regularizer's own gradient_correction it is", built_in)
-    yield equal("T13.e", "Eq. 7: with equal lengths it is", equal_lengths)
+    yield differ("T13.b", "the gradient on Eq. 7's detached reward is not that of E[r - (beta/|y|) log pi]", bias, 0.1)
+    yield equal("T13.c", "with the extra reward -beta/|y| it is that of E[r - (beta/|y|) log pi]", corrected)
+    yield equal(
+        "T13.d", "with the regularizer's own gradient_correction it is that of E[r - (beta/|y|) log pi]", built_in
+    )
+    yield equal("T13.e", "with equal lengths it is that of E[r - (beta/|y|) log pi]", equal_lengths)
 
 
 def _bias_of_eq7(forms: Forms, c: Candidates, extra_N: Tensor | float = 0.0) -> Tensor:
@@ -170,4 +177,4 @@ def t14(forms: Forms) -> Iterator[Check]:
     ]
     yield differ("T14.a", "pi proportional to exp(|y| r/beta) is not T11's pi", naive - maximizer, 0.01)
     yield differ("T14.b", "pi proportional to exp(|y| r/beta) is not T12's pi", naive - point, 0.1)
-    yield equal("T14.c", "with equal lengths it is both", [*to_maximizer, *to_point])
+    yield equal("T14.c", "with equal lengths pi proportional to exp(|y| r/beta) is both", [*to_maximizer, *to_point])

@@ -89,7 +89,7 @@ def t8(forms: Forms) -> Iterator[Check]:
     yield equal("T8.b", "f(r + c) = f(r): a class has one member of the form alpha log pi", shifted)
     first = random_sets()[0]
     mass = ((forms.projection(first.reward_N, first.temperature) + SHIFT) / first.temperature).exp().sum()
-    yield differ("T8.c", "f(r) + c has it no longer: exp((f(r) + c)/alpha) does not sum to 1", mass - 1, 0.5)
+    yield differ("T8.c", "f(r) + c has that form no longer: exp((f(r) + c)/alpha) does not sum to 1", mass - 1, 0.5)
 
 
 def t16(forms: Forms) -> Iterator[Check]:

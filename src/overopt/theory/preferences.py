@@ -158,7 +158,9 @@ def t10(forms: Forms) -> Iterator[Check]:
     yield equal("T10.a", "DPO with a reference uniform over the candidates is C.2's loss at alpha = beta", losses)
     yield equal("T10.b", "DPO's gradient with that reference is that of C.2's loss", gradients)
     yield equal("T10.c", "DPO with a reference uniform over tokens is C.2's loss if lengths are equal", same_lengths)
-    yield equal("T10.d", "else it has beta (|y_w| - |y_l|) log V more in the argument of C.2's loss", shifted)
+    yield equal(
+        "T10.d", "DPO with a reference uniform over tokens has beta (|y_w| - |y_l|) log V more in its argument", shifted
+    )
     c = random_sets()[0]
     difference = _token_uniform_dpo(forms, c.ref_logp_N, c) - _maxent_loss(forms, c.ref_logp_N, c)
     yield differ(
