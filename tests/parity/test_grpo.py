@@ -2,7 +2,7 @@
 
 Each of our objectives says in `elsewhere["trl"]` how TRL spells it. The spelling is evaluated with the objective's own
 fields, handed to GRPOConfig, and TRL's loss of a batch of unequal lengths is compared with ours. Where a translation
-holds only for some settings, its `where` says so, and is evaluated too.
+holds only for some settings, its `when` says so, and is evaluated too.
 """
 
 from __future__ import annotations
@@ -35,20 +35,13 @@ ADVANTAGE = torch.tensor([1.0, -0.5, 2.0, -1.5, 0.7, -2.0, 0.3, 1.1])
 
 
 def translated(objective: Any) -> dict[str, Any]:
-    """TRL's arguments for an objective: right-hand sides are expressions in our field names, or plain words."""
+    """TRL's arguments for an objective: right-hand sides are expressions in our field names."""
     spelled = dict(objective.elsewhere["trl"])
     fields = {name: getattr(objective, name) for name in type(objective).__pydantic_fields__}
-    where = spelled.pop("where", "True")
-    assert eval(where, {}, fields), f"{objective}: the translation holds where {where}"
+    when = spelled.pop("when", "True")
+    assert eval(when, {}, fields), f"{objective}: the translation holds when {when}"
     assert spelled.pop("trainer") in ("GRPOTrainer", "RLOOTrainer")
-
-    def value(text: str) -> Any:
-        try:
-            return eval(text, {}, fields)
-        except NameError:
-            return text
-
-    return {name: value(text) for name, text in spelled.items()}
+    return {name: eval(text, {}, fields) for name, text in spelled.items()}
 
 
 def moved(policy: Policy, seed: int) -> Policy:
@@ -211,8 +204,9 @@ def test_advantages_agree(policy: Policy, tmp_path: Path, advantage: Any, monkey
 
 
 def test_a_translation_that_holds_only_somewhere_says_so() -> None:
-    for objective in (K3(), CISPO(minimum=0.5), GroupNormalized(eps=1e-6), TokenEntropy(aggregation="sequence_sum")):
-        with pytest.raises(AssertionError, match="the translation holds where"):
+    sums = (TokenEntropy(aggregation="sequence_sum"), PPOClipToken(aggregation="sequence_sum"))
+    for objective in (K3(), CISPO(minimum=0.5), GroupNormalized(eps=1e-6), *sums):
+        with pytest.raises(AssertionError, match="the translation holds when"):
             translated(objective)
 
 

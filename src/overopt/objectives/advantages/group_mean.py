@@ -24,7 +24,7 @@ class GroupMean:
     formula: ClassVar[str] = "A_j = R_j - mean_i R_i"
     source: ClassVar[str] = "Liu et al. 2025, Dr. GRPO (arXiv 2503.20783)"
     elsewhere: ClassVar[dict[str, Any]] = {
-        "trl": {"trainer": "GRPOTrainer", "scale_rewards": "none"},
+        "trl": {"trainer": "GRPOTrainer", "scale_rewards": "'none'"},
         "openrlhf": "--algo.advantage.estimator dr_grpo",
         "verl": "algorithm: {adv_estimator: grpo, norm_adv_by_std_in_grpo: false}",
     }

@@ -27,7 +27,7 @@ class GroupNormalized:
     formula: ClassVar[str] = "A_j = (R_j - mean_i R_i) / (std_i R_i + eps)"
     source: ClassVar[str] = "Shao et al. 2024, DeepSeekMath (arXiv 2402.03300), section 4.1; eps: TRL"
     elsewhere: ClassVar[dict[str, Any]] = {
-        "trl": {"trainer": "GRPOTrainer", "scale_rewards": "group", "where": "eps == 1e-4"},
+        "trl": {"trainer": "GRPOTrainer", "scale_rewards": "'group'", "when": "eps == 1e-4"},
         "openrlhf": "--algo.advantage.estimator group_norm (eps 1e-9)",
         "verl": "algorithm: {adv_estimator: grpo, norm_adv_by_std_in_grpo: true} (eps 1e-6)",
     }

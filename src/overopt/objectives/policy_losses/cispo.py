@@ -28,9 +28,9 @@ class CISPO:
     elsewhere: ClassVar[dict[str, Any]] = {
         "trl": {
             "trainer": "GRPOTrainer",
-            "loss_type": "cispo",
+            "loss_type": "'cispo'",
             "epsilon_high": "maximum",
-            "where": "minimum == 0 and aggregation == 'token_mean'",
+            "when": "minimum == 0 and aggregation == 'token_mean'",
         },
         "verl": "actor: {policy_loss.loss_mode: cispo, clip_ratio_low: 1 - minimum, clip_ratio_high: maximum - 1}",
     }

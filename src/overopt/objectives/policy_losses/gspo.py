@@ -30,8 +30,8 @@ class GSPO:
     elsewhere: ClassVar[dict[str, Any]] = {
         "trl": {
             "trainer": "GRPOTrainer",
-            "loss_type": "grpo",
-            "importance_sampling_level": "sequence",
+            "loss_type": "'grpo'",
+            "importance_sampling_level": "'sequence'",
             "epsilon": "clip",
             "epsilon_high": "clip_high",
         },

@@ -31,8 +31,9 @@ class PPOClipToken:
     elsewhere: ClassVar[dict[str, Any]] = {
         "trl": {
             "trainer": "GRPOTrainer",
+            "when": "aggregation != 'sequence_sum'",
             "loss_type": "{'sequence_mean': 'grpo', 'token_mean': 'dapo', 'fixed_length': 'dr_grpo'}[aggregation]",
-            "importance_sampling_level": "token",
+            "importance_sampling_level": "'token'",
             "epsilon": "clip",
             "epsilon_high": "clip_high",
         },

@@ -71,7 +71,7 @@ class K1(_Sampled):
     on lengths). It is here to show that; in the reward k1 is right (`regularizers: [kl]`). Needs the reference.
     """
 
-    formula: ClassVar[str] = "L = coef d"
+    formula: ClassVar[str] = "L = coef d, d = log pi(y|x) - log pi_ref(y|x)"
     source: ClassVar[str] = "Schulman 2020, Approximating KL divergence; the default coefficient is our choice"
     elsewhere: ClassVar[dict[str, Any]] = {
         "openrlhf": "--algo.kl.use_loss --algo.kl.estimator k1 --algo.kl.init_coef = coef (per: token)",
@@ -91,7 +91,7 @@ class K2(_Sampled):
     reference.
     """
 
-    formula: ClassVar[str] = "L = coef d^2 / 2"
+    formula: ClassVar[str] = "L = coef d^2 / 2, d = log pi(y|x) - log pi_ref(y|x)"
     source: ClassVar[str] = "Schulman 2020, Approximating KL divergence; the default coefficient is our choice"
     elsewhere: ClassVar[dict[str, Any]] = {
         "openrlhf": "--algo.kl.use_loss --algo.kl.estimator k2 --algo.kl.init_coef = coef (per: token)",
@@ -111,14 +111,14 @@ class K3(_Sampled):
     unless told otherwise (1.16), which has the gradient of k2. Needs the reference.
     """
 
-    formula: ClassVar[str] = "L = coef (exp(-d) - 1 + d)"
+    formula: ClassVar[str] = "L = coef (exp(-d) - 1 + d), d = log pi(y|x) - log pi_ref(y|x)"
     source: ClassVar[str] = "Schulman 2020; Shao et al. 2024 (GRPO, arXiv 2402.03300), Eq. 4; coef: our choice"
     elsewhere: ClassVar[dict[str, Any]] = {
         "trl": {
             "trainer": "GRPOTrainer",
             "beta": "coef",
             "use_bias_correction_kl": "False",
-            "where": "per == 'token'",
+            "when": "per == 'token'",
         },
         "openrlhf": "--algo.kl.use_loss --algo.kl.estimator k3 --algo.kl.init_coef = coef (per: token)",
         "verl": "actor: {use_kl_loss: true, kl_loss_type: low_var_kl, kl_loss_coef: coef} (per: token)",
@@ -185,7 +185,7 @@ class TokenEntropy:
     formula: ClassVar[str] = "L = -coef sum_t H(pi_t), H(p) = -sum_v p(v) log p(v)"
     source: ClassVar[str] = "Mnih et al. 2016 (A3C, arXiv 1602.01783), section 4; the default coefficient is our choice"
     elsewhere: ClassVar[dict[str, Any]] = {
-        "trl": {"trainer": "GRPOTrainer", "entropy_coef": "coef", "where": "aggregation == 'token_mean'"},
+        "trl": {"trainer": "GRPOTrainer", "entropy_coef": "coef", "when": "aggregation == 'token_mean'"},
         "openrlhf": "--actor.entropy_coef = coef",
         "verl": "actor.entropy_coeff = coef",
     }
