@@ -7,7 +7,19 @@ from dataclasses import FrozenInstanceError
 import pytest
 import torch
 
-from overopt.types import Completion, Dropped, Logits, PolicyUpdate, PromptRecord, Rollouts
+from overopt.types import (
+    Completion,
+    Dropped,
+    Logits,
+    PolicyUpdate,
+    PreferenceRecord,
+    PreferenceScores,
+    PromptRecord,
+    RankingRecord,
+    Rollouts,
+    Scored,
+    preference,
+)
 
 
 def rollouts(ref_logp_BT: torch.Tensor | None = None) -> Rollouts:
@@ -89,3 +101,24 @@ def test_records_do_not_change() -> None:
 def test_the_types_are_there_without_torch() -> None:
     program = "import sys, overopt.types; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
+
+
+def test_two_completions_are_a_pair_and_more_a_ranking() -> None:
+    a, b, c = Completion("a"), Completion("b"), Completion("c")
+    assert preference("id", "text", (a, b), {}) == PreferenceRecord("id", "text", a, b)
+    assert preference("id", "text", (a, b), {}).ranked == (a, b)
+    assert preference("id", "text", (a, b, c), {"k": 1}) == RankingRecord("id", "text", (a, b, c), {"k": 1})
+
+
+def test_sums_means_and_ratios_of_a_completion() -> None:
+    mask = torch.tensor([[True, True], [True, False]])
+    scored = Scored(torch.tensor([[-1.0, -2.0], [-4.0, 0.0]]), mask, torch.tensor([[-1.5, -2.5], [-3.0, 0.0]]))
+    assert scored.logp_P.tolist() == [-3.0, -4.0]
+    assert scored.len_P.tolist() == [2, 1]
+    assert scored.mean_logp_P.tolist() == [-1.5, -4.0]
+    assert scored.log_ratio_P.tolist() == [1.0, -1.0]
+    with pytest.raises(ValueError, match="no logits; name `logits` among the needs"):
+        scored.per_token(lambda logits: logits.new_MV[:, 0])
+    ranking = PreferenceScores((scored, Scored(torch.tensor([[-1.0, 0.0], [-1.0, -1.0]]), mask.flip(0)), scored))
+    assert ranking.mean_len == (1.5, 1.5, 1.5)
+    assert ranking.chosen is scored and ranking.rejected is scored

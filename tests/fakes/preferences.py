@@ -68,32 +68,53 @@ def from_logits(logits: Sequence[Tensor], tokens: Sequence[Sequence[int]]) -> Sc
     return Scored(logp_PT, mask_PT, logits=DenseLogits(Logits(new_MV, token_M, row_M)))
 
 
-def random_scores(
-    seed: int, prompts: int = 3, ranks: int = 2, reference: bool = True, views: int = 1
-) -> PreferenceScores:
-    """Completions of unequal lengths (1 to 5 tokens) with log-probabilities between -3 and 0; also mismatched ones."""
-    generator = torch.Generator().manual_seed(seed)
-
-    def one(lengths: list[int]) -> Scored:
-        logps, refs = ([(-3 * torch.rand(n, generator=generator)).tolist() for n in lengths] for _ in range(2))
-        return scored(logps, refs if reference else None, 5)
-
-    def lengths() -> list[int]:
-        return torch.randint(1, 6, (prompts,), generator=generator).tolist()
-
-    of_rank = [lengths() for _ in range(ranks)]
-    made = [ranking(*map(one, of_rank), mismatched=one(of_rank[0])) for _ in range(views)]
-    made[0].views = tuple(made[1:])
-    return made[0]
-
-
-def leaves(scores: PreferenceScores) -> list[Tensor]:
-    """Every log-probability that a loss may differentiate."""
-    everything = [*scores.ranked, *([scores.mismatched] if scores.mismatched else [])]
-    return [s.logp_PT for s in everything] + [leaf for view in scores.views for leaf in leaves(view)]
-
-
 def token_gradients(scored: Scored) -> list[list[float]]:
     """The gradient at the real tokens."""
     assert scored.logp_PT.grad is not None
     return [row[mask].tolist() for row, mask in zip(scored.logp_PT.grad, scored.mask_PT, strict=True)]
+
+
+@dataclass(frozen=True)
+class Example:
+    """Completions of unequal lengths (1 to 5 tokens) over a small vocabulary, as functions of their dense logits."""
+
+    seed: int
+    prompts: int = 3
+    ranks: int = 2
+    views: int = 1
+    vocabulary: int = 6
+
+    def leaves(self) -> list[Tensor]:
+        """Logits `[M, V]` of every ranked completion of every view, and last those of the mismatched ones."""
+        generator = torch.Generator().manual_seed(self.seed)
+        shapes = [sum(rows) for rows in self._lengths()] * self.views + [sum(self._lengths()[0])]
+        return [
+            (2 * torch.randn(m, self.vocabulary, generator=generator, dtype=torch.float64)).requires_grad_()
+            for m in shapes
+        ]
+
+    def scores(self, leaves: Sequence[Tensor], width: int = 5) -> PreferenceScores:
+        """What a loss sees, padded to `width`."""
+        lengths, made = self._lengths(), []
+        for view in range(self.views):
+            of_view = leaves[view * self.ranks : (view + 1) * self.ranks]
+            ranked = [
+                self._scored(leaf, rows, i, width) for i, (leaf, rows) in enumerate(zip(of_view, lengths, strict=True))
+            ]
+            made.append(ranking(*ranked, mismatched=self._scored(leaves[-1], lengths[0], 9, width)))
+        made[0].views = tuple(made[1:])
+        return made[0]
+
+    def _lengths(self) -> list[list[int]]:
+        generator = torch.Generator().manual_seed(self.seed + 1)
+        return torch.randint(1, 6, (self.ranks, self.prompts), generator=generator).tolist()
+
+    def _scored(self, leaf: Tensor, lengths: list[int], salt: int, width: int) -> Scored:
+        generator = torch.Generator().manual_seed(self.seed * 10 + salt)
+        token_M = torch.randint(self.vocabulary, (len(leaf),), generator=generator)
+        ref_M = -4 * torch.rand(len(leaf), generator=generator, dtype=torch.float64)
+        tokens = [row.tolist() for row in token_M.split(lengths)]
+        made = from_logits(leaf.split(lengths), tokens)
+        _, mask_PT = padded([[0.0] * n for n in lengths], width)
+        logp_PT = torch.nn.functional.pad(made.logp_PT, (0, width - made.logp_PT.shape[1]))
+        return Scored(logp_PT, mask_PT, torch.zeros_like(logp_PT).masked_scatter(mask_PT, ref_M), made.logits)

@@ -59,11 +59,47 @@ def test_every_name_of_the_record(dpo: Run) -> None:
     assert [parent["role"] for parent in dpo.info["parents"]] == ["policy", "reward_model", "pairs"]
 
 
-@pytest.mark.parametrize("loss", ["simpo", "kto", {"name": "simpo", "alpha": 1.0, "gamma": 0.0}])
+@pytest.mark.parametrize(
+    "loss",
+    [
+        *("simpo", "kto", {"name": "simpo", "alpha": 1.0, "gamma": 0.0}, "gamma_po", "cringe", "rrhf"),
+        {"name": "amopo", "prompts": ["POST: {prompt}"]},
+    ],
+    ids=str,
+)
 def test_other_losses_run_with_complete_records(chain: Chain, tmp_path: Path, loss: Any) -> None:
     run = train(tiny.offline(chain, loss=loss), tmp_path / "run")
     assert all(row.keys() == NAMES | {"lr"} for row in tiny.rows(run))
     assert [row["step"] for row in run.evaluations("pairs")] == [0, 4]
+
+
+def test_rankings_from_the_sampler_to_the_policy(chain: Chain, tmp_path: Path) -> None:
+    rankings = {"name": "sampled", "count": 32, "per_prompt": 3}
+    reward_model = tiny.reward_model(chain, pairs=rankings, loss="plackett_luce")
+    proxy = train(reward_model, tmp_path / "proxy")
+    assert {len(row["ranked"]) for row in proxy.pairs()} == {3}
+    last = proxy.evaluations("pairs")[-1]
+    assert last["n"] == 32 and 0.5 < last["label_ceiling"] <= 1
+    pairs = {"name": "run", "path": str(proxy.path)}
+    loss = {"name": "plackett_luce_dpo", "beta": 0.1}
+    run = train(tiny.offline(chain, pairs=pairs, loss=loss), tmp_path / "run")
+    assert tiny.rows(run)[0]["loss"] == pytest.approx(math.log(6), abs=1e-5)  # log 3!
+    assert all(row.keys() == NAMES | {"lr"} for row in tiny.rows(run))
+    for stage, message in [
+        (tiny.offline(chain, pairs=pairs), "loss: dpo takes pairs, but these records rank 3 completions each"),
+        (tiny.reward_model(chain, pairs=rankings), "loss: bradley_terry takes pairs, but these .* rank 3 completions"),
+    ]:
+        with pytest.raises(UserError, match=message):
+            train(stage, tmp_path / "refused")
+        assert not (tmp_path / "refused").exists()
+
+
+def test_a_loss_that_remembers_moves_from_step_to_step(chain: Chain, tmp_path: Path) -> None:
+    """With history the second step's margins are shared with the first step's gaps."""
+    strong = {"name": "gamma_po", "gamma": 1.0, "tau": 0.5}
+    runs = [train(tiny.offline(chain, loss=strong | {"queue": q}), tmp_path / str(q)) for q in (0, 64)]
+    losses = [[row["loss"] for row in tiny.rows(run)] for run in runs]
+    assert losses[0][0] == losses[1][0] and losses[0][1] != losses[1][1]
 
 
 def test_kto_starts_at_one(chain: Chain, tmp_path: Path) -> None:
@@ -263,6 +299,7 @@ def test_bad_input_leaves_nothing_behind(chain: Chain, tmp_path: Path) -> None:
             "batch_size: KTO pairs each prompt with another's completion; use 2 or more",
         ),
         ({"loss": {"name": "dpo", "beta": -0.1}}, "loss.beta: must be > 0"),
+        ({"loss": {"name": "amopo", "prompts": ["Be kind."]}}, "loss.prompts.0: "),
         ({"loss": {"name": "simpo", "gamma": float("nan")}}, "loss.gamma: expected a finite number"),
         ({"loss": {"name": "simpo", "beta": 2.0}}, "loss.beta: "),
         (

@@ -10,12 +10,12 @@ import torch.nn.functional as F
 from tiny import Chain
 from transformers import AutoModelForSequenceClassification
 
-from overopt.engine.packing import pack
+from overopt.engine.packing import Tree, pack
 from overopt.errors import UserError
 from overopt.models.load import load_reward_model
 from overopt.models.reward_model import RewardModel
 from overopt.models.text import Codec
-from overopt.objectives.reward_losses import BradleyTerry
+from overopt.objectives.reward_losses import BradleyTerry, PlackettLuce
 from overopt.records import load_run
 from overopt.tasks import Miniature
 from overopt.tasks.miniature import SLOTS
@@ -41,6 +41,24 @@ def test_the_loss_is_bradley_terry(token_budget: int) -> None:
     assert loss == pytest.approx(float(expected.detach()), rel=1e-5)
     assert accuracy == pytest.approx(float((scores[:, 0] > scores[:, 1]).float().mean()))
     torch.testing.assert_close(model.head.weight.grad, direct.head.weight.grad, atol=1e-6, rtol=1e-4)
+
+
+def test_of_a_ranking_each_two_completions_are_a_pair() -> None:
+    score_PK = torch.tensor([[3.0, 2.0, 4.0], [1.0, 0.0, -1.0]])
+    assert reward_model.gaps(score_PK).tolist() == [[1.0, -1.0, -2.0], [1.0, 2.0, 1.0]]
+
+
+def test_the_loss_of_rankings_is_plackett_luce() -> None:
+    trees = [Tree(tree.prompt, [*tree.completions, [35, 1]]) for tree in tiny.TREES]
+
+    def fresh() -> RewardModel:
+        return RewardModel.from_policy(tiny.policy(), torch.Generator().manual_seed(0))
+
+    score_PK = fresh().score(pack(trees, 0)).view(3, 3)
+    by_hand = -(score_PK.log_softmax(1)[:, 0] + score_PK[:, 1:].log_softmax(1)[:, 0]).mean()
+    loss, accuracy = reward_model._descend(fresh(), PlackettLuce(), trees, 30)
+    assert loss == pytest.approx(float(by_hand.detach()), rel=1e-5)
+    assert accuracy == pytest.approx(float((reward_model.gaps(score_PK) > 0).float().mean()))
 
 
 def test_the_last_row_is_what_the_heldout_pairs_say(chain: Chain) -> None:

@@ -211,9 +211,9 @@ def from_row(row: dict[str, Any]) -> Preference:
 
 
 def check_takes(address: str, loss: Any, size: int, ranking_losses: Any) -> None:
-    """Refuse a loss of pairs where records rank more; `ranking_losses` is the union that offers an alternative."""
+    """Refuse a loss of pairs where records rank more; `ranking_losses` (a class or a union) is what to take instead."""
     if size > 2 and getattr(loss, "takes", "pairs") == "pairs":
-        names = ", ".join(name_of(cls) for cls in get_args(ranking_losses))
+        names = ", ".join(name_of(cls) for cls in get_args(ranking_losses) or (ranking_losses,))
         raise UserError(
             f"{address}: {name_of(type(loss))} takes pairs, but these records rank {size} completions each; "
             f"use a loss of rankings: {names}"

@@ -47,3 +47,20 @@ def test_beta_and_needs() -> None:
     assert DPO.needs == {"reference"} and DPO.separable
     with pytest.raises(ValidationError):
         DPO(beta=0.0)
+
+
+def test_smoothed_labels_by_hand() -> None:
+    """log(1 + e^-0.75) = 0.3868710, log(1 + e^0.75) = 1.1368710; a tenth of the labels flipped."""
+    batch = scores(-10.0, -12.0, -11.0, -11.5)
+    conservative, robust = (DPO(beta=0.5, label_smoothing=0.1, smoothing=how) for how in ("conservative", "robust"))
+    assert conservative(batch).tolist() == pytest.approx([0.4618710], abs=1e-6)
+    assert robust(batch).tolist() == pytest.approx([0.2931210], abs=1e-6)
+
+
+def test_the_robust_loss_is_unbiased_under_flipped_labels() -> None:
+    """Averaged over labels that are wrong a tenth of the time it is the loss of the true labels; the other is not."""
+    right, wrong = scores(-10.0, -12.0, -11.0, -11.5), scores(-12.0, -10.0, -11.5, -11.0)
+    robust = DPO(beta=0.5, label_smoothing=0.1, smoothing="robust")
+    assert (0.9 * robust(right) + 0.1 * robust(wrong)).tolist() == pytest.approx(DPO(beta=0.5)(right).tolist())
+    conservative = DPO(beta=0.5, label_smoothing=0.1)
+    assert (0.9 * conservative(right) + 0.1 * conservative(wrong)).tolist() > DPO(beta=0.5)(right).tolist()
