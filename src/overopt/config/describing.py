@@ -6,7 +6,15 @@ import json
 from types import NoneType
 from typing import Any, Literal, get_args, get_origin
 
-from overopt.config.blocks import field_annotation, fields_of, is_choice, is_location, name_of, union_members
+from overopt.config.blocks import (
+    field_annotation,
+    fields_of,
+    is_choice,
+    is_function,
+    is_location,
+    name_of,
+    union_members,
+)
 from overopt.config.dumping import plain
 from overopt.config.plugins import is_block
 
@@ -40,6 +48,8 @@ def describe_type(annotation: Any) -> str:
         inner = get_args(annotation)[0]
         if is_location(marks):
             return "path"
+        if is_function(marks):
+            return "my_module:function"
         if is_choice(marks):
             blocks, others = union_members(inner)
             return " or ".join([*map(describe_type, others), "one of " + ", ".join(map(name_of, blocks))])

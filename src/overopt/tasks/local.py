@@ -10,8 +10,9 @@ from typing import Annotated, Any, TypeVar
 
 from pydantic import Field
 
-from overopt.config import Location, block
+from overopt.config import Function, Location, block
 from overopt.errors import UserError
+from overopt.tasks import functions
 from overopt.tasks.base import PromptStyle
 from overopt.tasks.formats import Example, Format, read_examples
 from overopt.types import Completion, Dropped, Preference, PromptRecord, preference
@@ -52,10 +53,13 @@ class Local:
     """`raw`: the prompt is text to continue. `chat_template`: it is a user's turn, through the model's template."""
     limit: Annotated[int, Field(gt=0)] | None = None
     """Read at most this many usable records of each file."""
+    gold_function: Function | None = None
+    """A function of your own that knows the truth, `my_module:gold` with `gold(prompts, completions, **columns)`: it
+    judges evaluations, and can label sampled pairs."""
 
     @property
     def has_gold(self) -> bool:
-        return False
+        return self.gold_function is not None
 
     def vocabulary(self) -> list[str] | None:
         return None
@@ -88,7 +92,10 @@ class Local:
         return self._split, self._once(self._evaluation(dropped), dropped, "evaluation")
 
     def gold(self, record: PromptRecord, completion: Completion) -> float | None:
-        return None
+        if self.gold_function is None:
+            return None
+        functions.check_columns(self.gold_function, "task.gold_function", [record])
+        return functions.score(self.gold_function, "task.gold_function", [record], [completion])[0]
 
     def gold_parts(self, record: PromptRecord, completion: Completion) -> dict[str, float]:
         return {}
@@ -138,7 +145,7 @@ class Local:
 
     def _meta(self, example: Example) -> dict[str, Any]:
         chat = self.prompt_style == "chat_template" and example.messages is not None
-        return {"messages": list(example.messages or ())} if chat else {}
+        return {**example.columns, **({"messages": list(example.messages or ())} if chat else {})}
 
     def _record(self, example: Example, prompt_id: str) -> PromptRecord:
         """An empty reference is none: nothing to imitate, and nothing to be judged against."""

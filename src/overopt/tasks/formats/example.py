@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from overopt.errors import UserError
@@ -27,6 +27,8 @@ class Example:
     """The prompt as chat messages, if the form knows its turns; None means one user turn."""
     chat_only: bool = False
     """The row itself was written as chat messages, so its prompt is no text to be used raw."""
+    columns: Mapping[str, Any] = field(default_factory=dict)
+    """The row's other fields, for functions of the user's that score completions."""
     place: str = ""
     """FILE:LINE."""
 
