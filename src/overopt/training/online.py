@@ -31,6 +31,7 @@ from overopt.training.common import (
 from overopt.training.data import Limits, batches, checkpoint_steps, encode_prompts, random_stream
 from overopt.training.policy_update import update_policy
 from overopt.training.probes import consecutive, rollout_metrics
+from overopt.training.rewards import RewardFunction, check_rewards
 from overopt.training.rollouts import SAMPLER_GAP, Actors, Coefficients, bonus, collect, sampler_gap, shaped
 from overopt.training.session import Session
 
@@ -47,7 +48,9 @@ class Online:
     policy: Location
     """What training starts from: a run or a model folder."""
     reward_model: Location | None
-    """The proxy: a run of stage reward_model, or a model folder; null: nothing is scored, only regularizers act."""
+    """The proxy: a run of stage reward_model, or a model folder; null: only `rewards` and regularizers act."""
+    rewards: list[RewardFunction] = Field(default_factory=list)
+    """Functions of your own, added to the reward model's score: `{name: my_module:fn, weight: 1.0}`."""
     reference: Location | None = None
     """What KL is measured against; null: the policy as it starts."""
     task: Task = Miniature()
@@ -101,8 +104,8 @@ class Online:
             raise ValueError("minibatches: does not divide the prompts of an update")
         if self.total_episodes < self.episodes_per_update:
             raise ValueError("total_episodes: less than one update's episodes_per_update")
-        if self.reward_model is None and not self.regularizers and not self.loss_regularizers:
-            raise ValueError("reward_model: null without regularizers or loss_regularizers leaves nothing to optimize")
+        if self.reward_model is None and not (self.rewards or self.regularizers or self.loss_regularizers):
+            raise ValueError("reward_model: null without rewards or regularizers leaves nothing to optimize")
         return self
 
 
@@ -116,6 +119,7 @@ def train_online(config: Online, session: Session) -> None:
     actors = _load(config, session)
     limits, dropped = Limits(config.max_prompt_tokens, config.max_completion_tokens), session.dropped("prompts")
     prompts = encode_prompts(actors.codec, config.task.prompts(config.seed, dropped), limits, dropped)
+    check_rewards(config.rewards, [prompt.record for prompt in prompts])
     actors.sampler_is_exact = sampler_gap(config, actors, prompts[0]) < SAMPLER_GAP if prompts else True
     order = random_stream(config.seed, "prompt order")
     stream = batches(prompts, config.prompts_per_update, order, "episodes_per_update", dropped)
@@ -137,7 +141,8 @@ def train_online(config: Online, session: Session) -> None:
         lr = optimizer.lr_at(step - 1)
         statistics = update_policy(config, actors, optimizer, experience, coefs.loss, step - 1)
         metrics = {"episode": step * config.episodes_per_update, "lr": lr}
-        metrics |= rollout_metrics(experience.rollouts, experience.samples, bonus_B, actors.reward_model is not None)
+        scored = actors.reward_model is not None or bool(config.rewards)
+        metrics |= rollout_metrics(experience.rollouts, experience.samples, bonus_B, scored) | experience.rewards
         metrics |= coefs.metrics(config) | statistics.metrics()
         metrics |= consecutive(actors.policy, experience.trees, experience.rollouts, config.compute.evaluation_budget)
         session.log(step, metrics, tokens_in(experience.trees))

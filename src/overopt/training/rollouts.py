@@ -18,6 +18,7 @@ from overopt.models.text import Codec
 from overopt.objectives.controllers import current, moves
 from overopt.objectives.state import State, initial_state
 from overopt.training.data import Prompt
+from overopt.training.rewards import add_rewards
 from overopt.types import Rewards, Rollouts
 
 if TYPE_CHECKING:
@@ -47,6 +48,8 @@ class Experience:
     trees: list[Tree]
     samples: Samples
     rollouts: Rollouts
+    rewards: dict[str, float]
+    """Means by name of what the score is the sum of, where functions of the user's are a part of it."""
     advantage_B: Tensor = field(default_factory=lambda: torch.empty(0))
 
 
@@ -101,11 +104,16 @@ def _experience(
     logp_BT = samples.logp_BT
     if not actors.sampler_is_exact or temperature != config.temperature:
         logp_BT = logps_of_trees(actors.policy, trees, config.temperature, budget).logp_BT
-    gold = [config.task.gold(prompts[i // k].record, actors.codec.decode(row)) for i, row in enumerate(rows)]
+    records = [prompts[i // k].record for i in range(len(rows))]
+    completions = [actors.codec.decode(row) for row in rows]
+    gold = [config.task.gold(record, completion) for record, completion in zip(records, completions, strict=True)]
+    score_B, rewards = add_rewards(
+        config.rewards, _score(config, actors, trees, samples), records, completions, actors.reward_model is not None
+    )
     rollouts = Rollouts(
         logp_BT=logp_BT,
         mask_BT=samples.mask_BT,
-        score_B=_score(config, actors, trees, samples),
+        score_B=score_B,
         group_size=k,
         temperature=config.temperature,
         ref_logp_BT=logps_of_trees(actors.reference, trees, config.temperature, budget).logp_BT,
@@ -114,11 +122,11 @@ def _experience(
         max_len=config.max_completion_tokens,
         progress=(step - 1) / config.steps,
     )
-    return Experience(prompts, trees, samples, rollouts)
+    return Experience(prompts, trees, samples, rollouts, rewards)
 
 
 def _score(config: Online, actors: Actors, trees: list[Tree], samples: Samples) -> Tensor:
-    """The sum of everything that scores a completion; 0 where nothing does."""
+    """The reward model's score after the rule for a missing EOS; 0 without one."""
     if actors.reward_model is None:
         return torch.zeros(len(samples.ended_B), device=samples.ended_B.device)
     score_B = actors.reward_model.score_trees(trees, config.compute.evaluation_budget)
