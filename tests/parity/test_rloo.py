@@ -162,7 +162,7 @@ def our_experience(config: Online, actors: Actors, batch: dict[str, Tensor]) -> 
         ref_logp_BT=logps_of_trees(actors.reference, trees, TEMPERATURE, 10_000).logp_BT,
     )
     empty = torch.zeros(len(rows), 1)
-    experience = Experience([], trees, Samples(empty, empty, empty, empty, empty[:, 0]), rollouts)
+    experience = Experience([], trees, Samples(empty, empty, empty, empty, empty[:, 0]), rollouts, rewards={})
     bonus_B = bonus(config, rollouts, [BETA])
     rewards = shaped(config, actors, experience, bonus_B, [BETA], 1)
     experience.advantage_B = config.advantage(rewards).flatten()  # type: ignore[operator]
