@@ -1,16 +1,18 @@
 # make demo   see over-optimization happen (five minutes on a laptop)
-# make test   run the tests; make test-theory the long one: where the online loop ends, by Monte Carlo
+# make test   run the tests; make test-theory the long one: where the online loop ends, by Monte Carlo;
+#             make test-trl the comparison with TRL, which it installs
 # PYTHON chooses the interpreter for .venv; PIP_ARGS passes through to pip (for example --index-url URL).
 
 PYTHON ?= python3
 PIP_ARGS ?=
 BIN := .venv/bin
 STAMP := .venv/installed.stamp
+TRL_STAMP := .venv/trl.stamp
 
-.PHONY: help install demo test test-theory lint example wheel clean
+.PHONY: help install demo test test-theory test-trl lint example wheel clean
 
 help:
-	@echo "make install | demo | test | test-theory | lint | example | wheel | clean"
+	@echo "make install | demo | test | test-theory | test-trl | lint | example | wheel | clean"
 
 install: $(STAMP)
 
@@ -29,6 +31,13 @@ test: $(STAMP)
 
 test-theory: $(STAMP)
 	$(BIN)/python -m pytest tests/theory -m long
+
+$(TRL_STAMP): $(STAMP)
+	$(BIN)/python -m pip install --disable-pip-version-check $(PIP_ARGS) -c constraints.txt -e '.[dev,gguf,trl]'
+	@touch $@
+
+test-trl: $(TRL_STAMP)
+	$(BIN)/python -m pytest tests/parity
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
