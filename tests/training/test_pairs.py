@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import tiny
 import torch
+from pydantic import ValidationError
 from tiny import Chain
 
 from overopt.errors import UserError
@@ -100,6 +101,11 @@ def test_sampled_rankings(chain: Chain) -> None:
         assert golds_of(record) == [TASK.gold(prompts[record.prompt_id], c) for c in record.ranked]
     golds = [golds_of(record) or [] for record in made.train + made.heldout]
     assert sum(g[0] - g[-1] for g in golds) > 0
+
+
+def test_one_completion_is_no_ranking() -> None:
+    with pytest.raises(ValidationError, match="per_prompt"):
+        Sampled(per_prompt=1)
 
 
 def test_a_loss_of_pairs_refuses_rankings() -> None:

@@ -19,8 +19,9 @@ class KTO:
 
     z is the drift on mismatched completions (each prompt with the next pair's chosen one), without gradient: a
     statistic of the batch, so the loss of a pair depends on its neighbors, and a batch needs two pairs. L is the sum
-    of both halves; TRL averages over completions, which is L/2 for as many desirable as undesirable ones (hence the 2 in
-    the translation), and takes its mismatched completions from chosen and rejected ones alike, as they lie in its data. beta 0.1 is TRL's default.
+    of both halves; TRL averages over completions, which is L/2 for as many desirable as undesirable ones (hence the 2
+    in the translation), and takes its mismatched completions from chosen and rejected ones alike, as they lie in its
+    data. beta 0.1 is TRL's default.
     """
 
     formula: ClassVar[str] = (
