@@ -21,7 +21,7 @@ class AlphaPO:
     """SimPO with a bent reward: `alpha` changes its shape, from the logarithm (0) towards a power of the probability.
 
     p is the mean probability per token e^(l/|y|). Unlike SimPO's, alpha here is the shape (any sign; 0 is SimPO) and
-    beta the scale. An exponent -alpha l/|y| above 80 counts as 80. Defaults are the paper's for Llama 3 8B.
+    beta the scale. An exponent -alpha l/|y| above 80 counts as 80. Defaults are a published setting (gamma/beta 0.1).
     """
 
     config_name: ClassVar[str] = "alpha_po"

@@ -22,7 +22,7 @@ class CPO:
     """
 
     formula: ClassVar[str] = "L = -log sigma(beta (l_w - l_l)) + nll_weight NLL(y_w), NLL a mean over chosen tokens"
-    source: ClassVar[str] = "Xu et al. 2024, arXiv 2401.08417, Eq. 5"
+    source: ClassVar[str] = "Xu et al. 2024, arXiv 2401.08417"
     elsewhere: ClassVar[dict[str, Any]] = {
         "trl": {"trainer": "CPOTrainer", "loss_type": "'sigmoid'", "beta": "beta", "cpo_alpha": "nll_weight"},
     }

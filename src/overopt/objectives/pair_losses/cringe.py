@@ -26,7 +26,7 @@ class Cringe:
         "L = NLL(y_w) + cringe_weight C(y_l), means over tokens; C_t = E[-log(e^{s+}/(e^{s+} + e^{s-}))], "
         "s- the token's logit, s+ drawn from the top-k others"
     )
-    source: ClassVar[str] = "Adolphs et al. 2022, arXiv 2211.05826, Eqs. 2-4"
+    source: ClassVar[str] = "Adolphs et al. 2022, arXiv 2211.05826"
     elsewhere: ClassVar[dict[str, Any]] = {}
     needs: ClassVar[frozenset[str]] = frozenset({"logits"})
     separable: ClassVar[bool] = True

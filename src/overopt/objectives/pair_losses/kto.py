@@ -28,7 +28,7 @@ class KTO:
         "L = w_d (1 - sigma(r_w - z)) + w_u (1 - sigma(z - r_l)), r = beta (l - lref), "
         "z = max(0, beta mean_batch(l - lref on mismatched completions))"
     )
-    source: ClassVar[str] = "Ethayarajh et al. 2024, arXiv 2402.01306, Eq. 8"
+    source: ClassVar[str] = "Ethayarajh et al. 2024, arXiv 2402.01306"
     elsewhere: ClassVar[dict[str, Any]] = {
         "trl": {
             "trainer": "KTOTrainer",

@@ -26,7 +26,7 @@ class RPO:
         "L = -log sigma(beta [(l_w - lref_w) - (l_l - lref_l)]) + nll_weight NLL(y_w), "
         "NLL = -l_w (sum) or a mean over chosen tokens (token_mean)"
     )
-    source: ClassVar[str] = "Liu et al. 2024, arXiv 2405.16436, Eq. 4.2"
+    source: ClassVar[str] = "Liu et al. 2024, arXiv 2405.16436"
     elsewhere: ClassVar[dict[str, Any]] = {
         "trl": {
             "trainer": "DPOTrainer",

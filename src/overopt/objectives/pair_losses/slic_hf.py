@@ -21,7 +21,7 @@ class SLiCHF:
 
     config_name: ClassVar[str] = "slic_hf"
     formula: ClassVar[str] = "L = max(0, delta - l_w + l_l) - nll_weight l_w"
-    source: ClassVar[str] = "Zhao et al. 2023, arXiv 2305.10425, Eq. 1"
+    source: ClassVar[str] = "Zhao et al. 2023, arXiv 2305.10425"
     elsewhere: ClassVar[dict[str, Any]] = {}
     needs: ClassVar[frozenset[str]] = frozenset()
     separable: ClassVar[bool] = True

@@ -25,7 +25,7 @@ class RRHF:
         "L = sum_{i better than j} max(0, p_j - p_i) + sft_weight NLL(y_1), p = l/|y|^length_power, "
         "NLL the mean over the batch's best completions' tokens"
     )
-    source: ClassVar[str] = "Yuan et al. 2023, arXiv 2304.05302, Eqs. 2-4"
+    source: ClassVar[str] = "Yuan et al. 2023, arXiv 2304.05302"
     elsewhere: ClassVar[dict[str, Any]] = {}
     needs: ClassVar[frozenset[str]] = frozenset()
     separable: ClassVar[bool] = True
