@@ -149,14 +149,19 @@ def _draw(logits: Tensor, temperature: float, uniform: Tensor) -> tuple[Tensor, 
     """One token a row by the inverse of the cumulative distribution, with its log-probability and the entropy."""
     logp_RV = (logits.float() / (temperature or 1.0)).log_softmax(-1)
     probability_RV = logp_RV.exp()
-    if temperature == 0:
-        token = logp_RV.argmax(-1)
-    else:  # in float64: a float32 sum over a large vocabulary starves the rare tokens
-        cumulative_RV = probability_RV.double().cumsum(-1)
-        target = uniform * cumulative_RV[:, -1]
-        token = torch.searchsorted(cumulative_RV, target[:, None], right=True)[:, 0].clamp(max=logits.shape[1] - 1)
+    token = choose(probability_RV, temperature, uniform)
     entropy = -(probability_RV * logp_RV.clamp(min=-1e9)).sum(-1)
     return token, logp_RV.gather(1, token[:, None])[:, 0], entropy
+
+
+def choose(probability_RV: Tensor, temperature: float, uniform: Tensor) -> Tensor:
+    """The token of each row at which the cumulative distribution passes the random number; greedy at temperature 0."""
+    if temperature == 0:
+        return probability_RV.argmax(-1)
+    # In float64: a float32 sum over a large vocabulary starves the rare tokens.
+    cumulative_RV = probability_RV.double().cumsum(-1)
+    target = uniform * cumulative_RV[:, -1]
+    return torch.searchsorted(cumulative_RV, target[:, None], right=True)[:, 0].clamp(max=probability_RV.shape[1] - 1)
 
 
 def _advance(model: CausalModel, state: _Decoding, token: Tensor, finished: Tensor, t: int) -> bool:

@@ -123,16 +123,30 @@ def train_offline(config: Offline, session: Session) -> None:
     session.evaluate(evaluator, policy, 0)
     _evaluate_pairs(config, session, policy, heldout, state, evaluator.split, 0)
     for step in range(1, steps + 1):
-        batch = next(stream)
-        metrics, state = _descend(config, policy, _batch(config, reference, batch), state)
-        lr = optimizer.lr_at(step - 1)
-        norm = optimizer.step(step - 1, config.grad_clip)
-        tokens = tokens_in([tree for item in batch for tree in item])
-        session.log(step, metrics | {"lr": lr, "grad_norm": float(norm)}, tokens)
+        _, state = make_step(config, policy, reference, optimizer, session, next(stream), state, step)
         if step in checkpoints:
             session.save(policy, step)
             session.evaluate(evaluator, policy, step)
             _evaluate_pairs(config, session, policy, heldout, state, evaluator.split, step)
+
+
+def make_step(
+    config: Offline,
+    policy: Policy,
+    reference: Policy | None,
+    optimizer: Optimizer,
+    session: Session,
+    batch: list[Item],
+    state: State,
+    step: int,
+) -> tuple[Metrics, State]:
+    """One step from a batch to its record; the metrics, and the loss's state after it."""
+    metrics, state = _descend(config, policy, _batch(config, reference, batch), state)
+    lr = optimizer.lr_at(step - 1)
+    norm = optimizer.step(step - 1, config.grad_clip)
+    tokens = tokens_in([tree for item in batch for tree in item])
+    session.log(step, metrics | {"lr": lr, "grad_norm": float(norm)}, tokens)
+    return metrics, state
 
 
 def _policies(config: Offline, session: Session) -> tuple[Policy, Policy]:
