@@ -29,14 +29,14 @@ def test_a_saved_folder_is_an_ordinary_one(policy: Policy, tmp_path: Path) -> No
     plain, report = AutoModelForCausalLM.from_pretrained(tmp_path, output_loading_info=True)
     assert not report["missing_keys"] and not report["unexpected_keys"] and not report["mismatched_keys"]
     ids = torch.tensor([[3, 4, 5, 20, 21]])
-    hidden = hidden_states(policy, pack([Tree([3, 4, 5, 20, 21], [[1]])], 0))
+    hidden = hidden_states(policy, pack([Tree([3, 4, 5, 20, 21], [[1]])]))
     with torch.no_grad():
         torch.testing.assert_close(plain(ids).logits[0], policy.logits(hidden)[:5], atol=1e-5, rtol=1e-5)
 
 
 def test_hidden_states_of_a_tree_are_those_of_its_branches(policy: Policy) -> None:
     tree = Tree([3, 4, 5], [[20, 21, 1], [22, 23]])
-    together = hidden_states(policy, pack([tree], 0))
+    together = hidden_states(policy, pack([tree]))
     for completion, places in [(tree.completions[0], [0, 1, 2, 3, 4, 5]), (tree.completions[1], [0, 1, 2, 6, 7])]:
         alone = policy.model.base_model(torch.tensor([[*tree.prompt, *completion]])).last_hidden_state[0]
         torch.testing.assert_close(together[places], alone, atol=1e-5, rtol=1e-5)
@@ -56,7 +56,7 @@ def test_dropout_is_off_and_freezing_stops_gradients(policy: Policy) -> None:
 def test_bf16_computes_in_bf16_on_fp32_weights() -> None:
     policy = tiny.policy()
     half = Policy(policy.model, policy.tokenizer, bf16=True)
-    packed = pack(tiny.TREES, 0)
+    packed = pack(tiny.TREES)
     with torch.no_grad():
-        assert half.logits(half.hidden(packed.ids_NL, packed.positions_NL, packed.mask_N1LL)).dtype == torch.bfloat16
+        assert half.logits(half.hidden(packed)).dtype == torch.bfloat16
     assert half.head.weight.dtype == torch.float32

@@ -191,7 +191,7 @@ def direct_gradient(loss: Any) -> tuple[float, list[torch.Tensor]]:
     policy, reference = policies()
     settings = config(loss, 1)
     batch = offline._batch(settings, reference, items(1 + len(getattr(loss, "prompts", []))))
-    packed = pack(batch.trees, 0)
+    packed = pack(batch.trees)
     logits_MV = policy.logits(hidden_states(policy, packed)[packed.source_M]).float() / 0.9
     ranks = [packed.row_M % 2 == rank for rank in range(2)]
     sources = [DenseLogits(Logits(logits_MV[at], packed.token_M[at], packed.row_M[at])) for at in ranks]
@@ -225,7 +225,7 @@ def test_kto_s_statistic_is_of_the_whole_batch() -> None:
     """The gradients above are taken where it is above 0 and differs from pair to pair."""
     policy, reference = policies()
     trees = offline._batch(config(KTO(), 1), reference, items()).trees
-    drift = (completion_logps(policy, pack(trees, 0), 0.9) - completion_logps(reference, pack(trees, 0), 0.9)).sum(1)
+    drift = (completion_logps(policy, pack(trees), 0.9) - completion_logps(reference, pack(trees), 0.9)).sum(1)
     drift_P = drift.view(3, 3)[:, 2]
     assert drift_P.mean() > 0 and drift_P.std() > 0
     assert [tree.completions[2] for tree in trees] == [tiny.TREES[i].completions[0] for i in (1, 2, 0)]

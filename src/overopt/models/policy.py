@@ -22,13 +22,13 @@ class Policy(Body):
         """V: the rows of the head, which may be more than the tokenizer has words."""
         return self.head.weight.shape[0]
 
-    def extend(self, ids_NL: Tensor, positions_NL: Tensor, mask_N1LS: Tensor, cache: Any) -> tuple[Tensor, Any]:
-        """Hidden states of tokens that follow a cache, and the longer cache."""
+    def extend(self, ids_NL: Tensor, positions_NL: Tensor, mask_NS: Tensor, cache: Any) -> tuple[Tensor, Any]:
+        """Hidden states of tokens that follow a cache, by the model's ordinary forward, and the longer cache."""
         with self.autocast():
             out = self.model.base_model(
                 input_ids=ids_NL,
                 position_ids=positions_NL,
-                attention_mask=mask_N1LS,
+                attention_mask=mask_NS,
                 past_key_values=cache,
                 use_cache=True,
             )
@@ -57,5 +57,6 @@ class Policy(Body):
     def frozen_copy(self) -> Policy:
         """The policy as it is now, without gradients: a reference."""
         reference = Policy(copy.deepcopy(self.model), self.tokenizer, self.bf16)
+        reference.trees = self.trees
         reference.freeze()
         return reference

@@ -298,7 +298,7 @@ def _forward(
     rows, width = row_ranges(trees), max(len(c) for tree in trees for c in tree.completions)
     logps, masks, means = [], [], _MeanLogits(len(trees[0].completions), "mismatched" in config.loss.needs)
     for members in micro_batches(trees, config.compute.token_budget):
-        packed = pack([trees[i] for i in members], policy.pad_id, policy.device)
+        packed = pack([trees[i] for i in members], policy.device)
         hidden = hidden_states(policy, packed)
         logp_BT = packed.spread(target_logps(policy, hidden, packed, config.temperature))
         here = range(rows[members[0]].start, rows[members[-1]].stop)

@@ -92,7 +92,7 @@ class _Batch:
 
     def _update(self, members: list[int], rows: list[int], mean_len: float) -> PolicyUpdate:
         policy, rollouts = self.actors.policy, self.experience.rollouts
-        packed = pack([self.experience.trees[i] for i in members], policy.pad_id, policy.device)
+        packed = pack([self.experience.trees[i] for i in members], policy.device)
         hidden = hidden_states(policy, packed)
         temperature = self.config.temperature
         update = PolicyUpdate(

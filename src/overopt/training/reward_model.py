@@ -120,7 +120,7 @@ def _descend(
     size = len(trees[0].completions)
     total, right = 0.0, 0.0
     for batch in micro_batches(trees, token_budget):
-        packed = pack([trees[i] for i in batch], reward_model.pad_id, reward_model.device)
+        packed = pack([trees[i] for i in batch], reward_model.device)
         score_PK = reward_model.score(packed).view(-1, size)
         loss = reward_loss(score_PK).sum() / len(trees)
         loss.backward()

@@ -21,7 +21,7 @@ from overopt.training.common import (
     Positive,
     Provenance,
     Seed,
-    check_window,
+    fit_window,
     make_evaluator,
     parent_policy,
     tokens_in,
@@ -84,7 +84,7 @@ def _initial_policy(config: SFT, session: Session) -> Policy:
     if isinstance(config.model, Pretrained):
         return parent_policy(session, "model", config.model.path)
     policy = config.model.build(config.task.vocabulary(), config.seed, session.device, config.compute.bf16)
-    check_window(policy, config, "model")
+    fit_window(policy, config)
     return policy
 
 
@@ -93,7 +93,7 @@ def _descend(policy: Policy, trees: list[Tree], on_prompt: bool, token_budget: i
     targets = sum(len(t.completions[0]) + (len(t.prompt) - 1) * on_prompt for t in trees)
     total = torch.zeros(())
     for batch in micro_batches(trees, token_budget):
-        packed = pack([trees[i] for i in batch], policy.pad_id, policy.device, prompt_targets=on_prompt)
+        packed = pack([trees[i] for i in batch], policy.device, prompt_targets=on_prompt)
         loss = -target_logps(policy, hidden_states(policy, packed), packed, 1.0).sum() / targets
         loss.backward()
         total += loss.detach().cpu()
