@@ -207,7 +207,7 @@ class TRL:
             if self.row.algorithm != "rloo":
                 self.captured = pairs_of(inputs)
             result = inner(model, inputs, *rest, **named)
-            self.losses.append(float(result[0] if isinstance(result, tuple) else result))
+            self.losses.append(float((result[0] if isinstance(result, tuple) else result).detach()))
             return result
 
         self.trainer.compute_loss = compute_loss
@@ -415,7 +415,7 @@ class Ours:
     def _step_offline(self) -> Iterator[Any]:
         """The body of `train_offline`'s loop."""
         config = self.config
-        reference = self.policy.frozen_copy()
+        reference = self.policy.frozen_copy() if "reference" in config.loss.needs else None
         for step in range(1, self.steps + 1):
             captured = yield
             items = [[Tree(p, pair)] for p, pair in zip(captured["prompts"], captured["pairs"], strict=True)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -79,6 +80,9 @@ class Table:
         assert len(cache.rows) == len(ids_NL) == len(mask_NS)
         self.rows_run.append(len(ids_NL))
         return torch.nn.functional.one_hot(ids_NL, self.vocabulary).float(), cache
+
+    def decoding(self, tokens: int) -> AbstractContextManager[None]:
+        return nullcontext()
 
     def logits(self, hidden_MD: Tensor) -> Tensor:
         return hidden_MD @ self.probability_VV.log().clamp(min=-1e4)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
@@ -41,6 +42,9 @@ class CausalModel(BodyModel, Protocol):
 
     def run(self, ids_N: Tensor, positions_N: Tensor, attend: Attend) -> Tensor:
         """Hidden states of flat tokens whose attention `attend` computes, `[N, D]`."""
+
+    def decoding(self, tokens: int) -> AbstractContextManager[None]:
+        """In it about so many calls of `run` or `extend` and `logits` follow, of a few rows each, without gradient."""
 
     def extend(self, ids_NL: Tensor, positions_NL: Tensor, mask_NS: Tensor, cache: Any) -> tuple[Tensor, Any]:
         """Hidden states of tokens that follow a cache (None: nothing yet), and the longer cache.

@@ -66,24 +66,25 @@ def sample(
         np.stack([key.uniforms(p, g, max_tokens) for p in prompt_ids for g in range(group_size)])
     ).to(device)
     decoder = _TreeDecoder if model.trees else _PlainDecoder
-    state = decoder(model, prompts, group_size, max_tokens)
+    state = decoder(model, prompts, group_size, max_tokens)  # the prompts' many rows want no packed weights
     rows = len(prompts) * group_size
     tokens_BT = torch.zeros(rows, max_tokens, dtype=torch.long, device=device)
     logp_BT = torch.zeros(rows, max_tokens, device=device)
     entropy_BT = torch.zeros(rows, max_tokens, device=device)
     mask_BT = torch.zeros(rows, max_tokens, dtype=torch.bool, device=device)
     ended_B = torch.zeros(rows, dtype=torch.bool, device=device)
-    for t in range(max_tokens):
-        active = state.active
-        token, logp, entropy = _draw(model.logits(state.hidden), temperature, uniform_BT[active, t])
-        tokens_BT[active, t], logp_BT[active, t], entropy_BT[active, t] = token, logp, entropy
-        mask_BT[active, t] = True
-        finished = token == model.eos_id
-        ended_B[active] = finished
-        keep = (~finished).nonzero()[:, 0]
-        if t == max_tokens - 1 or len(keep) == 0:
-            break
-        state.advance(token, keep, t)
+    with model.decoding(max_tokens):
+        for t in range(max_tokens):
+            active = state.active
+            token, logp, entropy = _draw(model.logits(state.hidden), temperature, uniform_BT[active, t])
+            tokens_BT[active, t], logp_BT[active, t], entropy_BT[active, t] = token, logp, entropy
+            mask_BT[active, t] = True
+            finished = token == model.eos_id
+            ended_B[active] = finished
+            keep = (~finished).nonzero()[:, 0]
+            if t == max_tokens - 1 or len(keep) == 0:
+                break
+            state.advance(token, keep, t)
     width = int(mask_BT.sum(1).max())
     return Samples(tokens_BT[:, :width], mask_BT[:, :width], logp_BT[:, :width], entropy_BT[:, :width], ended_B)
 

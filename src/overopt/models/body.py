@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,12 @@ from torch import Tensor, nn
 
 from overopt.engine.attention import Attend, carried, carrier
 from overopt.engine.packing import Packed
+from overopt.engine.prepack import onednn
 
 ATTENTION = "overopt"
 """Our name among the attention functions of transformers."""
+MANY_ROWS = 256
+"""From here on oneDNN's faster products outweigh its slower start."""
 
 
 def quiet() -> None:
@@ -79,6 +83,10 @@ class Body:
     def autocast(self) -> torch.autocast:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16)
 
+    def linear_maps(self, rows: int) -> AbstractContextManager[None]:
+        """In it linear maps are computed by what is fastest for so many rows."""
+        return onednn(self.model.modules() if rows >= MANY_ROWS and not self.bf16 else [])
+
     def hidden(self, packed: Packed) -> Tensor:
         """Hidden states after the final norm at the places of a packed batch, `[N, D]`."""
         if not self.trees:
@@ -87,7 +95,7 @@ class Body:
 
     def run(self, ids_N: Tensor, positions_N: Tensor, attend: Attend) -> Tensor:
         """Hidden states of flat tokens whose attention `attend` computes, `[N, D]`."""
-        with self.autocast():
+        with self.autocast(), self.linear_maps(len(ids_N)):
             out = self.model.base_model(
                 input_ids=ids_N[None],
                 position_ids=positions_N[None],

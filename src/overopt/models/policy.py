@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import Any
 
 from torch import Tensor
 
+from overopt.engine.prepack import prepacked
 from overopt.models.body import Body
+
+WORTH_PACKING = 8
+"""Tokens from which on laying out the weights costs less than it saves."""
 
 
 class Policy(Body):
@@ -34,9 +39,13 @@ class Policy(Body):
             )
         return out.last_hidden_state, out.past_key_values
 
+    def decoding(self, tokens: int) -> AbstractContextManager[None]:
+        """Weights laid out for products of few rows, if enough tokens follow to pay for that."""
+        return prepacked(self.model.modules() if tokens >= WORTH_PACKING and not self.bf16 else [])
+
     def logits(self, hidden_MD: Tensor) -> Tensor:
         """The head's output, `[M, V]`."""
-        with self.autocast():
+        with self.autocast(), self.linear_maps(len(hidden_MD)):
             return self.head(hidden_MD)
 
     def mean_logit(self, hidden_MD: Tensor) -> Tensor:

@@ -66,7 +66,8 @@ class Offline:
     policy: Location
     """What training starts from: a run or a model folder."""
     reference: Location | None = None
-    """What the loss, or only the record, compares with; null: the policy as it starts."""
+    """What the loss compares with; null: the policy as it starts. Steps of a loss that needs none record the
+    comparison (`ref_margin`) only if this is set: it costs a forward pass each. Held-out pairs always do."""
     reward_model: Location | None = None
     """Scores the evaluations' completions (the proxy); training does not use it."""
     task: Task = Miniature()
@@ -141,7 +142,8 @@ def make_step(
     step: int,
 ) -> tuple[Metrics, State]:
     """One step from a batch to its record; the metrics, and the loss's state after it."""
-    metrics, state = _descend(config, policy, _batch(config, reference, batch), state)
+    compared = reference if config.reference is not None or "reference" in config.loss.needs else None
+    metrics, state = _descend(config, policy, _batch(config, compared, batch), state)
     lr = optimizer.lr_at(step - 1)
     norm = optimizer.step(step - 1, config.grad_clip)
     tokens = tokens_in([tree for item in batch for tree in item])
@@ -186,7 +188,7 @@ class _Batch:
     """The trees of all items under their own prompts, then those under the loss's first other prompt, and so on."""
     views: int
     """How many times P trees these are."""
-    ref_logp_BT: Tensor
+    ref_logp_BT: Tensor | None
     mean_len: tuple[float, ...]
 
     @property
@@ -195,10 +197,12 @@ class _Batch:
         return len(self.trees) // self.views
 
 
-def _batch(config: Offline, reference: Policy, items: list[Item]) -> _Batch:
+def _batch(config: Offline, reference: Policy | None, items: list[Item]) -> _Batch:
     views = [_with_mismatched(config, list(trees)) for trees in zip(*items, strict=True)]
     trees = [tree for view in views for tree in view]
-    ref_logp_BT = logps_of_trees(reference, trees, config.temperature, config.compute.evaluation_budget).logp_BT
+    ref_logp_BT = None
+    if reference is not None:
+        ref_logp_BT = logps_of_trees(reference, trees, config.temperature, config.compute.evaluation_budget).logp_BT
     ranks = zip(*(tree.completions for tree, *_ in items), strict=True)
     mean_len = tuple(sum(map(len, completions)) / len(items) for completions in ranks)
     return _Batch(trees, len(views), ref_logp_BT, mean_len)
@@ -244,7 +248,9 @@ def _look_at_each(config: Offline, policy: Policy, batch: _Batch, train: bool) -
     losses = []
 
     def visit(part: _Part) -> None:
-        ref_logp_BT = batch.ref_logp_BT[part.rows.start : part.rows.stop, : part.packed.width]
+        ref_logp_BT = batch.ref_logp_BT
+        if ref_logp_BT is not None:
+            ref_logp_BT = ref_logp_BT[part.rows.start : part.rows.stop, : part.packed.width]
         sources = _logit_sources(config, policy, batch, part)
         loss_P, _ = call(config.loss, _scores(config, batch, part.logps, ref_logp_BT, 1, sources), {})
         losses.append(loss_P.detach())
@@ -345,18 +351,19 @@ def _scores(
     config: Offline,
     batch: _Batch,
     logps: TreeLogps,
-    ref_logp_BT: Tensor,
+    ref_logp_BT: Tensor | None,
     views: int,
     sources: Sequence[LogitSource] = (),
 ) -> PreferenceScores:
     """Rows of completions, prompt by prompt and view by view, as the loss names them."""
     shape = (views, -1, len(batch.trees[0].completions), logps.logp_BT.shape[1])
-    columns = [x.view(shape).unbind(2) for x in (logps.logp_BT, logps.mask_BT, ref_logp_BT)]
+    columns = [x.view(shape).unbind(2) for x in (logps.logp_BT, logps.mask_BT)]
+    refs = [[None] * views] * shape[2] if ref_logp_BT is None else list(ref_logp_BT.view(shape).unbind(2))
     made = []
     for view in range(views):
         scored = [
             Scored(logp[view], mask[view], ref[view], sources[k] if sources else None)
-            for k, (logp, mask, ref) in enumerate(zip(*columns, strict=True))
+            for k, (logp, mask, ref) in enumerate(zip(*columns, refs, strict=True))
         ]
         mismatched = scored.pop() if "mismatched" in config.loss.needs else None
         made.append(PreferenceScores(tuple(scored), batch.mean_len, mismatched))
