@@ -31,6 +31,8 @@ def use_trees(model: Any) -> bool:
     """Give a model our attention, if it computes attention by torch's fused function; whether it now has it."""
     if model.config._attn_implementation == ATTENTION:
         return True
+    if getattr(model.config, "attn_logit_softcapping", None):
+        model.set_attn_implementation("eager")  # torch's fused attention leaves the cap out, and nobody says so
     if model.config._attn_implementation != "sdpa":
         return False
     _register()
