@@ -17,7 +17,8 @@ from overopt.models.load import Scratch
 from overopt.models.policy import Policy
 from overopt.models.reward_model import RewardModel
 
-GROUPED = {"num_key_value_heads": 2}
+GROUPED: dict[str, Any] = {"num_key_value_heads": 2}
+CAPPED = GROUPED | {"head_dim": 8, "final_logit_softcapping": None, "attn_logit_softcapping": 0.2}
 FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
     "GPT-NeoX": ("gpt_neox", {}),
     "Llama, grouped queries, tied head": ("llama", GROUPED | {"tie_word_embeddings": True}),
@@ -28,7 +29,10 @@ FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
 }
 OF_ITS_OWN: dict[str, tuple[str, dict[str, Any]]] = {
     "a window": ("mistral", GROUPED | {"sliding_window": 4}),
-    "capped scores": ("gemma2", GROUPED | {"head_dim": 8, "final_logit_softcapping": None, "attn_logit_softcapping": 0.2}),
+    "capped scores": (
+        "gemma2",
+        CAPPED,
+    ),
 }
 PROMPTS = [[2, 3, 4, 5, 6, 9, 9], [7], [8, 9, 10]]
 TREES = [

@@ -39,7 +39,7 @@ def target_logps(model: CausalModel, hidden: Tensor, packed: Packed, temperature
 def _logps(model: CausalModel, hidden_MD: Tensor, token_M: Tensor, temperature: float) -> Tensor:
     logits_MV = model.logits(hidden_MD).float()
     if logits_MV.requires_grad:
-        return _TokenLogps.apply(logits_MV, token_M, temperature)  # type: ignore[no-untyped-call]
+        return _TokenLogps.apply(logits_MV, token_M, temperature)
     return _forward_in_place(logits_MV, token_M, temperature)
 
 

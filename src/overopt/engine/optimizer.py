@@ -111,5 +111,9 @@ class Optimizer:
             for group in self.optimizer.param_groups:
                 group["lr"] = self.lr_at(step)
             self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=True)
+        self.discard()
         return norm
+
+    def discard(self) -> None:
+        """Forget the gradients gathered so far."""
+        self.optimizer.zero_grad(set_to_none=True)

@@ -128,6 +128,15 @@ class Body:
     def parameters(self) -> list[nn.Parameter]:
         return list(self.model.parameters())
 
+    def checkpoint_layers(self) -> None:
+        """From here on keep of each layer its input only, and compute the rest once more in the backward pass."""
+        from transformers.modeling_layers import GradientCheckpointingLayer
+
+        self.model.gradient_checkpointing_enable({"use_reentrant": False})
+        for module in self.model.modules():
+            if isinstance(module, GradientCheckpointingLayer):
+                module.training = True  # asked for by the layer alone: what is inside it stays without dropout
+
     def freeze(self) -> None:
         """No gradient from here on."""
         self.model.requires_grad_(False)

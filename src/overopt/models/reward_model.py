@@ -54,8 +54,7 @@ class RewardModel(Body):
     def score_trees(self, trees: Sequence[Tree], token_budget: int) -> Tensor:
         """Scores of all completions, in order, without gradient."""
         parts = [
-            self.score(pack([trees[i] for i in batch], self.device))
-            for batch in micro_batches(trees, token_budget)
+            self.score(pack([trees[i] for i in batch], self.device)) for batch in micro_batches(trees, token_budget)
         ]
         return torch.cat(parts)
 

@@ -34,6 +34,8 @@ def parent_policy(session: Session, role: str, location: str) -> Policy:
     folder = session.parent(role, location, POLICY_STAGES)
     policy = load_policy(folder, session.device, session.compute.bf16)
     fit_window(policy, session.config)
+    if session.compute.gradient_checkpointing == "layers":
+        policy.checkpoint_layers()
     return policy
 
 

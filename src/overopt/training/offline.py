@@ -143,7 +143,11 @@ def make_step(
 ) -> tuple[Metrics, State]:
     """One step from a batch to its record; the metrics, and the loss's state after it."""
     compared = reference if config.reference is not None or "reference" in config.loss.needs else None
-    metrics, state = _descend(config, policy, _batch(config, compared, batch), state)
+
+    def descend(config: Offline) -> tuple[Metrics, State]:
+        return _descend(config, policy, _batch(config, compared, batch), state)
+
+    metrics, state = session.within_memory(descend, optimizer.discard)
     lr = optimizer.lr_at(step - 1)
     norm = optimizer.step(step - 1, config.grad_clip)
     tokens = tokens_in([tree for item in batch for tree in item])

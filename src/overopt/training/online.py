@@ -31,7 +31,7 @@ from overopt.training.common import (
 )
 from overopt.training.data import Limits, Prompt, batches, checkpoint_steps, encode_prompts, random_stream
 from overopt.training.policy_update import update_policy
-from overopt.training.probes import Metrics, consecutive, rollout_metrics
+from overopt.training.probes import Metrics, Probes, consecutive, rollout_metrics
 from overopt.training.rewards import RewardFunction, check_rewards
 from overopt.training.rollouts import SAMPLER_GAP, Actors, Coefficients, bonus, collect, sampler_gap, shaped
 from overopt.training.session import Session
@@ -81,6 +81,7 @@ class Online:
     max_completion_tokens: Count = 53
     checkpoint_every: Count | None = None
     """Steps between checkpoints, each evaluated; null: at 10, 25, 50, 75 and 100 percent."""
+    probes: Probes = Probes()
     compute: Compute = Compute()
     provenance: Provenance = Field(default_factory=dict)
 
@@ -133,9 +134,7 @@ def train_online(config: Online, session: Session) -> None:
     )
     session.evaluate(evaluator, actors.policy, 0)
     for step in range(1, config.steps + 1):
-        _, advantage_state = make_step(
-            config, actors, optimizer, session, coefs, advantage_state, next(stream), step
-        )
+        _, advantage_state = make_step(config, actors, optimizer, session, coefs, advantage_state, next(stream), step)
         if step in checkpoints:
             session.save(actors.policy, step)
             session.evaluate(evaluator, actors.policy, step)
@@ -152,19 +151,24 @@ def make_step(
     step: int,
 ) -> tuple[Metrics, State]:
     """One step from prompts to its record; the metrics, and the advantage's state after it."""
-    experience = collect(config, actors, prompts, step)
+    experience = session.within_memory(lambda config: collect(config, actors, prompts, step))
     coefs.move(config, experience.rollouts)
     bonus_B = bonus(config, experience.rollouts, coefs.reward)
     rewards = shaped(config, actors, experience, bonus_B, coefs.reward, step)
     advantage_PG, advantage_state = call(config.advantage, rewards, advantage_state)
     experience.advantage_B = advantage_PG.flatten()
     lr = optimizer.lr_at(step - 1)
-    statistics = update_policy(config, actors, optimizer, experience, coefs.loss, step - 1)
+    statistics = update_policy(config, actors, optimizer, experience, coefs.loss, step - 1, session.within_memory)
     metrics = {"episode": step * config.episodes_per_update, "lr": lr}
     scored = actors.reward_model is not None or bool(config.rewards)
     metrics |= rollout_metrics(experience.rollouts, experience.samples, bonus_B, scored) | experience.rewards
     metrics |= coefs.metrics(config) | statistics.metrics()
-    metrics |= consecutive(actors.policy, experience.trees, experience.rollouts, config.compute.evaluation_budget)
+    if config.probes.due(step, exact=isinstance(config.task, Miniature)):
+        metrics |= session.within_memory(
+            lambda config: consecutive(
+                actors.policy, experience.trees, experience.rollouts, config.compute.evaluation_budget
+            )
+        )
     session.log(step, metrics, tokens_in(experience.trees))
     return metrics, advantage_state
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -88,7 +89,7 @@ def train_reward_model(config: RewardModelStage, session: Session) -> None:
     session.record({"step": 0, "split": split, "judge": "pairs", **heldout.agreement(reward_model, budget)})
     for step in range(1, steps + 1):
         batch = next(stream)
-        loss, accuracy = _descend(reward_model, config.loss, batch, config.compute.token_budget)
+        loss, accuracy = session.within_memory(partial(_descend_within, reward_model, batch), optimizer.discard)
         lr = optimizer.lr_at(step - 1)
         norm = optimizer.step(step - 1, config.grad_clip)
         metrics = {"loss": loss, "rewards_acc": accuracy, "lr": lr, "grad_norm": float(norm)}
@@ -111,6 +112,10 @@ def _sampler(config: RewardModelStage, session: Session, policy: Any, codec: Cod
         session.compute.evaluation_budget,
         dropped,
     )
+
+
+def _descend_within(reward_model: RewardModel, trees: list[Tree], config: RewardModelStage) -> tuple[float, float]:
+    return _descend(reward_model, config.loss, trees, config.compute.token_budget)
 
 
 def _descend(

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
 from overopt.config import to_yaml
 from overopt.engine.compute import Compute
+from overopt.engine.memory import TokenBudget
 from overopt.errors import DivergedError, UserError
 from overopt.evaluation.evaluator import Evaluator
 from overopt.models.body import Body
@@ -20,6 +21,8 @@ from overopt.models.policy import Policy
 from overopt.records import RunWriter, clear, hash_weights, load_run
 from overopt.training.progress import Progress
 from overopt.types import Dropped
+
+T = TypeVar("T")
 
 SHOWN = ("loss", "score_mean", "gold_mean", "kl_ref", "rewards_acc", "win_rate")
 """Metrics that a status line may show."""
@@ -41,9 +44,11 @@ class Session:
     data: dict[str, Dropped] = field(default_factory=dict)
     steps: int = 0
     began: float = 0.0
+    budget: TokenBudget = field(init=False)
 
     def __post_init__(self) -> None:
         self.device = self.compute.resolve()
+        self.budget = TokenBudget(self.compute.token_budget)
 
     def parent(self, role: str, location: str, stages: Collection[str]) -> Path:
         """The model folder of a parent: a finished run of one of these stages, or an ordinary model folder."""
@@ -88,6 +93,19 @@ class Session:
             },
         )
         return self.writer
+
+    def within_memory(self, work: Callable[[Any], T], undo: Callable[[], None] = lambda: None) -> T:
+        """What `work` makes of the configuration; where memory ran out, with a smaller token budget, which is recorded."""
+        reductions = self.budget.reductions
+
+        def with_budget(tokens: int) -> T:
+            compute = replace(self.compute, token_budget=tokens)
+            return work(self.config if tokens == self.compute.token_budget else replace(self.config, compute=compute))
+
+        made = self.budget.within(with_budget, undo)
+        if self.budget.reductions > reductions and self.writer is not None:
+            self.writer.update(token_budget=self.budget.tokens)
+        return made
 
     def log(self, step: int, metrics: Mapping[str, float], tokens: int) -> None:
         """Record one step, and stop the run if its loss or gradient is broken."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import ClassVar
 
 import torch
@@ -71,7 +72,7 @@ def train_sft(config: SFT, session: Session) -> None:
     session.start(steps, split=evaluator.split)
     for step in range(1, steps + 1):
         batch = next(stream)
-        loss = _descend(policy, batch, config.loss_on_prompt, config.compute.token_budget)
+        loss = session.within_memory(partial(_descend_within, policy, batch), optimizer.discard)
         lr = optimizer.lr_at(step - 1)
         norm = optimizer.step(step - 1, config.grad_clip)
         session.log(step, {"loss": loss, "lr": lr, "grad_norm": float(norm)}, tokens_in(batch))
@@ -85,7 +86,13 @@ def _initial_policy(config: SFT, session: Session) -> Policy:
         return parent_policy(session, "model", config.model.path)
     policy = config.model.build(config.task.vocabulary(), config.seed, session.device, config.compute.bf16)
     fit_window(policy, config)
+    if config.compute.gradient_checkpointing == "layers":
+        policy.checkpoint_layers()
     return policy
+
+
+def _descend_within(policy: Policy, trees: list[Tree], config: SFT) -> float:
+    return _descend(policy, trees, config.loss_on_prompt, config.compute.token_budget)
 
 
 def _descend(policy: Policy, trees: list[Tree], on_prompt: bool, token_budget: int) -> float:
