@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import signal
 import sys
 import traceback
@@ -35,6 +36,7 @@ Preference optimization of language models, with over-optimization made visible.
   overopt train sft.yaml --lr 1e-3 --out runs/sft  train one stage from a YAML
   overopt evaluate runs/kl --judge reward_model    judge the checkpoints of a run again
   overopt theory                                   check the derivation from maximum-entropy RL to SimPO
+  overopt plan kl.yaml                             hours and memory of a run before it begins
   overopt objectives simpo                         an objective's formula, fields, source, and names elsewhere
 """
 
@@ -62,6 +64,16 @@ Judge greedy completions of every kept checkpoint of a run against the reference
 
   overopt evaluate runs/kl
   overopt evaluate runs/kl --judge reward_model --split test
+"""
+
+PLAN = """\
+What a stage, or each run of a study, will take before anything runs: parameters, tokens, FLOPs, memory by part, hours.
+Without --device a piece of a step is measured here, in seconds; with it the figures are those of the data sheet.
+Of a stage every setting is also a flag, as with train.
+
+  overopt plan online.yaml
+  overopt plan online.yaml --compute.precision bf16 --device h100 --price 3
+  overopt plan study.yaml --scale m
 """
 
 THEORY = """\
@@ -155,6 +167,26 @@ def evaluate(options: argparse.Namespace) -> int:
     return DONE
 
 
+def plan(options: argparse.Namespace) -> int:
+    from overopt.config import load
+    from overopt.engine.devices import device_named
+    from overopt.studies.study import load_study
+    from overopt.training.planning import plan_all, table
+    from overopt.training.stages import STAGES
+
+    device = None if options.device is None else device_named(options.device)
+    if options.config.is_file() and re.search(r"^runs:", options.config.read_text(encoding="utf-8"), re.MULTILINE):
+        study = load_study(options.config)
+        scale = options.scale or study.default_scale
+        stages = {run: load(STAGES, study.config(run, scale, 0)) for run in study.runs}
+    else:
+        stages = {options.config.stem: load(STAGES, options.config, options.overrides)}
+    plans = plan_all(stages, device)
+    rows = [stage.row(options.price) for stage in plans]
+    print(json.dumps(rows, indent=1) if options.json else table(plans, options.price))
+    return DONE
+
+
 def theory(options: argparse.Namespace) -> int:
     from overopt.theory.statements import verify
     from overopt.theory.table import text_table
@@ -179,14 +211,18 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     parser = _parser()
     overrides: list[tuple[str, str]] = []
     if arguments[:1] == ["train"]:
-        arguments, overrides = split_overrides(arguments)
+        arguments, overrides = split_overrides(arguments, ("--out",))
+    elif arguments[:1] == ["plan"]:
+        arguments, overrides = split_overrides(arguments, ("--device", "--scale", "--price"), ("--json",))
     options = parser.parse_args(arguments)
     options.overrides = overrides
     return options
 
 
-def split_overrides(arguments: Sequence[str]) -> tuple[list[str], list[tuple[str, str]]]:
-    """Flags of `train` that are settings, as pairs of address and YAML text, apart from its own.
+def split_overrides(
+    arguments: Sequence[str], with_value: Sequence[str] = ("--out",), alone: Sequence[str] = ()
+) -> tuple[list[str], list[tuple[str, str]]]:
+    """Flags that are settings, as pairs of address and YAML text, apart from the verb's own.
 
     argparse cannot do it: it would take the value of an unknown flag for CONFIG, and `-0.5` for a flag.
     """
@@ -196,9 +232,9 @@ def split_overrides(arguments: Sequence[str]) -> tuple[list[str], list[tuple[str
     while rest:
         word = rest.pop(0)
         flag, equals, value = word.partition("=")
-        if not flag.startswith("--") or flag in ("--", "--help"):
+        if not flag.startswith("--") or flag in ("--", "--help", *alone):
             own.append(word)
-        elif flag == "--out":
+        elif flag in with_value:
             own += [word, *([] if equals else rest[:1])]
             rest = rest if equals else rest[1:]
         elif equals:
@@ -234,6 +270,14 @@ def _parser() -> argparse.ArgumentParser:
     verb.add_argument("--judge", choices=("gold", "reward_model"), help="default: gold, if the task knows it")
     verb.add_argument("--split", choices=("tuning", "test"), help="default: the run's own")
     verb.set_defaults(verb=evaluate)
+
+    verb = verbs.add_parser("plan", help="time, memory and cost before anything runs", description=PLAN, **layout)
+    verb.add_argument("config", type=Path, metavar="CONFIG", help="YAML of one stage or of a study")
+    verb.add_argument("--device", metavar="NAME", help="a GPU by name; default: this machine, measured")
+    verb.add_argument("--scale", metavar="NAME", help="of a study; default: its own")
+    verb.add_argument("--price", type=float, metavar="X", help="of an hour, for the cost")
+    verb.add_argument("--json", action="store_true", help="rows by stage")
+    verb.set_defaults(verb=plan)
 
     verb = verbs.add_parser("theory", help="check statements T1 to T16", description=THEORY, **layout)
     verb.add_argument("--json", action="store_true", help="rows of id, statement, holds, residual, tolerance")

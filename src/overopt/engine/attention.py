@@ -1,4 +1,4 @@
-"""Attention over flat tokens: each place sees its tree's prompt, or what a decoding step has stored, and its own branch.
+"""Attention over flat tokens: a place sees its tree's prompt, or what a decoding step has stored, and its own branch.
 
 A body runs on `[1, N]` tokens of all trees side by side, without padding; only attention must know which is whose. It
 learns it from the object that `carrier` hangs on the attention mask, which transformers hands through untouched.

@@ -1,4 +1,4 @@
-"""Out of memory: the work is undone and done again in smaller micro-batches, and the run remembers the size that fits."""
+"""Out of memory: the work is undone and done again in smaller micro-batches; the run remembers the size that fits."""
 
 from __future__ import annotations
 

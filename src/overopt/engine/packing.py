@@ -31,7 +31,7 @@ class Tree:
 
 @dataclass(frozen=True, slots=True)
 class Packed:
-    """The N tokens of some trees as model inputs, and where the M target tokens of their B completions are predicted."""
+    """The N tokens of some trees as model inputs, and where the M targets of their B completions are predicted."""
 
     trees: Sequence[Tree]
     ids_N: Tensor

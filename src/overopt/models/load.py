@@ -48,9 +48,13 @@ class Scratch:
         else:
             raise UserError("model.tokenizer: this task has no word list, so a model from scratch needs a tokenizer")
         torch.manual_seed(seed)
-        policy = Policy(_from_config(self, len(tokenizer), tokenizer).to(device), tokenizer, bf16)
+        policy = Policy(_from_config(self, tokenizer).to(device), tokenizer, bf16)
         check_trees(policy, "model")
         return policy
+
+    def hf_config(self, tokenizer: Any) -> Any:
+        """The Hugging Face configuration."""
+        return _hf_config(self, len(tokenizer), tokenizer)
 
 
 @block
@@ -63,9 +67,19 @@ class Pretrained:
 Model = Annotated[Scratch | Pretrained, Choice()]
 
 
-def _from_config(settings: Scratch, vocabulary: int, tokenizer: Any) -> Any:
+def _from_config(settings: Scratch, tokenizer: Any) -> Any:
     from huggingface_hub.errors import StrictDataclassError
-    from transformers import AutoConfig, AutoModelForCausalLM
+    from transformers import AutoModelForCausalLM
+
+    try:
+        config = settings.hf_config(tokenizer)
+        return with_attention(lambda attention: AutoModelForCausalLM.from_config(config, attn_implementation=attention))
+    except (ValueError, KeyError, TypeError, StrictDataclassError) as error:
+        raise UserError(f"model: cannot build a {settings.architecture!r} from these sizes: {error}") from error
+
+
+def _hf_config(settings: Scratch, vocabulary: int, tokenizer: Any) -> Any:
+    from transformers import AutoConfig
 
     fields: dict[str, Any] = {
         "vocab_size": vocabulary,
@@ -79,11 +93,7 @@ def _from_config(settings: Scratch, vocabulary: int, tokenizer: Any) -> Any:
         "bos_token_id": tokenizer.eos_token_id,
         "eos_token_id": tokenizer.eos_token_id,
     }
-    try:
-        config = AutoConfig.for_model(settings.architecture, **(fields | settings.extra))
-        return with_attention(lambda attention: AutoModelForCausalLM.from_config(config, attn_implementation=attention))
-    except (ValueError, KeyError, TypeError, StrictDataclassError) as error:
-        raise UserError(f"model: cannot build a {settings.architecture!r} from these sizes: {error}") from error
+    return AutoConfig.for_model(settings.architecture, **(fields | settings.extra))
 
 
 def load_policy(folder: Path, device: torch.device, bf16: bool = False) -> Policy:
