@@ -34,8 +34,10 @@ from overopt.types import Completion, Dropped
 UTILIZATION = 0.35
 """Share of a GPU's peak that the passes of training reach; 30 to 50 percent is usual for dense transformers."""
 SAMPLE_PROMPTS, SAMPLE_TOKENS, MEASURED_TOKENS = 64, 12, 4096
-WORDS_ACTIVE = 17
-"""Numbers of the hidden size's width that a layer keeps for the backward pass, per token."""
+WORDS_ACTIVE = 20
+"""Numbers of the hidden size's width that a layer keeps for the backward pass, per token; fitted to measured peaks."""
+RUNTIME_MB = 20
+"""What the first step takes for good, whatever its size: code, and the allocator's margins."""
 
 
 @dataclass(frozen=True)
@@ -247,7 +249,7 @@ def memory_of(stage: Any, shape: Shape, work: Work) -> dict[str, float]:
         "optimizer": adam * shape.parameters,
         "activations": max(tokens * kept + rows * shape.vocabulary * 4, store),
     }
-    return {name: value / 2**20 for name, value in parts.items()}
+    return {name: value / 2**20 for name, value in parts.items()} | {"runtime": RUNTIME_MB}
 
 
 def on_device(stage: Any, shape: Shape, work: Work, device: Device) -> dict[str, float]:

@@ -95,7 +95,7 @@ class Session:
         return self.writer
 
     def within_memory(self, work: Callable[[Any], T], undo: Callable[[], None] = lambda: None) -> T:
-        """What `work` makes of the configuration; where memory ran out, of one with a smaller token budget (recorded)."""
+        """What `work` makes of the configuration; where memory ran out, of one with a smaller token budget."""
         reductions = self.budget.reductions
 
         def with_budget(tokens: int) -> T:
