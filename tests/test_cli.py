@@ -35,11 +35,13 @@ def test_help_teaches_by_example_and_imports_nothing_heavy(arguments: list[str])
     )
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert shown.endswith("[]\n")
-    for verb in ("demo", "train", "evaluate", "theory", "objectives") if arguments == ["--help"] else (arguments[0],):
+    for verb in (
+        ("demo", "train", "evaluate", "plan", "theory", "objectives") if arguments == ["--help"] else (arguments[0],)
+    ):
         assert f"  overopt {verb}" in shown
 
 
-@pytest.mark.parametrize("verb", ["demo", "train", "evaluate", "theory", "objectives"])
+@pytest.mark.parametrize("verb", ["demo", "train", "evaluate", "plan", "theory", "objectives"])
 def test_a_verbs_help_has_an_example(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as end:
         cli.main([verb, "--help"])
@@ -265,3 +267,18 @@ def test_objectives_are_listed_shown_and_given_as_data(capsys: pytest.CaptureFix
 def test_a_misspelt_objective_is_the_users_to_mend(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["objectives", "simop"]) == 2
     assert "no objective is called 'simop' (did you mean 'simpo'?" in capsys.readouterr().err
+
+
+def test_a_stage_and_a_study_are_planned_before_anything_runs(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stage = tmp_path / "sft.yaml"
+    stage.write_text("stage: sft\nmodel: {name: scratch, hidden_size: 32}\nsteps: 5\n")
+    assert cli.main(["plan", str(stage), "--json", "--device", "a100", "--steps", "9", "--price", "2"]) == 0
+    (row,) = json.loads(capsys.readouterr().out)
+    assert (row["name"], row["steps"], row["cost"]) == ("sft", 9, 2 * row["hours"])
+    study = Path(cli.__file__).parent / "studies" / "demo.yaml"
+    assert cli.main(["plan", str(study), "--scale", "m", "--device", "t4"]) == 0
+    shown = capsys.readouterr().out
+    assert "kl: stage online, 6" in shown and "sum: 9 stages" in shown
+    assert cli.main(["plan", str(stage), "--device", "abacus"]) == 2

@@ -109,6 +109,16 @@ def test_gradients_of_a_tree_are_those_of_its_sequences_apart(policy: Policy) ->
         assert (together - separate).norm() <= 1e-4 * separate.norm()
 
 
+def test_a_graph_is_walked_backward_once(policy: Policy) -> None:
+    """The probabilities between the passes become the gradient: a second walk would be wrong, so it is refused."""
+    packed = pack(TREES)
+    total = target_logps(policy, hidden_states(policy, packed), packed, 0.7).sum()
+    total.backward(retain_graph=True)
+    with pytest.raises(RuntimeError, match="compute them again"):
+        total.backward()
+    policy.model.zero_grad()
+
+
 @pytest.mark.parametrize("rows_per_chunk", [1, 3])
 def test_a_chunked_head_changes_neither_values_nor_gradients(
     policy: Policy, monkeypatch: pytest.MonkeyPatch, rows_per_chunk: int

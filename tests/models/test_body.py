@@ -60,3 +60,19 @@ def test_bf16_computes_in_bf16_on_fp32_weights() -> None:
     with torch.no_grad():
         assert half.logits(half.hidden(packed)).dtype == torch.bfloat16
     assert half.head.weight.dtype == torch.float32
+
+
+def test_checkpointed_layers_give_the_same_gradients_and_no_dropout(policy: Policy) -> None:
+    def gradients() -> list[torch.Tensor]:
+        policy.model.zero_grad()
+        hidden_states(policy, pack(tiny.TREES)).square().sum().backward()
+        return [p.grad.clone() for p in policy.model.base_model.parameters() if p.grad is not None]
+
+    plain, calls = gradients(), []
+    policy.checkpoint_layers()
+    handle = policy.model.base_model.layers[0].input_layernorm.register_forward_hook(lambda *_: calls.append(1))
+    for again, before in zip(gradients(), plain, strict=True):
+        torch.testing.assert_close(again, before)
+    handle.remove()
+    assert len(calls) == 2  # once forward, once more on the way back
+    assert not any(m.training for m in policy.model.modules() if isinstance(m, torch.nn.Dropout))

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -97,7 +98,7 @@ def test_a_plan_for_this_machine_is_near_what_the_run_takes(chain: Chain, tmp_pa
     (plan,) = plan_all({"sft": stage(config)}, None)
     run = train(config, tmp_path / "run")
     elapsed = [json.loads(line)["elapsed"] for line in (run.path / "timings.jsonl").read_text().splitlines()]
-    steps = sorted(b - a for a, b in zip(elapsed[:2], elapsed[1:3], strict=True))
+    steps = sorted(b - a for a, b in itertools.pairwise(elapsed))
     assert 0.2 < plan.seconds_per_step / steps[0] < 5
     assert plan.row(None)["where"] == "this machine"
 
