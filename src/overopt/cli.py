@@ -169,19 +169,17 @@ def evaluate(options: argparse.Namespace) -> int:
 
 def plan(options: argparse.Namespace) -> int:
     from overopt.config import load
-    from overopt.engine.devices import device_named
     from overopt.studies.study import load_study
     from overopt.training.planning import plan_all, table
     from overopt.training.stages import STAGES
 
-    device = None if options.device is None else device_named(options.device)
     if options.config.is_file() and re.search(r"^runs:", options.config.read_text(encoding="utf-8"), re.MULTILINE):
         study = load_study(options.config)
         scale = options.scale or study.default_scale
         stages = {run: load(STAGES, study.config(run, scale, 0)) for run in study.runs}
     else:
         stages = {options.config.stem: load(STAGES, options.config, options.overrides)}
-    plans = plan_all(stages, device)
+    plans = plan_all(stages, options.device)
     rows = [stage.row(options.price) for stage in plans]
     print(json.dumps(rows, indent=1) if options.json else table(plans, options.price))
     return DONE

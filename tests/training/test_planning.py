@@ -11,7 +11,7 @@ import tiny
 from transformers import AutoConfig
 
 from overopt.config import load
-from overopt.engine.devices import Device, device_named
+from overopt.engine.devices import Device
 from overopt.errors import UserError
 from overopt.models.load import load_tokenizer
 from overopt.records import load_run
@@ -77,7 +77,7 @@ def test_a_chain_that_does_not_exist_yet_is_planned_from_its_configurations(tmp_
         "kl": stage(tiny.online(tiny.Chain(Path(names["sft"]), Path(names["reward"])))),
         "dpo": stage(tiny.offline(tiny.Chain(Path(names["sft"]), Path(names["reward"])))),
     }
-    plans = plan_all(stages, device_named("a100"))
+    plans = plan_all(stages, "a100")
     assert [plan.work.steps for plan in plans] == [7, 4, 3, 4]
     assert [plan.work.models for plan in plans] == [1, 2, 3, 2]
     assert len({plan.shape for plan in plans}) == 1
@@ -89,7 +89,7 @@ def test_a_chain_that_does_not_exist_yet_is_planned_from_its_configurations(tmp_
 
 def test_a_missing_parent_is_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="nothing: neither a run directory"):
-        plan_all({"kl": stage(tiny.online(tiny.Chain(tmp_path / "nothing", tmp_path)))}, device_named("a100"))
+        plan_all({"kl": stage(tiny.online(tiny.Chain(tmp_path / "nothing", tmp_path)))}, "a100")
 
 
 def test_a_plan_for_this_machine_is_near_what_the_run_takes(chain: Chain, tmp_path: Path) -> None:

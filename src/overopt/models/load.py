@@ -96,6 +96,29 @@ def _hf_config(settings: Scratch, vocabulary: int, tokenizer: Any) -> Any:
     return AutoConfig.for_model(settings.architecture, **(fields | settings.extra))
 
 
+def outline(config: Any) -> Any:
+    """The causal model of a Hugging Face configuration, without memory for its weights."""
+    from transformers import AutoModelForCausalLM
+
+    with torch.device("meta"):
+        return AutoModelForCausalLM.from_config(config)
+
+
+def random_policy(config: Any, tokenizer: Any, device: torch.device, bf16: bool) -> Policy:
+    """A policy of that shape with random weights, to measure on."""
+    from transformers import AutoModelForCausalLM
+
+    model = with_attention(lambda attention: AutoModelForCausalLM.from_config(config, attn_implementation=attention))
+    return Policy(model.to(device), tokenizer, bf16)
+
+
+def folder_config(folder: Path) -> Any:
+    """The Hugging Face configuration of a model folder."""
+    from transformers import AutoConfig
+
+    return AutoConfig.from_pretrained(folder, local_files_only=True)
+
+
 def load_policy(folder: Path, device: torch.device, bf16: bool = False) -> Policy:
     """The causal model of a Hugging Face folder, in float32."""
     from transformers import AutoModelForCausalLM

@@ -17,12 +17,12 @@ from typing import Any
 
 import torch
 
-from overopt.engine.devices import Device
+from overopt.engine.devices import Device, device_named
 from overopt.engine.head import hidden_states, logps_of_trees, target_logps
 from overopt.engine.packing import Tree, micro_batches, pack
 from overopt.engine.sampler import DrawKey, sample
 from overopt.errors import UserError
-from overopt.models.load import Scratch, load_tokenizer, model_folder
+from overopt.models.load import Scratch, folder_config, load_tokenizer, model_folder, outline, random_policy
 from overopt.models.policy import Policy
 from overopt.models.text import Codec, word_tokenizer
 from overopt.records import load_run
@@ -56,10 +56,7 @@ class Shape:
     @classmethod
     def of(cls, config: Any) -> Shape:
         """From a Hugging Face configuration; the model is laid out without memory."""
-        from transformers import AutoModelForCausalLM
-
-        with torch.device("meta"):
-            model = AutoModelForCausalLM.from_config(config)
+        model = outline(config)
         hidden, layers = config.hidden_size, config.num_hidden_layers
         heads = config.num_attention_heads
         size = getattr(config, "head_dim", None) or hidden // heads
@@ -174,15 +171,13 @@ def scratch(model: Scratch, vocabulary: Sequence[str] | None) -> tuple[Any, Any]
 
 def from_folder(location: str) -> tuple[Any, Any]:
     """Configuration and tokenizer of a run's last checkpoint or of a model folder."""
-    from transformers import AutoConfig
-
     path = model_folder(location)
     folder = load_run(path).checkpoint() if (path / "run.json").is_file() else path
     if not (folder / "config.json").is_file():
         raise UserError(
             f"{path}: neither a run directory nor a Hugging Face model folder; make it first, or plan it too"
         )
-    return AutoConfig.from_pretrained(folder, local_files_only=True), load_tokenizer(folder)
+    return folder_config(folder), load_tokenizer(folder)
 
 
 def work_of(stage: Any, tokenizer: Any, others: Mapping[str, Any] | None = None) -> Work:
@@ -262,12 +257,9 @@ def on_device(stage: Any, shape: Shape, work: Work, device: Device) -> dict[str,
 
 def measure(stage: Any, config: Any, tokenizer: Any, work: Work) -> dict[str, float]:
     """Seconds of a step here, by part: each kind of pass is made once by a model of the shape with random weights."""
-    from transformers import AutoModelForCausalLM
-
     device = stage.compute.resolve()
     torch.manual_seed(0)
-    model = AutoModelForCausalLM.from_config(config, attn_implementation="sdpa")
-    policy = Policy(model.to(device), tokenizer, stage.compute.bf16)
+    policy = random_policy(config, tokenizer, device, stage.compute.bf16)
     prompts = max(1, min(work.prompts, round(MEASURED_TOKENS / work.tree_tokens)))
     trees = _random_trees(work, prompts, config.vocab_size)
     share, budget = work.prompts / prompts, stage.compute.token_budget
@@ -352,8 +344,9 @@ def _duration(hours: float) -> str:
     return f"{hours:.2f} hours" if hours >= 1 else f"{60 * hours:.1f} minutes"
 
 
-def plan_all(stages: Mapping[str, Any], device: Device | None) -> list[Plan]:
-    """Plans of stages that may be each other's parents, written `runs/NAME`."""
+def plan_all(stages: Mapping[str, Any], device_name: str | None = None) -> list[Plan]:
+    """Plans of stages that may be each other's parents, written `runs/NAME`; for this machine, or a GPU by name."""
+    device = None if device_name is None else device_named(device_name)
 
     def parent(location: str) -> Any:
         name = Path(location).name
