@@ -9,7 +9,7 @@ BIN := .venv/bin
 STAMP := .venv/installed.stamp
 TRL_STAMP := .venv/trl.stamp
 
-.PHONY: help install demo test test-theory test-trl lint example wheel clean
+.PHONY: help install demo test test-theory test-real test-trl lint example wheel clean
 
 help:
 	@echo "make install | demo | test | test-theory | test-trl | lint | example | wheel | clean"
@@ -38,6 +38,10 @@ $(TRL_STAMP): $(STAMP)
 
 test-trl: $(TRL_STAMP)
 	$(BIN)/python -m pytest tests/parity
+
+test-real: $(STAMP)
+	$(BIN)/python examples/smollm2_llmbar/run.py --model-only
+	$(BIN)/python -m pytest tests/real
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
