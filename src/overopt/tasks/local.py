@@ -52,6 +52,8 @@ class Local:
     """`raw`: the prompt is text to continue. `chat_template`: it is a user's turn, through the model's template."""
     limit: Annotated[int, Field(gt=0)] | None = None
     """Read at most this many usable records of each file."""
+    evaluation_prompts: Annotated[int, Field(gt=0)] | None = None
+    """Answer at most this many of the evaluation prompts, chosen by their text alone; held-out pairs all stay."""
 
     @property
     def has_gold(self) -> bool:
@@ -85,7 +87,10 @@ class Local:
         return self._split, [self._pair(example) for example in self._evaluation(dropped)]
 
     def evaluation(self, seed: int, dropped: Dropped) -> tuple[str, list[PromptRecord]]:
-        return self._split, self._once(self._evaluation(dropped), dropped, "evaluation")
+        records = self._once(self._evaluation(dropped), dropped, "evaluation")
+        kept = {record.prompt_id for record in sorted(records, key=lambda r: r.prompt_id)[: self.evaluation_prompts]}
+        _set(dropped, "evaluation prompts: beyond evaluation_prompts", len(records) - len(kept))
+        return self._split, [record for record in records if record.prompt_id in kept]
 
     def gold(self, record: PromptRecord, completion: Completion) -> float | None:
         return None
