@@ -34,11 +34,11 @@ def test_help_teaches_each_verb_by_example_and_imports_nothing_heavy() -> None:
     )
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert shown.endswith("[]\n")
-    for verb in ("demo", "train", "evaluate"):
+    for verb in ("demo", "train", "evaluate", "best-of-n"):
         assert f"  overopt {verb}" in shown
 
 
-@pytest.mark.parametrize("verb", ["demo", "train", "evaluate"])
+@pytest.mark.parametrize("verb", ["demo", "train", "evaluate", "best-of-n"])
 def test_a_verbs_help_has_an_example(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as end:
         cli.main([verb, "--help"])
@@ -87,6 +87,7 @@ def test_a_setting_without_a_value_is_refused(arguments: list[str], capsys: pyte
         (["demo", "--sed", "1"], "unrecognized arguments: --sed 1"),
         (["train", "a.yaml"], "required: --out"),
         (["evaluate", "runs/kl", "--judge", "glod"], "invalid choice: 'glod'"),
+        (["best-of-n", "a.jsonl", "--format", "gif"], "invalid choice: 'gif'"),
     ],
 )
 def test_bad_flags(arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -185,6 +186,37 @@ def test_evaluate_prints_a_line_per_checkpoint(
     monkeypatch.setattr("overopt.evaluation.evaluate_run", evaluate_run)
     assert cli.main(["evaluate", "runs/kl", "--judge", "reward_model", "--split", "test"]) == 0
     assert capsys.readouterr().out == "step    80  test  reward_model  win_rate 0.75  proxy_mean 1.5\n"
+
+
+def test_best_of_n_prints_a_table_and_draws_a_figure(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    candidates = [{"text": "t", "proxy": 1, "gold": 0}, {"text": "u", "proxy": 2, "gold": 1}]
+    lines = [json.dumps({"prompt": prompt, "candidates": candidates}) for prompt in ("a", "b")]
+    (tmp_path / "set.jsonl").write_text("\n".join(lines))
+    assert cli.main(["best-of-n", "set.jsonl"]) == 0
+    shown = capsys.readouterr().out
+    assert "\n2  0.193  2.000 [2.000, 2.000]  1.000 [1.000, 1.000]  1.000  <- peak\n" in shown
+    assert shown.endswith("\nfigure: best-of-n-set.svg\n")
+    assert (tmp_path / "best-of-n-set.svg").read_text().startswith("<svg")
+
+    assert cli.main(["best-of-n", "set.jsonl", "-o", "a.png", "--format", "pdf"]) == 2
+    assert cli.main(["best-of-n", "set.jsonl", "--rouge", "rouge1-f1"]) == 2
+    (tmp_path / "set.jsonl").write_text("\n".join([lines[0], lines[1].replace("1}", '"high"}')]))
+    assert cli.main(["best-of-n", "set.jsonl", "-o", "b.svg"]) == 2
+    assert 'set.jsonl:2: candidates[1]: gold: expected a number, got "high"' in capsys.readouterr().err
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["best-of-n-set.svg", "set.jsonl"]
+
+
+def test_best_of_n_imports_no_torch(tmp_path: Path) -> None:
+    code = (
+        "import sys; from overopt.cli import main; code = main(); sys.exit(code if 'torch' not in sys.modules else 9)"
+    )
+    data = Path(__file__).parents[1] / "examples/data/realsumm_excerpt.jsonl"
+    command = [sys.executable, "-c", code, "best-of-n", str(data), "-o", str(tmp_path / "a.svg")]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert "No KL: a document's candidates come from different systems" in done.stdout
 
 
 def test_bad_input_leaves_nothing_behind(tmp_path: Path) -> None:

@@ -1,0 +1,121 @@
+"""The table's numbers, the verdicts, and the figure's data."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from overopt.analysis.best_of_n import BestOfN, ScoredPrompt, ScoredSet, best_of_n, kl
+from overopt.analysis.best_of_n_view import figure, figure_path, save_figure, text_report, text_table, verdict
+from overopt.errors import UserError
+
+
+def scored(proxies: list[list[float]], golds: list[list[float]], without_kl: str | None = None) -> ScoredSet:
+    prompts = [ScoredPrompt("f", np.array(p), np.array(g)) for p, g in zip(proxies, golds, strict=True)]
+    return ScoredSet("set.jsonl", tuple(prompts), without_kl=without_kl, notes=("a note",))
+
+
+GOOD = scored([[1, 2], [1, 3]], [[0, 1], [1, 2]])
+HACKED = scored([[1, 2, 3]] * 3, [[0, 3, 0]] * 3)
+USELESS = scored([[1, 2], [1, 3]], [[1, 0], [2, 1]])
+SYSTEMS = scored([[1, 2], [1, 3]], [[0, 1], [1, 2]], without_kl="they are systems")
+
+
+def curve_of(found: ScoredSet) -> BestOfN:
+    return best_of_n(found.prompts, resamples=200)
+
+
+def test_the_table() -> None:
+    assert text_table(GOOD, curve_of(GOOD)) == "\n".join(
+        [
+            "n  KL     proxy (95 %)          gold (95 %)           chosen by gold",
+            "-" * 68,
+            "1  0.000  1.750 [1.500, 2.000]  1.000 [0.500, 1.500]  1.000",
+            "2  0.193  2.500 [2.000, 3.000]  1.500 [1.000, 2.000]  1.500  <- peak",
+        ]
+    )
+
+
+def test_systems_have_no_kl_and_it_says_why() -> None:
+    report = text_report(SYSTEMS, curve_of(SYSTEMS))
+    assert "  KL" not in report
+    assert report.startswith("Best of n by proxy: set.jsonl, 2 prompts\n\nn  proxy (95 %)")
+    assert report.endswith("\nNo KL: they are systems.\nNote: a note.")
+
+
+def test_verdicts() -> None:
+    assert verdict(GOOD, curve_of(GOOD)) == (
+        "Gold peaks at n = 2: 1.500, +0.500 (SE 0.000) over one candidate, 100% of what choosing by gold would add. "
+        "It still rises at n = 2, the largest that these candidates can show."
+    )
+    # of the pairs one takes 3 and two take 0: as good as one candidate; the last of all three is 0
+    assert verdict(HACKED, curve_of(HACKED)) == (
+        "Gold is highest at n = 1 (1.000): choosing by the proxy buys nothing. "
+        "Beyond n = 1 no larger n adds to it by 2 standard errors. "
+        "Over-optimized: at n = 3 it is 1.000 (SE 0.000) below the peak."
+    )
+    assert "choosing by the proxy buys nothing" in verdict(USELESS, curve_of(USELESS))
+
+
+def test_a_peak_that_may_be_chance_is_not_called_a_fall() -> None:
+    noisy = scored([[1, 2, 3, 4]] * 4, [[0, 1, 2, 1], [0, 1, 2, 3], [0, 1, 2, 0], [0, 1, 2, 3]])
+    assert "From the peak to n = 4 it does not fall clearly: by " in verdict(noisy, curve_of(noisy))
+
+
+def test_the_figure_has_the_tables_numbers() -> None:
+    curve = curve_of(HACKED)
+    spec = figure(HACKED, curve).to_dict()
+    assert [[len(panel["layer"]) for panel in column["vconcat"]] for column in spec["hconcat"]] == [[2, 4], [2, 4]]
+    points = [data for data in spec["datasets"].values() if len(data) == 3]
+    assert {tuple(point["n"] for point in data) for data in points} == {(1, 2, 3)}
+    assert [point["kl"] for point in points[0]] == [kl(1), kl(2), kl(3)]
+    drawn = {tuple(point["mean"] for point in data) for data in points}
+    assert drawn == {tuple(curve.proxy.mean), tuple(curve.gold.mean)}
+    assert curve.gold.mean == pytest.approx([1, 1, 0])
+    ring = [data for data in spec["datasets"].values() if len(data) == 1]
+    assert ring[0][0]["n"] == curve.peak == 1
+
+
+def test_the_figure_of_systems_has_one_axis_and_says_so() -> None:
+    spec = figure(SYSTEMS, curve_of(SYSTEMS)).to_dict()
+    assert len(spec["hconcat"]) == 1
+    assert spec["title"]["subtitle"][1] == "no KL axis: the candidates are not draws of one policy"
+    assert "kl:Q" not in json.dumps(spec) and '"field": "kl"' not in json.dumps(spec)
+
+
+@pytest.mark.parametrize(
+    ("out", "kind", "path"),
+    [
+        (None, None, "best-of-n-set.svg"),
+        (None, "pdf", "best-of-n-set.pdf"),
+        ("a/b.PNG", None, "a/b.PNG"),
+        ("a/b", None, "a/b.svg"),
+        ("a/b", "png", "a/b.png"),
+        ("b.pdf", "pdf", "b.pdf"),
+    ],
+)
+def test_where_the_figure_goes(out: str | None, kind: str | None, path: str) -> None:
+    assert figure_path(Path(out) if out else None, kind, "some/set.jsonl.gz") == Path(path)
+
+
+def test_endings_that_are_refused() -> None:
+    with pytest.raises(UserError, match=r"-o a.gif: cannot draw a .gif file; choose svg, png, pdf"):
+        figure_path(Path("a.gif"), None, "set")
+    with pytest.raises(UserError, match=r"-o a.png: ends in .png, but --format is pdf; drop one of them"):
+        figure_path(Path("a.png"), "pdf", "set")
+
+
+@pytest.mark.parametrize(("name", "start"), [("a.svg", b"<svg"), ("a.png", b"\x89PNG"), ("a.pdf", b"%PDF")])
+def test_it_is_drawn(tmp_path: Path, name: str, start: bytes) -> None:
+    path = tmp_path / "new" / name
+    save_figure(figure(GOOD, curve_of(GOOD)), path)
+    assert path.read_bytes().startswith(start)
+
+
+def test_a_figure_that_cannot_be_written(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="cannot be written .*; choose another place with -o"):
+        save_figure(figure(GOOD, curve_of(GOOD)), tmp_path / "file/a.svg")
