@@ -109,7 +109,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def demo(options: argparse.Namespace) -> int:
     from overopt.analysis.table import print_table
-    from overopt.studies.demo import FIGURE, SUMMARY, Setting, claim, conclude, demo_study, draw, report_on, run_settings
+    from overopt.studies.demo import (
+        FIGURE,
+        SUMMARY,
+        Setting,
+        claim,
+        conclude,
+        demo_study,
+        draw,
+        report_on,
+        run_settings,
+    )
     from overopt.sweep.scheduler import available_cores
     from overopt.sweep.terminal import Reporter
 
@@ -260,7 +270,9 @@ def _parser() -> argparse.ArgumentParser:
     verb = verbs.add_parser("report", help="one page about runs", description=REPORT, **layout)
     verb.add_argument("runs", type=Path, nargs="+", metavar="RUNS", help="run directories, or folders that hold some")
     verb.add_argument("-o", "--out", type=Path, metavar="FILE", default=Path("report.html"), help="default report.html")
-    verb.add_argument("--format", type=_formats, default=("html",), metavar="KIND,...", help="html (default, with svg), svg, pdf, png")
+    verb.add_argument(
+        "--format", type=_formats, default=("html",), metavar="KIND,...", help="html (default, with svg), svg, pdf, png"
+    )
     verb.add_argument("--figures", type=_names, default=(), metavar="NAME,...", help="only these: curves, gao, kl, ...")
     verb.add_argument("--serve", action="store_true", help="serve the page on this machine, made anew at every visit")
     verb.set_defaults(verb=report)

@@ -15,7 +15,7 @@ from pathlib import Path
 from overopt.analysis.curves import curve_of
 from overopt.analysis.table import Row, make_row
 from overopt.errors import UserError
-from overopt.records import Run, load_run
+from overopt.records import Run, find_runs, load_run
 from overopt.studies.study import RUNS, Gate, Study, load_study
 from overopt.sweep import Event, Failed, Finished, Job, Result, Skipped, run_jobs
 from overopt.sweep.scheduler import TRAIN
@@ -134,9 +134,10 @@ def report_on(setting: Setting, title: str) -> Path | None:
     from overopt.analysis.report.collect import collect
     from overopt.analysis.report.write import write_report
 
-    if not (setting.out / RUNS).is_dir():
+    runs = setting.out / RUNS
+    if not runs.is_dir() or not find_runs(runs):
         return None
-    return write_report(collect([setting.out / RUNS]), setting.out / REPORT, title=title)[0]
+    return write_report(collect([runs]), setting.out / REPORT, title=title)[0]
 
 
 def failed_gate(study: Study, setting: Setting, run: str) -> tuple[Gate, str] | None:

@@ -12,7 +12,7 @@ from pydantic import Field
 
 from overopt.config import Location, block
 from overopt.errors import UserError
-from overopt.tasks.base import PromptStyle
+from overopt.tasks.base import PromptStyle, Report
 from overopt.tasks.formats import Example, Format, read_examples
 from overopt.types import Completion, Dropped, PreferenceRecord, PromptRecord
 
@@ -52,6 +52,8 @@ class Local:
     """`raw`: the prompt is text to continue. `chat_template`: it is a user's turn, through the model's template."""
     limit: Annotated[int, Field(gt=0)] | None = None
     """Read at most this many usable records of each file."""
+    report: Report = Report()
+    """`{samples: hidden}` keeps the texts out of reports; wanted for HH, which holds offensive ones."""
 
     @property
     def has_gold(self) -> bool:

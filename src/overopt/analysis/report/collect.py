@@ -6,6 +6,7 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -86,6 +87,10 @@ class Group:
     records: tuple[Record, ...]
 
     @property
+    def last_step(self) -> int:
+        return max(record.last_step for record in self.records)
+
+    @property
     def has_seeds(self) -> bool:
         """Whether some runs differ in their seeds only; then color says the setting, not the run."""
         return any(count > 1 for count in Counter(record.setting for record in self.records).values())
@@ -140,18 +145,27 @@ def collect(paths: Sequence[Path]) -> Collection:
 
 
 def distinct_names(runs: Sequence[Run]) -> list[str]:
-    """Each run's name, with as much of its path as tells it from others of that name."""
-    depth = 0
-    names = [run.name for run in runs]
-    parents = [run.path.resolve().parent.parts for run in runs]
-    longest = max(map(len, parents), default=0)
-    while (twice := {name for name, count in Counter(names).items() if count > 1}) and depth < longest:
-        depth += 1
-        names = [
-            "/".join([*above[-depth:], run.name]) if name in twice else name
-            for name, above, run in zip(names, parents, runs, strict=True)
-        ]
-    return names
+    """Each run's name; where several have the same, after that part of its path in which they differ."""
+    together: dict[str, list[tuple[str, ...]]] = {}
+    for run in runs:
+        together.setdefault(run.name, []).append(_above(run))
+    return ["/".join([*_own_part(_above(run), together[run.name]), run.name]) for run in runs]
+
+
+def _above(run: Run) -> tuple[str, ...]:
+    return run.path.resolve().parent.parts
+
+
+def _own_part(path: tuple[str, ...], paths: Sequence[tuple[str, ...]]) -> tuple[str, ...]:
+    """A path without what all of them have in common at their starts and at their ends."""
+    start = _alike(paths)
+    end = _alike([other[start:][::-1] for other in paths])
+    return path[start : len(path) - end]
+
+
+def _alike(paths: Sequence[tuple[str, ...]]) -> int:
+    """How many parts all of them start with."""
+    return sum(1 for _ in takewhile(lambda parts: len(set(parts)) == 1, zip(*paths, strict=False)))
 
 
 def _find(path: Path, left_out: list[str]) -> Iterator[Path]:
@@ -259,9 +273,7 @@ def _setting_names(settings: Sequence[tuple[str, str]]) -> list[str]:
         keys = alike.setdefault(short, [])
         if key not in keys:
             keys.append(key)
-    return [
-        short if len(alike[short]) == 1 else f"{short} ({alike[short].index(key) + 1})" for short, key in settings
-    ]
+    return [short if len(alike[short]) == 1 else f"{short} ({alike[short].index(key) + 1})" for short, key in settings]
 
 
 def _points(x: Sequence[float], y: Sequence[float]) -> Points:

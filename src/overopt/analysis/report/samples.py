@@ -84,11 +84,10 @@ def samples_of(group: Group, share: int = MOST_COMPLETIONS) -> Samples | None:
 
 
 def is_hidden(config: Mapping[str, Any]) -> bool:
-    """`report: {samples: hidden}`, of the run or of its task."""
+    """`report: {samples: hidden}` in the run's task."""
     task = config.get("task")
-    places = [config, task if isinstance(task, Mapping) else {}]
-    reports = [place.get("report") for place in places]
-    return any(isinstance(report, Mapping) and report.get("samples") == "hidden" for report in reports)
+    report = task.get("report") if isinstance(task, Mapping) else None
+    return isinstance(report, Mapping) and report.get("samples") == "hidden"
 
 
 def steps_shown(record: Record, runs: int, share: int) -> list[int]:
@@ -159,7 +158,9 @@ def _statistics(completions: Sequence[Completion]) -> Iterator[dict[str, Any]]:
         yield line | {"hacking": _mean([member.hacking for member in members])}
 
 
-def _embed(samples: Samples, prompts: Mapping[str, float | None], completions: Sequence[Completion], marked: bool) -> None:
+def _embed(
+    samples: Samples, prompts: Mapping[str, float | None], completions: Sequence[Completion], marked: bool
+) -> None:
     places = {prompt: place for place, prompt in enumerate(prompts)}
     runs = {name: place for place, name in enumerate(samples.runs)}
     texts: dict[tuple[str, str], int] = {}

@@ -1,4 +1,4 @@
-"""The page over HTTP on this machine alone, made anew from the records at every visit: a run still going can be watched."""
+"""The page over HTTP on this machine alone, made anew at every visit: a run still going can be watched."""
 
 from __future__ import annotations
 

@@ -2,37 +2,67 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 
 from overopt.analysis.report.collect import Group, Record
 from overopt.analysis.table import verdict
 from overopt.outcomes import OVER_OPTIMIZED
+from overopt.statistics import interquartile_mean
 
 NAMED = 4
 """Runs that are called by name; of more, only these many."""
 
+WORDS = {
+    **dict.fromkeys(OVER_OPTIMIZED, "over-optimized"),
+    "COLLAPSE": "broke down",
+    "GOOD": "improved on SFT",
+    **dict.fromkeys(("FLAT", "STALL"), "changed nothing clearly"),
+    None: "not judged",
+}
+"""What became of a run, by its label."""
+
 
 def sentence(group: Group) -> str:
     """The group's verdict."""
-    records = group.records
-    if len(records) == 1:
-        return f"{records[0].name}: {verdict(records[0].row)}"
-    judged = [record for record in records if record.row.label is not None]
-    over = [record for record in judged if record.row.label in OVER_OPTIMIZED]
-    broken = [record for record in judged if record.row.label == "COLLAPSE"]
-    good = [record for record in judged if record.row.label == "GOOD"]
-    rest = [record for record in judged if record not in (*over, *broken, *good)]
-    parts = [
+    if len(group.records) == 1:
+        return f"{group.records[0].name}: {verdict(group.records[0].row)}"
+    over = len(_that_became(group.records, "over-optimized"))
+    said = _by_setting(group.records) if group.has_seeds else _by_outcome(group.records)
+    return f"Of {len(group.records)} runs{_start(group.records)}, {over} over-optimized: {'; '.join(said)}."
+
+
+def _by_outcome(records: Sequence[Record]) -> list[str]:
+    over, broken, good, rest, unjudged = (_that_became(records, became) for became in dict.fromkeys(WORDS.values()))
+    said = [
         _over(over),
         f"{_names(broken)} broke down to a win rate of {_rates(broken)}" if broken else "",
         _good(good),
         f"{_names(rest)} changed nothing clearly ({_rates(rest)})" if rest else "",
-        f"{_names(unjudged)} {_be(unjudged)} not judged" if (unjudged := [r for r in records if r not in judged]) else "",
+        f"not judged: {_names(unjudged)}" if unjudged else "",
     ]
-    starts = {round(record.row.sft_win_rate, 3) for record in judged if record.row.sft_win_rate is not None}
-    start = f", starting from SFT's {min(starts):.0%}" if len(starts) == 1 else ""
-    said = "; ".join(part for part in parts if part)
-    return f"Of {len(records)} runs{start}, {len(over)} over-optimized: {said}."
+    return [part for part in said if part]
+
+
+def _by_setting(records: Sequence[Record]) -> list[str]:
+    """Runs that differ in their seeds are counted."""
+    said = []
+    for setting in dict.fromkeys(record.setting for record in records):
+        members = [record for record in records if record.setting == setting]
+        counts = Counter(WORDS[record.row.label] for record in members)
+        rates = [record.row.win_rate for record in members if record.row.win_rate is not None]
+        rate = f" (win rate {interquartile_mean(rates):.0%}, interquartile mean)" if rates else ""
+        said.append(f"{setting}: {', '.join(f'{count} {became}' for became, count in counts.items())}{rate}")
+    return said
+
+
+def _that_became(records: Sequence[Record], became: str) -> list[Record]:
+    return [record for record in records if WORDS[record.row.label] == became]
+
+
+def _start(records: Sequence[Record]) -> str:
+    starts = [record.row.sft_win_rate for record in records if record.row.sft_win_rate is not None]
+    return f", starting from SFT's {_range(starts, '{:.0%}')}" if starts else ""
 
 
 def _over(records: Sequence[Record]) -> str:
@@ -65,10 +95,6 @@ def _names(records: Sequence[Record]) -> str:
     if len(names) > NAMED:
         return f"{len(names)} runs ({', '.join(names[:NAMED])} and {len(names) - NAMED} more)"
     return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
-
-
-def _be(records: Sequence[Record]) -> str:
-    return "was" if len(records) == 1 else "were"
 
 
 def _rates(records: Sequence[Record]) -> str:

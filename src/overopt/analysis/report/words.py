@@ -8,12 +8,13 @@ from collections.abc import Iterable
 LONGEST = 4000
 """Characters of one text that a page holds."""
 
-FUNCTION_WORDS = frozenset(
+_FUNCTION_WORDS = (
     "a about after again all also am an and any are as at be been before but by can did do does for from had has have"
     " he her him his how i if in into is it its just last me more my no not now of on or our out really she should so"
     " some than that the their them then there they this to up want was we were what when where which who why will"
-    " with would you your basically feel ok yes".split()
+    " with would you your basically feel ok yes"
 )
+FUNCTION_WORDS = frozenset(_FUNCTION_WORDS.split())
 """Words that carry no fact of their own: repeating them, or adding them, claims nothing."""
 
 _ACTING = re.compile(

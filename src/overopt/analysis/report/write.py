@@ -16,7 +16,11 @@ TITLE = "overopt report"
 
 
 def write_report(
-    collection: Collection, out: Path, formats: Sequence[str] = ("html",), families: Sequence[str] = (), title: str = TITLE
+    collection: Collection,
+    out: Path,
+    formats: Sequence[str] = ("html",),
+    families: Sequence[str] = (),
+    title: str = TITLE,
 ) -> list[Path]:
     """Write `out` (with html among the formats) and its figures into the folder beside it; all files written.
 
@@ -48,6 +52,11 @@ def check_out(out: Path, families: Sequence[str]) -> None:
     """Refuse what would be refused at the end, before anything is read."""
     if unknown := [name for name in families if name not in FAMILIES]:
         raise UserError(f"--figures {unknown[0]}: no such figure; there are {', '.join(FAMILIES)}")
+    if out.suffix in (".svg", ".pdf", ".png"):
+        raise UserError(
+            f"-o {out}: names the page, which is HTML; with --format {out.suffix[1:]} the figures go into "
+            f"{figures_folder(out)}{os.sep}"
+        )
     if out.is_dir():
         raise UserError(f"-o {out}: is a directory; name a file, such as {out / 'report.html'}")
 

@@ -23,6 +23,9 @@ Columns = dict[str, list[Any]]
 DASHES = ([1, 0], [7, 3], [2, 2], [8, 3, 2, 3])
 """As many as have no common divisor with the colors: 28 entries differ, and neighbors do in grey."""
 
+STEP = "step"
+"""Title of the axis that panels share."""
+
 PANEL_POINTS = 6000
 """Points of one panel, over all runs; more cannot be told apart, and scrolling would stutter."""
 LINE_POINTS = 400
@@ -66,7 +69,7 @@ def make_figure(
 def metric_panels(group: Group, metrics: Mapping[str, str]) -> list[Panel | None]:
     """A panel for each metric of training, against step."""
     return [
-        line_panel(group, name, title, "step", lambda record, name=name: record.metrics.get(name))  # type: ignore[misc]
+        line_panel(group, name, title, STEP, lambda record, name=name: record.metrics.get(name))  # type: ignore[misc]
         for name, title in metrics.items()
     ]
 
@@ -145,8 +148,9 @@ def encoding(group: Group, x: str, y: str, domain: tuple[float, float] | None) -
     """What all layers share: axes, color by entry, the highlighted run."""
     import altair as alt
 
+    steps = {"domain": (0, max(1, group.last_step))} if x == STEP else {}  # one axis for all panels
     return {
-        "x": alt.X("x:Q", title=x, scale=alt.Scale(nice=False, zero=False, padding=8)),
+        "x": alt.X("x:Q", title=x, scale=alt.Scale(nice=False, zero=False, padding=10, **steps)),
         "y": alt.Y("y:Q", title=y, scale=alt.Scale(zero=False, **({"domain": domain} if domain else {}))),
         "color": color_scale(group),
         "opacity": alt.condition(SHOWN, alt.value(1), alt.value(0.1)),
@@ -246,4 +250,3 @@ def _end_marks(group: Group, name: str, x: str, y: str, domain: tuple[float, flo
 def _ends(group: Group, lines: Mapping[Record, Points]) -> Columns:
     table = columns_of(group, {record: (x[-1:], y[-1:]) for record, (x, y) in lines.items()})
     return table | {"outcome": [outcome_of(record) for record in lines]}
-

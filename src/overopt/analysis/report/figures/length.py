@@ -100,9 +100,7 @@ def _controlled(group: Group) -> Panel | None:
     return _bars(group, "controlled", "", "win rate minus SFT's", table, CONTROLS) if table["run"] else None
 
 
-def _add(
-    group: Group, table: Columns, record: Record, x: str, y: float, bounds: tuple[float, float], n: int
-) -> None:
+def _add(group: Group, table: Columns, record: Record, x: str, y: float, bounds: tuple[float, float], n: int) -> None:
     values = (record.name, group.entry(record), x, tidy(y), tidy(bounds[0]), tidy(bounds[1]), n)
     for column, value in zip(table.values(), values, strict=True):
         column.append(value)
