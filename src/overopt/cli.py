@@ -68,12 +68,15 @@ Judge greedy completions of every kept checkpoint of a run against the reference
 
 BEST_OF_N = """\
 What the best of n candidates by a proxy scores on gold: a table with intervals and a verdict, and a figure.
-FILE_OR_RUN is a JSONL of {"prompt", "candidates": [{"text", "proxy", "gold"}]}, the candidates being draws of one
-policy; or, in the form of REALSumm, {"doc_id", "ref", "cands": [{"system", "summary", "litepyramid_recall"}]}, where
-the proxy is ROUGE (pip install 'overopt[rouge]'); or a run directory that stored several samples a prompt.
+FILE_OR_RUNS is one of
+  a JSONL of {"prompt", "candidates": [{"text", "proxy", "gold"}]}, the candidates being draws of one policy;
+  a JSONL in the form of REALSumm, {"doc_id", "ref", "cands": [{"system", "summary", "litepyramid_recall"}]}, whose
+    proxy is ROUGE (pip install 'overopt[rouge]');
+  run directories, or folders that hold some: what their checkpoints wrote for the same prompts.
 
   overopt best-of-n scored.jsonl
   overopt best-of-n examples/data/realsumm_excerpt.jsonl --rouge rouge2-precision -o figures/rouge.pdf
+  overopt best-of-n out/demo/runs
 """
 
 REPORT = """\
@@ -177,8 +180,8 @@ def best_of_n(options: argparse.Namespace) -> int:
     from overopt.analysis.best_of_n_view import figure, figure_path, save_figure, text_report
     from overopt.analysis.scored_sets import read_scored_set
 
-    out = figure_path(options.out, options.format, str(options.source.resolve()))
-    scored = read_scored_set(options.source, options.rouge)
+    out = figure_path(options.out, options.format, options.sources[0].resolve())
+    scored = read_scored_set(options.sources, options.rouge)
     curve = curve_of(scored.prompts)
     print(text_report(scored, curve), flush=True)
     save_figure(figure(scored, curve), out)
@@ -278,7 +281,7 @@ def _parser() -> argparse.ArgumentParser:
     verb.set_defaults(verb=report)
 
     verb = verbs.add_parser("best-of-n", help="what a proxy buys on scored candidates", description=BEST_OF_N, **layout)
-    verb.add_argument("source", type=Path, metavar="FILE_OR_RUN", help="scored candidates")
+    verb.add_argument("sources", type=Path, nargs="+", metavar="FILE_OR_RUNS", help="scored candidates")
     verb.add_argument("-o", "--out", type=Path, metavar="FILE", help="figure; default best-of-n-NAME.svg")
     verb.add_argument("--format", choices=("svg", "png", "pdf"), help="default: FILE's ending, or svg")
     verb.add_argument("--rouge", metavar="NAME", help="proxy of summaries, such as rouge1-recall; default rouge2-f1")

@@ -93,7 +93,8 @@ class Group:
     @property
     def has_seeds(self) -> bool:
         """Whether some runs differ in their seeds only; then color says the setting, not the run."""
-        return any(count > 1 for count in Counter(record.setting for record in self.records).values())
+        seeds = {(record.setting, str(record.seed)) for record in self.records}
+        return len(seeds) > len({record.setting for record in self.records})
 
     def entry(self, record: Record) -> str:
         """A run's entry in the legend."""

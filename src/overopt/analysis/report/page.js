@@ -95,12 +95,7 @@
     const columns = [
       { name: "run", class: "name", by: (row) => row.run, show: (row) => make("span", {}, swatchOf(group, row.run),
         make("button", { type: "button", "aria-pressed": "false", data: { run: row.run } }, row.run), row.mark ? make("span", { class: "mark" }, row.mark) : null) },
-      group.has_seeds ? { name: "setting", by: (row) => row.setting, show: (row) => row.setting } : null,
-      { name: "objective", by: (row) => row.objective, show: (row) => row.objective },
-      number("coef", "coefficient", (row) => short(row.coefficient)),
-      number("lr", "lr", (row) => short(row.lr)),
-      number("seed", "seed", (row) => (known(row.seed) ? String(row.seed) : "–")),
-      { name: "outcome", by: (row) => row.label, show: (row) => make("span", { class: `label ${row.outcome}` }, row.label ? sign[row.outcome] + row.label : row.gate ? "– gate" : "–") },
+      { name: "outcome", by: (row) => row.label, show: (row) => make("span", { class: `label ${row.outcome}`, title: row.reason }, row.label ? sign[row.outcome] + row.label : row.gate ? "– gate" : "–") },
       number("win rate (95 %)", "win_rate", (row) => fixed(row.win_rate) + (known(row.win_rate_low) ? ` [${fixed(row.win_rate_low)}, ${fixed(row.win_rate_high)}]` : ""), "at the last evaluation, Wilson interval"),
       number("minus SFT", "win_difference", (row) => signed(row.win_difference) + (known(row.win_difference_se) ? ` ± ${fixed(row.win_difference_se)}` : ""), "paired over prompts, ± one standard error"),
       from("proxy", "proxy_start", "proxy_end", "the reward model's score, first and last evaluation"),
@@ -108,6 +103,11 @@
       number("KL", "kl_ref", (row) => fixed(row.kl_ref, 1), "to the reference, nats per completion"),
       number("length", "len_mean", (row) => fixed(row.len_mean, 1), "tokens"),
       number("ends", "eos_rate", (row) => fixed(row.eos_rate), "share of completions that end"),
+      group.has_seeds ? { name: "setting", by: (row) => row.setting, show: (row) => row.setting } : null,
+      { name: "objective", by: (row) => row.objective, show: (row) => row.objective },
+      number("coef", "coefficient", (row) => short(row.coefficient)),
+      number("lr", "lr", (row) => short(row.lr)),
+      new Set(group.rows.map((row) => row.seed)).size > 1 ? number("seed", "seed", (row) => (known(row.seed) ? String(row.seed) : "–")) : null,
       number("step", "step", (row) => whole(row.step)),
     ].filter(Boolean);
     const why = make("details", group.rows.length <= 12 ? { open: "" } : {}, make("summary", {}, "Why"), make("ul", { class: "why" }, ...group.rows.map((row) =>
@@ -349,8 +349,8 @@
     { name: "steps", class: "number", by: (row) => row.steps, show: (row) => whole(row.steps) },
     { name: "minutes", class: "number", by: (row) => row.minutes, show: (row) => fixed(row.minutes, 1) },
     { name: "tokens", class: "number", by: (row) => row.tokens, show: (row) => whole(row.tokens) },
-    text1("hardware"), text1("device"), text1("threads"), text1("versions"), text1("commit"), text1("started"), text1("resumes"),
-    { name: "parents", show: (row) => row.parents.join("; ") || "–" }, text1("path"),
+    text1("device"), text1("threads"), text1("started"), text1("resumes"), text1("commit"), { ...text1("hardware"), class: "wide" }, { ...text1("versions"), class: "wide" },
+    { name: "parents", class: "wide", show: (row) => row.parents.join("; ") || "–" }, { ...text1("path"), class: "wide" },
   ], report.made.runs, { run: (row) => row.run, label: "Runs, cost and machines" }));
   document.body.dataset.ready = "true";
 })();

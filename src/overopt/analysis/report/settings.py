@@ -29,7 +29,7 @@ def setting_of(config: Mapping[str, Any]) -> tuple[str, str]:
     """A short name of what a run was set to apart from its seed, and a key that is the same for the same setting."""
     flat = {address: value for address, value in addresses(config) if not _is_of_a_seed(address)}
     objective, coefficient = objective_of(config)
-    parts = [objective + ("" if coefficient is None else f" {coefficient:g}")]
+    parts = [objective if coefficient is None or objective == "none" else f"{objective} {coefficient:g}"]
     if isinstance(config.get("lr"), int | float):
         parts.append(f"lr {config['lr']:g}")
     return ", ".join(parts), json.dumps(flat, sort_keys=True, default=str)

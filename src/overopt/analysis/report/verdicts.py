@@ -29,7 +29,7 @@ def sentence(group: Group) -> str:
         return f"{group.records[0].name}: {verdict(group.records[0].row)}"
     over = len(_that_became(group.records, "over-optimized"))
     said = _by_setting(group.records) if group.has_seeds else _by_outcome(group.records)
-    return f"Of {len(group.records)} runs{_start(group.records)}, {over} over-optimized: {'; '.join(said)}."
+    return f"Of {len(group.records)} runs{_start(group.records)}, {over or 'none'} over-optimized: {'; '.join(said)}."
 
 
 def _by_outcome(records: Sequence[Record]) -> list[str]:
@@ -67,7 +67,7 @@ def _start(records: Sequence[Record]) -> str:
 
 def _over(records: Sequence[Record]) -> str:
     if not records:
-        return "none"
+        return ""
     changes = [
         row.proxy_end - row.proxy_start
         for record in records
