@@ -21,7 +21,7 @@
 
   const known = (value) => value !== null && value !== undefined;
   const fixed = (value, digits = 2) => (known(value) ? value.toFixed(digits) : "–");
-  const signed = (value, digits = 2) => (known(value) ? (value >= 0 ? "+" : "−") + Math.abs(value).toFixed(digits) : "–");
+  const signed = (value, digits = 2) => (known(value) ? (Number(value.toFixed(digits)) < 0 ? "−" : "+") + Math.abs(value).toFixed(digits) : "–");
   const short = (value) => (known(value) ? String(Math.abs(value) < 1e-3 && value !== 0 ? Number(value.toPrecision(3)).toExponential() : Number(value.toPrecision(4))) : "–");
   const whole = (value) => (known(value) ? Math.round(value).toLocaleString("en") : "–");
   const shade = (color) => (dark.matches && color === "#000000" ? "#f2f2f2" : color);
@@ -343,14 +343,19 @@
         : make("p", { class: "quiet" }, config.runs.length > 1 ? "These runs have the same configuration." : `One run: ${config.runs[0]}.`),
       make("details", {}, make("summary", {}, `${config.shared.length} settings${config.runs.length > 1 ? " in common" : ""}`), table(plain(["setting", "value"]), config.shared, { label: "Settings in common" })));
   }
-  const text1 = (name, key = name) => ({ name, by: (row) => row[key], show: (row) => (known(row[key]) ? String(row[key]) : "–") });
-  put("made", make("h3", {}, "Runs, cost and machines"), table([
-    { name: "run", class: "name", by: (row) => row.run, show: (row) => row.run }, text1("stage"), text1("status"), text1("seed"),
+  const told = (name, key = name) => ({ name, by: (row) => row[key], show: (row) => (known(row[key]) && row[key] !== "" ? String(row[key]) : "–") });
+  const ways = [
+    told("stage"), told("status"), told("seed"),
     { name: "steps", class: "number", by: (row) => row.steps, show: (row) => whole(row.steps) },
     { name: "minutes", class: "number", by: (row) => row.minutes, show: (row) => fixed(row.minutes, 1) },
     { name: "tokens", class: "number", by: (row) => row.tokens, show: (row) => whole(row.tokens) },
-    text1("device"), text1("threads"), text1("started"), text1("resumes"), text1("commit"), { ...text1("hardware"), class: "wide" }, { ...text1("versions"), class: "wide" },
-    { name: "parents", class: "wide", show: (row) => row.parents.join("; ") || "–" }, { ...text1("path"), class: "wide" },
-  ], report.made.runs, { run: (row) => row.run, label: "Runs, cost and machines" }));
+    told("device"), told("threads"), told("hardware"), told("versions"), told("commit"), told("started"), told("resumes"),
+    { name: "parents", by: (row) => row.parents.join("; "), show: (row) => row.parents.join("; ") || "–" }, told("path"),
+  ];
+  const same = ways.filter((column) => report.made.runs.length > 1 && new Set(report.made.runs.map(column.by)).size === 1);
+  put("made", make("h3", {}, "Runs, cost and machines"),
+    table([{ name: "run", class: "name", by: (row) => row.run, show: (row) => row.run }, ...ways.filter((column) => !same.includes(column))],
+      report.made.runs, { run: (row) => row.run, label: "Runs, cost and machines" }),
+    same.length ? make("p", { class: "quiet" }, `In all runs: ${same.map((column) => `${column.name} ${column.show(report.made.runs[0])}`).join("; ")}.`) : null);
   document.body.dataset.ready = "true";
 })();

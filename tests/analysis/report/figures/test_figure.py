@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -101,7 +102,7 @@ def test_every_entry_has_its_own_color_and_dashes(tmp_path: Path) -> None:
     styles = style_of(group_at(tmp_path))
     assert len({(color, tuple(dash)) for color, dash in styles.values()}) == 28
     neighbors = list(styles.values())
-    assert all(a[1] != b[1] for a, b in zip(neighbors, neighbors[1:], strict=False)), "told apart in grey"
+    assert all(a[1] != b[1] for a, b in pairwise(neighbors)), "told apart in grey"
 
 
 def test_the_printed_figure_has_the_pages_numbers_a_title_and_its_notes(tmp_path: Path) -> None:
