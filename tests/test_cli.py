@@ -209,6 +209,17 @@ def test_best_of_n_prints_a_table_and_draws_a_figure(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["best-of-n-set.svg", "set.jsonl"]
 
 
+def test_best_of_n_of_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.chdir(tmp_path)
+    finished_run(tmp_path / "runs/maxent-0.5", wins=32, proxy=1.0)
+    finished_run(tmp_path / "runs/none", wins=2, proxy=3.0)
+    assert cli.main(["best-of-n", "runs/maxent-0.5", "runs/none"]) == 0
+    shown = capsys.readouterr().out
+    assert shown.startswith("Best of n by reward model: maxent-0.5 and 1 more, 40 prompts\n\nn  proxy (95 %)")
+    assert "\nNote: 4 checkpoints of maxent-0.5, none; split tuning, judge gold.\n" in shown
+    assert (tmp_path / "best-of-n-maxent-0.5.svg").is_file()
+
+
 def test_best_of_n_imports_no_torch(tmp_path: Path) -> None:
     code = (
         "import sys; from overopt.cli import main; code = main(); sys.exit(code if 'torch' not in sys.modules else 9)"

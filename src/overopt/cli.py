@@ -178,6 +178,7 @@ def evaluate(options: argparse.Namespace) -> int:
 def best_of_n(options: argparse.Namespace) -> int:
     from overopt.analysis.best_of_n import best_of_n as curve_of
     from overopt.analysis.best_of_n_view import figure, figure_path, save_figure, text_report
+    from overopt.analysis.report.words import harmless
     from overopt.analysis.scored_sets import read_scored_set
 
     out = figure_path(options.out, options.format, options.sources[0].resolve())
@@ -185,7 +186,7 @@ def best_of_n(options: argparse.Namespace) -> int:
     curve = curve_of(scored.prompts)
     print(text_report(scored, curve), flush=True)
     save_figure(figure(scored, curve), out)
-    print(f"\nfigure: {out}")
+    print(f"\nfigure: {harmless(str(out))}")
     return DONE
 
 

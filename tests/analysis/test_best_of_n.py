@@ -8,7 +8,7 @@ import math
 import numpy as np
 import pytest
 
-from overopt.analysis.best_of_n import ScoredPrompt, ascending, best_of_n, expected_best, kl, shown, weights
+from overopt.analysis.best_of_n import ScoredPrompt, ascending, best_of_n, counts_up_to, expected_best, kl, weights
 from overopt.statistics import paired_difference
 
 random = np.random.default_rng(0)
@@ -30,40 +30,38 @@ def test_it_is_the_mean_over_every_subset(candidates: int, levels: int) -> None:
     proxy = random.integers(levels, size=candidates).astype(float).tolist()
     gold = random.normal(size=candidates).tolist()
     for values in (gold, proxy):
-        expected = [by_enumeration(proxy, values, n) for n in range(1, candidates + 1)]
-        assert expected_best(proxy, values).tolist() == pytest.approx(expected)
+        ns = tuple(range(1, candidates + 1))
+        expected = [by_enumeration(proxy, values, n) for n in ns]
+        assert expected_best(proxy, values, ns).tolist() == pytest.approx(expected)
 
 
 def test_by_hand() -> None:
     # n = 2 of three: the pairs (1, 2), (1, 3), (2, 3) take 2, 3, 3
-    assert expected_best([1, 2, 3], [10, 20, 0]).tolist() == pytest.approx([10, 20 / 3, 0])
+    assert expected_best([1, 2, 3], [10, 20, 0], (1, 2, 3)).tolist() == pytest.approx([10, 20 / 3, 0])
     # the two best are equal: n = 2 takes 20 | 0, 20 | 0, or either of them
-    assert expected_best([1, 2, 2], [10, 20, 0]).tolist() == pytest.approx([10, 10, 10])
+    assert expected_best([1, 2, 2], [10, 20, 0], (1, 2, 3)).tolist() == pytest.approx([10, 10, 10])
 
 
 def test_the_last_is_the_argmax_and_the_first_the_mean() -> None:
     proxy, gold = random.normal(size=(2, 50))
-    curve = expected_best(proxy, gold)
-    assert curve[0] == pytest.approx(gold.mean())
-    assert curve[-1] == pytest.approx(gold[proxy.argmax()])
+    assert expected_best(proxy, gold, (1, 50)) == pytest.approx([gold.mean(), gold[proxy.argmax()]])
 
 
 def test_it_is_unbiased_for_fresh_draws() -> None:
     # candidates are fair dice, proxy = gold: the best of two shows 161/36 on average
     rolls = itertools.product(range(1, 7), repeat=3)
-    assert np.mean([expected_best(roll, roll)[1] for roll in rolls]) == pytest.approx(161 / 36)
+    assert np.mean([expected_best(roll, roll, (2,)) for roll in rolls]) == pytest.approx(161 / 36)
 
 
 def test_order_does_not_matter() -> None:
     assert ascending([3, 1, 2, 1], [30, 10, 20, 0]).tolist() == [5, 5, 20, 30]
 
 
-@pytest.mark.parametrize(("candidates", "n"), [(1, 1), (14, 5), (40, 40), (3000, 2), (3000, 1500)])
-def test_weights_are_ratios_of_binomials(candidates: int, n: int) -> None:
-    found = weights(candidates, n)
-    assert found.sum() == pytest.approx(1)
-    for r in (1, candidates // 2, candidates - 1, candidates):
-        if r > 0:
+@pytest.mark.parametrize(("candidates", "ns"), [(1, (1,)), (14, (5, 6)), (40, (40,)), (3000, (2, 1500, 2999))])
+def test_weights_are_ratios_of_binomials(candidates: int, ns: tuple[int, ...]) -> None:
+    for n, found in zip(ns, weights(candidates, ns), strict=True):
+        assert found.sum() == pytest.approx(1)
+        for r in {1, max(1, candidates // 2), candidates}:
             assert found[r - 1] == pytest.approx(math.comb(r - 1, n - 1) / math.comb(candidates, n))
 
 
@@ -76,11 +74,13 @@ def test_kl() -> None:
     assert float(best @ np.log(best * k)) == pytest.approx(kl(n), abs=1e-3)
 
 
-def test_shown_n() -> None:
-    assert shown(3) == [1, 2, 3]
-    assert shown(16) == list(range(1, 17))
-    assert shown(70)[15:] == [16, 20, 24, 32, 40, 48, 64, 70]
-    assert len(shown(1000)) == 34
+def test_the_n_of_a_curve() -> None:
+    assert counts_up_to(3) == (1, 2, 3)
+    assert counts_up_to(16) == tuple(range(1, 17))
+    assert counts_up_to(17) == tuple(range(1, 18))
+    assert counts_up_to(64)[15:] == (16, 20, 24, 32, 40, 48, 64)
+    assert counts_up_to(70)[-2:] == (64, 70)
+    assert len(counts_up_to(60_000)) < 60
 
 
 def prompts_of(proxy: np.ndarray, gold: np.ndarray) -> list[ScoredPrompt]:
@@ -93,7 +93,7 @@ def test_curves_are_means_over_prompts_with_an_interval() -> None:
         ScoredPrompt("a:2", np.array([5.0, 4.0, 3.0]), np.array([0.0, 3.0, 6.0])),
     ]
     curve = best_of_n(prompts)
-    assert curve.largest == 2, "the fewest candidates of a prompt"
+    assert (curve.ns, curve.largest) == ((1, 2), 2), "up to the fewest candidates of a prompt"
     assert curve.proxy.mean.tolist() == pytest.approx([2.75, (2 + 14 / 3) / 2])
     assert curve.gold.mean.tolist() == pytest.approx([1.75, (1 + 1) / 2])
     assert curve.ceiling.tolist() == pytest.approx([1.75, (1 + 5) / 2])
@@ -126,8 +126,9 @@ def test_a_useless_proxy_buys_nothing() -> None:
     assert not curve.falls
 
 
-def test_all_candidates_equal() -> None:
-    curve = best_of_n(prompts_of(np.ones((3, 4)), np.full((3, 4), 0.1)), resamples=10)
-    assert curve.gold.mean == pytest.approx([0.1] * 4)
-    assert curve.stops_rising == 1
-    assert not curve.falls, "what differs by rounding is no fall"
+@pytest.mark.parametrize("gold", [0.1, -1234.1, 1e50])
+def test_all_candidates_equal(gold: float) -> None:
+    curve = best_of_n(prompts_of(np.ones((3, 14)), np.full((3, 14), gold)), resamples=10)
+    assert curve.gold.mean == pytest.approx([gold] * 14)
+    assert curve.stops_rising == 1, "what differs by rounding is no rise"
+    assert not curve.falls, "nor a fall"

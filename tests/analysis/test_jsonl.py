@@ -30,7 +30,8 @@ def test_records_with_their_lines(tmp_path: Path, name: str) -> None:
         (b"\n \n", "{file}: the file is empty"),
         (b'{"a": 1}\n{"a": \n', "{file}:2: not JSON"),
         (b'{"a": 1}\n[1, 2]\n', "{file}:2: expected a JSON object, got [1, 2]"),
-        (b'{"a": "\xff"}\n', "{file}:1: not JSON"),
+        (b'{"a": "\xff"}\n', "{file}:1: not JSON ('utf-8' codec can't decode byte 0xff"),
+        ('{"a": 1}\n'.encode("utf-16"), "{file}:1: not JSON ('utf-8' codec can't decode byte 0xff"),
         (b'{"a": 1}\n' + b"[" * 100_000, "{file}:2: not JSON"),
     ],
 )

@@ -1,6 +1,7 @@
 import math
 
 import pytest
+from scipy.stats import binomtest, norm
 
 from overopt.statistics import wilson, win_rate_se
 
@@ -18,6 +19,12 @@ def test_wilson_solves_its_equation() -> None:
     low, high = wilson(84.5, 256)
     for bound in (low, high):
         assert abs(84.5 / 256 - bound) == pytest.approx(1.96 * math.sqrt(bound * (1 - bound) / 256))
+
+
+@pytest.mark.parametrize(("wins", "n"), [(0, 7), (1, 7), (84, 256), (256, 256)])
+def test_wilson_is_scipys(wins: int, n: int) -> None:
+    reference = binomtest(wins, n).proportion_ci(0.95, method="wilson")
+    assert wilson(wins, n, z=norm.ppf(0.975)) == pytest.approx((reference.low, reference.high))
 
 
 def test_win_rate_se() -> None:

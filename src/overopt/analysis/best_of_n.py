@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -19,6 +20,9 @@ Floats = NDArray[np.float64]
 
 SIGNIFICANCE = 2.0
 """Standard errors from which a paired difference counts."""
+
+NOT_DRAWS = "are not draws of one policy, so no policy's best-of-n is measured and log n - (n-1)/n means nothing"
+"""Why a curve has no KL axis; the readers say what its candidates are instead."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +50,7 @@ class ScoredSet:
 
 @dataclass(frozen=True)
 class Band:
-    """A mean over prompts and its 95 % interval at n = 1, 2, ..."""
+    """A mean over prompts and its 95 % interval, for each n of a curve."""
 
     mean: Floats
     low: Floats
@@ -55,76 +59,85 @@ class Band:
 
 @dataclass(frozen=True)
 class BestOfN:
-    """The curves of one scored set; index n - 1 belongs to n."""
+    """The curves of one scored set: place i of each belongs to n = ns[i]."""
 
+    ns: tuple[int, ...]
+    """From 1 to the fewest candidates that a prompt has."""
     proxy: Band
     gold: Band
     ceiling: Floats
     """Gold if gold itself chose: no proxy can do better."""
-    gold_of_prompts: Floats  # (prompts, largest n)
+    gold_of_prompts: Floats  # (prompts, ns)
 
     @property
     def largest(self) -> int:
-        """The largest n: the fewest candidates that a prompt has."""
-        return len(self.ceiling)
+        return self.ns[-1]
 
     @property
     def peak(self) -> int:
         """The n of the highest mean gold, the smallest of equals."""
-        return int(np.argmax(self.gold.mean)) + 1
+        return self.ns[int(np.argmax(self.gold.mean))]
 
     def gain(self, n: int, over: int = 1) -> Difference:
         """Mean gold at n less that at another n, paired over the prompts."""
-        return paired_difference(self.gold_of_prompts[:, n - 1], self.gold_of_prompts[:, over - 1])
+        return paired_difference(*(self.gold_of_prompts[:, self.ns.index(m)] for m in (n, over)))
+
+    def is_clear(self, gain: Difference) -> bool:
+        """Above zero by two standard errors, and by more than rounding."""
+        rounding = 1e-12 * float(np.abs(self.gold_of_prompts).max())
+        return gain.mean > max(SIGNIFICANCE * gain.se, rounding)
 
     @property
     def stops_rising(self) -> int:
-        """The smallest n of the table from which no larger one adds significantly to gold."""
-        ns = shown(self.largest)
-        for place, n in enumerate(ns):
-            if not any(is_above(self.gain(later, over=n)) for later in ns[place + 1 :]):
-                return n
-        raise AssertionError("after the largest n there is none")
+        """The smallest n from which no larger one adds significantly to gold.
+
+        Several larger n are tried: a useless proxy seems to buy something in about one set of sixteen.
+        """
+        return next(
+            n
+            for place, n in enumerate(self.ns)
+            if not any(self.is_clear(self.gain(later, over=n)) for later in self.ns[place + 1 :])
+        )
 
     @property
     def falls(self) -> bool:
         """Over-optimized: past its peak gold is significantly lower. The proxy cannot fall, by construction."""
-        return is_above(self.gain(self.peak, over=self.largest))
+        return self.is_clear(self.gain(self.peak, over=self.largest))
 
 
 def best_of_n(prompts: Sequence[ScoredPrompt], *, resamples: int = 2000, seed: int = 0) -> BestOfN:
-    """The curves for every n up to the fewest candidates of a prompt."""
-    largest = min(len(prompt.proxy) for prompt in prompts)
-    proxy = _expectations([ascending(p.proxy, p.proxy) for p in prompts], largest)
-    gold = _expectations([ascending(p.proxy, p.gold) for p in prompts], largest)
-    ceiling = _expectations([ascending(p.gold, p.gold) for p in prompts], largest)
-    return BestOfN(_band(proxy, resamples, seed), _band(gold, resamples, seed), ceiling.mean(axis=0), gold)
+    """The curves up to the fewest candidates of a prompt."""
+    ns = counts_up_to(min(len(prompt.proxy) for prompt in prompts))
+    proxy = np.array([expected_best(p.proxy, p.proxy, ns) for p in prompts])
+    gold = np.array([expected_best(p.proxy, p.gold, ns) for p in prompts])
+    ceiling = np.mean([expected_best(p.gold, p.gold, ns) for p in prompts], axis=0)
+    return BestOfN(ns, _band(proxy, resamples, seed), _band(gold, resamples, seed), ceiling, gold)
 
 
-def expected_best(chosen_by: ArrayLike, value: ArrayLike) -> Floats:
-    """Expected value of the candidate with the highest score among n drawn without replacement, for n = 1..N.
+def expected_best(chosen_by: ArrayLike, value: ArrayLike, ns: tuple[int, ...]) -> Floats:
+    """Expected value of the candidate with the highest score among n drawn without replacement, for each n.
 
     Of N candidates in ascending order, the one of rank r is the best of the n drawn in C(r-1, n-1) of C(N, n) cases.
     If the N are independent draws of a policy, this is unbiased for the best of n fresh draws.
     """
     values = ascending(chosen_by, value)
-    return _expectations([values], len(values))[0]
+    return weights(len(values), ns) @ values
 
 
 def ascending(chosen_by: ArrayLike, value: ArrayLike) -> Floats:
     """Values in the order of the scores; equal scores, of which any may be taken, get the mean of their values."""
-    score = np.asarray(chosen_by, dtype=float)
-    _, group = np.unique(score, return_inverse=True)
+    _, group = np.unique(np.asarray(chosen_by, dtype=float), return_inverse=True)
     mean_of_group = np.bincount(group, np.asarray(value, dtype=float)) / np.bincount(group)
     return mean_of_group[np.sort(group)]
 
 
-def weights(candidates: int, n: int) -> Floats:
-    """C(r-1, n-1) / C(N, n) for r = 1..N, by the ratio (r-n)/(r-1) of neighbors, as binomials overflow."""
-    r = np.arange(candidates, 1, -1)
+@lru_cache(maxsize=4)
+def weights(candidates: int, ns: tuple[int, ...]) -> Floats:
+    """C(r-1, n-1) / C(N, n) for each n and r = 1..N, by the ratio (r-n)/(r-1) of neighbors, as binomials overflow."""
+    n, r = np.array(ns)[:, None], np.arange(candidates, 1, -1)
     ratios = np.maximum(r - n, 0) / (r - 1)
-    descending = n / candidates * np.concatenate([[1.0], np.cumprod(ratios)])
-    return descending[::-1]
+    descending = n / candidates * np.cumprod(np.hstack([np.ones_like(n), ratios]), axis=1)
+    return descending[:, ::-1]
 
 
 def kl(n: int) -> float:
@@ -135,33 +148,18 @@ def kl(n: int) -> float:
     return math.log(n) - (n - 1) / n
 
 
-def shown(largest: int) -> list[int]:
-    """The n of a table: all up to 16, then about three for each doubling, and the last."""
-    return list(dict.fromkeys([*range(1, min(16, largest) + 1), *_wider(largest), largest]))
+def counts_up_to(largest: int) -> tuple[int, ...]:
+    """The n of a curve: all up to 16, then three for each doubling, which would draw the same line, and the last."""
+    return (*range(1, min(16, largest) + 1), *_beyond_16(largest))
 
 
-def is_above(difference: Difference) -> bool:
-    """Above zero, by two standard errors and by more than rounding."""
-    return difference.mean > max(SIGNIFICANCE * difference.se, 1e-12)
-
-
-def _wider(largest: int) -> Iterator[int]:
-    base = 16
-    while base < largest:
-        yield from (n for n in (base, base * 5 // 4, base * 3 // 2) if n < largest)
-        base *= 2
-
-
-def _expectations(values: Sequence[Floats], largest: int) -> Floats:
-    """(prompts, largest n), from each prompt's values in the order of its scores; prompts of one N at a time."""
-    found = np.empty((len(values), largest))
-    sizes = np.array([len(v) for v in values])
-    for candidates in np.unique(sizes):
-        rows = np.flatnonzero(sizes == candidates)
-        together = np.array([values[int(row)] for row in rows])
-        for n in range(1, largest + 1):
-            found[rows, n - 1] = together @ weights(int(candidates), n)
-    return found
+def _beyond_16(largest: int) -> Iterator[int]:
+    doubling = 16
+    while doubling < largest:
+        yield from (n for n in (doubling * 5 // 4, doubling * 3 // 2, doubling * 2) if n < largest)
+        doubling *= 2
+    if largest > 16:
+        yield largest
 
 
 def _band(curves: Floats, resamples: int, seed: int) -> Band:

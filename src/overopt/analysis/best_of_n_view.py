@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from overopt.analysis.best_of_n import SIGNIFICANCE, Band, BestOfN, ScoredSet, kl, shown
+from overopt.analysis.best_of_n import SIGNIFICANCE, Band, BestOfN, ScoredSet, kl
+from overopt.analysis.report.words import harmless
 from overopt.errors import UserError
 from overopt.statistics import Difference
 
@@ -14,31 +16,25 @@ FORMATS = ("svg", "png", "pdf")
 PROXY_COLOR, GOLD_COLOR, CEILING_COLOR = "#D55E00", "#0072B2", "#666666"
 WIDTH, HEIGHT = 330, 190
 
+FEW = 20
+"""Prompts below which the intervals are said to be too narrow."""
+
 
 def text_report(scored: ScoredSet, curve: BestOfN) -> str:
     """Title, table and verdict as plain text."""
-    lines = [
-        f"Best of n by {scored.proxy}: {scored.name}, {len(scored.prompts)} prompts",
-        "",
-        text_table(scored, curve),
-        "",
-        verdict(scored, curve),
-    ]
+    lines = [f"{_title(scored)}, {len(scored.prompts)} prompts", "", text_table(scored, curve), "", verdict(curve)]
     if scored.without_kl:
         lines.append(f"No KL: {scored.without_kl}.")
-    return "\n".join([*lines, *(f"Note: {note}." for note in scored.notes)])
+    lines += [f"Note: {note}." for note in scored.notes]
+    if len(scored.prompts) < FEW:
+        lines.append(f"Note: with {len(scored.prompts)} prompts only, intervals and standard errors are too narrow.")
+    return harmless("\n".join(lines))
 
 
 def text_table(scored: ScoredSet, curve: BestOfN) -> str:
-    """A row for each shown n: the means with their 95 % intervals over prompts, the peak of gold marked."""
+    """A row for each n: the means with their 95 % intervals over prompts, the peak of gold marked."""
     head = ["n", *([] if scored.without_kl else ["KL"]), "proxy (95 %)", "gold (95 %)", "chosen by gold"]
-    cells = [head]
-    for n in dict.fromkeys(sorted([*shown(curve.largest), curve.peak])):
-        axis = [] if scored.without_kl else [f"{kl(n):.3f}"]
-        mark = "  <- peak" if n == curve.peak else ""
-        cells.append(
-            [str(n), *axis, _interval(curve.proxy, n), _interval(curve.gold, n), f"{curve.ceiling[n - 1]:.3f}{mark}"]
-        )
+    cells = [head, *(_row(scored, curve, place) for place in range(len(curve.ns)))]
     widths = [max(len(row[column]) for row in cells) for column in range(len(head))]
     lines = [
         "  ".join([row[0].rjust(widths[0]), *(c.ljust(w) for c, w in zip(row[1:], widths[1:], strict=True))]).rstrip()
@@ -47,48 +43,24 @@ def text_table(scored: ScoredSet, curve: BestOfN) -> str:
     return "\n".join([lines[0], "-" * max(map(len, lines)), *lines[1:]])
 
 
-def verdict(scored: ScoredSet, curve: BestOfN) -> str:
-    """What choosing by the proxy buys, and where it stops."""
-    last, peak, stop = curve.largest, curve.peak, curve.stops_rising
-    gold = curve.gold.mean
-    if peak == 1:
-        buys = f"Gold is highest at n = 1 ({gold[0]:.3f}): choosing by the proxy buys nothing"
-    else:
-        buys = f"Gold peaks at n = {peak}: {gold[peak - 1]:.3f}, {_signed(curve.gain(peak))} over one candidate"
-        possible = curve.ceiling[peak - 1] - gold[0]
-        if possible > 0:
-            buys += f", {curve.gain(peak).mean / possible:.0%} of what choosing by gold would add"
-    rises = (
-        f"Beyond n = {stop} no larger n adds to it by {SIGNIFICANCE:g} standard errors."
-        if stop < last
-        else (f"It still rises at n = {last}, the largest that these candidates can show.")
-    )
-    lost = curve.gain(peak, over=last)
-    if peak == last:
-        ends = ""
-    elif curve.falls:
-        ends = f" Over-optimized: at n = {last} it is {lost.mean:.3f} (SE {lost.se:.3f}) below the peak."
-    else:
-        ends = f" From the peak to n = {last} it does not fall clearly: by {lost.mean:.3f} (SE {lost.se:.3f})."
-    return f"{buys}. {rises}{ends}"
+def verdict(curve: BestOfN) -> str:
+    """What choosing by the proxy buys, where that stops, and whether more of it does harm: a sentence each."""
+    return " ".join(part for part in (_bought(curve), _stop(curve), _end(curve)) if part)
 
 
 def figure(scored: ScoredSet, curve: BestOfN) -> Any:
     """Proxy above gold, against n, and against KL too where the candidates are draws of one policy."""
     import altair as alt
 
-    doublings = [2**power for power in range(curve.largest.bit_length())]
-    scale, ticks = alt.Scale(type="log", base=2, nice=False), alt.Axis(values=doublings, format="d")
-    axes = [alt.X("n:Q", title="n (candidates to choose from)", scale=scale, axis=ticks)]
+    scale, axis = alt.Scale(type="log", base=2, nice=False), alt.Axis(values=_ticks(curve.largest), format="d")
+    axes = [alt.X("n:Q", title="n (candidates to choose from)", scale=scale, axis=axis)]
     if scored.without_kl is None:
         axes.append(alt.X("kl:Q", title="KL to the policy, log n - (n-1)/n (nats)"))
     columns = [alt.vconcat(_panel(scored, curve, axis, "proxy"), _panel(scored, curve, axis, "gold")) for axis in axes]
     lines = [f"{len(scored.prompts)} prompts; band: 95 % over prompts; dashed: if gold itself chose; ring: gold's peak"]
     if scored.without_kl:
         lines.append("no KL axis: the candidates are not draws of one policy")
-    title = alt.TitleParams(
-        f"Best of n by {scored.proxy}: {scored.name}", subtitle=lines, anchor="start", fontSize=15, subtitleFontSize=11
-    )
+    title = alt.TitleParams(harmless(_title(scored)), subtitle=lines, anchor="start", fontSize=15, subtitleFontSize=11)
     return (
         alt.hconcat(*columns, spacing=40)
         .properties(title=title)
@@ -98,10 +70,10 @@ def figure(scored: ScoredSet, curve: BestOfN) -> Any:
     )
 
 
-def figure_path(out: Path | None, kind: str | None, name: str) -> Path:
+def figure_path(out: Path | None, kind: str | None, source: Path) -> Path:
     """Where the figure goes: an ending and `--format` must agree; by default an SVG in the working directory."""
     if out is None:
-        return Path(f"best-of-n-{Path(name).name.split('.')[0]}.{kind or 'svg'}")
+        return Path(f"best-of-n-{re.sub(r'[.](jsonl?|gz)', '', source.name)}.{kind or 'svg'}")
     ending = out.suffix.lower().removeprefix(".")
     if not ending:
         return out.with_name(f"{out.name}.{kind or 'svg'}")
@@ -131,6 +103,16 @@ def save_figure(chart: Any, path: Path) -> None:
         raise UserError(f"{path}: cannot be written ({error.strerror}); choose another place with -o") from None
 
 
+def _title(scored: ScoredSet) -> str:
+    return f"Best of n by {scored.proxy}: {scored.name}"
+
+
+def _ticks(largest: int) -> list[int]:
+    """Each doubling, and the last n if its label has room beside them."""
+    doublings = [2**power for power in range(largest.bit_length())]
+    return [*doublings, largest] if largest > 1.25 * doublings[-1] else doublings
+
+
 def _panel(scored: ScoredSet, curve: BestOfN, x: Any, which: str) -> Any:
     import altair as alt
 
@@ -150,18 +132,9 @@ def _panel(scored: ScoredSet, curve: BestOfN, x: Any, which: str) -> Any:
 
 
 def _points(curve: BestOfN, band: Band) -> list[dict[str, float]]:
-    """Numbers at every n that the table shows, and at the peak: a thousand points would draw the same line."""
-    return [
-        {
-            "n": n,
-            "kl": kl(n),
-            "mean": float(band.mean[n - 1]),
-            "low": float(band.low[n - 1]),
-            "high": float(band.high[n - 1]),
-            "ceiling": float(curve.ceiling[n - 1]),
-        }
-        for n in sorted({*shown(curve.largest), curve.peak})
-    ]
+    columns = (curve.ns, map(kl, curve.ns), band.mean, band.low, band.high, curve.ceiling)
+    names = ("n", "kl", "mean", "low", "high", "ceiling")
+    return [dict(zip(names, (n, *map(float, numbers)), strict=True)) for n, *numbers in zip(*columns, strict=True)]
 
 
 def _chart(values: Sequence[dict[str, float]]) -> Any:
@@ -170,9 +143,52 @@ def _chart(values: Sequence[dict[str, float]]) -> Any:
     return alt.Chart(alt.InlineData(values=list(values)))
 
 
-def _interval(band: Band, n: int) -> str:
-    return f"{band.mean[n - 1]:.3f} [{band.low[n - 1]:.3f}, {band.high[n - 1]:.3f}]"
+def _row(scored: ScoredSet, curve: BestOfN, place: int) -> list[str]:
+    n = curve.ns[place]
+    axis = [] if scored.without_kl else [f"{kl(n):.3f}"]
+    intervals = [
+        f"{_number(band.mean[place], band)} [{_number(band.low[place], band)}, {_number(band.high[place], band)}]"
+        for band in (curve.proxy, curve.gold)
+    ]
+    mark = "  <- peak" if n == curve.peak else ""
+    return [str(n), *axis, *intervals, _number(curve.ceiling[place], curve.gold) + mark]
 
 
-def _signed(difference: Difference) -> str:
-    return f"{difference.mean:+.3f} (SE {difference.se:.3f})"
+def _number(value: float, band: Band, sign: str = "") -> str:
+    """With as many digits as tell the numbers of its curve apart."""
+    largest = abs(band.mean).max()
+    return f"{value:{sign}.3f}" if largest == 0 or 0.1 <= largest < 1e6 else f"{value:{sign}.3e}"
+
+
+def _bought(curve: BestOfN) -> str:
+    one, best = curve.gold.mean[0], curve.gold.mean.max()
+    if curve.peak == 1:
+        return f"Gold is highest at n = 1 ({_number(one, curve.gold)}): choosing by the proxy buys nothing."
+    gain = curve.gain(curve.peak)
+    at_peak = f"Gold peaks at n = {curve.peak}: {_number(best, curve.gold)}"
+    bought = f"{at_peak}, {_with_error(gain, curve.gold, sign='+')} over one candidate"
+    if not curve.is_clear(gain):
+        return f"{bought}, which may be chance."
+    possible = curve.ceiling[curve.ns.index(curve.peak)] - one
+    return f"{bought}, {gain.mean / possible:.0%} of what choosing by gold would add."
+
+
+def _stop(curve: BestOfN) -> str:
+    if curve.peak == 1:
+        return ""
+    if curve.stops_rising == curve.largest:
+        return f"It still rises at n = {curve.largest}, the largest that these candidates can show."
+    return f"Beyond n = {curve.stops_rising} no larger n adds to it by {SIGNIFICANCE:g} standard errors."
+
+
+def _end(curve: BestOfN) -> str:
+    if curve.peak == curve.largest:
+        return ""
+    size = _with_error(curve.gain(curve.peak, over=curve.largest), curve.gold)
+    if curve.falls:
+        return f"Over-optimized: at n = {curve.largest} it is {size} below the peak."
+    return f"From the peak to n = {curve.largest} it does not fall clearly: by {size}."
+
+
+def _with_error(difference: Difference, band: Band, sign: str = "") -> str:
+    return f"{_number(difference.mean, band, sign)} (SE {_number(difference.se, band)})"

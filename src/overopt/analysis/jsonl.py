@@ -68,7 +68,7 @@ WORDS: Mapping[type, str] = {str: "a text", list: "a list", dict: "an object"}
 
 def _record(line: bytes, place: str) -> Record:
     try:
-        record = json.loads(line)
+        record = json.loads(line.decode())
     except (ValueError, RecursionError) as error:  # also of bytes that are not UTF-8, and of a million brackets
         raise UserError(f"{place}: not JSON ({error}); expected one object a line") from None
     if not isinstance(record, dict):

@@ -10,17 +10,14 @@ from collections.abc import Callable
 
 import numpy as np
 
-from overopt.analysis.best_of_n import ScoredPrompt
+from overopt.analysis.best_of_n import NOT_DRAWS, ScoredPrompt
 from overopt.analysis.jsonl import Record, field, number, objects
 from overopt.errors import UserError
 
 ROUGES = tuple(f"{kind}-{part}" for kind in ("rouge1", "rouge2", "rougeLsum") for part in ("f1", "recall", "precision"))
 DEFAULT_ROUGE = "rouge2-f1"
 GOLD = "human score (LitePyramid recall)"
-WITHOUT_KL = (
-    "a document's candidates come from different systems and are not draws of one policy, "
-    "so no policy's best-of-n is measured and log n - (n-1)/n means nothing"
-)
+WITHOUT_KL = f"a document's candidates come from different systems and {NOT_DRAWS}"
 
 Scorer = Callable[[str, str], float]
 
