@@ -11,7 +11,10 @@ import pytest
 
 from overopt.analysis.best_of_n import BestOfN, ScoredPrompt, ScoredSet, best_of_n, kl
 from overopt.analysis.best_of_n_view import figure, figure_path, save_figure, text_report, text_table, verdict
+from overopt.analysis.scored_sets import read_scored_set
 from overopt.errors import UserError
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
 
 
 def scored(proxies: list[list[float]], golds: list[list[float]], without_kl: str | None = None) -> ScoredSet:
@@ -52,6 +55,11 @@ def test_systems_have_no_kl_and_it_says_why() -> None:
     assert text_report(many, curve_of(many)).endswith("Note: a note.")
 
 
+def test_the_example_shows_what_is_printed() -> None:
+    found = read_scored_set([EXAMPLES / "data/realsumm_excerpt.jsonl"])
+    assert f"\n```\n{text_report(found, best_of_n(found.prompts))}\n```\n" in (EXAMPLES / "best_of_n.md").read_text()
+
+
 def test_hostile_names_are_shown_and_do_nothing() -> None:
     hostile = replace(GOOD, name="\x1b[31m</script>\u202e", notes=("of \x9b2J",))
     curve = curve_of(hostile)
@@ -78,12 +86,12 @@ def test_very_small_and_very_large_scores_keep_their_digits() -> None:
 
 def test_verdicts() -> None:
     assert verdict(curve_of(GOOD)) == (
-        "Gold peaks at n = 2: 1.500, +0.500 (SE 0.000) over one candidate, 100% of what choosing by gold would add. "
+        "Gold peaks at n = 2: 1.500, +0.500 (SE 0.000) over one candidate, 100% of what choosing by gold would add.\n"
         "It still rises at n = 2, the largest that these candidates can show."
     )
     # of the pairs one takes 3 and two take 0: as good as one candidate; the last of all three is 0
     assert verdict(curve_of(HACKED)) == (
-        "Gold is highest at n = 1 (1.000): choosing by the proxy buys nothing. "
+        "Gold is highest at n = 1 (1.000): choosing by the proxy buys nothing.\n"
         "Over-optimized: at n = 3 it is 1.000 (SE 0.000) below the peak."
     )
     assert "choosing by the proxy buys nothing" in verdict(curve_of(USELESS))
@@ -93,8 +101,8 @@ def test_what_may_be_chance_is_not_called_a_gain_or_a_fall() -> None:
     # means at n = 1, 2, 3: three prompts with 3, 4, 3 and one with 3, 2, 3, so n = 2 gains 1, 1, 1, -1
     noisy = scored([[1, 2, 3]] * 4, [[0, 6, 3]] * 3 + [[6, 0, 3]])
     assert verdict(curve_of(noisy)) == (
-        "Gold peaks at n = 2: 3.500, +0.500 (SE 0.433) over one candidate, which may be chance. "
-        "Beyond n = 1 no larger n adds to it by 2 standard errors. "
+        "Gold peaks at n = 2: 3.500, +0.500 (SE 0.433) over one candidate, which may be chance.\n"
+        "Beyond n = 1 no larger n adds to it by 2 standard errors.\n"
         "From the peak to n = 3 it does not fall clearly: by 0.500 (SE 0.433)."
     )
 

@@ -44,8 +44,8 @@ def text_table(scored: ScoredSet, curve: BestOfN) -> str:
 
 
 def verdict(curve: BestOfN) -> str:
-    """What choosing by the proxy buys, where that stops, and whether more of it does harm: a sentence each."""
-    return " ".join(part for part in (_bought(curve), _stop(curve), _end(curve)) if part)
+    """What choosing by the proxy buys, where that stops, and whether more of it does harm: a line each."""
+    return "\n".join(part for part in (_bought(curve), _stop(curve), _end(curve)) if part)
 
 
 def figure(scored: ScoredSet, curve: BestOfN) -> Any:
