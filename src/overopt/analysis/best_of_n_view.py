@@ -56,7 +56,7 @@ def figure(scored: ScoredSet, curve: BestOfN) -> Any:
     axes = [alt.X("n:Q", title="n (candidates to choose from)", scale=scale, axis=axis)]
     if scored.without_kl is None:
         axes.append(alt.X("kl:Q", title="KL to the policy, log n - (n-1)/n (nats)"))
-    columns = [alt.vconcat(_panel(scored, curve, axis, "proxy"), _panel(scored, curve, axis, "gold")) for axis in axes]
+    columns = [alt.vconcat(_panel(scored, curve, x, "proxy"), _panel(scored, curve, x, "gold")) for x in axes]
     lines = [f"{len(scored.prompts)} prompts; band: 95 % over prompts; dashed: if gold itself chose; ring: gold's peak"]
     if scored.without_kl:
         lines.append("no KL axis: the candidates are not draws of one policy")
