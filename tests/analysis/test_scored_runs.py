@@ -70,18 +70,18 @@ def test_a_prompt_must_have_been_completed_by_all(tmp_path: Path) -> None:
 def test_what_cannot_be_used_is_named(tmp_path: Path) -> None:
     make_run(tmp_path / "kl", {0: START, 10: START})
     make_run(tmp_path / "sft", {5: {"a": (None, 1.0)}}, parents=[])
-    make_run(tmp_path / "broken", {0: START})
-    (tmp_path / "broken/samples/step-0.parquet").write_bytes(b"PAR1 or not")
+    make_run(tmp_path / "broken", {0: START, 5: START, 10: START})
+    (tmp_path / "broken/samples/step-5.parquet").write_bytes(b"PAR1 or not")
     make_run(tmp_path / "changed", {0: START}, parents=[{"role": "policy"}])
     make_run(tmp_path / "later", {0: START})
     info = tmp_path / "later/run.json"
     info.write_text(info.read_text().replace('"schema_version": 1', '"schema_version": 99'))
     notes = scored_set_of_runs([tmp_path]).notes
-    assert notes[0].startswith("2 checkpoints of kl;")
+    assert notes[0].startswith("3 checkpoints of broken, kl;")
     for note, start in zip(
         notes[1:],
         [
-            "broken/samples/step-0.parquet: cannot be read as Parquet",
+            "broken/samples/step-5.parquet: cannot be read as Parquet",
             "changed: its records cannot be read (KeyError: 'hash')",
             "later/run.json: schema_version 99, but this overopt reads up to 1",
             "sft: no completion has both proxy and gold",

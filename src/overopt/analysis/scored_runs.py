@@ -20,6 +20,8 @@ from overopt.records import Run, find_runs, load_run
 
 WITHOUT_KL = f"a prompt's candidates come from different checkpoints and {NOT_DRAWS}"
 
+COLUMNS = ("split", "judge", "prompt_id", "prompt", "proxy", "gold")
+
 NAMED = 8
 """Runs that a note names; it counts the others."""
 
@@ -33,13 +35,13 @@ Checkpoints = dict[str, Scores]
 
 
 def scored_set_of_runs(paths: Sequence[Path]) -> ScoredSet:
-    """The candidates of all runs at or below the paths; runs that cannot be read or have none are named in a note."""
+    """The candidates of all runs at or below the paths; what cannot be read or has no scores is named in a note."""
     runs: list[Run] = []
     found: defaultdict[Evaluation, Checkpoints] = defaultdict(dict)
     left_out: list[str] = []
     for path in _run_paths(paths):
         try:
-            run, scores = _read(path)
+            run, scores = _read(path, left_out)
         except UserError as error:
             left_out.append(f"left out: {error}")
             continue
@@ -66,10 +68,10 @@ def _run_paths(paths: Sequence[Path]) -> Iterator[Path]:
     yield from {run.resolve(): run for path in paths for run in find_runs(path)}.values()
 
 
-def _read(path: Path) -> tuple[Run, dict[Evaluation, Checkpoints]]:
+def _read(path: Path, left_out: list[str]) -> tuple[Run, dict[Evaluation, Checkpoints]]:
     try:
         run = load_run(path)
-        found = _scores_of(run)
+        found = _scores_of(run, left_out)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:  # JSON, but not what a run writes
         raise UserError(f"{path}: its records cannot be read ({type(error).__name__}: {error})") from error
     if not found:
@@ -77,15 +79,18 @@ def _read(path: Path) -> tuple[Run, dict[Evaluation, Checkpoints]]:
     return run, found
 
 
-def _scores_of(run: Run) -> dict[Evaluation, Checkpoints]:
+def _scores_of(run: Run, left_out: list[str]) -> dict[Evaluation, Checkpoints]:
     """By evaluation and checkpoint. Step 0 is the policy that training started from: one of all runs that share it."""
-    names = ("split", "judge", "prompt_id", "prompt", "proxy", "gold")
     start = _parent(run, "policy") or str(run.path)
     found: defaultdict[Evaluation, Checkpoints] = defaultdict(lambda: defaultdict(dict))
     for step in run.sample_steps():
         checkpoint = f"{run.path}, step {step}" if step else start
-        columns = run.sample_columns(step, names)
-        for split, judge, prompt_id, prompt, proxy, gold in zip(*(columns[name] for name in names), strict=True):
+        try:
+            columns = run.sample_columns(step, COLUMNS)
+        except UserError as error:  # one corrupt file; the other steps can be used
+            left_out.append(f"left out: {error}")
+            continue
+        for split, judge, prompt_id, prompt, proxy, gold in zip(*(columns[name] for name in COLUMNS), strict=True):
             if _is_score(proxy) and _is_score(gold):
                 found[split, judge][checkpoint][prompt_id, prompt] = proxy, gold
     return found
