@@ -207,7 +207,11 @@ def report(options: argparse.Namespace) -> int:
     runs = f"{len(collection.records)} run" + ("" if len(collection.records) == 1 else "s")
     figures = len(files) - ("html" in options.format)
     print(f"report: {options.out} ({runs})" if "html" in options.format else f"report: {runs}")
-    print(f"figures: {figures} in {figures_folder(options.out)}" if figures else "figures: none, no run was evaluated")
+    print(
+        f"figures: {figures} in {figures_folder(options.out)}"
+        if figures
+        else "figures: none, the runs have no numbers for them"
+    )
     return DONE
 
 

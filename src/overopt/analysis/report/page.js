@@ -3,7 +3,7 @@
 (() => {
   const report = JSON.parse(document.getElementById("report-data").textContent);
   const dark = matchMedia("(prefers-color-scheme: dark)");
-  const CARDS = 8, FOLD = 700;
+  const CARDS = 8, FOLD = 700, TALL = 25;
   let chosen = "";
 
   // --- Small helpers
@@ -84,7 +84,7 @@
       mark(body);
     }
     fill(rows);
-    return make("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": options.label || "table" },
+    return make("div", { class: rows.length > TALL ? "scroll tall" : "scroll", tabindex: "0", role: "region", "aria-label": options.label || "table" },
       make("table", { class: options.class }, make("thead", {}, make("tr", {}, ...heads)), body));
   }
 
@@ -103,7 +103,6 @@
       number("KL", "kl_ref", (row) => fixed(row.kl_ref, 1), "to the reference, nats per completion"),
       number("length", "len_mean", (row) => fixed(row.len_mean, 1), "tokens"),
       number("ends", "eos_rate", (row) => fixed(row.eos_rate), "share of completions that end"),
-      group.has_seeds ? { name: "setting", by: (row) => row.setting, show: (row) => row.setting } : null,
       { name: "objective", by: (row) => row.objective, show: (row) => row.objective },
       number("coef", "coefficient", (row) => short(row.coefficient)),
       number("lr", "lr", (row) => short(row.lr)),

@@ -105,7 +105,6 @@ def _row(group: Group, record: Record) -> dict[str, Any]:
     return {
         **asdict(record.row),
         "entry": group.entry(record),
-        "setting": record.setting,
         "seed": record.seed,
         "mark": record.mark,
         "verdict": verdict(record.row),

@@ -9,6 +9,7 @@ from overopt.analysis.report.figures import consecutive, curves, entropy, gao, k
 from overopt.analysis.report.figures.figure import Figure
 
 FAMILIES: dict[str, Callable[[Group], Figure | None]] = {
+    "seeds": seeds.figure,
     "curves": curves.figure,
     "gao": gao.figure,
     "kl": kl.figure,
@@ -17,6 +18,5 @@ FAMILIES: dict[str, Callable[[Group], Figure | None]] = {
     "training": training.figure,
     "length": length.figure,
     "offline": offline.figure,
-    "seeds": seeds.figure,
 }
 """By the names that `--figures` takes, in the page's order."""

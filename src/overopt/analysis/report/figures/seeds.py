@@ -72,5 +72,6 @@ def _spec(group: Group, name: str, title: str) -> dict[str, Any]:
     mean = draw.chart(f"{name}-mean")
     band = mean.mark_area(opacity=0.18).encode(**{**plain, "y": low}, y2="high:Q")
     thick = mean.mark_line(strokeWidth=3).encode(**plain, tooltip=[alt.Tooltip("entry:N"), "x:Q", "y:Q"])
-    lines = draw.chart(f"{name}-thin").mark_line(strokeWidth=0.8).encode(**shared, detail="run:N")
+    pale = {"opacity": alt.condition(draw.SHOWN, alt.value(0.3), alt.value(0.04))}
+    lines = draw.chart(f"{name}-thin").mark_line(strokeWidth=0.8).encode(**{**shared, **pale}, detail="run:N")
     return draw.as_spec([band, lines, thick])
