@@ -58,8 +58,8 @@ EVALUATED = {"win_rate": "win_rate-lines", "proxy_mean": "proxy-lines", "gold_me
 TRAINED = {
     "on": {"kl_ref": "kl_step-lines", "score_mean": "score_mean-lines", "kl_prev": "kl_prev-lines",
            "len_mean": "len_mean-lines", "rlhf_reward": "rlhf_reward-lines"},
-    "off": {"loss": "loss-lines", "rewards_margin": "rewards_margin-lines", "logps_chosen_sum": "logps_chosen_sum-lines",
-            "logps_rejected_sum": "logps_rejected_sum-lines", "ref_margin": "ref_margin-lines"},
+    "off": {"loss": "loss-lines", "rewards_margin": "rewards_margin-lines", "ref_margin": "ref_margin-lines",
+            "logps_chosen_sum": "logps_chosen_sum-lines", "logps_rejected_sum": "logps_rejected_sum-lines"},
 }  # fmt: skip
 
 

@@ -22,8 +22,8 @@ def test_each_outcome_is_said_with_its_numbers(tmp_path: Path) -> None:
     online_run(tmp_path / "going", status=None)
     assert sentence(collect([tmp_path]).groups[0]) == (
         "Of 6 runs, starting from SFT's 40%, 1 over-optimized: none (the proxy rose by +3.00 while the win rate ended "
-        "at 0%); bad broke down to a win rate of 0%; kl and low improved on SFT, the best, kl, to 100% [80%, 100%]; same "
-        "changed nothing clearly (40%); not judged: going."
+        "at 0%); bad broke down to a win rate of 0%; kl and low improved on SFT, the best, kl, to 100% [80%, 100%]; "
+        "same changed nothing clearly (40%); not judged: going."
     )
 
 

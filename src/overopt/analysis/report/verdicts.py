@@ -13,7 +13,7 @@ from overopt.statistics import interquartile_mean
 NAMED = 4
 """Runs that are called by name; of more, only these many."""
 
-WORDS = {
+WORDS: dict[str | None, str] = {
     **dict.fromkeys(OVER_OPTIMIZED, "over-optimized"),
     "COLLAPSE": "broke down",
     "GOOD": "improved on SFT",

@@ -51,7 +51,7 @@ def _below(group: Group, has_start: bool) -> list[Any]:
 
     bars = draw.chart("win_rate-intervals").mark_rule(strokeWidth=1.5)
     shared = draw.encoding(group, "step", WIN_RATE, (0, 1))
-    shared["y"] = alt.Y("low:Q", title=WIN_RATE, scale=alt.Scale(domain=(0, 1)))
+    shared["y"] = draw.y_axis("low", WIN_RATE, (0, 1))
     shared["opacity"] = alt.condition(draw.SHOWN, alt.value(0.35), alt.value(0.04))
     rule = draw.chart("win_rate-sft").mark_rule(strokeDash=[4, 4], color="gray").encode(y="y:Q")
     return [*([rule] if has_start else []), bars.encode(**shared, y2="high:Q")]

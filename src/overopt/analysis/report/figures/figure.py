@@ -148,13 +148,19 @@ def encoding(group: Group, x: str, y: str, domain: tuple[float, float] | None) -
     """What all layers share: axes, color by entry, the highlighted run."""
     import altair as alt
 
-    steps = {"domain": (0, max(1, group.last_step))} if x == STEP else {}  # one axis for all panels
+    steps = (0, max(1, group.last_step)) if x == STEP else alt.Undefined  # one axis for all panels
     return {
-        "x": alt.X("x:Q", title=x, scale=alt.Scale(nice=False, zero=False, padding=10, **steps)),
-        "y": alt.Y("y:Q", title=y, scale=alt.Scale(zero=False, **({"domain": domain} if domain else {}))),
+        "x": alt.X("x:Q", title=x, scale=alt.Scale(nice=False, zero=False, padding=10, domain=steps)),
+        "y": y_axis("y", y, domain),
         "color": color_scale(group),
         "opacity": alt.condition(SHOWN, alt.value(1), alt.value(0.1)),
     }
+
+
+def y_axis(field: str, title: str, domain: tuple[float, float] | None) -> Any:
+    import altair as alt
+
+    return alt.Y(f"{field}:Q", title=title, scale=alt.Scale(zero=False, domain=domain or alt.Undefined))
 
 
 def color_scale(group: Group) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -63,41 +63,59 @@ def cut_points(records: Sequence[Record]) -> tuple[float, float] | None:
 
 def _terciles(group: Group) -> Panel | None:
     cuts = cut_points(group.records)
-    table: Columns = {name: [] for name in ("run", "entry", "x", "y", "low", "high", "n")}
-    for record in group.records if cuts else ():
-        rows = [row for row in record.last.values() if row.length is not None and row.outcome is not None]
-        thirds = np.searchsorted(cuts or (), [row.length for row in rows], side="right")
-        for place, name in enumerate(TERCILES):
-            outcomes = [row.outcome for row, third in zip(rows, thirds, strict=True) if third == place]
-            if outcomes:
-                wins = float(np.sum(outcomes))
-                _add(group, table, record, name, wins / len(outcomes), wilson(wins, len(outcomes)), len(outcomes))
+    table = _no_bars()
+    for record in group.records if cuts is not None else ():
+        for name, outcomes in _by_length(record, cuts or ()):
+            wins = float(np.sum(outcomes))
+            _add(group, table, record, name, wins / len(outcomes), wilson(wins, len(outcomes)), len(outcomes))
     if cuts is None or not table["run"]:
         return None
     x = f"length (middle: {cuts[0]:.3g} to below {cuts[1]:.3g} tokens)"
     return _bars(group, "terciles", x, "win rate by length", table, TERCILES)
 
 
+def _by_length(record: Record, cuts: Sequence[float]) -> Iterator[tuple[str, list[float]]]:
+    """The last outcomes of each tercile that has some."""
+    rows = [(row.length, row.outcome) for row in record.last.values()]
+    judged = [(length, outcome) for length, outcome in rows if length is not None and outcome is not None]
+    thirds = np.searchsorted(np.array(cuts), np.array([length for length, _ in judged]), side="right")
+    for place, name in enumerate(TERCILES):
+        outcomes = [outcome for (_, outcome), third in zip(judged, thirds, strict=True) if third == place]
+        if outcomes:
+            yield name, outcomes
+
+
 def _controlled(group: Group) -> Panel | None:
-    table: Columns = {name: [] for name in ("run", "entry", "x", "y", "low", "high", "n")}
+    table = _no_bars()
     for record in group.records:
-        pairs = [(record.last[key], record.first[key]) for key in record.last.keys() & record.first.keys()]
-        pairs = [
-            (a, b)
-            for a, b in pairs
-            if None not in (a.outcome, b.outcome, a.length, b.length) and record.first is not record.last
-        ]
-        if not pairs:
+        changes = _changes(record)
+        if not changes:
             continue
-        outcome = [(a.outcome or 0.0) - (b.outcome or 0.0) for a, b in pairs]
-        length = [(a.length or 0) - (b.length or 0) for a, b in pairs]
+        outcome, length = [change for change, _ in changes], [change for _, change in changes]
         found = [paired_difference(outcome, np.zeros(len(outcome))), at_equal_length(outcome, length)]
         for name, difference in zip(CONTROLS, found, strict=True):
             if difference is not None:
                 reach = 1.96 * difference.se
                 bounds = (difference.mean - reach, difference.mean + reach)
-                _add(group, table, record, name, difference.mean, bounds, len(pairs))
+                _add(group, table, record, name, difference.mean, bounds, len(changes))
     return _bars(group, "controlled", "", "win rate minus SFT's", table, CONTROLS) if table["run"] else None
+
+
+def _changes(record: Record) -> list[tuple[float, float]]:
+    """By how much outcome and length of each prompt changed from the first to the last evaluation."""
+    if record.first is record.last:
+        return []
+    pairs = [(record.last[prompt], record.first[prompt]) for prompt in record.last if prompt in record.first]
+    return [
+        (last.outcome - first.outcome, float(last.length - first.length))
+        for last, first in pairs
+        if last.outcome is not None and first.outcome is not None
+        if last.length is not None and first.length is not None
+    ]
+
+
+def _no_bars() -> Columns:
+    return {name: [] for name in ("run", "entry", "x", "y", "low", "high", "n")}
 
 
 def _add(group: Group, table: Columns, record: Record, x: str, y: float, bounds: tuple[float, float], n: int) -> None:

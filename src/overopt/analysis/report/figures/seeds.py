@@ -68,9 +68,8 @@ def _spec(group: Group, name: str, title: str) -> dict[str, Any]:
     domain = (0.0, 1.0) if title == WIN_RATE else None
     shared = draw.encoding(group, "step", title, domain)
     plain = {key: shared[key] for key in ("x", "y", "color")}
-    low = alt.Y("low:Q", title=title, scale=alt.Scale(zero=False, **({"domain": domain} if domain else {})))
     mean = draw.chart(f"{name}-mean")
-    band = mean.mark_area(opacity=0.18).encode(**{**plain, "y": low}, y2="high:Q")
+    band = mean.mark_area(opacity=0.18).encode(**{**plain, "y": draw.y_axis("low", title, domain)}, y2="high:Q")
     thick = mean.mark_line(strokeWidth=3).encode(**plain, tooltip=[alt.Tooltip("entry:N"), "x:Q", "y:Q"])
     pale = {"opacity": alt.condition(draw.SHOWN, alt.value(0.3), alt.value(0.04))}
     lines = draw.chart(f"{name}-thin").mark_line(strokeWidth=0.8).encode(**{**shared, **pale}, detail="run:N")
