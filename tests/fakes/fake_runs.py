@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import yaml
 
 from overopt.records import RunWriter
 
@@ -75,7 +76,7 @@ def write_run(
     """`changes` go into the configuration, `info` into `run.json`; a run without a status is still going."""
     config = {"seed": 0, **config, **(changes or {})}
     first = {"stage": config["stage"], "name": path.name, "seed": config["seed"], "steps": 20, "split": "tuning"}
-    with RunWriter.create(path, json.dumps(config), first | info) as writer:
+    with RunWriter.create(path, yaml.safe_dump(config), first | info) as writer:
         for row in metrics:
             writer.log(row["step"], {name: value for name, value in row.items() if name != "step"})
             writer.time(row["step"], {"elapsed": 6.0 * row["step"], "tokens": 100})

@@ -109,18 +109,22 @@ def test_what_cannot_be_read_is_named_and_left_out(tmp_path: Path) -> None:
     (online_run(tmp_path / "json") / "metrics.jsonl").write_text("{]\n")
     (online_run(tmp_path / "config") / "config.yaml").unlink()
     (online_run(tmp_path / "evaluation") / "evaluations.jsonl").write_text('{"win_rate": 0.5}\n')
+    for name, value in (("text", '"high"'), ("nan", "NaN")):
+        evaluations = online_run(tmp_path / name) / "evaluations.jsonl"
+        evaluations.write_text(evaluations.read_text().replace('"kl_ref": 1.0', f'"kl_ref": {value}'))
     info = online_run(tmp_path / "newer") / "run.json"
     info.write_text(json.dumps(json.loads(info.read_text()) | {"schema_version": 99}))
     collection = collect([tmp_path, tmp_path / "nowhere"])
     assert names(collection) == {"online": ["good"]}
     reasons = sorted(reason.replace(str(tmp_path), "") for reason in collection.left_out)
     assert [reason.partition(" ")[0] for reason in reasons] == [
-        "/config/config.yaml:", "/evaluation:", "/json/metrics.jsonl:1:", "/newer/run.json:", "/nowhere:",
-        "/parquet/samples/step-10.parquet:",
+        "/config/config.yaml:", "/evaluation:", "/json/metrics.jsonl:1:", "/nan:", "/newer/run.json:", "/nowhere:",
+        "/parquet/samples/step-10.parquet:", "/text:",
     ]  # fmt: skip
     assert "its records cannot be read (KeyError: 'step')" in reasons[1]
-    assert "schema_version 99, but this overopt reads up to 1: upgrade" in reasons[3]
-    assert "cannot be read as Parquet" in reasons[5]
+    assert "schema_version 99, but this overopt reads up to 1: upgrade" in reasons[4]
+    assert "cannot be read as Parquet" in reasons[6]
+    assert "an evaluation's kl_ref is 'high', not a number" in reasons[7]
 
 
 def test_a_folder_that_may_not_be_read_does_not_hide_its_neighbors(

@@ -22,7 +22,10 @@
   const known = (value) => value !== null && value !== undefined;
   const fixed = (value, digits = 2) => (known(value) ? value.toFixed(digits) : "–");
   const signed = (value, digits = 2) => (known(value) ? (Number(value.toFixed(digits)) < 0 ? "−" : "+") + Math.abs(value).toFixed(digits) : "–");
-  const short = (value) => (known(value) ? String(Math.abs(value) < 1e-3 && value !== 0 ? Number(value.toPrecision(3)).toExponential() : Number(value.toPrecision(4))) : "–");
+  const short = (value) => {
+    if (typeof value !== "number") return known(value) ? String(value) : "–";  // a configuration may say anything
+    return String(Math.abs(value) < 1e-3 && value !== 0 ? Number(value.toPrecision(3)).toExponential() : Number(value.toPrecision(4)));
+  };
   const whole = (value) => (known(value) ? Math.round(value).toLocaleString("en") : "–");
   const shade = (color) => (dark.matches && color === "#000000" ? "#f2f2f2" : color);
 
