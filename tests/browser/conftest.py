@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from browser import HOSTILE, start
 from fake_runs import BETTER, WORSE, Evaluated, base_run, offline_run, online_run
 
+from browser import HOSTILE, start
 from overopt.analysis.report.collect import collect
 from overopt.analysis.report.write import write_report
 

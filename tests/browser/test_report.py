@@ -6,21 +6,32 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from browser import HOSTILE, Page
 
 MARKS = ".mark-line path, .mark-symbol path, .mark-rule line, .mark-area path"
 
 OVERFLOWING = """
-const scrolls = (node) => node && (["auto", "scroll", "hidden"].includes(getComputedStyle(node).overflowX) || scrolls(node.parentElement));
-return [...document.querySelectorAll("body *")].filter((node) =>
-  node.getBoundingClientRect().right > innerWidth + 0.5 && !scrolls(node.parentElement)).map((node) => node.outerHTML.slice(0, 200));
+const scrolls = (node) => node !== null
+  && (["auto", "scroll", "hidden"].includes(getComputedStyle(node).overflowX) || scrolls(node.parentElement));
+const out = (node) => node.getBoundingClientRect().right > innerWidth + 0.5 && !scrolls(node.parentElement);
+return [...document.querySelectorAll("body *")].filter(out).map((node) => node.outerHTML.slice(0, 200));
+"""
+
+CELLS = """
+const rows = [...document.querySelector("table.runs").tBodies[0].rows];
+return rows.map((row) => row.cells[arguments[0]].innerText.trim());
+"""
+
+OPACITIES = """
+return [...arguments[0].querySelectorAll(".mark-line path")].map((path) => path.getAttribute("opacity") || "1");
 """
 
 
-def cells(page: Page, column: int, table: str = "table.runs") -> list[str]:
-    script = "return [...document.querySelector(arguments[0]).tBodies[0].rows].map((row) => row.cells[arguments[1]].innerText)"
-    found: list[str] = page.run(script, table, column)
-    return [text.strip() for text in found]
+def cells(page: Page, column: int) -> list[str]:
+    """A column of the first table of runs."""
+    found: list[str] = page.run(CELLS, column)
+    return found
 
 
 def chosen(page: Page, selector: str) -> list[str]:
@@ -81,15 +92,14 @@ def test_a_click_highlights_a_run_everywhere_and_a_second_one_ends_it(driver: An
     panel = page.all(".panel")[0]
     page.run("arguments[0].scrollIntoView({block: 'center', behavior: 'instant'})", panel)
     page.wait(lambda: panel.get_attribute("data-drawn") == "done")
-    opacities = "return [...arguments[0].querySelectorAll('.mark-line path')].map((path) => path.getAttribute('opacity') || '1')"
-    assert set(page.run(opacities, panel)) == {"1"}
+    assert set(page.run(OPACITIES, panel)) == {"1"}
 
     row = next(row for row in page.all("table.runs tbody tr") if row.text.startswith("none"))
     page.click(row)
     assert chosen(page, ".entry") == ["none"]
     assert [text.split()[0] for text in chosen(page, "table.runs tr")] == ["none"]
     assert chosen(page, "ul.why li")[0].startswith("none OVER")
-    page.wait(lambda: sorted(page.run(opacities, panel)) == ["0.1", "0.1", "0.1", "1"])
+    page.wait(lambda: sorted(page.run(OPACITIES, panel)) == ["0.1", "0.1", "0.1", "0.1", "1"])
     assert chosen(page, ".cell")
     assert all(text.startswith("none") for text in chosen(page, ".cell"))
 
@@ -97,7 +107,7 @@ def test_a_click_highlights_a_run_everywhere_and_a_second_one_ends_it(driver: An
     assert chosen(page, ".entry") == ["kl"]
     page.click(next(button for button in page.all(".entry") if button.text == "kl"))
     assert chosen(page, ".entry, .cell, table.runs tr") == []
-    page.wait(lambda: set(page.run(opacities, panel)) == {"1"})
+    page.wait(lambda: set(page.run(OPACITIES, panel)) == {"1"})
 
 
 def test_a_figure_drawn_later_knows_the_highlighted_run(driver: Any, made_file: Path) -> None:

@@ -31,7 +31,7 @@ def test_many_runs_have_no_intervals(tmp_path: Path) -> None:
         online_run(tmp_path / str(place), BETTER)
     drawn = figure(collect([tmp_path]).groups[0])
     assert drawn is not None
-    assert drawn.panels[0].data["win_rate-intervals"]["x"] == []
+    assert drawn.panels[0].data.keys() == {"win_rate-lines", "win_rate-ends", "win_rate-sft"}
 
 
 def test_without_evaluations_there_is_no_figure(tmp_path: Path) -> None:

@@ -98,7 +98,13 @@ def line_panel(
     data = {f"{name}-{part}": table for part, table in data.items()}
     layers = [*extra(), *_layers(group, name, x, y, domain, joined=joined, dots=dots and len(lines) < MANY)]
     layers += [_end_marks(group, name, x, y, domain)] if ends else []
-    return Panel(y, as_spec(layers), data)
+    return make_panel(y, layers, data)
+
+
+def make_panel(title: str, layers: Sequence[Any], data: Mapping[str, Columns]) -> Panel:
+    """A panel of the layers that have something to draw; of an empty one Vega knows no extent, and says so."""
+    full = {name: table for name, table in data.items() if any(table.values())}
+    return Panel(title, as_spec([layer for layer in layers if layer.data.name in full]), full)
 
 
 def thin(x: NDArray[np.float64], y: NDArray[np.float64], limit: int) -> Points:

@@ -138,4 +138,4 @@ def _bars(group: Group, name: str, x: str, y: str, table: Columns, order: Sequen
         **encoding,
         tooltip=[alt.Tooltip("run:N"), alt.Tooltip("y:Q", title=y, format=".3~f"), alt.Tooltip("n:Q", title="prompts")],
     )
-    return Panel(y, draw.as_spec([rules, dots]), {f"{name}-bars": table})
+    return draw.make_panel(y, [rules, dots], {f"{name}-bars": table})

@@ -59,10 +59,10 @@ def _panel(group: Group, value: str, title: str) -> Panel | None:
         return None
     thin = columns_of(group, {record: record.evaluated(value) for record in members})
     name = f"seeds_{value}"
-    return Panel(title, _spec(group, name, title), {f"{name}-mean": table, f"{name}-thin": thin})
+    return draw.make_panel(title, _layers(group, name, title), {f"{name}-mean": table, f"{name}-thin": thin})
 
 
-def _spec(group: Group, name: str, title: str) -> dict[str, Any]:
+def _layers(group: Group, name: str, title: str) -> list[Any]:
     import altair as alt
 
     domain = (0.0, 1.0) if title == WIN_RATE else None
@@ -73,4 +73,4 @@ def _spec(group: Group, name: str, title: str) -> dict[str, Any]:
     thick = mean.mark_line(strokeWidth=3).encode(**plain, tooltip=[alt.Tooltip("entry:N"), "x:Q", "y:Q"])
     pale = {"opacity": alt.condition(draw.SHOWN, alt.value(0.3), alt.value(0.04))}
     lines = draw.chart(f"{name}-thin").mark_line(strokeWidth=0.8).encode(**{**shared, **pale}, detail="run:N")
-    return draw.as_spec([band, lines, thick])
+    return [band, lines, thick]
