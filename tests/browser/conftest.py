@@ -41,7 +41,8 @@ def made_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     name = f"{HOSTILE[1]}-{'long-' * 20}"
     online_run(runs / "hostile", WORSE, name=name, changes={"lr": HOSTILE[0], "note": HOSTILE[1]})
     for seed in range(30):
-        offline_run(runs / f"simpo-{seed}", WORSE if seed % 3 else BETTER, changes={"seed": seed})
+        evaluations = (*(WORSE if seed % 3 else BETTER), Evaluated(80, seed // 3, seed / 10, -1.0, float(seed)))
+        offline_run(runs / f"simpo-{seed}", evaluations, changes={"seed": seed})
     base_run(runs / "sft")
     (base_run(runs / "broken") / "run.json").write_text("{")
     out = folder / "report.html"

@@ -3,7 +3,7 @@
 (() => {
   const report = JSON.parse(document.getElementById("report-data").textContent);
   const dark = matchMedia("(prefers-color-scheme: dark)");
-  const CARDS = 8, FOLD = 700, TALL = 25;
+  const CARDS = 8, FOLD = 700, TALL = 25, CROWDED = 2000;
   let chosen = "";
 
   // --- Small helpers
@@ -138,22 +138,33 @@
     };
   }
 
+  // Panels are drawn one at a time while nothing else is to do, those near the window first: scrolling never waits.
+
   const waiting = new Map();
   const observer = new IntersectionObserver((entries) => {
-    for (const entry of entries) if (entry.isIntersecting) drawNow(entry.target);
+    for (const { target, isIntersecting } of entries) target.classList.toggle("near", isIntersecting);
   }, { rootMargin: "500px" });
+  const idle = (act) => ("requestIdleCallback" in window ? requestIdleCallback(act, { timeout: 300 }) : setTimeout(act, 20));
+  let drawing = false;
+
+  function drawNext() {
+    const left = [...waiting.keys()].filter((node) => !node.dataset.drawn);
+    const node = left.find((one) => one.classList.contains("near")) ?? left[0];
+    drawing = node !== undefined;
+    if (drawing) drawNow(node).finally(() => idle(drawNext));
+  }
 
   function drawNow(node) {
     const panel = waiting.get(node);
-    if (!panel || node.dataset.drawn) return;
     node.dataset.drawn = "begun";
-    observer.unobserve(node);
     const spec = JSON.parse(JSON.stringify(panel.spec), (key, value) => (key === "range" && Array.isArray(value) ? value.map(shade) : value));
     Object.assign(spec, {
       $schema: "https://vega.github.io/schema/vega-lite/v6.json", width: "container", height: 235, params: [{ ...report.chosen, value: chosen }],
       autosize: { type: "fit", contains: "padding" }, datasets: expand(panel.data),
     });
-    vegaEmbed(node, spec, { actions: false, renderer: "svg", config: theme() }).then(({ view }) => {
+    const points = Object.values(spec.datasets).reduce((sum, rows) => sum + rows.length, 0);
+    const renderer = points > CROWDED ? "canvas" : "svg";  // a browser repaints thousands of dashes at every scroll
+    return vegaEmbed(node, spec, { actions: false, renderer, config: theme() }).then(({ view }) => {
       node.dataset.drawn = "done";
       views.push(view);
       node.view = view;
@@ -168,12 +179,11 @@
       views.splice(views.indexOf(node.view), 1);
       node.view.finalize();
       delete node.dataset.drawn;
-      observer.observe(node);
     }
+    if (!drawing) drawNext();
     for (const line of document.querySelectorAll(".swatch line")) line.setAttribute("stroke", shade(line.dataset.color));
   }
   dark.addEventListener("change", redraw);
-  addEventListener("beforeprint", () => waiting.forEach((_, node) => drawNow(node)));
 
   function figure(group, one) {
     const panels = one.panels.map((panel) => {
@@ -359,5 +369,6 @@
     table([{ name: "run", class: "name", by: (row) => row.run, show: (row) => row.run }, ...ways.filter((column) => !same.includes(column))],
       report.made.runs, { run: (row) => row.run, label: "Runs, cost and machines" }),
     same.length ? make("p", { class: "quiet" }, `In all runs: ${same.map((column) => `${column.name} ${column.show(report.made.runs[0])}`).join("; ")}.`) : null);
+  drawNext();
   document.body.dataset.ready = "true";
 })();
