@@ -114,11 +114,23 @@ def test_a_click_highlights_a_run_everywhere_and_a_second_one_ends_it(driver: An
     assert chosen(page, ".cell")
     assert all(text.startswith("none") for text in chosen(page, ".cell"))
 
+    other = next(panel for panel in page.all(".panel") if "Offline" in panel.get_attribute("aria-label"))
+    page.wait(lambda: other.get_attribute("data-drawn") == "done")
+    assert page.run("return arguments[0].view.signal('chosen')", other) == "", "another group is left as it is"
+
     page.click(next(button for button in page.all(".entry") if button.text == "kl"))
     assert chosen(page, ".entry") == ["kl"]
     page.click(next(button for button in page.all(".entry") if button.text == "kl"))
     assert chosen(page, ".entry, .cell, table.runs tr") == []
     page.wait(lambda: set(page.run(OPACITIES, panel)) == {"1"})
+
+
+def test_an_entry_of_the_legend_is_all_its_seeds(driver: Any, made_file: Path) -> None:
+    page = Page(driver, made_file, 1280, dark=False)
+    entries = [button.text for button in page.all(".entry")]
+    page.click(page.all(".entry")[entries.index("simpo 2, lr 0.0001")])
+    assert len(chosen(page, "table.runs tr")) == 30
+    assert chosen(page, ".entry") == ["simpo 2, lr 0.0001"]
 
 
 def test_a_figure_drawn_later_knows_the_highlighted_run(driver: Any, made_file: Path) -> None:

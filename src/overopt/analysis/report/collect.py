@@ -147,7 +147,7 @@ def collect(paths: Sequence[Path]) -> Collection:
         Record(name=name, run=run, setting=setting, **parts | {"row": replace(parts["row"], run=name)})
         for name, setting, (run, parts) in zip(names, settings, runs, strict=True)
     ]
-    judged = [record for record in records if record.run.stage in JUDGED]
+    judged = [record for stage in JUDGED for record in records if record.run.stage == stage]
     bases = tuple(record for record in records if record.run.stage not in JUDGED)
     return Collection(tuple(_groups(judged)), bases, tuple(left_out))
 

@@ -31,17 +31,20 @@
 
   // --- The highlighted run
 
-  const views = [];
-  function choose(run) {
-    chosen = chosen === run ? "" : run;
-    document.body.classList.toggle("has-chosen", chosen !== "");
+  // `chosen` is a run, or an entry of the legend with all its runs. It changes only what belongs to its own group.
+
+  const entryOf = new Map(report.groups.flatMap((group) => group.rows.map((row) => [row.run, row.entry])));
+  const isChosen = (run) => chosen !== "" && (run === chosen || entryOf.get(run) === chosen);
+  const highlight = (node) => node.view.signal("chosen", waiting.get(node).runs.some(isChosen) ? chosen : "").runAsync();
+  function choose(name) {
+    chosen = chosen === name ? "" : name;
     mark(document);
-    for (const view of views) view.signal("chosen", chosen).runAsync();
+    for (const node of waiting.keys()) if (node.view) highlight(node);
   }
   function mark(root) {
     for (const node of root.querySelectorAll("[data-run], [data-runs]")) {
       const runs = node.dataset.runs ? JSON.parse(node.dataset.runs) : [node.dataset.run];
-      node.classList.toggle("chosen", chosen !== "" && runs.includes(chosen));
+      node.classList.toggle("chosen", runs.some(isChosen));
       if (node.hasAttribute("aria-pressed")) node.setAttribute("aria-pressed", String(node.classList.contains("chosen")));
     }
   }
@@ -155,20 +158,19 @@
   }
 
   function drawNow(node) {
-    const panel = waiting.get(node);
+    const { panel, description } = waiting.get(node);
     node.dataset.drawn = "begun";
     const spec = JSON.parse(JSON.stringify(panel.spec), (key, value) => (key === "range" && Array.isArray(value) ? value.map(shade) : value));
     Object.assign(spec, {
-      $schema: "https://vega.github.io/schema/vega-lite/v6.json", width: "container", height: 235, params: [{ ...report.chosen, value: chosen }],
+      $schema: "https://vega.github.io/schema/vega-lite/v6.json", description, width: "container", height: 235, params: [report.chosen],
       autosize: { type: "fit", contains: "padding" }, datasets: expand(panel.data),
     });
     const points = Object.values(spec.datasets).reduce((sum, rows) => sum + rows.length, 0);
     const renderer = points > CROWDED ? "canvas" : "svg";  // a browser repaints thousands of dashes at every scroll
     return vegaEmbed(node, spec, { actions: false, renderer, config: theme() }).then(({ view }) => {
       node.dataset.drawn = "done";
-      views.push(view);
       node.view = view;
-      if (chosen) view.signal("chosen", chosen).runAsync();
+      highlight(node);
       view.addEventListener("click", (event, item) => { if (item && item.datum && item.datum.run) choose(item.datum.run); });
     });
   }
@@ -176,8 +178,8 @@
   function redraw() {
     for (const node of waiting.keys()) {
       if (node.dataset.drawn !== "done") continue;
-      views.splice(views.indexOf(node.view), 1);
       node.view.finalize();
+      delete node.view;
       delete node.dataset.drawn;
     }
     if (!drawing) drawNext();
@@ -186,9 +188,11 @@
   dark.addEventListener("change", redraw);
 
   function figure(group, one) {
+    const runs = group.rows.map((row) => row.run);
     const panels = one.panels.map((panel) => {
-      const node = make("div", { class: "panel", role: "img", "aria-label": `${one.title}: ${panel.title}, ${group.title}` });
-      waiting.set(node, panel);
+      const description = `${one.title}: ${panel.title}, ${group.title}`;
+      const node = make("div", { class: "panel", role: "img", "aria-label": description });
+      waiting.set(node, { panel, runs, description });
       observer.observe(node);
       return node;
     });
@@ -199,7 +203,7 @@
 
   function legend(group) {
     return make("div", { class: "legend", role: "group", "aria-label": "Legend" }, ...group.legend.map((entry) =>
-      make("button", { type: "button", class: "entry", "aria-pressed": "false", data: { runs: JSON.stringify(entry.runs) }, on: { click: () => choose(entry.runs[0]) } },
+      make("button", { type: "button", class: "entry", "aria-pressed": "false", data: { runs: JSON.stringify(entry.runs) }, on: { click: () => choose(entry.entry) } },
         swatch(entry.color, entry.dash), entry.entry)));
   }
 
@@ -287,7 +291,7 @@
     }
     render();
     const label = (name, control) => make("label", {}, name, control);
-    return make("div", { class: "samples" },
+    return make("div", { class: "samples", data: { runs: JSON.stringify(samples.runs) } },
       make("div", { class: "controls" }, label("run", run), label("step", step), label("order", order), label("text", search)), count, list, more);
   }
 

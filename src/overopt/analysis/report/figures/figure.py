@@ -37,8 +37,8 @@ MARKS = {"better": CHECK, "worse": CROSS, "neither": DASH}
 """At the end of a line: better than SFT, over-optimized or broken down, neither or not known."""
 
 CHOSEN = {"name": "chosen", "value": ""}
-"""The run that is highlighted; empty: none."""
-SHOWN = "chosen === '' || datum.run === chosen"
+"""The run, or the legend's entry, that is highlighted; empty: none."""
+SHOWN = "chosen === '' || datum.run === chosen || datum.entry === chosen"
 
 
 @dataclass(frozen=True)
@@ -177,6 +177,14 @@ def color_scale(group: Group) -> Any:
     return alt.Color("entry:N", scale=scale, title=None)
 
 
+def dash_scale(group: Group) -> Any:
+    import altair as alt
+
+    styles = style_of(group)
+    scale = alt.Scale(domain=list(styles), range=[dash for _, dash in styles.values()])
+    return alt.StrokeDash("entry:N", scale=scale, title=None)
+
+
 def tooltips(x: str, y: str, **more: str) -> list[Any]:
     import altair as alt
 
@@ -232,18 +240,12 @@ def printed(figure: Figure, title: str, *, width: int = 300, height: int = 190, 
 def _layers(
     group: Group, name: str, x: str, y: str, domain: tuple[float, float] | None, *, joined: bool, dots: bool
 ) -> list[Any]:
-    import altair as alt
-
-    styles = style_of(group)
-    dash = alt.StrokeDash(
-        "entry:N", scale=alt.Scale(domain=list(styles), range=[dash for _, dash in styles.values()]), title=None
-    )
     base = chart(f"{name}-lines").encode(
         **encoding(group, x, y, domain), detail="run:N", order="x:Q", tooltip=tooltips(x, y)
     )
     layers = []
     if joined:
-        layers.append(base.mark_line(strokeWidth=1.8 if dots else 1.2).encode(strokeDash=dash))
+        layers.append(base.mark_line(strokeWidth=1.8 if dots else 1.2).encode(strokeDash=dash_scale(group)))
     if dots or not joined:
         layers.append(base.mark_circle(size=22))
     return layers

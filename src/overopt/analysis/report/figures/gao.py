@@ -86,7 +86,7 @@ def _panel(group: Group, value: str, title: str) -> Panel | None:
     curves = _curves(group, value)
 
     def lines() -> list[Any]:
-        layer = draw.chart(f"{name}-fit").mark_line(strokeWidth=1.8)
+        layer = draw.chart(f"{name}-fit").mark_line(strokeWidth=1.8).encode(strokeDash=draw.dash_scale(group))
         return [layer.encode(**draw.encoding(group, DISTANCE, title, None), detail="run:N", order="x:Q")]
 
     return line_panel(

@@ -70,7 +70,12 @@ def _layers(group: Group, name: str, title: str) -> list[Any]:
     plain = {key: shared[key] for key in ("x", "y", "color")}
     mean = draw.chart(f"{name}-mean")
     band = mean.mark_area(opacity=0.18).encode(**{**plain, "y": draw.y_axis("low", title, domain)}, y2="high:Q")
-    thick = mean.mark_line(strokeWidth=3).encode(**plain, tooltip=[alt.Tooltip("entry:N"), "x:Q", "y:Q"])
+    thick = mean.mark_line(strokeWidth=2.6).encode(
+        **plain,
+        opacity=shared["opacity"],
+        strokeDash=draw.dash_scale(group),
+        tooltip=[alt.Tooltip("entry:N"), "x:Q", "y:Q"],
+    )
     pale = {"opacity": alt.condition(draw.SHOWN, alt.value(0.3), alt.value(0.04))}
     lines = draw.chart(f"{name}-thin").mark_line(strokeWidth=0.8).encode(**{**shared, **pale}, detail="run:N")
     return [band, lines, thick]
