@@ -1,5 +1,6 @@
 # make demo   see over-optimization happen (five minutes on a laptop)
 # make test   run the tests
+# make test-browser   open the demo's report, and worse ones, in Debian's Chromium (apt-get install chromium chromium-driver)
 # PYTHON chooses the interpreter for .venv; PIP_ARGS passes through to pip (for example --index-url URL).
 
 PYTHON ?= python3
@@ -7,10 +8,10 @@ PIP_ARGS ?=
 BIN := .venv/bin
 STAMP := .venv/installed.stamp
 
-.PHONY: help install demo test lint example wheel clean
+.PHONY: help install demo test test-browser lint example wheel clean
 
 help:
-	@echo "make install | demo | test | lint | example | wheel | clean"
+	@echo "make install | demo | test | test-browser | lint | example | wheel | clean"
 
 install: $(STAMP)
 
@@ -18,7 +19,7 @@ $(BIN)/python:
 	$(PYTHON) -m venv .venv
 
 $(STAMP): pyproject.toml constraints.txt | $(BIN)/python
-	$(BIN)/python -m pip install --disable-pip-version-check $(PIP_ARGS) -c constraints.txt -e '.[dev,gguf]'
+	$(BIN)/python -m pip install --disable-pip-version-check $(PIP_ARGS) -c constraints.txt -e '.[dev,gguf,rouge]'
 	@touch $@
 
 demo: $(STAMP)
@@ -26,6 +27,10 @@ demo: $(STAMP)
 
 test: $(STAMP)
 	$(BIN)/python -m pytest
+
+test-browser: demo
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_ARGS) -c constraints.txt -e '.[dev,browser]'
+	$(BIN)/python -m pytest tests/browser
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

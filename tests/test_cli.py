@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fake_runs import online_run
 from fake_study import finished_run
 
 import overopt
@@ -34,11 +35,11 @@ def test_help_teaches_each_verb_by_example_and_imports_nothing_heavy() -> None:
     )
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert shown.endswith("[]\n")
-    for verb in ("demo", "train", "evaluate"):
+    for verb in ("demo", "train", "evaluate", "report", "best-of-n"):
         assert f"  overopt {verb}" in shown
 
 
-@pytest.mark.parametrize("verb", ["demo", "train", "evaluate"])
+@pytest.mark.parametrize("verb", ["demo", "train", "evaluate", "report", "best-of-n"])
 def test_a_verbs_help_has_an_example(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as end:
         cli.main([verb, "--help"])
@@ -87,6 +88,9 @@ def test_a_setting_without_a_value_is_refused(arguments: list[str], capsys: pyte
         (["demo", "--sed", "1"], "unrecognized arguments: --sed 1"),
         (["train", "a.yaml"], "required: --out"),
         (["evaluate", "runs/kl", "--judge", "glod"], "invalid choice: 'glod'"),
+        (["report"], "required: RUNS"),
+        (["report", "runs", "--format", "html,gif"], "expected some of html,svg,pdf,png, got 'html,gif'"),
+        (["best-of-n", "a.jsonl", "--format", "gif"], "invalid choice: 'gif'"),
     ],
 )
 def test_bad_flags(arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -138,8 +142,10 @@ def test_demo_end_to_end_in_a_pipe(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert "finished kl in 0 s" in shown.err
     assert [row["run"] for row in json.loads((out / "summary.json").read_text())][:2] == ["kl", "none"]
     assert sorted(path.name for path in out.iterdir()) == [
-        "figure.png", "figure.svg", "runs", "study.json", "summary.json",
+        "figure.png", "figure.svg", "report.html", "report_figures", "runs", "study.json", "summary.json",
     ]  # fmt: skip
+    assert f"\nreport: {out}/report.html\n" in shown.out
+    assert "Miniature study, scale xs, seed 1" in (out / "report.html").read_text()
 
     assert cli.main(["demo", "--scale", "xs", "--seed", "2", "--out", str(out)]) == 2
     assert "was made with --scale xs --seed 1, not --scale xs --seed 2" in capsys.readouterr().err
@@ -185,6 +191,92 @@ def test_evaluate_prints_a_line_per_checkpoint(
     monkeypatch.setattr("overopt.evaluation.evaluate_run", evaluate_run)
     assert cli.main(["evaluate", "runs/kl", "--judge", "reward_model", "--split", "test"]) == 0
     assert capsys.readouterr().out == "step    80  test  reward_model  win_rate 0.75  proxy_mean 1.5\n"
+
+
+def test_report_writes_a_page_and_figures_and_names_what_it_left_out(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    online_run(tmp_path / "runs/kl")
+    (online_run(tmp_path / "runs/bad") / "samples/step-20.parquet").write_bytes(b"PAR1")
+    out = tmp_path / "a.html"
+    assert cli.main(["report", str(tmp_path / "runs"), "-o", str(out), "--figures", "curves,kl"]) == 0
+    shown = capsys.readouterr()
+    assert shown.out == f"report: {out} (1 run)\nfigures: 2 in {tmp_path / 'a_figures'}\n"
+    assert f"overopt: left out: {tmp_path / 'runs/bad/samples/step-20.parquet'}: cannot be read as Par" in shown.err
+    assert out.is_file()
+
+    assert cli.main(["report", str(tmp_path / "runs/bad"), "-o", str(out)]) == 2
+    assert "no run to report on; looked in" in capsys.readouterr().err
+    assert cli.main(["report", str(tmp_path / "runs"), "--figures", "curvs"]) == 2
+    assert "--figures curvs: no such figure; there are seeds, curves" in capsys.readouterr().err
+    assert cli.main(["report", str(tmp_path / "runs"), "-o", str(out), "--format", "svg", "--figures", "offline"]) == 0
+    assert capsys.readouterr().out == "report: 1 run\nfigures: none, the runs have no numbers for them\n"
+
+
+def test_report_serves_the_page_of_the_moment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    online_run(tmp_path / "kl")
+
+    def serve(make_page: Any, say: Any) -> None:
+        online_run(tmp_path / "a later one")
+        say("a later one" in make_page())
+
+    monkeypatch.setattr("overopt.analysis.report.serve.serve", serve)
+    assert cli.main(["report", str(tmp_path), "--serve", "--figures", "curves"]) == 0
+    assert capsys.readouterr().out == "True\n"
+
+
+def test_report_imports_no_torch(tmp_path: Path) -> None:
+    online_run(tmp_path / "kl")
+    code = (
+        "import sys; from overopt.cli import main; code = main(); "
+        "sys.exit(9 if {'torch', 'transformers'} & set(sys.modules) else code)"
+    )
+    command = [sys.executable, "-c", code, "report", str(tmp_path), "-o", str(tmp_path / "a.html"), "--figures", "kl"]
+    assert subprocess.run(command, check=False).returncode == 0
+
+
+def test_best_of_n_prints_a_table_and_draws_a_figure(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    candidates = [{"text": "t", "proxy": 1, "gold": 0}, {"text": "u", "proxy": 2, "gold": 1}]
+    lines = [json.dumps({"prompt": prompt, "candidates": candidates}) for prompt in ("a", "b")]
+    (tmp_path / "set.jsonl").write_text("\n".join(lines))
+    assert cli.main(["best-of-n", "set.jsonl"]) == 0
+    shown = capsys.readouterr().out
+    assert "\n2  0.193  2.000 [2.000, 2.000]  1.000 [1.000, 1.000]  1.000  <- peak\n" in shown
+    assert shown.endswith("\nfigure: best-of-n-set.svg\n")
+    assert (tmp_path / "best-of-n-set.svg").read_text().startswith("<svg")
+
+    assert cli.main(["best-of-n", "set.jsonl", "-o", "a.png", "--format", "pdf"]) == 2
+    assert cli.main(["best-of-n", "set.jsonl", "--rouge", "rouge1-f1"]) == 2
+    (tmp_path / "set.jsonl").write_text("\n".join([lines[0], lines[1].replace("1}", '"high"}')]))
+    assert cli.main(["best-of-n", "set.jsonl", "-o", "b.svg"]) == 2
+    assert 'set.jsonl:2: candidates[1]: gold: expected a number, got "high"' in capsys.readouterr().err
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["best-of-n-set.svg", "set.jsonl"]
+
+
+def test_best_of_n_of_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.chdir(tmp_path)
+    finished_run(tmp_path / "runs/maxent-0.5", wins=32, proxy=1.0)
+    finished_run(tmp_path / "runs/none", wins=2, proxy=3.0)
+    assert cli.main(["best-of-n", "runs/maxent-0.5", "runs/none"]) == 0
+    shown = capsys.readouterr().out
+    assert shown.startswith("Best of n by reward model: maxent-0.5 and 1 more, 40 prompts\n\nn  proxy (95 %)")
+    assert "\nNote: 4 checkpoints of maxent-0.5, none; split tuning, judge gold.\n" in shown
+    assert (tmp_path / "best-of-n-maxent-0.5.svg").is_file()
+
+
+def test_best_of_n_imports_no_torch(tmp_path: Path) -> None:
+    code = (
+        "import sys; from overopt.cli import main; code = main(); sys.exit(code if 'torch' not in sys.modules else 9)"
+    )
+    data = Path(__file__).parents[1] / "examples/data/realsumm_excerpt.jsonl"
+    command = [sys.executable, "-c", code, "best-of-n", str(data), "-o", str(tmp_path / "a.svg")]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert "No KL: a document's candidates come from different systems" in done.stdout
 
 
 def test_bad_input_leaves_nothing_behind(tmp_path: Path) -> None:

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 SHOWN = ("step", "win_rate", "proxy_mean", "gold_mean", "kl_ref", "accuracy", "agreement_ratio")
 """What `train` says of a run's last evaluation."""
 
+REPORT_FORMATS = ("html", "svg", "pdf", "png")
+
 DONE, OUR_FAULT, USERS_INPUT, INTERRUPTED = 0, 1, 2, 130
 TERMINATED = 143
 
@@ -33,11 +35,14 @@ Preference optimization of language models, with over-optimization made visible.
   overopt demo                                     see it happen: nine small runs, some minutes on a laptop
   overopt train sft.yaml --lr 1e-3 --out runs/sft  train one stage from a YAML
   overopt evaluate runs/kl --judge reward_model    judge the checkpoints of a run again
+  overopt report runs                              one page: verdicts, figures, samples
+  overopt best-of-n scored.jsonl                   what choosing the best of n by a proxy buys
 """
 
 DEMO = """\
 Run the miniature study: SFT, pairs, a reward model, then seven runs with and without a regularizer, on all cores.
-Prints a table with a verdict per run; writes DIR/runs/NAME, DIR/summary.json and DIR/figure.svg and .png.
+Prints a table with a verdict per run; writes DIR/runs/NAME, DIR/summary.json, DIR/figure.svg and .png, and
+DIR/report.html, a page with all figures and samples.
 After an interruption the same command goes on: finished runs are not redone.
 
   overopt demo
@@ -59,6 +64,30 @@ Judge greedy completions of every kept checkpoint of a run against the reference
 
   overopt evaluate runs/kl
   overopt evaluate runs/kl --judge reward_model --split test
+"""
+
+BEST_OF_N = """\
+What the best of n candidates by a proxy scores on gold: a table with intervals and a verdict, and a figure.
+FILE_OR_RUNS is one of
+  a JSONL of {"prompt", "candidates": [{"text", "proxy", "gold"}]}, the candidates being draws of one policy;
+  a JSONL in the form of REALSumm, {"doc_id", "ref", "cands": [{"system", "summary", "litepyramid_recall"}]}, whose
+    proxy is ROUGE (pip install 'overopt[rouge]');
+  run directories, or folders that hold some: what their checkpoints wrote for the same prompts.
+
+  overopt best-of-n scored.jsonl
+  overopt best-of-n examples/data/realsumm_excerpt.jsonl --rouge rouge2-precision -o figures/rouge.pdf
+  overopt best-of-n out/demo/runs
+"""
+
+REPORT = """\
+Write one self-contained HTML page about runs: a verdict for each group, a table, figures, samples, how they were made;
+and each figure as SVG in FILE_figures/. RUNS are run directories, or folders that hold some.
+A run that cannot be read is named and left out.
+
+  overopt report runs
+  overopt report runs/kl runs/none -o kl.html --format html,pdf
+  overopt report runs --format png --figures curves,kl
+  overopt report runs --serve
 """
 
 
@@ -83,7 +112,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def demo(options: argparse.Namespace) -> int:
     from overopt.analysis.table import print_table
-    from overopt.studies.demo import FIGURE, SUMMARY, Setting, claim, conclude, demo_study, draw, run_settings
+    from overopt.studies.demo import (
+        FIGURE,
+        SUMMARY,
+        Setting,
+        claim,
+        conclude,
+        demo_study,
+        draw,
+        report_on,
+        run_settings,
+    )
     from overopt.sweep.scheduler import available_cores
     from overopt.sweep.terminal import Reporter
 
@@ -100,7 +139,9 @@ def demo(options: argparse.Namespace) -> int:
     title = f"Miniature study, scale {scale}, seed {options.seed}"
     figure = draw(setting, rows, title)
     print_table(rows, title)
-    print(f"\nsummary: {out / SUMMARY}" + (f"\nfigure: {out / FIGURE}.svg and .png" if figure else ""))
+    print(f"\nsummary: {out / SUMMARY}" + (f"\nfigure: {out / FIGURE}.svg and .png" if figure else ""), flush=True)
+    if (page := report_on(setting, title)) is not None:
+        print(f"report: {page}")
     return _exit_code(results)
 
 
@@ -131,6 +172,46 @@ def evaluate(options: argparse.Namespace) -> int:
     for row in rows:
         numbers = "  ".join(f"{key} {row[key]:.4g}" for key in SHOWN[1:] if row.get(key) is not None)
         print(f"step {row['step']:>5}  {row['split']}  {row['judge']}  {numbers}")
+    return DONE
+
+
+def best_of_n(options: argparse.Namespace) -> int:
+    from overopt.analysis.best_of_n import best_of_n as curve_of
+    from overopt.analysis.best_of_n_view import figure, figure_path, save_figure, text_report
+    from overopt.analysis.report.words import harmless
+    from overopt.analysis.scored_sets import read_scored_set
+
+    out = figure_path(options.out, options.format, options.sources[0].resolve())
+    scored = read_scored_set(options.sources, options.rouge)
+    curve = curve_of(scored.prompts)
+    print(text_report(scored, curve), flush=True)
+    save_figure(figure(scored, curve), out)
+    print(f"\nfigure: {harmless(str(out))}")
+    return DONE
+
+
+def report(options: argparse.Namespace) -> int:
+    from overopt.analysis.report.collect import collect
+    from overopt.analysis.report.write import check_out, figures_folder, make_page, write_report
+
+    check_out(options.out, options.figures)
+    collection = collect(options.runs)
+    for reason in collection.left_out:
+        print(f"overopt: left out: {reason}", file=sys.stderr)
+    if options.serve:
+        from overopt.analysis.report.serve import serve
+
+        serve(lambda: make_page(collect(options.runs), options.figures), lambda text: print(text, flush=True))
+        return DONE
+    files = write_report(collection, options.out, options.format, options.figures)
+    runs = f"{len(collection.records)} run" + ("" if len(collection.records) == 1 else "s")
+    figures = len(files) - ("html" in options.format)
+    print(f"report: {options.out} ({runs})" if "html" in options.format else f"report: {runs}")
+    print(
+        f"figures: {figures} in {figures_folder(options.out)}"
+        if figures
+        else "figures: none, the runs have no numbers for them"
+    )
     return DONE
 
 
@@ -193,7 +274,35 @@ def _parser() -> argparse.ArgumentParser:
     verb.add_argument("--judge", choices=("gold", "reward_model"), help="default: gold, if the task knows it")
     verb.add_argument("--split", choices=("tuning", "test"), help="default: the run's own")
     verb.set_defaults(verb=evaluate)
+
+    verb = verbs.add_parser("report", help="one page about runs", description=REPORT, **layout)
+    verb.add_argument("runs", type=Path, nargs="+", metavar="RUNS", help="run directories, or folders that hold some")
+    verb.add_argument("-o", "--out", type=Path, metavar="FILE", default=Path("report.html"), help="default report.html")
+    verb.add_argument(
+        "--format", type=_formats, default=("html",), metavar="KIND,...", help="html (default, with svg), svg, pdf, png"
+    )
+    verb.add_argument("--figures", type=_names, default=(), metavar="NAME,...", help="only these: curves, gao, kl, ...")
+    verb.add_argument("--serve", action="store_true", help="serve the page on this machine, made anew at every visit")
+    verb.set_defaults(verb=report)
+
+    verb = verbs.add_parser("best-of-n", help="what a proxy buys on scored candidates", description=BEST_OF_N, **layout)
+    verb.add_argument("sources", type=Path, nargs="+", metavar="FILE_OR_RUNS", help="scored candidates")
+    verb.add_argument("-o", "--out", type=Path, metavar="FILE", help="figure; default best-of-n-NAME.svg")
+    verb.add_argument("--format", choices=("svg", "png", "pdf"), help="default: FILE's ending, or svg")
+    verb.add_argument("--rouge", metavar="NAME", help="proxy of summaries, such as rouge1-recall; default rouge2-f1")
+    verb.set_defaults(verb=best_of_n)
     return parser
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(name.strip() for name in text.split(",") if name.strip())
+
+
+def _formats(text: str) -> tuple[str, ...]:
+    formats = _names(text)
+    if not formats or set(formats) - set(REPORT_FORMATS):
+        raise argparse.ArgumentTypeError(f"expected some of {','.join(REPORT_FORMATS)}, got {text!r}")
+    return formats
 
 
 def _seed(text: str) -> int:

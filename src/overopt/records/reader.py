@@ -122,13 +122,16 @@ class Run:
         return hashlib.sha256(content + (pairs.read_bytes() if pairs.exists() else b"")).hexdigest()
 
     def _sample_table(self, step: int, names: Sequence[str] | None = None) -> Any:
-        from pyarrow import parquet
+        from pyarrow import ArrowException, parquet
 
         file = layout.samples_file(self.path, step)
         if not file.exists():
             steps = ", ".join(map(str, self.sample_steps())) or "none"
             raise UserError(f"{file}: missing; steps with samples: {steps}")
-        return parquet.read_table(file, columns=None if names is None else list(names))
+        try:
+            return parquet.read_table(file, columns=None if names is None else list(names))
+        except (ArrowException, OSError) as error:
+            raise UserError(f"{file}: cannot be read as Parquet: {str(error).splitlines()[0]}") from error
 
 
 def load_run(path: Path | str) -> Run:

@@ -1,4 +1,4 @@
-"""The miniature study: runs `demo.yaml` and makes of its records a table, `summary.json` and one figure.
+"""The miniature study: runs `demo.yaml` and makes of its records a table, `summary.json`, one figure and a report.
 
 A directory belongs to one scale and seed. Runs that are finished in it are not redone, so the same command goes on
 after an interruption.
@@ -15,13 +15,13 @@ from pathlib import Path
 from overopt.analysis.curves import curve_of
 from overopt.analysis.table import Row, make_row
 from overopt.errors import UserError
-from overopt.records import Run, load_run
+from overopt.records import Run, find_runs, load_run
 from overopt.studies.study import RUNS, Gate, Study, load_study
 from overopt.sweep import Event, Failed, Finished, Job, Result, Skipped, run_jobs
 from overopt.sweep.scheduler import TRAIN
 
 STUDY_FILE = Path(__file__).with_name("demo.yaml")
-CLAIM, SUMMARY, FIGURE = "study.json", "summary.json", "figure"
+CLAIM, SUMMARY, FIGURE, REPORT = "study.json", "summary.json", "figure", "report.html"
 JUDGED_STAGES = ("online", "offline")
 
 
@@ -127,6 +127,17 @@ def draw(setting: Setting, rows: Sequence[Row], title: str) -> list[Path]:
         return []
     sft = next((row.sft_win_rate for row in rows if row.sft_win_rate is not None), None)
     return figures.save(figures.win_rate_and_proxy(curves, title, sft), setting.out / FIGURE)
+
+
+def report_on(setting: Setting, title: str) -> Path | None:
+    """The page about all runs that left a record; None if none did."""
+    from overopt.analysis.report.collect import collect
+    from overopt.analysis.report.write import write_report
+
+    runs = setting.out / RUNS
+    if not runs.is_dir() or not find_runs(runs):
+        return None
+    return write_report(collect([runs]), setting.out / REPORT, title=title)[0]
 
 
 def failed_gate(study: Study, setting: Setting, run: str) -> tuple[Gate, str] | None:

@@ -12,7 +12,7 @@ from pydantic import Field
 
 from overopt.config import Location, block
 from overopt.errors import UserError
-from overopt.tasks.base import PromptStyle
+from overopt.tasks.base import PromptStyle, Report
 from overopt.tasks.formats import Example, Format, read_examples
 from overopt.types import Completion, Dropped, PreferenceRecord, PromptRecord
 
@@ -54,6 +54,8 @@ class Local:
     """Read at most this many usable records of each file."""
     evaluation_prompts: Annotated[int, Field(gt=0)] | None = None
     """Answer at most this many of the evaluation prompts, chosen by their text alone; held-out pairs all stay."""
+    report: Report = Report()
+    """`{samples: hidden}` keeps the texts out of reports; wanted for HH, which holds offensive ones."""
 
     @property
     def has_gold(self) -> bool:
