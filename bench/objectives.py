@@ -133,8 +133,8 @@ def table(runs: dict[str, Run]) -> str:
     lines = [
         f"The SFT policy's win rate is {start:.2f}; the reward model reaches {agreement:.2f} of what its labels allow.",
         "Proxy: mean score of greedy completions, in standard deviations, less that of the start. KL: to the start,",
-        "nats a completion. A win is a greater gold reward than the reference's. The last four are the examples of one's",
-        "own; gold reward or posts of two of them are not the others'.",
+        "nats a completion. A win is a greater gold reward than the reference's. The last four are the examples of",
+        "one's own; gold reward or posts of two of them are not the others'.",
         "",
         "| example | proxy gained | KL | win rate | its change (SE) |",
         "|---|---|---|---|---|",
