@@ -1,17 +1,20 @@
 # make demo   see over-optimization happen (five minutes on a laptop)
-# make test   run the tests
-# make test-browser   open the demo's report, and worse ones, in Debian's Chromium (apt-get install chromium chromium-driver)
+# make test   run the tests; besides,
+#             test-browser opens the demo's report, and worse ones, in Debian's Chromium (chromium, chromium-driver),
+#             test-theory is the long one: where the online loop ends, by Monte Carlo,
+#             test-trl compares with TRL, which it installs
 # PYTHON chooses the interpreter for .venv; PIP_ARGS passes through to pip (for example --index-url URL).
 
 PYTHON ?= python3
 PIP_ARGS ?=
 BIN := .venv/bin
 STAMP := .venv/installed.stamp
+TRL_STAMP := .venv/trl.stamp
 
-.PHONY: help install demo test test-browser lint example wheel clean
+.PHONY: help install demo test test-browser test-theory test-trl lint example wheel clean
 
 help:
-	@echo "make install | demo | test | test-browser | lint | example | wheel | clean"
+	@echo "make install | demo | test | test-browser | test-theory | test-trl | lint | example | wheel | clean"
 
 install: $(STAMP)
 
@@ -31,6 +34,16 @@ test: $(STAMP)
 test-browser: demo
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_ARGS) -c constraints.txt -e '.[dev,browser]'
 	$(BIN)/python -m pytest tests/browser
+
+test-theory: $(STAMP)
+	$(BIN)/python -m pytest tests/theory -m long
+
+$(TRL_STAMP): $(STAMP)
+	$(BIN)/python -m pip install --disable-pip-version-check $(PIP_ARGS) -c constraints.txt -e '.[dev,gguf,trl]'
+	@touch $@
+
+test-trl: $(TRL_STAMP)
+	$(BIN)/python -m pytest tests/parity
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

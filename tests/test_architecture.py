@@ -22,6 +22,7 @@ ALLOWED = {
     **{room: {"errors"} for room in GROUND},
     "outcomes": {"records", "statistics", "errors"},
     "objectives": {"types", "config", "errors"},
+    "theory": {"types", "config", "objectives", "errors"},
     "engine": {"types", "config", "objectives", "errors"},
     "tasks": {"types", "config", "errors"},
     "models": GROUND | {"objectives", "engine", "tasks"},
@@ -30,7 +31,7 @@ ALLOWED = {
     "sweep": GROUND | {"outcomes", "objectives", "engine", "tasks", "models", "evaluation", "training"},
     "analysis": {"records", "statistics", "outcomes", "errors"},
     "studies": GROUND | {"outcomes", "tasks", "training", "sweep", "analysis"},
-    "cli": GROUND | {"outcomes", "evaluation", "training", "sweep", "analysis", "studies", ""},
+    "cli": GROUND | {"outcomes", "evaluation", "training", "sweep", "analysis", "studies", "theory", "objectives", ""},
     "": {"training", "records"},  # overopt/__init__.py offers train and load_run, imported on first use
     "__main__": {"cli"},
 }

@@ -27,19 +27,24 @@ def run_overopt(*arguments: str, **options: Any) -> subprocess.CompletedProcess[
     return subprocess.run(command, capture_output=True, text=True, check=False, **options)
 
 
-def test_help_teaches_each_verb_by_example_and_imports_nothing_heavy() -> None:
+@pytest.mark.parametrize("arguments", [["--help"], ["theory", "--help"], ["objectives", "--help"]])
+def test_help_teaches_by_example_and_imports_nothing_heavy(arguments: list[str]) -> None:
     code = (
         "import sys\nfrom overopt.cli import main\n"
-        "try:\n    main(['--help'])\nexcept SystemExit as end:\n    assert not end.code\n"
+        f"try:\n    main({arguments})\nexcept SystemExit as end:\n    assert not end.code\n"
         "print(sorted({'torch', 'numpy', 'pydantic', 'rich', 'yaml'} & set(sys.modules)))"
     )
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert shown.endswith("[]\n")
-    for verb in ("demo", "train", "evaluate", "report", "best-of-n"):
+    for verb in (
+        ("demo", "train", "evaluate", "report", "best-of-n", "theory", "objectives")
+        if arguments == ["--help"]
+        else (arguments[0],)
+    ):
         assert f"  overopt {verb}" in shown
 
 
-@pytest.mark.parametrize("verb", ["demo", "train", "evaluate", "report", "best-of-n"])
+@pytest.mark.parametrize("verb", ["demo", "train", "evaluate", "report", "best-of-n", "theory", "objectives"])
 def test_a_verbs_help_has_an_example(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as end:
         cli.main([verb, "--help"])
@@ -279,6 +284,26 @@ def test_best_of_n_imports_no_torch(tmp_path: Path) -> None:
     assert "No KL: a document's candidates come from different systems" in done.stdout
 
 
+def test_theory_prints_a_row_per_part_and_fails_if_one_does_not_hold(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from overopt.theory import statements
+    from overopt.theory.checks import Check
+
+    assert cli.main(["theory", "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)
+    assert all(list(row) == ["id", "statement", "holds", "residual", "tolerance"] for row in rows)
+    assert [row["holds"] for row in rows] == [True] * len(rows) and rows[-1]["id"] == "T16.c"
+    assert cli.main(["theory"]) == 0
+    assert capsys.readouterr().out.endswith(f"\nall {len(rows)} hold\n")
+
+    monkeypatch.setattr(statements, "verify", lambda: [Check("T1", "one is two", 1.0, 1e-12)])
+    assert cli.main(["theory"]) == 1
+    assert capsys.readouterr().out.endswith("1 of 1 do not hold: T1\n")
+    assert cli.main(["theory", "--json"]) == 1
+    assert json.loads(capsys.readouterr().out)[0]["residual"] == 1.0
+
+
 def test_bad_input_leaves_nothing_behind(tmp_path: Path) -> None:
     config = tmp_path / "sft.yaml"
     config.write_text("stage: sft\nlr: true\nstpes: 3\n")
@@ -318,3 +343,21 @@ def test_a_signal_stops_the_demo_and_its_workers(tmp_path: Path, number: int, co
     assert process.returncode == code
     with pytest.raises(ProcessLookupError):
         os.kill(int(pid_file.read_text()), 0)
+
+
+def test_objectives_are_listed_shown_and_given_as_data(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["objectives"]) == 0
+    listed = capsys.readouterr().out
+    assert cli.main(["objectives", "simpo"]) == 0
+    shown = capsys.readouterr().out
+    assert cli.main(["objectives", "--json", "simpo"]) == 0
+    (row,) = json.loads(capsys.readouterr().out)
+    assert set(row) == {"name", "kind", "formula", "fields", "needs", "source", "elsewhere"}
+    assert row["formula"] in shown and f"  simpo                      {row['formula']}\n" in listed
+    assert cli.main(["objectives", "--json"]) == 0
+    assert row in json.loads(capsys.readouterr().out)
+
+
+def test_a_misspelt_objective_is_the_users_to_mend(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["objectives", "simop"]) == 2
+    assert "no objective is called 'simop' (did you mean 'simpo'?" in capsys.readouterr().err

@@ -6,6 +6,7 @@ Exit codes: 0 done, 1 our fault (with a traceback), 2 the user's input (with a m
 from __future__ import annotations
 
 import argparse
+import json
 import signal
 import sys
 import traceback
@@ -37,6 +38,8 @@ Preference optimization of language models, with over-optimization made visible.
   overopt evaluate runs/kl --judge reward_model    judge the checkpoints of a run again
   overopt report runs                              one page: verdicts, figures, samples
   overopt best-of-n scored.jsonl                   what choosing the best of n by a proxy buys
+  overopt theory                                   check the derivation from maximum-entropy RL to SimPO
+  overopt objectives simpo                         an objective's formula, fields, source, and names elsewhere
 """
 
 DEMO = """\
@@ -88,6 +91,24 @@ A run that cannot be read is named and left out.
   overopt report runs/kl runs/none -o kl.html --format html,pdf
   overopt report runs --format png --figures curves,kl
   overopt report runs --serve
+"""
+
+THEORY = """\
+Check the statements T1 to T16 that lead from maximum-entropy RL to SimPO, and where that derivation ends, on finite
+sets of candidates, in closed form and in float64. A residual is the largest error found; where a part says that two
+things differ, it is what the gap lacks. Exit code 1 if one does not hold.
+
+  overopt theory
+  overopt theory --json
+"""
+
+OBJECTIVES = """\
+The dictionary of every objective: formula, fields with defaults, what it needs, its source, and the same thing in
+other libraries. Without NAME a table; with NAME all about that one.
+
+  overopt objectives
+  overopt objectives simpo
+  overopt objectives --json
 """
 
 
@@ -215,6 +236,26 @@ def report(options: argparse.Namespace) -> int:
     return DONE
 
 
+def theory(options: argparse.Namespace) -> int:
+    from overopt.theory.statements import verify
+    from overopt.theory.table import text_table
+
+    checks = verify()
+    print(json.dumps([check.row() for check in checks], indent=1) if options.json else text_table(checks))
+    return DONE if all(check.holds for check in checks) else OUR_FAULT
+
+
+def objectives(options: argparse.Namespace) -> int:
+    from overopt.objectives.dictionary import dictionary
+    from overopt.objectives.pages import page, table
+
+    if options.json:
+        print(json.dumps(dictionary(options.name), indent=1, ensure_ascii=False))
+    else:
+        print(table() if options.name is None else page(options.name))
+    return DONE
+
+
 def _parse(arguments: list[str]) -> argparse.Namespace:
     parser = _parser()
     overrides: list[tuple[str, str]] = []
@@ -291,6 +332,17 @@ def _parser() -> argparse.ArgumentParser:
     verb.add_argument("--format", choices=("svg", "png", "pdf"), help="default: FILE's ending, or svg")
     verb.add_argument("--rouge", metavar="NAME", help="proxy of summaries, such as rouge1-recall; default rouge2-f1")
     verb.set_defaults(verb=best_of_n)
+
+    verb = verbs.add_parser("theory", help="check statements T1 to T16", description=THEORY, **layout)
+    verb.add_argument("--json", action="store_true", help="rows of id, statement, holds, residual, tolerance")
+    verb.set_defaults(verb=theory)
+
+    verb = verbs.add_parser("objectives", help="the dictionary of objectives", description=OBJECTIVES, **layout)
+    verb.add_argument("name", nargs="?", metavar="NAME", help="one objective; default: all")
+    verb.add_argument(
+        "--json", action="store_true", help="rows of name, kind, formula, fields, needs, source, elsewhere"
+    )
+    verb.set_defaults(verb=objectives)
     return parser
 
 

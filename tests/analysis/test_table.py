@@ -31,6 +31,8 @@ KL = {"lr": 5e-4, "regularizers": [{"name": "kl", "coef": 0.2}]}
         ({"regularizers": ["kl"]}, ("kl", None)),
         ({"regularizers": [{"name": "kl", "coef": {"name": "adaptive_kl"}}]}, ("kl", None)),
         ({"regularizers": [{"name": "kl", "coef": 1}, {"name": "entropy_sum", "coef": 2}]}, ("kl+entropy_sum", None)),
+        ({"regularizers": [], "loss_regularizers": [{"name": "token_entropy", "coef": -1}]}, ("token_entropy", -1.0)),
+        ({"regularizers": ["kl"], "loss_regularizers": ["k2"]}, ("kl+k2", None)),
         ({"loss": {"name": "simpo", "alpha": 2, "gamma": 0.5}}, ("simpo", 2.0)),
         ({"loss": {"name": "dpo", "beta": 0.05}}, ("dpo", 0.05)),
         ({"loss": "dpo"}, ("dpo", None)),

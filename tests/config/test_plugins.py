@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated, ClassVar
 
 import pytest
 
-from overopt.config import plugins
+from overopt.config import Choice, block, load, plugins
+from overopt.errors import ConfigError
 
 MINE = """
 from __future__ import annotations
@@ -71,3 +73,114 @@ def test_a_file_that_fails_can_be_mended_and_loaded(folder: Path) -> None:
         plugins.find(f"{file}:Mine")
     file.write_text(MINE + "\n# longer, so that no cached bytecode fits\n")
     assert plugins.find(f"{file}:Mine")().k == 3
+
+
+# Functions
+
+FUNCTIONS = """
+def fn(prompts, completions, **columns):
+    return [0.0] * len(completions)
+
+def by_place(prompts, /, completions, **columns):
+    return []
+
+def closed(prompts, completions):
+    return []
+
+def hungry(completions, solution, *, tests, hint=None, **columns):
+    return []
+
+class Scorer:
+    def __call__(self, prompts, completions, **columns):
+        return []
+
+scorer = Scorer()
+text = "no function"
+"""
+
+
+@pytest.fixture
+def functions(tmp_path: Path) -> str:
+    (tmp_path / "functions.py").write_text(FUNCTIONS)
+    return f"{tmp_path}/functions.py"
+
+
+def test_a_function_is_found_beside_the_yaml(functions: str) -> None:
+    name = plugins.located("functions:fn", Path(functions).parent)
+    assert name == f"{functions}:fn"
+    assert plugins.find_function(name)([], ["a", "b"]) == [0.0, 0.0]
+    assert plugins.find_function(f"{functions}:scorer")([], []) == []
+
+
+def test_the_columns_a_function_cannot_do_without(functions: str) -> None:
+    assert plugins.required_columns(f"{functions}:fn") == set()
+    assert plugins.required_columns(f"{functions}:hungry") == {"solution", "tests"}
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("fnn", "has no function 'fnn' .did you mean 'fn'. valid: fn, by_place, closed, hungry"),
+        ("text", "is no function, but str"),
+        ("closed", "must take .prompts, completions, ..columns.; it lacks ..columns"),
+        ("by_place", "must take .prompts, completions, ..columns. by name"),
+    ],
+)
+def test_what_is_no_function_of_that_form(functions: str, name: str, message: str) -> None:
+    with pytest.raises(LookupError, match=message):
+        plugins.find_function(f"{functions}:{name}")
+
+
+def test_a_function_needs_its_module() -> None:
+    with pytest.raises(LookupError, match="expected a function as my_module:fn, got 'fn'"):
+        plugins.find_function("fn")
+    with pytest.raises(LookupError, match="cannot load 'no_such_module': ModuleNotFoundError"):
+        plugins.find_function("no_such_module:fn")
+
+
+# A class from elsewhere that is of another kind
+
+
+@block
+class Add:
+    formula: ClassVar[str] = "x + y"
+    separable: ClassVar[bool] = True
+
+    def __call__(self) -> float:
+        return 0.0
+
+    @property
+    def size(self) -> int:
+        return 1
+
+
+@block
+class Multiply(Add):
+    factor: float = 2.0
+
+
+@block
+class Sum:
+    operation: Annotated[Add | Multiply, Choice()] = Add()
+
+
+def test_a_class_of_another_kind_is_refused_with_what_it_lacks(folder: Path) -> None:
+    with pytest.raises(ConfigError) as error:
+        load(Sum, {"operation": "mine:Mine"}, base=folder)
+    what = "lacks __call__, separable, size, which every choice here has (add, multiply)"
+    assert str(error.value) == f"operation: '{folder}/mine.py:Mine' {what}"
+
+
+def test_a_class_of_the_kind_is_taken_and_need_not_describe_itself(folder: Path) -> None:
+    (folder / "good.py").write_text(
+        MINE
+        + """
+@block
+class Good(Mine):
+    separable = True
+    size = 3
+    def __call__(self):
+        return 1.0
+"""
+    )
+    assert load(Sum, {"operation": "good:Good"}, base=folder).operation.k == 3

@@ -7,9 +7,17 @@ import torch
 from tiny_models import EOS, Table, plain_logps, tiny_policy
 
 from overopt.engine import head
-from overopt.engine.head import completion_logps, hidden_states, logps_of_trees, target_logps
+from overopt.engine.head import (
+    ChunkedLogits,
+    completion_logps,
+    frozen_logits,
+    hidden_states,
+    logps_of_trees,
+    target_logps,
+)
 from overopt.engine.packing import Tree, pack
 from overopt.models.policy import Policy
+from overopt.types import Logits
 
 TREES = [
     Tree([2, 3, 4, 5, 6], [[7, 8, EOS], [9, 9, 9, 10, 11, 12], [EOS]]),  # ended, cut at the limit, ended at once
@@ -140,3 +148,67 @@ def test_temperature_by_hand() -> None:
     for temperature, likely in ((1.0, 0.8), (0.5, 16 / 17)):
         found = logps_of_trees(table, [tree], temperature, 100).logp_BT.exp().tolist()
         assert found == [pytest.approx([likely, 1 - likely]), pytest.approx([1 - likely, 0.5])]
+
+
+class Head:
+    """Counts the largest piece that is ever made into logits."""
+
+    def __init__(self, policy: Policy) -> None:
+        self.policy, self.largest = policy, 0
+
+    def __call__(self, hidden_MD: torch.Tensor) -> torch.Tensor:
+        self.largest = max(self.largest, len(hidden_MD))
+        return self.policy.logits(hidden_MD)
+
+
+def statistic(logits: Logits) -> torch.Tensor:
+    """Something of everything that a piece carries, token by token."""
+    assert logits.old_MV is not None and logits.ref_MV is not None
+    new_MV = logits.new_MV.log_softmax(-1)
+    drawn_M = new_MV.gather(1, logits.token_M[:, None])[:, 0] * (1 + logits.row_M)
+    return drawn_M + (new_MV.exp() * (logits.old_MV - logits.ref_MV)).sum(-1)
+
+
+def test_logits_by_the_chunk_are_those_in_one_piece(policy: Policy, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Value, gradient, and that no chunk is larger than allowed."""
+    other = tiny_policy(policy.model.config.model_type, seed=1)
+    packed = pack(TREES, policy.pad_id)
+
+    def run(limit: int) -> tuple[torch.Tensor, list[torch.Tensor], int]:
+        monkeypatch.setattr(head, "LOGITS_PER_CHUNK", limit * policy.vocabulary)
+        old_head = Head(policy)
+        old = frozen_logits(policy, old_head, TREES, 30).at(range(len(TREES)))
+        ref = frozen_logits(other, other.logits, TREES, 10**6)
+        source = ChunkedLogits(policy, hidden_states(policy, packed), packed, 0.7, old, ref)
+        value_M = source.map(statistic)
+        weight_M = torch.linspace(-1, 1, len(value_M))
+        gradients = torch.autograd.grad((weight_M * value_M).sum(), policy.parameters(), allow_unused=True)
+        return value_M.detach(), [g for g in gradients if g is not None], old_head.largest
+
+    whole, whole_gradients, everything = run(10**6)
+    pieces, piece_gradients, largest = run(3)
+    assert everything == len(packed.token_M) > 3 == largest
+    torch.testing.assert_close(pieces, whole, rtol=0, atol=TOLERANCE)
+    for a, b in zip(piece_gradients, whole_gradients, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-4, atol=TOLERANCE)
+
+
+def test_a_piece_is_what_one_plain_forward_says(policy: Policy) -> None:
+    packed = pack(TREES, policy.pad_id)
+    kept = frozen_logits(policy, policy.logits, TREES, 30)
+    source = ChunkedLogits(policy, hidden_states(policy, packed), packed, 0.7, old=kept)
+
+    def old_logps(logits: Logits) -> torch.Tensor:
+        assert logits.ref_MV is None and logits.old_MV is not None
+        return logits.old_MV.log_softmax(-1).gather(1, logits.token_M[:, None])[:, 0]
+
+    expected = [x for tree in TREES for c in tree.completions for x in plain_logps(policy, tree.prompt, c, 0.7)]
+    assert source.map(old_logps).tolist() == pytest.approx(expected, abs=TOLERANCE)
+
+
+def test_some_trees_in_some_order(policy: Policy) -> None:
+    kept = frozen_logits(policy, policy.logits, TREES, 30)
+    sizes = [sum(map(len, tree.completions)) for tree in TREES]
+    assert [len(hidden) for hidden in kept.hidden_of_tree] == sizes
+    assert [len(hidden) for hidden in kept.at([2, 0]).hidden_of_tree] == [sizes[2], sizes[0]]
+    assert not any(hidden.requires_grad for hidden in kept.hidden_of_tree)

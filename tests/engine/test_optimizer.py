@@ -4,9 +4,9 @@ from math import isnan
 
 import pytest
 import torch
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 
-from overopt.engine.optimizer import AdamW, Constant, Cosine, Linear, Optimizer, Schedule
+from overopt.engine.optimizer import SGD, AdamW, Constant, Cosine, Linear, Optimizer, OptimizerSettings, Schedule
 
 
 @pytest.mark.parametrize(
@@ -38,6 +38,27 @@ def test_the_first_step_by_hand() -> None:
     assert float(norm) == pytest.approx(5.0)
     assert weight.tolist() == pytest.approx([0.95 - 0.1 * 3 / 4, 0.95 + 0.1 * 4 / 5])
     assert weight.grad is None
+
+
+def test_two_steps_of_sgd_by_hand() -> None:
+    """v = 3 + 0.5 * 1, then 0.2 v + 3 + 0.5 w; the rate halves."""
+    weight = parameter(1.0, gradient=[3.0])
+    optimizer = Optimizer([weight], SGD(momentum=0.2, weight_decay=0.5), lr=0.1, schedule=Linear(), steps=2)
+    optimizer.step(0, clip=None)
+    assert weight.item() == pytest.approx(1 - 0.1 * 3.5)
+    weight.grad = torch.tensor([3.0])
+    optimizer.step(1, clip=None)
+    assert weight.item() == pytest.approx(0.65 - 0.05 * (0.2 * 3.5 + 3 + 0.5 * 0.65))
+
+
+def test_an_optimizer_is_chosen_by_name() -> None:
+    read = TypeAdapter(OptimizerSettings).validate_python
+    assert read("sgd") == SGD()
+    assert read({"name": "adamw", "eps": 1e-8}) == AdamW(eps=1e-8)
+    with pytest.raises(ValidationError, match="unknown name 'adam'.*valid: adamw, sgd"):
+        read("adam")
+    with pytest.raises(ValidationError, match="momentum"):
+        SGD(momentum=1.0)
 
 
 def test_clipping_scales_the_gradient_and_reports_its_norm_before() -> None:

@@ -62,3 +62,14 @@ def test_a_frozen_copy_stays_when_the_policy_moves() -> None:
     assert not any(p.requires_grad for p in reference.parameters()) and all(
         p.requires_grad for p in policy.parameters()
     )
+
+
+def test_a_frozen_head_stays_when_the_policy_moves() -> None:
+    policy = tiny.policy()
+    hidden = hidden_states(policy, pack(tiny.TREES, 0)).detach()
+    before, head = policy.logits(hidden).detach(), policy.frozen_head()
+    with torch.no_grad():
+        policy.head.weight.mul_(2.0)
+    assert torch.equal(head(hidden), before)
+    assert not torch.equal(policy.logits(hidden), before)
+    assert not head(hidden).requires_grad

@@ -204,3 +204,33 @@ def test_the_path_is_relative_to_the_yaml(tmp_path: Path) -> None:
 def test_senseless_fields_are_refused(tmp_path: Path, fields: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match=next(iter(fields))):
         load(Local, {"path": "pairs.jsonl", **fields}, base=tmp_path)
+
+
+# --- A gold reward of the user's
+
+GOLD = (
+    "def gold(prompts, completions, answer, **columns): return [float(c == a) for c, a in zip(completions, answer)]\n"
+)
+
+
+def test_a_gold_function_sees_the_rows_other_fields(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(GOLD)
+    rows = [{"prompt": f"p{n}", "completion": "ref", "answer": str(n)} for n in range(20)]
+    write(tmp_path / "train.jsonl", rows)
+    (tmp_path / "task.yaml").write_text("path: train.jsonl\ngold_function: mine:gold\n")
+    task = load(Local, tmp_path / "task.yaml")
+    assert task.has_gold and not Local(path="x").has_gold
+    record = task.prompts(0, Dropped())[0]
+    assert record.meta == {"answer": record.prompt.removeprefix("p")}
+    assert task.gold(record, Completion(record.meta["answer"])) == 1.0
+    assert task.gold(record, Completion("else")) == 0.0
+    assert dump(task, tmp_path / "runs")["gold_function"] == "../mine.py:gold"
+    with pytest.raises(UserError, match="task.gold_function: .* asks for 'answer'; the task's records have: reference"):
+        task.gold(PromptRecord("a", "p"), Completion("b"))
+
+
+def test_a_gold_function_that_is_none_is_a_config_error(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(GOLD)
+    (tmp_path / "task.yaml").write_text("path: train.jsonl\ngold_function: mine:glod\n")
+    with pytest.raises(ConfigError, match="task.yaml:2: gold_function: .*has no function 'glod' .did you mean 'gold'"):
+        load(Local, tmp_path / "task.yaml")

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from itertools import islice
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,12 +13,16 @@ from overopt.training.data import (
     Limits,
     batches,
     checkpoint_steps,
+    common_size,
     encode_demonstrations,
-    encode_pairs,
+    encode_preferences,
     encode_prompts,
+    encode_views,
+    of_size,
     random_stream,
+    under,
 )
-from overopt.types import Completion, Dropped, PreferenceRecord, PromptRecord
+from overopt.types import Completion, Dropped, Preference, PreferenceRecord, PromptRecord, preference
 
 CODEC = Codec(word_tokenizer(["<pad>", "<eos>", "a", "b", "c"]), "raw")
 LIMITS = Limits(prompt=3, completion=2)
@@ -49,7 +54,7 @@ def test_of_a_pair_the_chosen_comes_first_and_the_longer_decides() -> None:
         return PreferenceRecord("x", "a", Completion(chosen), Completion(rejected, ended))
 
     dropped = Dropped()
-    trees = encode_pairs(CODEC, [pair("b", "c c", False), pair("b", "c c"), pair("b b", "")], LIMITS, dropped)
+    trees = encode_preferences(CODEC, [pair("b", "c c", False), pair("b", "c c"), pair("b b", "")], LIMITS, dropped)
     assert trees == [Tree([2], [[3, 1], [4, 4]])]
     assert dropped.reasons == {"completion longer than 2 tokens": 2}
 
@@ -85,3 +90,50 @@ def test_checkpoints() -> None:
     assert checkpoint_steps(1, None) == {1}
     assert checkpoint_steps(25, 10) == {10, 20, 25}
     assert checkpoint_steps(3, 10) == {3}
+
+
+def ranked(*texts: str, ended: bool = True, meta: dict[str, Any] | None = None) -> Preference:
+    return preference("x", "a", tuple(Completion(text, ended) for text in texts), meta or {})
+
+
+def test_an_empty_completion_that_did_not_end_leaves_its_record_out() -> None:
+    dropped = Dropped()
+    assert encode_preferences(CODEC, [ranked("b", "", ended=False), ranked("b", "")], LIMITS, dropped) == [
+        Tree([2], [[3, 1], [1]])
+    ]
+    assert dropped.reasons == {"completion without tokens": 1}
+
+
+def test_the_same_completions_under_other_prompts() -> None:
+    dropped = Dropped()
+    prompts = ["b {prompt}", "{prompt} c c"]
+    views = encode_views(CODEC, [ranked("b", "c", "a")], prompts, LIMITS, dropped)
+    completions = [[3, 1], [4, 1], [2, 1]]
+    assert views == [[Tree([2], completions), Tree([3, 2], completions), Tree([2, 4, 4], completions)]]
+    assert encode_views(CODEC, [ranked("b", "c")], ["{prompt} c c c"], LIMITS, dropped) == []
+    assert dropped.reasons == {"prompt longer than 3 tokens": 1}
+
+
+def test_of_a_chat_the_last_turn_is_set_into_the_template() -> None:
+    turns = [
+        {"role": "user", "content": "hi"},
+        {"role": "assistant", "content": "yes"},
+        {"role": "user", "content": "a"},
+    ]
+    record = ranked("b", "c", meta={"messages": turns})
+    under_it = under("b {prompt}", record)
+    assert [turn["content"] for turn in under_it.meta["messages"]] == ["hi", "yes", "b a"]
+    assert under_it.prompt == "b a" and turns[-1]["content"] == "a"
+
+
+def test_most_records_say_how_many_completions_a_run_ranks() -> None:
+    pair, triple, four = ranked("a", "b"), ranked("a", "b", "c"), ranked("a", "b", "c", "d")
+    assert common_size([]) == 2
+    assert common_size([pair, triple, triple, four]) == 3
+    assert common_size([pair, pair, four, four]) == 4
+    dropped = Dropped()
+    assert of_size([pair, triple, four, triple], 3, dropped) == [triple, triple]
+    assert dropped.reasons == {
+        "ranking of 2 completions, not of 3 as most": 1,
+        "ranking of 4 completions, not of 3 as most": 1,
+    }

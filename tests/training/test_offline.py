@@ -2,23 +2,29 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, get_args
 
 import pytest
 import tiny
 import torch
+from preferences import DenseLogits
+from pydantic import ValidationError
 from tiny import Chain
 
+from overopt.config import block
 from overopt.engine.compute import Compute
-from overopt.engine.head import completion_logps
-from overopt.engine.packing import pack
+from overopt.engine.head import TreeLogps, completion_logps, hidden_states
+from overopt.engine.packing import Tree, pack
 from overopt.errors import UserError
 from overopt.models.policy import Policy
-from overopt.objectives.pair_losses import DPO, KTO, SimPO
+from overopt.objectives.pair_losses import DPO, KTO, Cringe, GammaPO, PairLosses, PairwiseCringe, SimPO
+from overopt.objectives.ranking_losses import RankingLosses
+from overopt.objectives.state import call, initial_state
 from overopt.records import Run, load_run
 from overopt.training import offline
 from overopt.training.offline import Offline
 from overopt.training.stages import train
+from overopt.types import Logits
 
 NAMES = {
     *("step", "loss", "grad_norm", "rewards_chosen", "rewards_rejected", "rewards_acc", "rewards_margin"),
@@ -55,11 +61,47 @@ def test_every_name_of_the_record(dpo: Run) -> None:
     assert [parent["role"] for parent in dpo.info["parents"]] == ["policy", "reward_model", "pairs"]
 
 
-@pytest.mark.parametrize("loss", ["simpo", "kto", {"name": "simpo", "alpha": 1.0, "gamma": 0.0}])
+@pytest.mark.parametrize(
+    "loss",
+    [
+        *("simpo", "kto", {"name": "simpo", "alpha": 1.0, "gamma": 0.0}, "gamma_po", "cringe", "rrhf"),
+        {"name": "amopo", "prompts": ["POST: {prompt}"]},
+    ],
+    ids=str,
+)
 def test_other_losses_run_with_complete_records(chain: Chain, tmp_path: Path, loss: Any) -> None:
     run = train(tiny.offline(chain, loss=loss), tmp_path / "run")
     assert all(row.keys() == NAMES | {"lr"} for row in tiny.rows(run))
     assert [row["step"] for row in run.evaluations("pairs")] == [0, 4]
+
+
+def test_rankings_from_the_sampler_to_the_policy(chain: Chain, tmp_path: Path) -> None:
+    rankings = {"name": "sampled", "count": 32, "per_prompt": 3}
+    reward_model = tiny.reward_model(chain, pairs=rankings, loss="plackett_luce")
+    proxy = train(reward_model, tmp_path / "proxy")
+    assert {len(row["ranked"]) for row in proxy.pairs()} == {3}
+    last = proxy.evaluations("pairs")[-1]
+    assert last["n"] == 32 and 0.5 < last["label_ceiling"] <= 1
+    pairs = {"name": "run", "path": str(proxy.path)}
+    loss = {"name": "plackett_luce_dpo", "beta": 0.1}
+    run = train(tiny.offline(chain, pairs=pairs, loss=loss), tmp_path / "run")
+    assert tiny.rows(run)[0]["loss"] == pytest.approx(math.log(6), abs=1e-5)  # log 3!
+    assert all(row.keys() == NAMES | {"lr"} for row in tiny.rows(run))
+    for stage, message in [
+        (tiny.offline(chain, pairs=pairs), "loss: dpo takes pairs, but these records rank 3 completions each"),
+        (tiny.reward_model(chain, pairs=rankings), "loss: bradley_terry takes pairs, but these .* rank 3 completions"),
+    ]:
+        with pytest.raises(UserError, match=message):
+            train(stage, tmp_path / "refused")
+        assert not (tmp_path / "refused").exists()
+
+
+def test_a_loss_that_remembers_moves_from_step_to_step(chain: Chain, tmp_path: Path) -> None:
+    """With history the second step's margins are shared with the first step's gaps."""
+    strong = {"name": "gamma_po", "gamma": 1.0, "tau": 0.5}
+    runs = [train(tiny.offline(chain, loss=strong | {"queue": q}), tmp_path / str(q)) for q in (0, 64)]
+    losses = [[row["loss"] for row in tiny.rows(run)] for run in runs]
+    assert losses[0][0] == losses[1][0] and losses[0][1] != losses[1][1]
 
 
 def test_kto_starts_at_one(chain: Chain, tmp_path: Path) -> None:
@@ -135,26 +177,44 @@ def config(loss: Any, token_budget: int) -> Offline:
     return Offline(policy="unused", loss=loss, compute=Compute(token_budget=token_budget), temperature=0.9)
 
 
+def items(views: int = 1) -> list[offline.Item]:
+    """Other prompts are the first with a token before it."""
+
+    def under(view: int, tree: Tree) -> Tree:
+        return Tree([view, *tree.prompt] if view else tree.prompt, tree.completions)
+
+    return [[under(view, tree) for view in range(views)] for tree in tiny.TREES]
+
+
 def direct_gradient(loss: Any) -> tuple[float, list[torch.Tensor]]:
+    """By autograd through one forward of everything."""
     policy, reference = policies()
-    trees = offline._with_mismatched(config(loss, 1), tiny.TREES)
-    packed = pack(trees, 0)
-    scores = offline._scores(
-        trees,
-        completion_logps(policy, packed, 0.9).sum(1),
-        completion_logps(reference, packed, 0.9).sum(1).detach(),
-    )
-    mean = loss(scores).mean()
+    settings = config(loss, 1)
+    batch = offline._batch(settings, reference, items(1 + len(getattr(loss, "prompts", []))))
+    packed = pack(batch.trees, 0)
+    logits_MV = policy.logits(hidden_states(policy, packed)[packed.source_M]).float() / 0.9
+    ranks = [packed.row_M % 2 == rank for rank in range(2)]
+    sources = [DenseLogits(Logits(logits_MV[at], packed.token_M[at], packed.row_M[at])) for at in ranks]
+    logps = TreeLogps(completion_logps(policy, packed, 0.9), packed.mask_BT)
+    sources = sources if "logits" in loss.needs else []
+    scores = offline._scores(settings, batch, logps, batch.ref_logp_BT, batch.views, sources)
+    mean = call(loss, scores, initial_state(loss))[0].mean()
     mean.backward()
     return float(mean.detach()), [p.grad for p in policy.parameters() if p.grad is not None]
 
 
+EVERY_LOSS: list[Any] = [cls() for cls in get_args(PairLosses | RankingLosses)]
+FAR = [DPO(beta=0.3), KTO(beta=0.3), GammaPO(base="dpo", beta=0.3), PairwiseCringe(gate="differentiable")]
+
+
 @pytest.mark.parametrize("token_budget", [1, 30, 1000])
-@pytest.mark.parametrize("loss", [DPO(beta=0.3), SimPO(), KTO(beta=0.3)], ids=lambda loss: type(loss).__name__)
+@pytest.mark.parametrize("loss", EVERY_LOSS + FAR, ids=lambda loss: type(loss).__name__)
 def test_the_gradient_is_that_of_the_whole_batch(loss: Any, token_budget: int) -> None:
     expected, gradients = direct_gradient(loss)
     policy, reference = policies()
-    metrics = offline._descend(config(loss, token_budget), policy, reference, tiny.TREES)
+    settings = config(loss, token_budget)
+    batch = offline._batch(settings, reference, items(1 + len(getattr(loss, "prompts", []))))
+    metrics, _ = offline._descend(settings, policy, batch, initial_state(loss))
     assert metrics["loss"] == pytest.approx(expected, rel=1e-5)
     ours = [p.grad for p in policy.parameters() if p.grad is not None]
     for gradient, other in zip(ours, gradients, strict=True):
@@ -164,7 +224,7 @@ def test_the_gradient_is_that_of_the_whole_batch(loss: Any, token_budget: int) -
 def test_kto_s_statistic_is_of_the_whole_batch() -> None:
     """The gradients above are taken where it is above 0 and differs from pair to pair."""
     policy, reference = policies()
-    trees = offline._with_mismatched(config(KTO(), 1), tiny.TREES)
+    trees = offline._batch(config(KTO(), 1), reference, items()).trees
     drift = (completion_logps(policy, pack(trees, 0), 0.9) - completion_logps(reference, pack(trees, 0), 0.9)).sum(1)
     drift_P = drift.view(3, 3)[:, 2]
     assert drift_P.mean() > 0 and drift_P.std() > 0
@@ -173,17 +233,33 @@ def test_kto_s_statistic_is_of_the_whole_batch() -> None:
 
 def test_replaying_agrees_with_the_separable_path() -> None:
     grads = []
-    for descend in (offline._descend_pairs, offline._descend_batch):
+    for separable in (True, False):
         policy, reference = policies()
         settings = config(SimPO(alpha=2.0, gamma=0.5), 30)
-        descend(settings, policy, tiny.TREES, offline._reference_logps(settings, reference, tiny.TREES))
+        batch = offline._batch(settings, reference, items())
+        if separable:
+            offline._look_at_each(settings, policy, batch, train=True)
+        else:
+            offline._look_at_all(settings, policy, batch, {}, train=True)
         grads.append(torch.cat([p.grad.flatten() for p in policy.parameters() if p.grad is not None]))
     torch.testing.assert_close(grads[0], grads[1], atol=1e-6, rtol=1e-4)
 
 
+def test_looking_without_training_leaves_no_gradient_and_sees_the_same() -> None:
+    for loss in (SimPO(), KTO(), Cringe()):
+        policy, reference = policies()
+        settings = config(loss, 30)
+        batch = offline._batch(settings, reference, items())
+        with torch.no_grad():
+            seen, _ = offline._look(settings, policy, batch, {}, train=False)
+        assert all(p.grad is None for p in policy.parameters())
+        assert seen == pytest.approx(offline._descend(settings, policy, batch, {})[0], rel=1e-6)
+
+
 def test_mean_logits_of_both_sides() -> None:
-    policy, _ = policies()
-    _, (chosen, rejected) = offline._logps(config(DPO(), 30), policy, tiny.TREES)
+    policy, reference = policies()
+    batch = offline._batch(config(DPO(), 30), reference, items())
+    chosen, rejected = offline._forward(config(DPO(), 30), policy, batch.trees).logits
     sides: list[list[torch.Tensor]] = [[], []]
     for tree in tiny.TREES:
         for side, completion in zip(sides, tree.completions, strict=True):
@@ -192,6 +268,37 @@ def test_mean_logits_of_both_sides() -> None:
             side += list(logits[len(tree.prompt) - 1 : -1].mean(-1))
     assert chosen == pytest.approx(float(torch.stack(sides[0]).mean()), abs=1e-5)
     assert rejected == pytest.approx(float(torch.stack(sides[1]).mean()), abs=1e-5)
+    with_third = config(KTO(), 30)
+    trees = offline._batch(with_third, reference, items()).trees
+    assert offline._forward(with_third, policy, trees).logits == pytest.approx((chosen, rejected), abs=1e-5)
+
+
+@block
+class Forgetful:
+    """It remembers, and says that it looks at each pair by itself."""
+
+    needs: ClassVar[frozenset[str]] = frozenset()
+    separable: ClassVar[bool] = True
+
+    def init(self) -> dict[str, int]:
+        return {"calls": 0}
+
+
+@block
+class Dense:
+    """It couples pairs, and asks for all of their logits at once."""
+
+    needs: ClassVar[frozenset[str]] = frozenset({"logits"})
+    separable: ClassVar[bool] = False
+
+
+@pytest.mark.parametrize(
+    ("loss", "message"),
+    [(Forgetful(), "must say separable = False"), (Dense(), "one that needs logits must be separable")],
+)
+def test_a_loss_of_one_s_own_that_no_loop_can_run_is_refused(loss: Any, message: str) -> None:
+    with pytest.raises(ValidationError, match=message):
+        config(loss, 30)
 
 
 def test_a_named_reference_is_what_the_loss_compares_with(chain: Chain, tmp_path: Path) -> None:
@@ -222,6 +329,7 @@ def test_bad_input_leaves_nothing_behind(chain: Chain, tmp_path: Path) -> None:
             "batch_size: KTO pairs each prompt with another's completion; use 2 or more",
         ),
         ({"loss": {"name": "dpo", "beta": -0.1}}, "loss.beta: must be > 0"),
+        ({"loss": {"name": "amopo", "prompts": ["Be kind."]}}, "loss.prompts.0: "),
         ({"loss": {"name": "simpo", "gamma": float("nan")}}, "loss.gamma: expected a finite number"),
         ({"loss": {"name": "simpo", "beta": 2.0}}, "loss.beta: "),
         (

@@ -47,6 +47,14 @@ def test_coefficient_zero_is_no_regularizer(plain: Run, chain: Chain, tmp_path: 
     assert tiny.same_weights(run, plain)
 
 
+@pytest.mark.parametrize("name", ["k1", "k2", "k3", "token_kl_reverse", "token_kl_forward", "token_entropy"])
+def test_coefficient_zero_in_the_loss_is_no_regularizer(plain: Run, chain: Chain, tmp_path: Path, name: str) -> None:
+    settings = {"regularizers": [], "loss_regularizers": [{"name": name, "coef": 0}]}
+    run = train(tiny.online(chain, **settings), tmp_path / "run")
+    assert [{k: v for k, v in row.items() if k != f"loss/{name}"} for row in tiny.rows(run)] == tiny.rows(plain)
+    assert tiny.same_weights(run, plain)
+
+
 def test_the_same_configuration_gives_the_same_bits(plain: Run, chain: Chain, tmp_path: Path) -> None:
     torch.manual_seed(12345)  # nothing may draw from the global stream
     run = train(tiny.online(chain, regularizers=[]), tmp_path / "run")
@@ -167,6 +175,69 @@ def test_an_adaptive_coefficient_moves_and_is_recorded(chain: Chain, tmp_path: P
         assert row["bonus_mean"] == pytest.approx(-row["coef_0"] * row["kl_ref"], rel=1e-4, abs=1e-6)
 
 
+ADVANTAGES = ["group_mean", "grpo", "running_baseline", "reinforce_pp", "remax", "opo"]
+
+
+@pytest.mark.parametrize("name", ADVANTAGES)
+def test_every_advantage_trains_and_differs_from_rloo(plain: Run, chain: Chain, tmp_path: Path, name: str) -> None:
+    run = train(tiny.online(chain, regularizers=[], advantage=name), tmp_path / "run")
+    assert all(row.keys() == NAMES for row in tiny.rows(run))
+    assert tiny.rows(run)[0]["score_mean"] == tiny.rows(plain)[0]["score_mean"]  # the same samples
+    assert not tiny.same_weights(run, plain)
+
+
+@pytest.mark.parametrize("name", ["running_baseline", "reinforce_pp", "remax"])
+def test_some_take_one_sample_a_prompt(chain: Chain, tmp_path: Path, name: str) -> None:
+    run = train(tiny.online(chain, advantage=name, samples_per_prompt=1), tmp_path / "run")
+    assert len(tiny.rows(run)) == 3
+
+
+@pytest.mark.parametrize("name", ["ppo_clip_token", "reinforce", "gspo", "cispo"])
+def test_every_policy_loss_trains(plain: Run, chain: Chain, tmp_path: Path, name: str) -> None:
+    run = train(tiny.online(chain, regularizers=[], loss=name), tmp_path / "run")
+    clips = set() if name == "reinforce" else {"clipfrac"}
+    assert all(row.keys() == (NAMES - {"clipfrac"}) | clips for row in tiny.rows(run))
+    assert not tiny.same_weights(run, plain)
+
+
+def test_regularizers_in_the_loss_are_recorded_by_name(chain: Chain, tmp_path: Path) -> None:
+    coef = {"name": "cosine", "initial": 0.3, "final": 0.1}
+    settings = {"loss_regularizers": [{"name": "k2", "coef": coef}, "token_entropy"], "regularizers": []}
+    run = train(tiny.online(chain, **settings), tmp_path / "run")
+    assert run.series("loss_coef_0")[1] == pytest.approx([0.3, 0.25, 0.15])
+    for row in tiny.rows(run):
+        assert row.keys() == NAMES | {"loss/k2", "loss/token_entropy", "loss_coef_0"}
+        assert row["loss/k2"] >= 0 > row["loss/token_entropy"]
+
+
+def test_without_a_reward_model_only_regularizers_act(chain: Chain, tmp_path: Path) -> None:
+    """EM-RL-sequence: the reward is the mean log-probability of a token."""
+    regularizers = [{"name": "entropy_length_normalized", "coef": -1.0}]
+    run = train(tiny.online(chain, reward_model=None, regularizers=regularizers), tmp_path / "run")
+    for row in tiny.rows(run):
+        assert row.keys() == NAMES - {"score_mean", "score_sd"}
+        assert row["rlhf_reward"] == row["bonus_mean"] == pytest.approx(-row["neg_logp_tok"])
+    assert all("proxy_mean" not in row and "win_rate" in row for row in run.evaluations())
+    assert [p["role"] for p in run.info["parents"]] == ["policy"]
+
+
+def test_entropy_can_be_minimized_directly(chain: Chain, tmp_path: Path) -> None:
+    """EM-FT: no reward at all, so that the advantage is 0 and the loss is the tokens' entropy."""
+    settings = {
+        "reward_model": None,
+        "regularizers": [],
+        "loss_regularizers": [{"name": "token_entropy", "coef": -1.0}],
+        "lr": 1e-2,
+        "schedule": "constant",
+        "epochs": 1,
+        "minibatches": 1,
+    }
+    run = train(tiny.online(chain, **settings), tmp_path / "run")
+    first, *_, last = tiny.rows(run)
+    assert first["loss"] == pytest.approx(first["loss/token_entropy"]) == pytest.approx(first["entropy_tok"], rel=1e-4)
+    assert last["entropy_tok"] < 0.9 * first["entropy_tok"]
+
+
 def test_kl_is_measured_against_the_reference_that_is_named(chain: Chain, tmp_path: Path) -> None:
     train(tiny.sft(seed=1), tmp_path / "reference")
     run = train(tiny.online(chain, reference=str(tmp_path / "reference")), tmp_path / "run")
@@ -217,6 +288,13 @@ BAD = [
         "regularizers.0.coef: expected a finite number",
     ),
     ({"regularizers": ["entropie_sum"]}, "entropy_sum"),
+    (
+        {"advantage": "reinforce_pp", "samples_per_prompt": 1, "episodes_per_update": 1, "minibatches": 1},
+        "episodes_per_update: 1 is too few, ReinforcePP needs 2",
+    ),
+    ({"reward_model": None, "regularizers": []}, "reward_model: null without .* leaves nothing to optimize"),
+    ({"loss_regularizers": [{"name": "k2", "coef": -1}]}, "loss_regularizers.0.coef: must be >= 0"),
+    ({"loss_regularizers": ["kl"]}, "loss_regularizers.0: unknown name 'kl'"),
     ({"lr": "fast"}, "lr: expected a number"),
     ({"temperature": 0}, "temperature: must be > 0"),
 ]

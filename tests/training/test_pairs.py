@@ -1,23 +1,39 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterator
+from itertools import combinations, permutations, product
 from pathlib import Path
 from typing import Any
 
 import pytest
 import tiny
 import torch
+from pydantic import ValidationError
 from tiny import Chain
 
 from overopt.errors import UserError
 from overopt.models.load import load_policy
 from overopt.models.text import Codec
+from overopt.objectives.pair_losses import DPO
+from overopt.objectives.ranking_losses import RRHF, RankingLosses
+from overopt.objectives.reward_losses import BradleyTerry, PlackettLuce
 from overopt.records import load_run
 from overopt.tasks import Local, Miniature
 from overopt.training import pairs
-from overopt.training.pairs import FromRun, PairSampler, Sampled, Stored, from_row, to_row
-from overopt.types import Completion, Dropped, PreferenceRecord, PromptRecord
+from overopt.training.pairs import (
+    FromRun,
+    PairSampler,
+    Sampled,
+    Stored,
+    ceilings_of,
+    check_takes,
+    from_row,
+    golds_of,
+    to_row,
+)
+from overopt.types import Completion, Dropped, Preference, PreferenceRecord, PromptRecord, RankingRecord
 
 TASK = Miniature(**{k: v for k, v in tiny.TASK.items() if k != "name"})
 
@@ -47,13 +63,62 @@ def test_labels_follow_bradley_terry(gap: float) -> None:
     draws = [(i + 0.5) / 1000 for i in range(1000)]
     task: Any = TwoGolds()
     for first, second in [(better, worse), (worse, better)]:
-        labelled = [pairs._labelled(task, PromptRecord("x", "p"), first, second, 2.0, draw) for draw in draws]
-        wins = sum(pair.chosen is better for pair in labelled)
+        labelled = [pairs._labelled(task, PromptRecord("x", "p"), [first, second], 2.0, [draw]) for draw in draws]
+        wins = sum(pair.ranked[0] is better for pair in labelled)
         assert wins / 1000 == pytest.approx(expected, abs=1e-3)
         for pair in labelled:
+            assert isinstance(pair, PreferenceRecord)
             assert pair.meta["gold_chosen"] == float(pair.chosen.text)
             assert pair.meta["gold_rejected"] == float(pair.rejected.text)
             assert pair.meta["label_ceiling"] == pytest.approx(expected)
+
+
+def test_labels_of_rankings_follow_plackett_luce() -> None:
+    """Golds 0, 1 and 2, scaled by 1: over a grid of draws each order comes as often as the model says."""
+    task: Any = TwoGolds()
+    completions = [Completion(text) for text in ("0", "1", "2")]
+    grid = [(i + 0.5) / 100 for i in range(100)]
+    seen: Counter[tuple[float, ...]] = Counter()
+    for first, second in product(grid, grid):
+        made = pairs._labelled(task, PromptRecord("x", "p"), completions, 1.0, [first, second])
+        assert isinstance(made, RankingRecord)
+        golds = golds_of(made)
+        assert golds == [float(c.text) for c in made.ranked]
+        seen[tuple(golds)] += 1
+        ceilings = [1 / (1 + math.exp(-abs(a - b))) for a, b in combinations(golds, 2)]
+        assert ceilings_of(made) == pytest.approx(ceilings)
+    for order in permutations([0.0, 1.0, 2.0]):
+        e = [math.exp(gold) for gold in order]
+        assert seen[order] / 10_000 == pytest.approx(e[0] / sum(e) * e[1] / (e[1] + e[2]), abs=0.011)
+
+
+def test_sampled_rankings(chain: Chain) -> None:
+    source = sampler(chain)
+    made = Sampled(count=8, per_prompt=4).collect(source)
+    assert {len(r.ranked) for r in made.train + made.heldout} == {4}
+    prompts = {r.prompt_id: r for r in TASK.pair_prompts(0, 8)}
+    for record in made.train:
+        assert golds_of(record) == [TASK.gold(prompts[record.prompt_id], c) for c in record.ranked]
+    golds = [golds_of(record) or [] for record in made.train + made.heldout]
+    assert sum(g[0] - g[-1] for g in golds) > 0
+
+
+def test_one_completion_is_no_ranking() -> None:
+    with pytest.raises(ValidationError, match="per_prompt"):
+        Sampled(per_prompt=1)
+
+
+def test_a_loss_of_pairs_refuses_rankings() -> None:
+    check_takes("loss", DPO(), 2, RankingLosses)
+    check_takes("loss", RRHF(), 3, RankingLosses)
+    with pytest.raises(UserError) as caught:
+        check_takes("loss", DPO(), 4, RankingLosses)
+    assert str(caught.value) == (
+        "loss: dpo takes pairs, but these records rank 4 completions each; "
+        "use a loss of rankings: plackett_luce_simpo, plackett_luce_dpo, rrhf"
+    )
+    with pytest.raises(UserError, match="use a loss of rankings: plackett_luce$"):
+        check_takes("loss", BradleyTerry(), 3, PlackettLuce)
 
 
 def test_sampled_pairs(chain: Chain) -> None:
@@ -65,8 +130,8 @@ def test_sampled_pairs(chain: Chain) -> None:
     for pair in made.train + made.heldout:
         record = prompts[pair.prompt_id]
         assert pair.prompt == record.prompt
-        assert pair.meta["gold_chosen"] == TASK.gold(record, pair.chosen)
-        assert pair.meta["gold_rejected"] == TASK.gold(record, pair.rejected)
+        assert pair.meta["gold_chosen"] == TASK.gold(record, pair.ranked[0])
+        assert pair.meta["gold_rejected"] == TASK.gold(record, pair.ranked[1])
     golds = [sum(p.meta["gold_chosen"] for p in part) for part in (made.train[:16], made.train[16:])]
     assert golds[0] > golds[1]  # hotter samples are worse
     assert Sampled(count=32, temperatures=[0.7, 1.5]).collect(source) == made
@@ -87,7 +152,7 @@ def test_stored_pairs(chain: Chain, stored: Local) -> None:
     made = Stored().collect(sampler(chain, stored))
     assert len(made.train) + len(made.heldout) == 20
     assert made.train and made.heldout
-    assert all(p.chosen.text.startswith("good") and p.rejected.text.startswith("bad") for p in made.train)
+    assert all([c.text.split()[0] for c in p.ranked] == ["good", "bad"] for p in made.train)
 
 
 def test_pairs_of_a_run_are_those_it_recorded(chain: Chain) -> None:
@@ -96,12 +161,14 @@ def test_pairs_of_a_run_are_those_it_recorded(chain: Chain) -> None:
     assert made == Sampled(count=64).collect(sampler(chain))
 
 
-def records() -> Iterator[PreferenceRecord]:
+def records() -> Iterator[Preference]:
     yield PreferenceRecord("a", "prompt", Completion("x y"), Completion("", False), {"gold_chosen": -0.5})
     yield PreferenceRecord("b", "prompt", Completion("", True), Completion("é\n", True))
+    ranked = (Completion("x"), Completion("", False), Completion("z"))
+    yield RankingRecord("c", "prompt", ranked, {"gold_ranked": [1.0, 0.0, 0.5], "label_ceilings": [0.7, 0.6, 0.6]})
 
 
-@pytest.mark.parametrize("record", list(records()), ids=["gold", "plain"])
-def test_a_row_gives_the_pair_back(record: PreferenceRecord) -> None:
+@pytest.mark.parametrize("record", list(records()), ids=["gold", "plain", "ranking"])
+def test_a_row_gives_the_record_back(record: Preference) -> None:
     assert from_row(to_row(record, heldout=True)) == record
     assert to_row(record, heldout=True)["heldout"] is True

@@ -5,12 +5,13 @@ import math
 import pytest
 import tiny
 import torch
+from preferences import ranking, sums
 
 from overopt.engine.head import logps_of_trees
 from overopt.engine.sampler import Samples
 from overopt.objectives.pair_losses import DPO, SimPO
 from overopt.training.probes import UpdateStatistics, consecutive, pair_metrics, rollout_metrics
-from overopt.types import PairScores, PolicyUpdate, Rollouts
+from overopt.types import PolicyUpdate, Rollouts
 
 LOGP = torch.tensor([[-1.0, -2.0, 0.0], [-0.5, -1.5, -4.0]])
 MASK = torch.tensor([[True, True, False], [True, True, True]])
@@ -102,6 +103,21 @@ def test_a_loss_that_clips_nothing_has_no_clip_fraction() -> None:
     assert "clipfrac" not in statistics.metrics()
 
 
+def test_regularizers_in_the_loss_are_means_over_rows_and_updates() -> None:
+    statistics = UpdateStatistics()
+    for parts in ({"loss/k2": 1.0}, {"loss/k2": 3.0}, {"loss/k2": 8.0}):
+        statistics.add(update(0.0), torch.zeros(2), None, 4, first=False, parts=parts)
+    statistics.grad_norms += [1.0, 1.0]
+    assert statistics.metrics()["loss/k2"] == 12 / 4 / 2
+
+
+def test_without_anything_that_scores_there_are_no_scores() -> None:
+    samples = Samples(torch.zeros(2, 3), MASK, LOGP, torch.zeros(2, 3), torch.tensor([True, False]))
+    metrics = rollout_metrics(rollouts(), samples, torch.tensor([0.5, -1.0]), scored=False)
+    assert not {"score_mean", "score_sd"} & metrics.keys()
+    assert metrics["bonus_mean"] == -0.25
+
+
 def test_kl_between_consecutive_policies() -> None:
     policy = tiny.policy()
     old = logps_of_trees(policy, tiny.TREES, 0.7, 1000)
@@ -117,14 +133,7 @@ def test_kl_between_consecutive_policies() -> None:
 
 
 def test_pair_metrics_by_hand() -> None:
-    scores = PairScores(
-        chosen_logp_P=torch.tensor([-4.0, -6.0]),
-        rejected_logp_P=torch.tensor([-8.0, -2.0]),
-        chosen_len_P=torch.tensor([2.0, 3.0]),
-        rejected_len_P=torch.tensor([4.0, 1.0]),
-        ref_chosen_logp_P=torch.tensor([-5.0, -5.0]),
-        ref_rejected_logp_P=torch.tensor([-6.0, -2.0]),
-    )
+    scores = ranking(sums([-4.0, -6.0], [2, 3], [-5.0, -5.0]), sums([-8.0, -2.0], [4, 1], [-6.0, -2.0]))
     metrics = pair_metrics(scores, DPO(beta=0.5), torch.tensor([1.0, 2.0]), (0.25, -0.25))
     assert metrics == pytest.approx(
         {
@@ -142,7 +151,7 @@ def test_pair_metrics_by_hand() -> None:
             "logits_rejected": -0.25,
         }
     )
-    scores.ref_chosen_logp_P = None
+    scores.chosen.ref_logp_PT = None
     simpo = pair_metrics(scores, SimPO(alpha=2.0), torch.zeros(2), (0.0, 0.0))
     assert "ref_margin" not in simpo
     assert simpo["rewards_chosen"] == -4.0 and simpo["rewards_margin"] == 0.0

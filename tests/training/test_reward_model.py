@@ -10,16 +10,17 @@ import torch.nn.functional as F
 from tiny import Chain
 from transformers import AutoModelForSequenceClassification
 
-from overopt.engine.packing import pack
+from overopt.engine.packing import Tree, pack
 from overopt.errors import UserError
 from overopt.models.load import load_reward_model
 from overopt.models.reward_model import RewardModel
 from overopt.models.text import Codec
+from overopt.objectives.reward_losses import BradleyTerry, PlackettLuce
 from overopt.records import load_run
 from overopt.tasks import Miniature
 from overopt.tasks.miniature import SLOTS
 from overopt.training import reward_model
-from overopt.training.data import Limits, encode_demonstrations, encode_pairs
+from overopt.training.data import Limits, encode_demonstrations, encode_preferences
 from overopt.training.pairs import from_row
 from overopt.training.stages import train
 from overopt.types import Dropped
@@ -36,17 +37,35 @@ def test_the_loss_is_bradley_terry(token_budget: int) -> None:
     scores = direct.score(pack(tiny.TREES, 0)).view(3, 2)
     expected = -F.logsigmoid(scores[:, 0] - scores[:, 1]).mean()
     expected.backward()
-    loss, accuracy = reward_model._descend(model, tiny.TREES, token_budget)
+    loss, accuracy = reward_model._descend(model, BradleyTerry(), tiny.TREES, token_budget)
     assert loss == pytest.approx(float(expected.detach()), rel=1e-5)
     assert accuracy == pytest.approx(float((scores[:, 0] > scores[:, 1]).float().mean()))
     torch.testing.assert_close(model.head.weight.grad, direct.head.weight.grad, atol=1e-6, rtol=1e-4)
+
+
+def test_of_a_ranking_each_two_completions_are_a_pair() -> None:
+    score_PK = torch.tensor([[3.0, 2.0, 4.0], [1.0, 0.0, -1.0]])
+    assert reward_model.gaps(score_PK).tolist() == [[1.0, -1.0, -2.0], [1.0, 2.0, 1.0]]
+
+
+def test_the_loss_of_rankings_is_plackett_luce() -> None:
+    trees = [Tree(tree.prompt, [*tree.completions, [35, 1]]) for tree in tiny.TREES]
+
+    def fresh() -> RewardModel:
+        return RewardModel.from_policy(tiny.policy(), torch.Generator().manual_seed(0))
+
+    score_PK = fresh().score(pack(trees, 0)).view(3, 3)
+    by_hand = -(score_PK.log_softmax(1)[:, 0] + score_PK[:, 1:].log_softmax(1)[:, 0]).mean()
+    loss, accuracy = reward_model._descend(fresh(), PlackettLuce(), trees, 30)
+    assert loss == pytest.approx(float(by_hand.detach()), rel=1e-5)
+    assert accuracy == pytest.approx(float((reward_model.gaps(score_PK) > 0).float().mean()))
 
 
 def test_the_last_row_is_what_the_heldout_pairs_say(chain: Chain) -> None:
     run = load_run(chain.reward_model)
     model = load_reward_model(run.checkpoint(), CPU)
     pairs = [from_row(row) for row in run.pairs() if row["heldout"]]
-    trees = encode_pairs(Codec(model.tokenizer, "raw"), pairs, Limits(512, 24), Dropped())
+    trees = encode_preferences(Codec(model.tokenizer, "raw"), pairs, Limits(512, 24), Dropped())
     scores = model.score_trees(trees, 1000).view(-1, 2).double()
     gap = scores[:, 0] - scores[:, 1]
     gold = torch.tensor([p.meta["gold_chosen"] - p.meta["gold_rejected"] for p in pairs]).double()

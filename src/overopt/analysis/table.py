@@ -82,7 +82,8 @@ def evaluations_of(run: Run) -> list[dict[str, Any]]:
 def objective_of(config: Mapping[str, Any]) -> tuple[str, float | None]:
     """Name and strength of what was optimized: the regularizers of an online run, the loss of an offline one."""
     if "regularizers" in config:
-        blocks = [_block(regularizer) for regularizer in config["regularizers"]]
+        regularizers = [*config["regularizers"], *config.get("loss_regularizers", [])]
+        blocks = [_block(regularizer) for regularizer in regularizers]
         if not blocks:
             return "none", 0.0
         coefficient = blocks[0].get("coef") if len(blocks) == 1 else None

@@ -10,7 +10,7 @@ import types
 from collections.abc import Mapping
 from typing import Annotated, Any, TypeVar, Union, dataclass_transform, get_args, get_origin
 
-from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass as pydantic_dataclass
 from pydantic_core import InitErrorDetails, PydanticCustomError, core_schema
 
@@ -48,6 +48,26 @@ class _LocationMark:
 
 Location = Annotated[str, Field(min_length=1), _LocationMark()]
 """A path: written relative to the YAML's folder (on the command line, the working directory), absolute once loaded."""
+
+
+class _FunctionMark:
+    """Marks a string as the name of a function."""
+
+
+def _is_function_name(name: str) -> str:
+    try:
+        plugins.find_function(name)
+    except LookupError as error:
+        raise ValueError(str(error)) from error
+    return name
+
+
+Function = Annotated[str, _FunctionMark(), AfterValidator(_is_function_name)]
+"""A function of the user's, `my_module:fn` with `fn(prompts, completions, **columns)`; `my_module.py` may lie beside
+the YAML. Found and looked at when the configuration is loaded; `plugins.find_function` gives it."""
+
+OPTIONAL = {"formula", "source", "elsewhere", "config_name", "takes", "minimum_samples", "minimum_batch", "lowest"}
+"""What a class from elsewhere may do without, though all of a choice's own classes have it."""
 
 
 class Choice:
@@ -108,7 +128,16 @@ def _class_named(name: Any, blocks: tuple[type, ...]) -> type:
     cls = plugins.find(name)
     if _same_package(cls, blocks):
         raise LookupError(f"{name!r} is no choice here ({hint(cls.__name__, names)})")
+    lacking = sorted(set.intersection(*map(_members, blocks)) - _members(cls) - OPTIONAL)
+    if lacking:
+        raise LookupError(f"{name!r} lacks {', '.join(lacking)}, which every choice here has ({', '.join(names)})")
     return cls
+
+
+def _members(cls: type) -> set[str]:
+    """Methods, properties and class variables that a class or its bases define, without private ones."""
+    names = {name for base in cls.__mro__[:-1] for name in vars(base)} - set(fields_of(cls))
+    return {name for name in names if name == "__call__" or not name.startswith("_")}
 
 
 def _same_package(cls: type, blocks: tuple[type, ...]) -> bool:
@@ -159,6 +188,11 @@ def is_choice(marks: list[Any]) -> bool:
 def is_location(marks: list[Any]) -> bool:
     """Whether `Annotated` said Location."""
     return any(isinstance(mark, _LocationMark) for mark in marks)
+
+
+def is_function(marks: list[Any]) -> bool:
+    """Whether `Annotated` said Function."""
+    return any(isinstance(mark, _FunctionMark) for mark in marks)
 
 
 def is_mapping(annotation: Any) -> bool:

@@ -13,6 +13,7 @@ from overopt.config.blocks import (
     field_annotation,
     fields_of,
     is_choice,
+    is_function,
     is_location,
     item_annotation,
     name_of,
@@ -52,6 +53,8 @@ def plain(value: Any, annotation: Any, relative_to: Path | None = None) -> Any:
         return [plain(item, item_annotation(inner, i), relative_to) for i, item in enumerate(value)]
     if isinstance(value, str) and is_location(marks):
         return written_path(value, relative_to)
+    if isinstance(value, str) and is_function(marks):
+        return _function_name(value, relative_to)
     if value is None or type(value) in (bool, int, float, str):
         return value
     kind: Any = type(value)
@@ -72,6 +75,11 @@ def _plugin_name(cls: type, relative_to: Path | None) -> str:
     file = plugins.file_of(cls)
     module = cls.__module__ if file is None else written_path(file, relative_to)
     return f"{module}:{cls.__qualname__}"
+
+
+def _function_name(name: str, relative_to: Path | None) -> str:
+    module, _, function = name.rpartition(":")
+    return f"{written_path(module, relative_to)}:{function}" if module.endswith(".py") else name
 
 
 def absolute_path(path: str, base: Path) -> str:

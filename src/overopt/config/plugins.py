@@ -1,12 +1,14 @@
-"""Classes from outside the package, named `my_module:MyLoss` or `folder/my_module.py:MyLoss`."""
+"""Classes and functions from outside the package, named `my_module:MyLoss` or `folder/my_module.py:MyLoss`."""
 
 from __future__ import annotations
 
 import functools
 import importlib
 import importlib.util
+import inspect
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -34,19 +36,58 @@ def located(name: str, folder: Path) -> str:
 
 def find(name: str) -> type:
     """The class that a located name means. LookupError says what is missing."""
-    module_name, _, class_name = name.rpartition(":")
-    try:
-        module = _from_file(module_name) if module_name.endswith(".py") else importlib.import_module(module_name)
-    except Exception as error:  # whatever a foreign file raises is its author's to see
-        raise LookupError(f"cannot load {module_name!r}: {type(error).__name__}: {error}") from error
-    cls: Any = getattr(module, class_name, None)
+    module = _module(name)
+    cls: Any = getattr(module, name.rpartition(":")[2], None)
     if cls is None:
-        blocks = [key for key, value in vars(module).items() if is_block(value)]
-        raise LookupError(f"{module_name!r} has no class {class_name!r} ({hint(class_name, blocks)})")
+        raise LookupError(_absent(name, "class", module, is_block))
     if not is_block(cls):
         raise LookupError(f"{name!r} is not decorated with @overopt.config.block")
     found: type = cls
     return found
+
+
+def find_function(name: str) -> Callable[..., Any]:
+    """The function that a located name means, of the form `fn(prompts, completions, **columns)`.
+
+    LookupError says what is missing.
+    """
+    if ":" not in name:
+        raise LookupError(f"expected a function as my_module:fn, got {name!r}")
+    module = _module(name)
+    function: Any = getattr(module, name.rpartition(":")[2], None)
+    if function is None:
+        raise LookupError(_absent(name, "function", module, inspect.isfunction))
+    if not callable(function):
+        raise LookupError(f"{name!r} is no function, but {type(function).__name__}")
+    parameters = inspect.signature(function).parameters.values()
+    if any(p.kind is p.POSITIONAL_ONLY and p.default is p.empty for p in parameters):
+        raise LookupError(f"{name!r} must take (prompts, completions, **columns) by name; it takes some by place only")
+    if not any(p.kind is p.VAR_KEYWORD for p in parameters):
+        raise LookupError(f"{name!r} must take (prompts, completions, **columns); it lacks **columns")
+    found: Callable[..., Any] = function
+    return found
+
+
+def required_columns(name: str) -> set[str]:
+    """The columns that a function asks for by name, without a default of its own."""
+    parameters = inspect.signature(find_function(name)).parameters.values()
+    kinds = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+    named = {p.name for p in parameters if p.kind in kinds and p.default is p.empty}
+    return named - {"prompts", "completions"}
+
+
+def _module(name: str) -> ModuleType:
+    module_name = name.rpartition(":")[0]
+    try:
+        return _from_file(module_name) if module_name.endswith(".py") else importlib.import_module(module_name)
+    except Exception as error:  # whatever a foreign file raises is its author's to see
+        raise LookupError(f"cannot load {module_name!r}: {type(error).__name__}: {error}") from error
+
+
+def _absent(name: str, what: str, module: ModuleType, fits: Callable[[Any], bool]) -> str:
+    module_name, _, wanted = name.rpartition(":")
+    valid = [key for key, value in vars(module).items() if fits(value) and not key.startswith("_")]
+    return f"{module_name!r} has no {what} {wanted!r} ({hint(wanted, valid)})"
 
 
 def file_of(cls: type) -> str | None:

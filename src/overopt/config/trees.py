@@ -13,6 +13,7 @@ from overopt.config.blocks import (
     block_of,
     fields_of,
     is_choice,
+    is_function,
     is_location,
     is_mapping,
     item_annotation,
@@ -34,6 +35,8 @@ def complete(annotation: Any, value: Any, base: Path, default: Any = None) -> An
         value = plain(value, annotation)
     if isinstance(value, str) and value and is_location(marks):
         return absolute_path(value, base)
+    if isinstance(value, str) and is_function(marks):
+        return plugins.located(value, base)
     if is_choice(marks):
         value = _spelled_out(value, inner, base, default)
     cls = block_of(annotation, value)

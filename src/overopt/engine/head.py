@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
@@ -11,6 +12,7 @@ from torch.utils.checkpoint import checkpoint
 
 from overopt.engine.model import BodyModel, CausalModel
 from overopt.engine.packing import Packed, Tree, micro_batches, pack
+from overopt.types import Logits
 
 LOGITS_PER_CHUNK = 1 << 25
 """Logits held at a time (128 MiB in fp32); of a chunk only its log-probabilities are kept, the rest is recomputed."""
@@ -63,3 +65,79 @@ def logps_of_trees(model: CausalModel, trees: Sequence[Tree], temperature: float
         logps.append(torch.nn.functional.pad(logp_BT, grow))
         masks.append(torch.nn.functional.pad(packed.mask_BT, grow))
     return TreeLogps(torch.cat(logps), torch.cat(masks))
+
+
+Head = Callable[[Tensor], Tensor]
+"""From hidden states `[M, D]` to logits `[M, V]`."""
+
+
+@dataclass(frozen=True)
+class FrozenLogits:
+    """What a model said at the completion tokens of each tree, kept as hidden states: logits are made when asked for.
+
+    `[M, D]` is small where `[M, V]` is not. `head` must be the one that belongs to the hidden states.
+    """
+
+    head: Head
+    hidden_of_tree: Sequence[Tensor]
+
+    def at(self, trees: Sequence[int]) -> FrozenLogits:
+        """Those of some trees only, in that order."""
+        return FrozenLogits(self.head, [self.hidden_of_tree[i] for i in trees])
+
+
+@torch.no_grad()
+def frozen_logits(model: CausalModel, head: Head, trees: Sequence[Tree], token_budget: int) -> FrozenLogits:
+    """Hidden states of the completion tokens of every tree, computed in micro-batches without gradient."""
+    hidden: list[Tensor] = []
+    for batch in micro_batches(trees, token_budget):
+        members = [trees[i] for i in batch]
+        packed = pack(members, model.pad_id, model.device)
+        sizes = [sum(map(len, tree.completions)) for tree in members]
+        hidden += hidden_states(model, packed)[packed.source_M].split(sizes)
+    return FrozenLogits(head, hidden)
+
+
+@dataclass(frozen=True)
+class ChunkedLogits:
+    """Logits of a packed batch, over temperature, a chunk of tokens at a time (a `LogitSource`).
+
+    Of a chunk only the function's values are kept; the backward pass makes its logits again.
+    """
+
+    model: CausalModel
+    hidden: Tensor
+    packed: Packed
+    temperature: float
+    old: FrozenLogits | None = None
+    ref: FrozenLogits | None = None
+
+    def map(self, function: Callable[[Logits], Tensor]) -> Tensor:
+        """Values `[M]` of a function of each token's logits; differentiable."""
+        hidden_MD = self.hidden[self.packed.source_M]
+        old_MD, ref_MD = (None if f is None else torch.cat(list(f.hidden_of_tree)) for f in (self.old, self.ref))
+        rows = max(1, LOGITS_PER_CHUNK // self.model.vocabulary)
+
+        def values(piece_MD: Tensor, start: int) -> Tensor:
+            here = slice(start, start + len(piece_MD))
+            return function(
+                Logits(
+                    new_MV=self._logits(self.model.logits, piece_MD),
+                    token_M=self.packed.token_M[here],
+                    row_M=self.packed.row_M[here],
+                    old_MV=self._frozen(self.old, old_MD, here),
+                    ref_MV=self._frozen(self.ref, ref_MD, here),
+                )
+            )
+
+        if len(hidden_MD) <= rows:
+            return values(hidden_MD, 0)
+        pieces = hidden_MD.split(rows)
+        return torch.cat([checkpoint(values, p, i * rows, use_reentrant=False) for i, p in enumerate(pieces)])
+
+    def _logits(self, head: Head, hidden_MD: Tensor) -> Tensor:
+        return head(hidden_MD).float() / self.temperature
+
+    @torch.no_grad()
+    def _frozen(self, kept: FrozenLogits | None, hidden_MD: Tensor | None, here: slice) -> Tensor | None:
+        return None if kept is None or hidden_MD is None else self._logits(kept.head, hidden_MD[here])

@@ -1,10 +1,10 @@
-"""AdamW, learning-rate schedules and the gradient's norm."""
+"""Optimizers, learning-rate schedules and the gradient's norm."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import torch
 from pydantic import Field
@@ -62,27 +62,44 @@ Schedule = Annotated[Constant | Linear | Cosine, Choice()]
 class AdamW:
     """AdamW (Loshchilov & Hutter 2019). The defaults are the recipe's: eps 1e-5, weight decay per stage."""
 
+    config_name: ClassVar[str] = "adamw"
+
     betas: tuple[Fraction, Fraction] = (0.9, 0.999)
     eps: Annotated[float, Field(gt=0)] = 1e-5
     weight_decay: NonNegative = 0.0
 
+    def build(self, parameters: list[torch.nn.Parameter], lr: float) -> torch.optim.Optimizer:
+        return torch.optim.AdamW(
+            parameters, lr=lr, betas=self.betas, eps=self.eps, weight_decay=self.weight_decay, fused=True
+        )
+
+
+@block
+class SGD:
+    """Stochastic gradient descent: w <- w - lr v, v <- momentum v + g + weight_decay w.
+
+    With no momentum and a rate that decays to 0 it is what statements about fixed points assume (Robbins & Monro 1951).
+    """
+
+    momentum: Fraction = 0.0
+    weight_decay: NonNegative = 0.0
+
+    def build(self, parameters: list[torch.nn.Parameter], lr: float) -> torch.optim.Optimizer:
+        return torch.optim.SGD(parameters, lr=lr, momentum=self.momentum, weight_decay=self.weight_decay)
+
+
+OptimizerSettings = Annotated[AdamW | SGD, Choice()]
+
 
 class Optimizer:
-    """AdamW over the parameters that train, driven by a schedule; one `step()` an update."""
+    """An optimizer over the parameters that train, driven by a schedule; one `step()` an update."""
 
     def __init__(
-        self, parameters: Iterable[torch.nn.Parameter], settings: AdamW, lr: float, schedule: Schedule, steps: int
+        self, parameters: Iterable[torch.nn.Parameter], settings: AdamW | SGD, lr: float, schedule: Schedule, steps: int
     ) -> None:
         self.parameters = [p for p in parameters if p.requires_grad]
         self.lr, self.schedule, self.steps = lr, schedule, steps
-        self.optimizer = torch.optim.AdamW(
-            self.parameters,
-            lr=lr,
-            betas=settings.betas,
-            eps=settings.eps,
-            weight_decay=settings.weight_decay,
-            fused=True,
-        )
+        self.optimizer = settings.build(self.parameters, lr)
 
     def lr_at(self, step: int) -> float:
         return self.lr * self.schedule(step, self.steps)

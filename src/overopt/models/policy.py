@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from typing import Any
 
 from torch import Tensor
@@ -42,6 +43,16 @@ class Policy(Body):
         """The mean over the vocabulary: a linear map's mean output is the map with the mean row."""
         bias = 0.0 if self.head.bias is None else self.head.bias.mean()
         return hidden_MD.float() @ self.head.weight.float().mean(0) + bias
+
+    def frozen_head(self) -> Callable[[Tensor], Tensor]:
+        """The head as it is now, without gradients: makes logits of hidden states that were kept."""
+        head = copy.deepcopy(self.head).requires_grad_(False)
+
+        def logits(hidden_MD: Tensor) -> Tensor:
+            with self.autocast():
+                return head(hidden_MD)
+
+        return logits
 
     def frozen_copy(self) -> Policy:
         """The policy as it is now, without gradients: a reference."""

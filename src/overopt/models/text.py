@@ -8,7 +8,7 @@ from typing import Any
 
 from overopt.errors import UserError
 from overopt.tasks.base import PromptStyle, messages_of, render_completion
-from overopt.types import Completion, PreferenceRecord, PromptRecord
+from overopt.types import Completion, Preference, PromptRecord
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class Codec:
         if self.prompt_style == "chat_template" and not self.tokenizer.chat_template:
             raise UserError("task.prompt_style: the model's tokenizer has no chat template; use prompt_style: raw")
 
-    def prompt(self, record: PromptRecord | PreferenceRecord) -> list[int]:
+    def prompt(self, record: PromptRecord | Preference) -> list[int]:
         """The tokens of the prompt, up to where the completion begins."""
         text = record.prompt
         if self.prompt_style == "chat_template":

@@ -1,27 +1,63 @@
-"""Coefficients that move during a run. State is explicit: `init()`, then `(state, rollouts) -> (coef, state)`."""
+"""Coefficients that move during a run. A plain number in the configuration is a coefficient that does not.
+
+A controller sees the rollouts of each update, before the update is made, and answers with the coefficient in force for
+it. Those that remember follow `objectives/state.py`.
+"""
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+import math
+from typing import Annotated, ClassVar
 
 from pydantic import Field
 
 from overopt.config import block
+from overopt.objectives.state import State, call
 from overopt.types import Rollouts
 
-State = dict[str, Any]
 Positive = Annotated[float, Field(gt=0)]
+Share = Annotated[float, Field(gt=0, le=1)]
+MAX_LOG_STEP = 1.0
+"""A target-entropy controller multiplies or divides its coefficient by at most e in one update."""
+
+
+@block
+class Fixed:
+    """A coefficient that stays: `coef: {name: fixed, value: 0.05}` is `coef: 0.05`."""
+
+    formula: ClassVar[str] = "coef_t = value"
+    source: ClassVar[str] = "N+ recipe (Huang et al. 2024): KL coefficient 0.05"
+    elsewhere: ClassVar[dict[str, object]] = {
+        "openrlhf": "--algo.kl.init_coef = value, no --algo.kl.target",
+        "verl": "algorithm.kl_ctrl.type=fixed algorithm.kl_ctrl.kl_coef = value",
+    }
+
+    value: float = 0.05
+
+    def __call__(self, rollouts: Rollouts) -> float:
+        return self.value
+
+    @property
+    def lowest(self) -> float:
+        return self.value
 
 
 @block
 class AdaptiveKL:
-    """Ziegler et al. 2019, section 2.2: a proportional controller in log-space that steers KL(pi || ref) to a target.
+    """Ziegler's controller: proportional, in log-space, it steers KL(pi || ref) to a target.
 
-    e = clip((KL - target) / target, -0.2, 0.2);  coef <- coef (1 + e B / horizon)
-
-    KL is the batch mean of the k1 estimate (nats per sequence), B the episodes of the batch. The coefficient
-    returned is the one in force for this batch; the update takes effect at the next.
+    KL is the batch mean of the k1 estimate (nats per sequence), B the episodes of the batch. The coefficient in force
+    for a batch does not see that batch; the move takes effect at the next. Needs the reference.
     """
+
+    needs: ClassVar[frozenset[str]] = frozenset({"reference"})
+    formula: ClassVar[str] = "e = clip((KL - target) / target, -0.2, 0.2);  coef <- coef (1 + e B / horizon)"
+    source: ClassVar[str] = "Ziegler et al. 2019 (arXiv 1909.08593), section 2.2; defaults: their code"
+    elsewhere: ClassVar[dict[str, object]] = {
+        "openrlhf": "--algo.kl.init_coef = initial --algo.kl.target = target --algo.kl.horizon = horizon",
+        "verl": "algorithm.kl_ctrl: {type: adaptive, kl_coef: initial, target_kl: target, horizon: horizon}; "
+        "its KL is a mean per token",
+    }
 
     initial: Positive = 0.2
     target: Positive = 6.0
@@ -30,19 +66,106 @@ class AdaptiveKL:
     def init(self) -> State:
         return {"coef": self.initial}
 
-    def __call__(self, state: State, rollouts: Rollouts) -> tuple[float, State]:
+    def __call__(self, rollouts: Rollouts, state: State) -> tuple[float, State]:
         coef = float(state["coef"])
         kl_B = rollouts.sequence_kl_B
         error = min(0.2, max(-0.2, float(kl_B.mean()) / self.target - 1.0))
         factor = max(0.0, 1.0 + error * len(kl_B) / self.horizon)  # a batch beyond 5 horizons must not flip the sign
         return coef, {"coef": coef * factor}
 
+    @property
+    def lowest(self) -> float:
+        return 0.0
 
-def initial_state(coef: float | AdaptiveKL) -> State:
-    """The state a coefficient starts with; a plain number has none."""
-    return {} if isinstance(coef, int | float) else coef.init()
+
+@block
+class Linear:
+    """A straight line from `initial` to `final`, reached after the share `until` of the run's updates."""
+
+    formula: ClassVar[str] = "coef_t = initial + (final - initial) min(1, t / (until steps)), t = updates made before"
+    source: ClassVar[str] = "our choice; a schedule as those of learning rates"
+    elsewhere: ClassVar[dict[str, object]] = {}
+
+    initial: float = 0.1
+    final: float = 0.0
+    until: Share = 1.0
+
+    def __call__(self, rollouts: Rollouts) -> float:
+        return self.initial + (self.final - self.initial) * min(1.0, rollouts.progress / self.until)
+
+    @property
+    def lowest(self) -> float:
+        return min(self.initial, self.final)
 
 
-def current(coef: float | AdaptiveKL, state: State, rollouts: Rollouts) -> tuple[float, State]:
+@block
+class Cosine:
+    """Half a cosine from `initial` to `final`, reached after the share `until` of the run's updates."""
+
+    formula: ClassVar[str] = (
+        "coef_t = final + (initial - final) (1 + cos(pi s)) / 2, s = min(1, t / (until steps)), t = updates made before"
+    )
+    source: ClassVar[str] = "our choice; a schedule as those of learning rates"
+    elsewhere: ClassVar[dict[str, object]] = {}
+
+    initial: float = 0.1
+    final: float = 0.0
+    until: Share = 1.0
+
+    def __call__(self, rollouts: Rollouts) -> float:
+        share = min(1.0, rollouts.progress / self.until)
+        return self.final + (self.initial - self.final) * 0.5 * (1.0 + math.cos(math.pi * share))
+
+    @property
+    def lowest(self) -> float:
+        return min(self.initial, self.final)
+
+
+@block
+class TargetEntropy:
+    """Automatic temperature: the coefficient of an entropy bonus rises while entropy is below its target.
+
+    H is the exact entropy of a token's distribution at the sampling temperature, a mean over the batch's tokens (nats).
+    It is soft actor-critic's gradient step on log alpha, with the number of the batch in force at the next; one update
+    moves the coefficient at most by the factor e, and never out of [minimum, maximum]. For bonuses that raise entropy
+    when the coefficient is positive. The target is in nats per token and has no default that suits every model.
+
+    TRL's adaptive entropy coefficient is another rule: it adds or subtracts a constant, and pays no bonus while entropy
+    is above the target.
+    """
+
+    formula: ClassVar[str] = "coef <- clip(coef exp(clip(rate (target - H), -1, 1)), minimum, maximum)"
+    source: ClassVar[str] = "Haarnoja et al. 2018 (arXiv 1812.05905), section 5; rate and bounds: our choice"
+    elsewhere: ClassVar[dict[str, object]] = {}
+
+    target: Positive = 1.0
+    initial: Positive = 0.01
+    rate: Positive = 0.1
+    minimum: Positive = 1e-6
+    maximum: Positive = 10.0
+
+    def init(self) -> State:
+        return {"coef": min(self.maximum, max(self.minimum, self.initial))}
+
+    def __call__(self, rollouts: Rollouts, state: State) -> tuple[float, State]:
+        coef = float(state["coef"])
+        log_step = self.rate * (self.target - rollouts.token_entropy)
+        moved = coef * math.exp(min(MAX_LOG_STEP, max(-MAX_LOG_STEP, log_step)))
+        return coef, {"coef": min(self.maximum, max(self.minimum, moved))}
+
+    @property
+    def lowest(self) -> float:
+        return self.minimum
+
+
+Controller = Fixed | AdaptiveKL | Linear | Cosine | TargetEntropy
+
+
+def current(coef: float | Controller, rollouts: Rollouts, state: State) -> tuple[float, State]:
     """The coefficient in force for these rollouts, and the state for the next batch."""
-    return (float(coef), state) if isinstance(coef, int | float) else coef(state, rollouts)
+    return (float(coef), state) if isinstance(coef, int | float) else call(coef, rollouts, state)
+
+
+def moves(coef: float | Controller) -> bool:
+    """Whether the coefficient is worth a column of its own in the record."""
+    return not isinstance(coef, int | float | Fixed)

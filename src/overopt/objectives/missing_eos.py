@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any, ClassVar
 
 import torch
 from pydantic import Field
@@ -15,6 +15,10 @@ from overopt.config import Choice, block
 class Replace:
     """The score of an unended completion is replaced by `value`; meaningful only if the reward model is centered."""
 
+    formula: ClassVar[str] = "R = value if EOS is missing, else r"
+    source: ClassVar[str] = "N+ recipe (Huang et al. 2024): -1"
+    elsewhere: ClassVar[dict[str, Any]] = {}
+
     value: float = -1.0
 
     def __call__(self, score_B: Tensor, ended_B: Tensor) -> Tensor:
@@ -25,6 +29,10 @@ class Replace:
 class Subtract:
     """`penalty` is subtracted from the score of an unended completion (TRL's `missing_eos_penalty`)."""
 
+    formula: ClassVar[str] = "R = r - penalty if EOS is missing, else r"
+    source: ClassVar[str] = "TRL's PPOTrainer and old RLOOTrainer"
+    elsewhere: ClassVar[dict[str, Any]] = {"trl": "PPOConfig(missing_eos_penalty=penalty)"}
+
     penalty: Annotated[float, Field(ge=0)] = 1.0
 
     def __call__(self, score_B: Tensor, ended_B: Tensor) -> Tensor:
@@ -34,6 +42,10 @@ class Subtract:
 @block
 class Keep:
     """The score stays as it is."""
+
+    formula: ClassVar[str] = "R = r"
+    source: ClassVar[str] = "as if nothing were missing"
+    elsewhere: ClassVar[dict[str, Any]] = {}
 
     def __call__(self, score_B: Tensor, ended_B: Tensor) -> Tensor:
         return score_B

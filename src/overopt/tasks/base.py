@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Literal, Protocol
 
 from overopt.config import block
-from overopt.types import Completion, Dropped, PreferenceRecord, PromptRecord
+from overopt.types import Completion, Dropped, Preference, PromptRecord
 
 PromptStyle = Literal["raw", "chat_template"]
 """`raw`: the prompt's text as it is, then the completion behind one space. `chat_template`: the prompt as chat
@@ -30,7 +30,7 @@ def render_completion(text: str, style: PromptStyle) -> str:
     return f" {text}" if text and style == "raw" else text
 
 
-def messages_of(record: PromptRecord | PreferenceRecord) -> list[dict[str, str]]:
+def messages_of(record: PromptRecord | Preference) -> list[dict[str, str]]:
     """The prompt as chat messages: those the file had, or the whole prompt as one user turn."""
     stored: list[dict[str, str]] | None = record.meta.get("messages")
     return stored if stored is not None else [{"role": "user", "content": record.prompt}]
@@ -71,12 +71,12 @@ class TaskProtocol(Protocol):
         """Prompts on which a reward model trained on sampled pairs is tested."""
         ...
 
-    def preferences(self, seed: int, dropped: Dropped) -> list[PreferenceRecord]:
-        """Stored preference pairs to train on."""
+    def preferences(self, seed: int, dropped: Dropped) -> list[Preference]:
+        """Stored preference pairs or rankings to train on."""
         ...
 
-    def evaluation_preferences(self, seed: int, dropped: Dropped) -> tuple[str, list[PreferenceRecord]]:
-        """The split's name, and stored pairs that no training saw."""
+    def evaluation_preferences(self, seed: int, dropped: Dropped) -> tuple[str, list[Preference]]:
+        """The split's name, and stored pairs or rankings that no training saw."""
         ...
 
     def evaluation(self, seed: int, dropped: Dropped) -> tuple[str, list[PromptRecord]]:

@@ -1,4 +1,4 @@
-"""Preference pairs, references and prompts from the user's own files."""
+"""Preference pairs, rankings, references and prompts from the user's own files."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ from typing import Annotated, Any, TypeVar
 
 from pydantic import Field
 
-from overopt.config import Location, block
+from overopt.config import Function, Location, block
 from overopt.errors import UserError
+from overopt.tasks import functions
 from overopt.tasks.base import PromptStyle, Report
 from overopt.tasks.formats import Example, Format, read_examples
-from overopt.types import Completion, Dropped, PreferenceRecord, PromptRecord
+from overopt.types import Completion, Dropped, Preference, PromptRecord, preference
 
 T = TypeVar("T")
 
@@ -34,10 +35,10 @@ def _completion(text: str) -> Completion:
 
 @block
 class Local:
-    """A file of pairs, of prompts with references, or of prompts, and what of it is held out for evaluation.
+    """A file of pairs, of rankings, of prompts with references, or of prompts, and what is held out for evaluation.
 
-    Pairs serve every purpose: the chosen completion is the reference. The seed changes nothing here: which prompts
-    are held out depends on their text alone.
+    Pairs and rankings serve every purpose: the chosen or best completion is the reference. The seed changes nothing
+    here: which prompts are held out depends on their text alone.
     """
 
     path: Location
@@ -56,10 +57,13 @@ class Local:
     """Answer at most this many of the evaluation prompts, chosen by their text alone; held-out pairs all stay."""
     report: Report = Report()
     """`{samples: hidden}` keeps the texts out of reports; wanted for HH, which holds offensive ones."""
+    gold_function: Function | None = None
+    """A function of your own that knows the truth, `my_module:gold` with `gold(prompts, completions, **columns)`: it
+    judges evaluations, and can label sampled pairs."""
 
     @property
     def has_gold(self) -> bool:
-        return False
+        return self.gold_function is not None
 
     def vocabulary(self) -> list[str] | None:
         return None
@@ -82,11 +86,11 @@ class Local:
     def reward_test_prompts(self, seed: int) -> list[PromptRecord]:
         return self.evaluation(seed, Dropped())[1]
 
-    def preferences(self, seed: int, dropped: Dropped) -> list[PreferenceRecord]:
-        return [self._pair(example) for example in self._training(dropped)]
+    def preferences(self, seed: int, dropped: Dropped) -> list[Preference]:
+        return [self._preference(example) for example in self._training(dropped)]
 
-    def evaluation_preferences(self, seed: int, dropped: Dropped) -> tuple[str, list[PreferenceRecord]]:
-        return self._split, [self._pair(example) for example in self._evaluation(dropped)]
+    def evaluation_preferences(self, seed: int, dropped: Dropped) -> tuple[str, list[Preference]]:
+        return self._split, [self._preference(example) for example in self._evaluation(dropped)]
 
     def evaluation(self, seed: int, dropped: Dropped) -> tuple[str, list[PromptRecord]]:
         records = self._once(self._evaluation(dropped), dropped, "evaluation")
@@ -95,7 +99,10 @@ class Local:
         return self._split, [record for record in records if record.prompt_id in kept]
 
     def gold(self, record: PromptRecord, completion: Completion) -> float | None:
-        return None
+        if self.gold_function is None:
+            return None
+        functions.check_columns(self.gold_function, "task.gold_function", [record])
+        return functions.score(self.gold_function, "task.gold_function", [record], [completion])[0]
 
     def gold_parts(self, record: PromptRecord, completion: Completion) -> dict[str, float]:
         return {}
@@ -145,18 +152,18 @@ class Local:
 
     def _meta(self, example: Example) -> dict[str, Any]:
         chat = self.prompt_style == "chat_template" and example.messages is not None
-        return {"messages": list(example.messages or ())} if chat else {}
+        return {**example.columns, **({"messages": list(example.messages or ())} if chat else {})}
 
     def _record(self, example: Example, prompt_id: str) -> PromptRecord:
         """An empty reference is none: nothing to imitate, and nothing to be judged against."""
         reference = (example.reference or "").lstrip(" ")
         return PromptRecord(prompt_id, example.prompt, reference if reference.strip() else None, self._meta(example))
 
-    def _pair(self, example: Example) -> PreferenceRecord:
-        if example.reference is None or example.rejected is None:
+    def _preference(self, example: Example) -> Preference:
+        if not example.ranked:
             raise UserError(f"{example.place}: no 'chosen' and 'rejected': preference pairs are needed here")
-        chosen, rejected = _completion(example.reference), _completion(example.rejected)
-        return PreferenceRecord(_digest(example.prompt)[:16], example.prompt, chosen, rejected, self._meta(example))
+        ranked = tuple(map(_completion, example.ranked))
+        return preference(_digest(example.prompt)[:16], example.prompt, ranked, self._meta(example))
 
     def _numbered(self, examples: Iterable[Example]) -> list[PromptRecord]:
         """Every example, though its prompt may come again: the second of a prompt is called ID-2, and so on."""

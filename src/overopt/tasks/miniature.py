@@ -21,7 +21,7 @@ from pydantic import Field
 from overopt.config import block
 from overopt.errors import UserError
 from overopt.tasks.base import PromptStyle, Report
-from overopt.types import Completion, Dropped, PreferenceRecord, PromptRecord
+from overopt.types import Completion, Dropped, Preference, PromptRecord
 
 # --- The grammar. A template is a list of words; an upper-case word is a slot, to be filled with one of its words.
 
@@ -286,10 +286,10 @@ class Miniature:
     def reward_test_prompts(self, seed: int) -> list[PromptRecord]:
         return write_posts(f"reward-test-{seed}", self.reward_test_count)
 
-    def preferences(self, seed: int, dropped: Dropped) -> list[PreferenceRecord]:
+    def preferences(self, seed: int, dropped: Dropped) -> list[Preference]:
         raise UserError("pairs: the miniature task stores no preference pairs; let the policy sample them ('sampled')")
 
-    def evaluation_preferences(self, seed: int, dropped: Dropped) -> tuple[str, list[PreferenceRecord]]:
+    def evaluation_preferences(self, seed: int, dropped: Dropped) -> tuple[str, list[Preference]]:
         return self.evaluation(seed, dropped)[0], self.preferences(seed, dropped)
 
     def evaluation(self, seed: int, dropped: Dropped) -> tuple[str, list[PromptRecord]]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 from zlib import crc32
 
@@ -12,7 +13,7 @@ import numpy as np
 from overopt.engine.packing import Tree
 from overopt.errors import UserError
 from overopt.models.text import Codec
-from overopt.types import Completion, Dropped, PreferenceRecord, PromptRecord
+from overopt.types import Completion, Dropped, Preference, PromptRecord
 
 T = TypeVar("T")
 
@@ -54,16 +55,57 @@ def encode_demonstrations(
     return trees
 
 
-def encode_pairs(codec: Codec, records: Iterable[PreferenceRecord], limits: Limits, dropped: Dropped) -> list[Tree]:
-    """Trees of two completions, the chosen first."""
-    trees = [Tree(codec.prompt(r), [codec.completion(r.chosen), codec.completion(r.rejected)]) for r in records]
-    return [tree for tree in trees if _tree_fits(tree, limits, dropped)]
+def encode_preferences(codec: Codec, records: Iterable[Preference], limits: Limits, dropped: Dropped) -> list[Tree]:
+    """Trees of the ranked completions, the best first."""
+    return [view for (view,) in encode_views(codec, records, [], limits, dropped)]
+
+
+def encode_views(
+    codec: Codec, records: Iterable[Preference], prompts: Sequence[str], limits: Limits, dropped: Dropped
+) -> list[list[Tree]]:
+    """For each record its tree, and the same completions under each of `prompts`, `{prompt}` being the record's own.
+
+    A record that does not fit under one of them is left out.
+    """
+    encoded = []
+    for record in records:
+        completions = [codec.completion(c) for c in record.ranked]
+        views = [Tree(codec.prompt(under(p, record)), completions) for p in ("{prompt}", *prompts)]
+        if all(_tree_fits(view, limits, dropped) for view in views):
+            encoded.append(views)
+    return encoded
+
+
+def under(template: str, record: Preference) -> Preference:
+    """The record with its prompt, or the last turn of its chat, set into a template."""
+    meta = dict(record.meta)
+    if "messages" in meta:
+        *before, last = meta["messages"]
+        meta["messages"] = [*before, last | {"content": template.replace("{prompt}", last["content"])}]
+    return replace(record, prompt=template.replace("{prompt}", record.prompt), meta=meta)
+
+
+def common_size(records: Sequence[Preference]) -> int:
+    """How many completions most records rank; of equally many the larger number; 2 without records."""
+    counts = Counter(len(record.ranked) for record in records)
+    return max(counts, key=lambda size: (counts[size], size), default=2)
+
+
+def of_size(records: Iterable[Preference], size: int, dropped: Dropped) -> list[Preference]:
+    """Records that rank `size` completions: a batch is a rectangle, so all of a run must."""
+    kept = []
+    for record in records:
+        if len(record.ranked) == size:
+            kept.append(record)
+        else:
+            dropped.add(f"ranking of {len(record.ranked)} completions, not of {size} as most")
+    return kept
 
 
 def _tree_fits(tree: Tree, limits: Limits, dropped: Dropped) -> bool:
-    longest = max(tree.completions, key=len)
-    return _fits(tree.prompt, limits.prompt, "prompt", dropped) and _fits(
-        longest, limits.completion, "completion", dropped
+    return _fits(tree.prompt, limits.prompt, "prompt", dropped) and all(
+        _fits(extreme, limits.completion, "completion", dropped)
+        for extreme in (min(tree.completions, key=len), max(tree.completions, key=len))
     )
 
 

@@ -1,23 +1,26 @@
-"""Offline preference optimization: pairs, loss, update, probe, record."""
+"""Offline preference optimization: pairs or rankings, loss, update, probe, record."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import ClassVar, Self
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Annotated, ClassVar, NamedTuple, Self
 
 import torch
+import torch.nn.functional as F
 from pydantic import Field, model_validator
 from torch import Tensor
 
-from overopt.config import Location, block
+from overopt.config import Choice, Location, block
 from overopt.engine.compute import Compute
-from overopt.engine.head import hidden_states, logps_of_trees, target_logps
-from overopt.engine.optimizer import AdamW, Cosine, Optimizer, Schedule
-from overopt.engine.packing import Tree, micro_batches, pack, row_ranges
+from overopt.engine.head import ChunkedLogits, TreeLogps, hidden_states, logps_of_trees, target_logps
+from overopt.engine.optimizer import AdamW, Cosine, Optimizer, OptimizerSettings, Schedule
+from overopt.engine.packing import Packed, Tree, micro_batches, pack, row_ranges
 from overopt.models.policy import Policy
 from overopt.models.text import Codec
-from overopt.objectives.pair_losses import DPO, PairLoss
+from overopt.objectives.pair_losses import DPO, PairLosses
+from overopt.objectives.ranking_losses import RankingLosses
+from overopt.objectives.state import State, call, initial_state
 from overopt.tasks import Miniature, Task
 from overopt.training.common import (
     Count,
@@ -30,20 +33,33 @@ from overopt.training.common import (
     parent_reward_model,
     tokens_in,
 )
-from overopt.training.data import Limits, batches, checkpoint_steps, encode_pairs, random_stream
-from overopt.training.pairs import FromRun, Pairs, PairSampler, Stored
+from overopt.training.data import (
+    Limits,
+    batches,
+    checkpoint_steps,
+    common_size,
+    encode_views,
+    of_size,
+    random_stream,
+)
+from overopt.training.pairs import FromRun, Pairs, PairSampler, Stored, check_takes
 from overopt.training.probes import Metrics, pair_metrics
 from overopt.training.session import Session
-from overopt.types import PairScores
+from overopt.types import Dropped, LogitSource, Preference, PreferenceScores, Scored
 
+PreferenceLoss = Annotated[PairLosses | RankingLosses, Choice()]
+
+Item = list[Tree]
+"""A prompt with its ranked completions, best first; then the same under each of the loss's other prompts."""
 Logits = tuple[float, float]
+"""Mean logits of the best and of the worst completions."""
 HELDOUT_PAIRS = 128
 """Held-out pairs measured at each evaluation."""
 
 
 @block
 class Offline:
-    """Preference optimization on fixed pairs. Defaults are the N+ recipe's (Huang et al. 2024)."""
+    """Preference optimization on fixed pairs or rankings. Defaults are the N+ recipe's (Huang et al. 2024)."""
 
     stage: ClassVar[str] = "offline"
 
@@ -56,14 +72,14 @@ class Offline:
     task: Task = Miniature()
     pairs: Pairs = Stored()
     seed: Seed = 0
-    loss: PairLoss = DPO()
+    loss: PreferenceLoss = DPO()
     lr: Positive = 1e-6
     epochs: Count = 1
     steps: Count | None = None
     """Updates; null: as many as the epochs hold."""
     batch_size: Count = 64
     schedule: Schedule = Cosine()
-    optimizer: AdamW = AdamW()
+    optimizer: OptimizerSettings = AdamW()
     grad_clip: Positive | None = None
     temperature: Temperature = 1.0
     """Of the log-probabilities in the loss."""
@@ -81,6 +97,10 @@ class Offline:
         if "mismatched" in self.loss.needs and self.batch_size < 2:
             name = type(self.loss).__name__
             raise ValueError(f"batch_size: {name} pairs each prompt with another's completion; use 2 or more")
+        if self.loss.separable and (hasattr(self.loss, "init") or hasattr(self.loss, "prompts")):
+            raise ValueError("loss: one that remembers or that has prompts of its own must say separable = False")
+        if "logits" in self.loss.needs and not self.loss.separable:
+            raise ValueError("loss: one that needs logits must be separable; those of a whole batch are too many")
         return self
 
 
@@ -89,28 +109,30 @@ def train_offline(config: Offline, session: Session) -> None:
     policy, reference = _policies(config, session)
     reward_model = None if config.reward_model is None else parent_reward_model(session, config.reward_model)
     codec = Codec(policy.tokenizer, config.task.prompt_style)
-    trees, heldout_trees = _pairs(config, session, policy, codec)
+    items, heldout_items = _items(config, session, policy, codec)
     stream = batches(
-        trees, config.batch_size, random_stream(config.seed, "pair order"), "batch_size", session.dropped("pairs")
+        items, config.batch_size, random_stream(config.seed, "pair order"), "batch_size", session.dropped("pairs")
     )
-    steps = config.steps or max(1, config.epochs * (len(trees) // config.batch_size))
+    steps = config.steps or max(1, config.epochs * (len(items) // config.batch_size))
     evaluator = make_evaluator(config, session, codec, config.evaluation_temperature, reward_model, reference)
-    heldout = _heldout(config, reference, heldout_trees, evaluator.split)
+    heldout = _batch(config, reference, heldout_items) if len(heldout_items) >= 2 else None
     optimizer = Optimizer(policy.parameters(), config.optimizer, config.lr, config.schedule, steps)
     checkpoints = checkpoint_steps(steps, config.checkpoint_every)
+    state = initial_state(config.loss)
     session.start(steps, split=evaluator.split)
     session.evaluate(evaluator, policy, 0)
-    _evaluate_pairs(config, session, policy, heldout, 0)
+    _evaluate_pairs(config, session, policy, heldout, state, evaluator.split, 0)
     for step in range(1, steps + 1):
         batch = next(stream)
-        metrics = _descend(config, policy, reference, batch)
+        metrics, state = _descend(config, policy, _batch(config, reference, batch), state)
         lr = optimizer.lr_at(step - 1)
         norm = optimizer.step(step - 1, config.grad_clip)
-        session.log(step, metrics | {"lr": lr, "grad_norm": float(norm)}, tokens_in(batch))
+        tokens = tokens_in([tree for item in batch for tree in item])
+        session.log(step, metrics | {"lr": lr, "grad_norm": float(norm)}, tokens)
         if step in checkpoints:
             session.save(policy, step)
             session.evaluate(evaluator, policy, step)
-            _evaluate_pairs(config, session, policy, heldout, step)
+            _evaluate_pairs(config, session, policy, heldout, state, evaluator.split, step)
 
 
 def _policies(config: Offline, session: Session) -> tuple[Policy, Policy]:
@@ -123,137 +145,206 @@ def _policies(config: Offline, session: Session) -> tuple[Policy, Policy]:
     return policy, reference
 
 
-def _pairs(config: Offline, session: Session, policy: Policy, codec: Codec) -> tuple[list[Tree], list[Tree]]:
-    """Training and held-out pairs that fit."""
+def _items(config: Offline, session: Session, policy: Policy, codec: Codec) -> tuple[list[Item], list[Item]]:
+    """Training and held-out pairs or rankings that fit, all of one size."""
     if isinstance(config.pairs, FromRun):
         session.parent("pairs", config.pairs.path, ("reward_model",))
     limits = Limits(config.max_prompt_tokens, config.max_completion_tokens)
-    dropped = session.dropped("pairs")
+    dropped, heldout_dropped = session.dropped("pairs"), session.dropped("held-out pairs")
     sampler = PairSampler(
         config.task, codec, policy, config.seed, config.max_completion_tokens, config.compute.token_budget, dropped
     )
     pairs = config.pairs.collect(sampler)
-    heldout = encode_pairs(codec, pairs.heldout[:HELDOUT_PAIRS], limits, session.dropped("held-out pairs"))
-    return encode_pairs(codec, pairs.train, limits, dropped), heldout
+    size, prompts = common_size(pairs.train), getattr(config.loss, "prompts", [])
+    check_takes("loss", config.loss, size, RankingLosses)
+
+    def encoded(records: list[Preference], dropped: Dropped) -> list[Item]:
+        return encode_views(codec, of_size(records, size, dropped), prompts, limits, dropped)
+
+    return encoded(pairs.train, dropped), encoded(pairs.heldout[:HELDOUT_PAIRS], heldout_dropped)
 
 
 @dataclass(frozen=True)
-class _Heldout:
-    """Pairs that no update sees, with what the reference says of them."""
+class _Batch:
+    """The trees of a batch of P items, and what the reference says of them: no update changes it."""
 
     trees: list[Tree]
-    ref_logp_B: Tensor
-    split: str
+    """The trees of all items under their own prompts, then those under the loss's first other prompt, and so on."""
+    views: int
+    """How many times P trees these are."""
+    ref_logp_BT: Tensor
+    mean_len: tuple[float, ...]
+
+    @property
+    def size(self) -> int:
+        """P."""
+        return len(self.trees) // self.views
 
 
-def _heldout(config: Offline, reference: Policy, trees: list[Tree], split: str) -> _Heldout | None:
-    """None if there are fewer than two: a batch statistic needs a neighbor."""
-    if len(trees) < 2:
-        return None
-    trees = _with_mismatched(config, trees)
-    return _Heldout(trees, _reference_logps(config, reference, trees), split)
-
-
-def _evaluate_pairs(config: Offline, session: Session, policy: Policy, heldout: _Heldout | None, step: int) -> None:
-    """The loss's own view of pairs it was not trained on: accuracy and margin of its implicit reward."""
-    if heldout is None:
-        return
-    with torch.no_grad():
-        logp_B, logits = _logps(config, policy, heldout.trees)
-        scores = _scores(heldout.trees, logp_B, heldout.ref_logp_B)
-        metrics = pair_metrics(scores, config.loss, config.loss(scores), logits)
-    row = {"step": step, "split": heldout.split, "judge": "pairs", "n": len(heldout.trees)}
-    session.record(row | {"accuracy": metrics["rewards_acc"], "margin": metrics["rewards_margin"]} | metrics)
-
-
-def _descend(config: Offline, policy: Policy, reference: Policy, batch: list[Tree]) -> Metrics:
-    """Gather the gradient of the mean loss over a batch of pairs, and measure it."""
-    trees = _with_mismatched(config, batch)
-    ref_logp_B = _reference_logps(config, reference, trees)
-    if config.loss.separable:
-        logp_B, logits = _descend_pairs(config, policy, trees, ref_logp_B)
-    else:
-        logp_B, logits = _descend_batch(config, policy, trees, ref_logp_B)
-    scores = _scores(trees, logp_B, ref_logp_B)
-    return pair_metrics(scores, config.loss, config.loss(scores), logits)
-
-
-def _descend_pairs(config: Offline, policy: Policy, trees: list[Tree], ref_logp_B: Tensor) -> tuple[Tensor, Logits]:
-    """A loss of each pair by itself: backward runs micro-batch by micro-batch."""
-
-    def backward(logp_B: Tensor, members: list[int], rows: range) -> None:
-        scores = _scores([trees[i] for i in members], logp_B, ref_logp_B[rows.start : rows.stop])
-        (config.loss(scores).sum() / len(trees)).backward()
-
-    return _logps(config, policy, trees, backward)
-
-
-def _descend_batch(config: Offline, policy: Policy, trees: list[Tree], ref_logp_B: Tensor) -> tuple[Tensor, Logits]:
-    """A loss with a statistic of the batch: its gradient in the log-probabilities is taken once, then replayed."""
-    with torch.no_grad():
-        logp_B, logits = _logps(config, policy, trees)
-    leaf_B = logp_B.requires_grad_()
-    (grad_B,) = torch.autograd.grad(config.loss(_scores(trees, leaf_B, ref_logp_B)).mean(), leaf_B)
-
-    def replay(logp_B: Tensor, members: list[int], rows: range) -> None:
-        (logp_B * grad_B[rows.start : rows.stop]).sum().backward()
-
-    _logps(config, policy, trees, replay)
-    return logp_B.detach(), logits
-
-
-def _logps(
-    config: Offline,
-    policy: Policy,
-    trees: list[Tree],
-    backward: Callable[[Tensor, list[int], range], None] | None = None,
-) -> tuple[Tensor, Logits]:
-    """Log-probabilities `[B]` of all completions, and the mean logits of the chosen and of the rejected ones.
-
-    `backward` is handed each micro-batch's log-probabilities with their graph, the trees and the rows they are of.
-    """
-    rows, logps = row_ranges(trees), []
-    logit_sums, tokens = torch.zeros(len(trees[0].completions)), torch.zeros(len(trees[0].completions))
-    for members in micro_batches(trees, config.compute.token_budget):
-        packed = pack([trees[i] for i in members], policy.pad_id, policy.device)
-        hidden = hidden_states(policy, packed)
-        logp_B = packed.spread(target_logps(policy, hidden, packed, config.temperature)).sum(1)
-        if backward is not None:
-            backward(logp_B, members, range(rows[members[0]].start, rows[members[-1]].stop))
-        logps.append(logp_B.detach())
-        with torch.no_grad():
-            side_M = (packed.row_M % len(logit_sums)).cpu()
-            logit_sums.index_add_(0, side_M, policy.mean_logit(hidden.detach()[packed.source_M]).cpu())
-            tokens += torch.bincount(side_M, minlength=len(tokens))
-    means = (logit_sums / tokens.clamp(min=1)).tolist()
-    return torch.cat(logps), (means[0], means[1])
-
-
-@torch.no_grad()
-def _reference_logps(config: Offline, reference: Policy, trees: list[Tree]) -> Tensor:
-    return logps_of_trees(reference, trees, config.temperature, config.compute.evaluation_budget).logp_BT.sum(1)
+def _batch(config: Offline, reference: Policy, items: list[Item]) -> _Batch:
+    views = [_with_mismatched(config, list(trees)) for trees in zip(*items, strict=True)]
+    trees = [tree for view in views for tree in view]
+    ref_logp_BT = logps_of_trees(reference, trees, config.temperature, config.compute.evaluation_budget).logp_BT
+    ranks = zip(*(tree.completions for tree, *_ in items), strict=True)
+    mean_len = tuple(sum(map(len, completions)) / len(items) for completions in ranks)
+    return _Batch(trees, len(views), ref_logp_BT, mean_len)
 
 
 def _with_mismatched(config: Offline, trees: list[Tree]) -> list[Tree]:
-    """If the loss asks for it, each pair with a third completion: its neighbor's chosen one."""
+    """If the loss asks for it, each item with one more completion: its neighbor's best."""
     if "mismatched" not in config.loss.needs:
         return trees
     neighbors = trees[1:] + trees[:1]
     return [Tree(t.prompt, [*t.completions, n.completions[0]]) for t, n in zip(trees, neighbors, strict=True)]
 
 
-def _scores(trees: list[Tree], logp_B: Tensor, ref_logp_B: Tensor) -> PairScores:
-    """Rows of pairs (and, if there is one, a mismatched third) as the loss names them."""
-    columns, ref = logp_B.view(len(trees), -1).unbind(1), ref_logp_B.view(len(trees), -1).unbind(1)
-    lengths = logp_B.new_tensor([[len(c) for c in tree.completions] for tree in trees])
-    mismatched = len(columns) > 2
-    return PairScores(
-        chosen_logp_P=columns[0],
-        rejected_logp_P=columns[1],
-        chosen_len_P=lengths[:, 0],
-        rejected_len_P=lengths[:, 1],
-        ref_chosen_logp_P=ref[0],
-        ref_rejected_logp_P=ref[1],
-        mismatched_logp_P=columns[2] if mismatched else None,
-        ref_mismatched_logp_P=ref[2] if mismatched else None,
-    )
+def _evaluate_pairs(
+    config: Offline, session: Session, policy: Policy, heldout: _Batch | None, state: State, split: str, step: int
+) -> None:
+    """The loss's own view of pairs it was not trained on: accuracy and margin of its implicit reward."""
+    if heldout is None:
+        return
+    with torch.no_grad():
+        metrics, _ = _look(config, policy, heldout, state, train=False)
+    row = {"step": step, "split": split, "judge": "pairs", "n": heldout.size}
+    session.record(row | {"accuracy": metrics["rewards_acc"], "margin": metrics["rewards_margin"]} | metrics)
+
+
+def _descend(config: Offline, policy: Policy, batch: _Batch, state: State) -> tuple[Metrics, State]:
+    """Gather the gradient of the mean loss over a batch, and measure it; the loss's state moves on."""
+    return _look(config, policy, batch, state, train=True)
+
+
+def _look(config: Offline, policy: Policy, batch: _Batch, state: State, train: bool) -> tuple[Metrics, State]:
+    """Loss and metrics of a batch; with `train` also the gradient of the mean loss."""
+    if config.loss.separable:
+        rows, loss_P = _look_at_each(config, policy, batch, train)
+    else:
+        rows, loss_P, state = _look_at_all(config, policy, batch, state, train)
+    scores = _scores(config, batch, rows.logps, batch.ref_logp_BT, batch.views)
+    return pair_metrics(scores, config.loss, loss_P, rows.logits), state
+
+
+def _look_at_each(config: Offline, policy: Policy, batch: _Batch, train: bool) -> tuple[_Rows, Tensor]:
+    """A loss of each item by itself: backward runs micro-batch by micro-batch."""
+    losses = []
+
+    def visit(part: _Part) -> None:
+        ref_logp_BT = batch.ref_logp_BT[part.rows.start : part.rows.stop, : part.packed.width]
+        sources = _logit_sources(config, policy, batch, part)
+        loss_P, _ = call(config.loss, _scores(config, batch, part.logps, ref_logp_BT, 1, sources), {})
+        losses.append(loss_P.detach())
+        if train:
+            (loss_P.sum() / batch.size).backward()
+
+    rows = _forward(config, policy, batch.trees, visit)
+    return rows, torch.cat(losses)
+
+
+def _look_at_all(
+    config: Offline, policy: Policy, batch: _Batch, state: State, train: bool
+) -> tuple[_Rows, Tensor, State]:
+    """A loss that couples items: its gradient in the tokens' log-probabilities is taken once, then replayed."""
+    with torch.no_grad():
+        rows = _forward(config, policy, batch.trees)
+    leaf_BT = rows.logps.logp_BT.detach().requires_grad_(train)
+    scores = _scores(config, batch, TreeLogps(leaf_BT, rows.logps.mask_BT), batch.ref_logp_BT, batch.views)
+    loss_P, state = call(config.loss, scores, state)
+    if train:
+        (grad_BT,) = torch.autograd.grad(loss_P.mean(), leaf_BT)
+
+        def replay(part: _Part) -> None:
+            grad = grad_BT[part.rows.start : part.rows.stop, : part.packed.width]
+            (part.logps.logp_BT * grad).sum().backward()
+
+        _forward(config, policy, batch.trees, replay)
+    return rows, loss_P.detach(), state
+
+
+class _Part(NamedTuple):
+    """A micro-batch: its log-probabilities with their graph, and the rows that they are of."""
+
+    logps: TreeLogps
+    packed: Packed
+    hidden: Tensor
+    rows: range
+
+
+class _Rows(NamedTuple):
+    """All rows of a batch, without graph, and the mean logits of the best and of the worst completions."""
+
+    logps: TreeLogps
+    logits: Logits
+
+
+def _forward(
+    config: Offline, policy: Policy, trees: list[Tree], visit: Callable[[_Part], None] = lambda part: None
+) -> _Rows:
+    """Log-probabilities of all completions, micro-batch by micro-batch; each is visited while its graph lives."""
+    rows, width = row_ranges(trees), max(len(c) for tree in trees for c in tree.completions)
+    logps, masks, means = [], [], _MeanLogits(len(trees[0].completions), "mismatched" in config.loss.needs)
+    for members in micro_batches(trees, config.compute.token_budget):
+        packed = pack([trees[i] for i in members], policy.pad_id, policy.device)
+        hidden = hidden_states(policy, packed)
+        logp_BT = packed.spread(target_logps(policy, hidden, packed, config.temperature))
+        here = range(rows[members[0]].start, rows[members[-1]].stop)
+        visit(_Part(TreeLogps(logp_BT, packed.mask_BT), packed, hidden, here))
+        pad = (0, width - packed.width)
+        logps.append(F.pad(logp_BT.detach(), pad))
+        masks.append(F.pad(packed.mask_BT, pad))
+        means.add(policy, hidden.detach(), packed)
+    return _Rows(TreeLogps(torch.cat(logps), torch.cat(masks)), means.value())
+
+
+class _MeanLogits:
+    """The mean logit over tokens and vocabulary, for each rank of completions."""
+
+    def __init__(self, completions: int, mismatched: bool) -> None:
+        self.sums, self.tokens = torch.zeros(completions), torch.zeros(completions)
+        self.worst = completions - 1 - mismatched
+
+    @torch.no_grad()
+    def add(self, policy: Policy, hidden: Tensor, packed: Packed) -> None:
+        rank_M = (packed.row_M % len(self.sums)).cpu()
+        self.sums.index_add_(0, rank_M, policy.mean_logit(hidden[packed.source_M]).cpu())
+        self.tokens += torch.bincount(rank_M, minlength=len(self.tokens))
+
+    def value(self) -> Logits:
+        means = (self.sums / self.tokens.clamp(min=1)).tolist()
+        return means[0], means[self.worst]
+
+
+def _logit_sources(config: Offline, policy: Policy, batch: _Batch, part: _Part) -> list[LogitSource]:
+    """For each rank the logits at its completions' tokens, if the loss asks for them."""
+    if "logits" not in config.loss.needs:
+        return []
+    ranks = len(batch.trees[0].completions)
+    sources: list[LogitSource] = []
+    for rank in range(ranks):
+        at = part.packed.row_M % ranks == rank
+        places = {name: getattr(part.packed, name)[at] for name in ("source_M", "token_M", "row_M", "column_M")}
+        sources.append(ChunkedLogits(policy, part.hidden, replace(part.packed, **places), config.temperature))
+    return sources
+
+
+def _scores(
+    config: Offline,
+    batch: _Batch,
+    logps: TreeLogps,
+    ref_logp_BT: Tensor,
+    views: int,
+    sources: Sequence[LogitSource] = (),
+) -> PreferenceScores:
+    """Rows of completions, prompt by prompt and view by view, as the loss names them."""
+    shape = (views, -1, len(batch.trees[0].completions), logps.logp_BT.shape[1])
+    columns = [x.view(shape).unbind(2) for x in (logps.logp_BT, logps.mask_BT, ref_logp_BT)]
+    made = []
+    for view in range(views):
+        scored = [
+            Scored(logp[view], mask[view], ref[view], sources[k] if sources else None)
+            for k, (logp, mask, ref) in enumerate(zip(*columns, strict=True))
+        ]
+        mismatched = scored.pop() if "mismatched" in config.loss.needs else None
+        made.append(PreferenceScores(tuple(scored), batch.mean_len, mismatched))
+    made[0].views = tuple(made[1:])
+    return made[0]

@@ -1,15 +1,16 @@
-"""Where preference pairs come from: sampled and labelled by gold, stored in the task's files, or another run's."""
+"""Where pairs and rankings come from: sampled and labelled by gold, stored in the task's files, or another run's."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any
+from itertools import combinations
+from typing import Annotated, Any, get_args
 
 from pydantic import Field
 
-from overopt.config import Choice, Location, block
+from overopt.config import Choice, Location, block, name_of
 from overopt.engine.sampler import DrawKey, sample_in_batches
 from overopt.errors import UserError
 from overopt.models.policy import Policy
@@ -17,7 +18,7 @@ from overopt.models.text import Codec
 from overopt.records import load_run
 from overopt.tasks.base import TaskProtocol
 from overopt.training.data import random_stream
-from overopt.types import Completion, Dropped, PreferenceRecord, PromptRecord
+from overopt.types import Completion, Dropped, Preference, PreferenceRecord, PromptRecord, RankingRecord, preference
 
 Positive = Annotated[float, Field(gt=0)]
 TEST_PAIRS = 600
@@ -25,22 +26,25 @@ TEST_PAIRS = 600
 
 @dataclass(frozen=True, slots=True)
 class PairSet:
-    """Pairs to train on and pairs held out; what the labels' own agreement with gold is, where gold is known."""
+    """Pairs (or rankings) to train on and held out; what the labels' agreement with gold is, where gold is known."""
 
-    train: list[PreferenceRecord]
-    heldout: list[PreferenceRecord]
+    train: list[Preference]
+    heldout: list[Preference]
 
 
 @block
 class Sampled:
     """Two samples a prompt, labelled by Bradley-Terry on gold: p(a > b) = sigma(label_scale (G_a - G_b)).
 
+    With `per_prompt` K > 2, K samples ranked by the Plackett-Luce model of the same scores.
     The prompts are divided evenly among the temperatures. Held-out pairs come from the first temperature.
     """
 
     count: Annotated[int, Field(gt=0)] = 8000
     temperatures: list[Positive] = Field(default=[0.7, 1.0], min_length=1)
     label_scale: Positive = 2.0
+    per_prompt: Annotated[int, Field(ge=2)] = 2
+    """Completions ranked for each prompt; more than 2 take a loss of rankings."""
 
     def collect(self, sampler: PairSampler) -> PairSet:
         """Sample and label, with streams of their own for training and held-out pairs."""
@@ -50,14 +54,15 @@ class Sampled:
                 "pairs: sampled pairs are labelled by a gold reward, but this task has none; use pairs: task"
             )
         prompts = task.pair_prompts(seed, self.count)
-        train = []
+        train: list[Preference] = []
         for i, temperature in enumerate(self.temperatures):
             part = prompts[
                 i * len(prompts) // len(self.temperatures) : (i + 1) * len(prompts) // len(self.temperatures)
             ]
-            train += sampler.sample(part, temperature, f"pairs {i}", self.label_scale)
+            train += sampler.sample(part, temperature, f"pairs {i}", self.label_scale, self.per_prompt)
         test = task.reward_test_prompts(seed)
-        return PairSet(train, sampler.sample(test, self.temperatures[0], "heldout pairs", self.label_scale))
+        first = self.temperatures[0]
+        return PairSet(train, sampler.sample(test, first, "heldout pairs", self.label_scale, self.per_prompt))
 
 
 @block
@@ -82,8 +87,8 @@ class FromRun:
 
     def collect(self, sampler: PairSampler) -> PairSet:
         """Pairs as that run recorded them."""
-        train: list[PreferenceRecord] = []
-        heldout: list[PreferenceRecord] = []
+        train: list[Preference] = []
+        heldout: list[Preference] = []
         for row in load_run(self.path).pairs():
             (heldout if row["heldout"] else train).append(from_row(row))
         return PairSet(train, heldout)
@@ -105,57 +110,111 @@ class PairSampler:
     dropped: Dropped
 
     def sample(
-        self, records: Sequence[PromptRecord], temperature: float, purpose: str, label_scale: float
-    ) -> list[PreferenceRecord]:
-        """One labelled pair a prompt."""
+        self,
+        records: Sequence[PromptRecord],
+        temperature: float,
+        purpose: str,
+        label_scale: float,
+        per_prompt: int = 2,
+    ) -> list[Preference]:
+        """One labelled pair or ranking a prompt."""
         samples = sample_in_batches(
             self.policy,
             [self.codec.prompt(record) for record in records],
             [record.prompt_id for record in records],
-            group_size=2,
+            group_size=per_prompt,
             temperature=temperature,
             max_tokens=self.max_completion_tokens,
             key=DrawKey(self.seed, purpose, 0),
             token_budget=self.token_budget,
         )
         completions = [self.codec.decode(row) for row in samples.completions()]
-        draws = random_stream(self.seed, f"labels of {purpose}").random(len(records))
+        draws = random_stream(self.seed, f"labels of {purpose}").random((len(records), per_prompt - 1)).tolist()
         return [
-            _labelled(self.task, record, completions[2 * i], completions[2 * i + 1], label_scale, float(draws[i]))
+            _labelled(self.task, record, completions[i * per_prompt : (i + 1) * per_prompt], label_scale, draws[i])
             for i, record in enumerate(records)
         ]
 
 
 def _labelled(
-    task: TaskProtocol, record: PromptRecord, a: Completion, b: Completion, scale: float, draw: float
-) -> PreferenceRecord:
-    gold_a, gold_b = task.gold(record, a), task.gold(record, b)
-    assert gold_a is not None and gold_b is not None
-    preferred = 1.0 / (1.0 + math.exp(-max(-30.0, min(30.0, scale * (gold_a - gold_b)))))
-    if draw >= preferred:
-        a, b, gold_a, gold_b = b, a, gold_b, gold_a
-    ceiling = max(preferred, 1.0 - preferred)
-    meta = {"gold_chosen": gold_a, "gold_rejected": gold_b, "label_ceiling": ceiling}
-    return PreferenceRecord(record.prompt_id, record.prompt, a, b, meta)
+    task: TaskProtocol, record: PromptRecord, completions: Sequence[Completion], scale: float, draws: Sequence[float]
+) -> Preference:
+    """Ranked by Plackett-Luce on gold: each draw in [0, 1) picks the best of what is left."""
+    golds: list[float] = []
+    for completion in completions:
+        gold = task.gold(record, completion)
+        assert gold is not None
+        golds.append(gold)
+    order, left = [], list(range(len(completions)))
+    for draw in draws:
+        order.append(left.pop(_picked([scale * golds[i] for i in left], draw)))
+    order += left
+    ranked, golds = tuple(completions[i] for i in order), [golds[i] for i in order]
+    ceilings = [_preferred(scale * abs(a - b)) for a, b in combinations(golds, 2)]
+    meta: dict[str, Any] = {"gold_ranked": golds, "label_ceilings": ceilings}
+    if len(ranked) == 2:
+        meta = {"gold_chosen": golds[0], "gold_rejected": golds[1], "label_ceiling": ceilings[0]}
+    return preference(record.prompt_id, record.prompt, ranked, meta)
 
 
-def to_row(record: PreferenceRecord, heldout: bool) -> dict[str, Any]:
-    """A pair as a line of `pairs.jsonl.gz`."""
-    return {
-        "prompt_id": record.prompt_id,
-        "prompt": record.prompt,
-        "chosen": record.chosen.text,
-        "rejected": record.rejected.text,
-        "chosen_ended": record.chosen.ended,
-        "rejected_ended": record.rejected.ended,
-        "meta": record.meta,
-        "heldout": heldout,
-    }
+def _picked(scores: Sequence[float], draw: float) -> int:
+    """The index that a draw picks among probabilities softmax(scores)."""
+    weights = [math.exp(max(-30.0, score - max(scores))) for score in scores]
+    threshold = draw * sum(weights)
+    for i, weight in enumerate(weights):
+        threshold -= weight
+        if threshold < 0:
+            return i
+    return len(weights) - 1
 
 
-def from_row(row: dict[str, Any]) -> PreferenceRecord:
-    """The pair of a line of `pairs.jsonl.gz`."""
+def _preferred(gap: float) -> float:
+    """Bradley-Terry: the probability that the label agrees with gold, in a pair whose scaled golds are `gap` apart."""
+    return 1.0 / (1.0 + math.exp(-min(30.0, gap)))
+
+
+def golds_of(record: Preference) -> list[float] | None:
+    """The completions' gold rewards, best-labelled first, if the labels came from gold."""
+    if isinstance(record, RankingRecord):
+        return record.meta.get("gold_ranked")
+    return None if "gold_chosen" not in record.meta else [record.meta["gold_chosen"], record.meta["gold_rejected"]]
+
+
+def ceilings_of(record: Preference) -> list[float]:
+    """For each two completions of a sampled record, the probability that their labels agree with gold."""
+    if isinstance(record, RankingRecord):
+        ceilings: list[float] = record.meta["label_ceilings"]
+        return ceilings
+    return [record.meta["label_ceiling"]]
+
+
+def to_row(record: Preference, heldout: bool) -> dict[str, Any]:
+    """A pair or a ranking as a line of `pairs.jsonl.gz`."""
+    row: dict[str, Any] = {"prompt_id": record.prompt_id, "prompt": record.prompt}
+    if isinstance(record, RankingRecord):
+        row |= {"ranked": [c.text for c in record.ranked], "ranked_ended": [c.ended for c in record.ranked]}
+    else:
+        row |= {"chosen": record.chosen.text, "rejected": record.rejected.text}
+        row |= {"chosen_ended": record.chosen.ended, "rejected_ended": record.rejected.ended}
+    return row | {"meta": record.meta, "heldout": heldout}
+
+
+def from_row(row: dict[str, Any]) -> Preference:
+    """The pair or the ranking of a line of `pairs.jsonl.gz`."""
+    if "ranked" in row:
+        ranked = tuple(map(Completion, row["ranked"], row["ranked_ended"]))
+        return RankingRecord(row["prompt_id"], row["prompt"], ranked, row["meta"])
     chosen = Completion(row["chosen"], row["chosen_ended"])
     return PreferenceRecord(
         row["prompt_id"], row["prompt"], chosen, Completion(row["rejected"], row["rejected_ended"]), row["meta"]
     )
+
+
+def check_takes(address: str, loss: Any, size: int, ranking_losses: Any) -> None:
+    """Refuse a loss of pairs where records rank more; `ranking_losses` (a class or a union) is what to take instead."""
+    if size > 2 and getattr(loss, "takes", "pairs") == "pairs":
+        names = ", ".join(name_of(cls) for cls in get_args(ranking_losses) or (ranking_losses,))
+        raise UserError(
+            f"{address}: {name_of(type(loss))} takes pairs, but these records rank {size} completions each; "
+            f"use a loss of rankings: {names}"
+        )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -13,18 +13,18 @@ from overopt.engine.packing import Tree
 from overopt.engine.sampler import Samples
 from overopt.models.policy import Policy
 from overopt.objectives.kl import consecutive_kl, k2
-from overopt.objectives.pair_losses import DPO, KTO, SimPO
-from overopt.types import PairScores, PolicyUpdate, Rollouts
+from overopt.objectives.pair_losses import PairLosses
+from overopt.objectives.ranking_losses import RankingLosses
+from overopt.types import PolicyUpdate, PreferenceScores, Rollouts
 
 Metrics = dict[str, float]
 
 
-def rollout_metrics(rollouts: Rollouts, samples: Samples, bonus_B: Tensor) -> Metrics:
-    """Means over a batch of rollouts; nats, at the sampling temperature."""
+def rollout_metrics(rollouts: Rollouts, samples: Samples, bonus_B: Tensor, scored: bool = True) -> Metrics:
+    """Means over a batch of rollouts; nats, at the sampling temperature. Without anything that scores, no scores."""
     surprisal_B, length_B = -rollouts.sequence_logp_B, rollouts.length_B
-    metrics = {
-        "score_mean": rollouts.score_B.mean(),
-        "score_sd": rollouts.score_B.std(),
+    metrics = {"score_mean": rollouts.score_B.mean(), "score_sd": rollouts.score_B.std()} if scored else {}
+    metrics |= {
         "bonus_mean": bonus_B.mean(),
         "rlhf_reward": (rollouts.score_B + bonus_B).mean(),
         "neg_logp_sum": surprisal_B.mean(),
@@ -59,12 +59,26 @@ class UpdateStatistics:
     clipped: list[Tensor] = field(default_factory=list)
     grad_norms: list[float] = field(default_factory=list)
     sampler_gap: float = 0.0
+    parts: dict[str, float] = field(default_factory=dict)
 
-    def add(self, update: PolicyUpdate, loss_B: Tensor, clipped_B: Tensor | None, rows: int, first: bool) -> None:
-        """One micro-batch. `first`: no update was made yet, so new and old log-probabilities should agree."""
+    def add(
+        self,
+        update: PolicyUpdate,
+        loss_B: Tensor,
+        clipped_B: Tensor | None,
+        rows: int,
+        first: bool,
+        parts: Mapping[str, float] | None = None,
+    ) -> None:
+        """One micro-batch of a minibatch of `rows`. `first`: no update was made yet, so new and old should agree.
+
+        `parts` are the sums over these rows of the regularizers in the loss, by name.
+        """
         new_BT = update.logp_BT.detach()
         self.log_ratios.append(new_BT.sum(1) - update.old_logp_BT.sum(1))
         self.losses.append(float(loss_B.sum()) / rows)
+        for name, part in (parts or {}).items():
+            self.parts[name] = self.parts.get(name, 0.0) + part / rows
         if clipped_B is not None:
             self.clipped.append(clipped_B)
         if first:
@@ -80,13 +94,20 @@ class UpdateStatistics:
             "ratio_var": float(ratio.var(correction=0)),
             "sampler_gap": self.sampler_gap,
         }
+        metrics |= {name: part / len(self.grad_norms) for name, part in self.parts.items()}
         if self.clipped:
             metrics["clipfrac"] = float(torch.cat(self.clipped).float().mean())
         return metrics
 
 
-def pair_metrics(scores: PairScores, loss: DPO | SimPO | KTO, loss_P: Tensor, logits: tuple[float, float]) -> Metrics:
-    """A batch of pairs: loss, implicit rewards, log-probabilities as sums and as means per token, reference margin."""
+def pair_metrics(
+    scores: PreferenceScores, loss: PairLosses | RankingLosses, loss_P: Tensor, logits: tuple[float, float]
+) -> Metrics:
+    """A batch of pairs, or of the best and the worst of rankings.
+
+    Loss, implicit rewards, log-probabilities as sums and as means per token, reference margin.
+    """
+    chosen, rejected = scores.chosen, scores.rejected
     chosen_P, rejected_P = loss.reward(scores)
     metrics = {
         "loss": loss_P.mean(),
@@ -94,12 +115,12 @@ def pair_metrics(scores: PairScores, loss: DPO | SimPO | KTO, loss_P: Tensor, lo
         "rewards_rejected": rejected_P.mean(),
         "rewards_acc": (chosen_P > rejected_P).float().mean(),
         "rewards_margin": (chosen_P - rejected_P).mean(),
-        "logps_chosen_sum": scores.chosen_logp_P.mean(),
-        "logps_chosen_mean": (scores.chosen_logp_P / scores.chosen_len_P).mean(),
-        "logps_rejected_sum": scores.rejected_logp_P.mean(),
-        "logps_rejected_mean": (scores.rejected_logp_P / scores.rejected_len_P).mean(),
+        "logps_chosen_sum": chosen.logp_P.mean(),
+        "logps_chosen_mean": chosen.mean_logp_P.mean(),
+        "logps_rejected_sum": rejected.logp_P.mean(),
+        "logps_rejected_mean": rejected.mean_logp_P.mean(),
     }
-    if scores.ref_chosen_logp_P is not None and scores.ref_rejected_logp_P is not None:
-        metrics["ref_margin"] = (scores.ref_chosen_logp_P - scores.ref_rejected_logp_P).mean()
-    values = {name: float(value) for name, value in metrics.items()}
+    if chosen.ref_logp_PT is not None and rejected.ref_logp_PT is not None:
+        metrics["ref_margin"] = (chosen.ref_logp_P - rejected.ref_logp_P).mean()
+    values = {name: float(value.detach()) for name, value in metrics.items()}
     return values | {"logits_chosen": logits[0], "logits_rejected": logits[1]}

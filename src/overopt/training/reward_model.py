@@ -1,4 +1,4 @@
-"""The reward model: Bradley-Terry on preference pairs. It is the proxy that online training climbs."""
+"""The reward model: trained on preference pairs or rankings. It is the proxy that online training climbs."""
 
 from __future__ import annotations
 
@@ -10,23 +10,32 @@ from torch import Tensor
 
 from overopt.config import Location, block
 from overopt.engine.compute import Compute
-from overopt.engine.optimizer import AdamW, Cosine, Optimizer, Schedule
+from overopt.engine.optimizer import AdamW, Cosine, Optimizer, OptimizerSettings, Schedule
 from overopt.engine.packing import Tree, micro_batches, pack
 from overopt.errors import UserError
 from overopt.models.reward_model import RewardModel
 from overopt.models.text import Codec
-from overopt.objectives.reward_losses import bradley_terry
+from overopt.objectives.reward_losses import BradleyTerry, PlackettLuce, RewardLoss
 from overopt.tasks import Miniature, Task
 from overopt.training.common import Count, Positive, Provenance, Seed, parent_policy, tokens_in
-from overopt.training.data import Limits, batches, checkpoint_steps, encode_demonstrations, encode_pairs, random_stream
-from overopt.training.pairs import Pairs, PairSampler, Sampled, to_row
+from overopt.training.data import (
+    Limits,
+    batches,
+    checkpoint_steps,
+    common_size,
+    encode_demonstrations,
+    encode_preferences,
+    of_size,
+    random_stream,
+)
+from overopt.training.pairs import Pairs, PairSampler, Sampled, ceilings_of, check_takes, golds_of, to_row
 from overopt.training.session import Session
-from overopt.types import Dropped, PreferenceRecord
+from overopt.types import Dropped, Preference
 
 
 @block
 class RewardModelStage:
-    """-log sigma(r(x, y_w) - r(x, y_l)) on pairs. Defaults are the N+ recipe's (Huang et al. 2024)."""
+    """A score on a policy's body, trained to rank completions. Defaults are the N+ recipe's (Huang et al. 2024)."""
 
     stage: ClassVar[str] = "reward_model"
 
@@ -34,12 +43,13 @@ class RewardModelStage:
     """The policy whose body it starts from, and which samples the pairs: a run or a model folder."""
     task: Task = Miniature()
     pairs: Pairs = Sampled()
+    loss: RewardLoss = BradleyTerry()
     seed: Seed = 0
     lr: Positive = 3e-6
     epochs: Count = 1
     batch_size: Count = 64
     schedule: Schedule = Cosine()
-    optimizer: AdamW = AdamW(weight_decay=0.01)
+    optimizer: OptimizerSettings = AdamW(weight_decay=0.01)
     grad_clip: Positive | None = None
     normalization: Literal["center", "standardize", "none"] = "center"
     """center: the task's demonstrations score 0 on average (the recipe); standardize: held-out completions have mean 0
@@ -53,16 +63,18 @@ class RewardModelStage:
 
 
 def train_reward_model(config: RewardModelStage, session: Session) -> None:
-    """Draw a batch of pairs, descend the Bradley-Terry loss, record; then normalize."""
+    """Draw a batch of pairs or rankings, descend the loss, record; then normalize."""
     policy = parent_policy(session, "policy", config.policy)
     codec = Codec(policy.tokenizer, config.task.prompt_style)
     limits = Limits(config.max_prompt_tokens, config.max_completion_tokens)
     dropped = session.dropped("pairs")
     split, _ = config.task.evaluation(config.seed, Dropped())
     pairs = config.pairs.collect(_sampler(config, session, policy, codec, dropped))
-    train = encode_pairs(codec, pairs.train, limits, dropped)
+    size = common_size(pairs.train)
+    check_takes("loss", config.loss, size, PlackettLuce)
+    train = encode_preferences(codec, of_size(pairs.train, size, dropped), limits, dropped)
     stream = batches(train, config.batch_size, random_stream(config.seed, "pair order"), "batch_size", dropped)
-    heldout = _Heldout(codec, pairs.heldout, limits, session.dropped("held-out pairs"))
+    heldout = _Heldout(codec, pairs.heldout, size, limits, session.dropped("held-out pairs"))
     scale_trees = _normalization_trees(config, codec, heldout)
     steps = max(1, config.epochs * (len(train) // config.batch_size))
     generator = torch.Generator().manual_seed(config.seed)
@@ -76,7 +88,7 @@ def train_reward_model(config: RewardModelStage, session: Session) -> None:
     session.record({"step": 0, "split": split, "judge": "pairs", **heldout.agreement(reward_model, budget)})
     for step in range(1, steps + 1):
         batch = next(stream)
-        loss, accuracy = _descend(reward_model, batch, config.compute.token_budget)
+        loss, accuracy = _descend(reward_model, config.loss, batch, config.compute.token_budget)
         lr = optimizer.lr_at(step - 1)
         norm = optimizer.step(step - 1, config.grad_clip)
         metrics = {"loss": loss, "rewards_acc": accuracy, "lr": lr, "grad_norm": float(norm)}
@@ -101,39 +113,53 @@ def _sampler(config: RewardModelStage, session: Session, policy: Any, codec: Cod
     )
 
 
-def _descend(reward_model: RewardModel, trees: list[Tree], token_budget: int) -> tuple[float, float]:
-    """Gather the gradient of the mean loss over the pairs; returns that mean and the accuracy."""
+def _descend(
+    reward_model: RewardModel, reward_loss: BradleyTerry | PlackettLuce, trees: list[Tree], token_budget: int
+) -> tuple[float, float]:
+    """Gather the gradient of the mean loss over the records; returns that mean and the accuracy on their pairs."""
+    size = len(trees[0].completions)
     total, right = 0.0, 0.0
     for batch in micro_batches(trees, token_budget):
         packed = pack([trees[i] for i in batch], reward_model.pad_id, reward_model.device)
-        chosen_P, rejected_P = reward_model.score(packed).view(-1, 2).unbind(1)
-        loss = bradley_terry(chosen_P, rejected_P).sum() / len(trees)
+        score_PK = reward_model.score(packed).view(-1, size)
+        loss = reward_loss(score_PK).sum() / len(trees)
         loss.backward()
         total += float(loss.detach())
-        right += float((chosen_P > rejected_P).sum())
+        right += float((gaps(score_PK.detach()) > 0).float().mean(1).sum())
     return total, right / len(trees)
 
 
-class _Heldout:
-    """Pairs that the reward model is tested on."""
+def gaps(score_PK: Tensor) -> Tensor:
+    """For each two of K ranked scores the better-labelled one's less the other's, `[P, K(K-1)/2]`."""
+    better, worse = torch.triu_indices(score_PK.shape[1], score_PK.shape[1], offset=1, device=score_PK.device)
+    return score_PK[:, better] - score_PK[:, worse]
 
-    def __init__(self, codec: Codec, records: list[PreferenceRecord], limits: Limits, dropped: Dropped) -> None:
-        encoded = [(r, encode_pairs(codec, [r], limits, dropped)) for r in records]
+
+class _Heldout:
+    """Pairs or rankings that the reward model is tested on."""
+
+    def __init__(self, codec: Codec, records: list[Preference], size: int, limits: Limits, dropped: Dropped) -> None:
+        self.size = size
+        sized = of_size(records, size, dropped)
+        encoded = [(r, encode_preferences(codec, [r], limits, dropped)) for r in sized]
         self.records = [r for r, trees in encoded if trees]
         self.trees = [tree for _, trees in encoded for tree in trees]
 
     def scores(self, reward_model: RewardModel, token_budget: int) -> Tensor:
-        """Chosen and rejected scores, `[n, 2]`."""
-        return reward_model.score_trees(self.trees, token_budget).view(-1, 2)
+        """Scores, the best-labelled completion's first, `[n, K]`."""
+        return reward_model.score_trees(self.trees, token_budget).view(-1, self.size)
 
     def agreement(self, reward_model: RewardModel, token_budget: int) -> dict[str, float]:
-        """Accuracy on the labels and margin; where gold is known, agreement with it and what its labels allow."""
+        """Accuracy on the labels and margin; where gold is known, agreement with it and what its labels allow.
+
+        Of a ranking, each two of its completions count as a pair.
+        """
         if not self.trees:
             return {"n": 0}
         score = self.scores(reward_model, token_budget).double().cpu()
-        gap = score[:, 0] - score[:, 1]
+        gap = gaps(score).flatten()
         row = {
-            "n": len(gap),
+            "n": len(score),
             "accuracy": float(((gap > 0).double() + 0.5 * (gap == 0)).mean()),
             "margin": float(gap.mean()),
             "score_mean": float(score.mean()),
@@ -142,12 +168,14 @@ class _Heldout:
         return row | self._against_gold(gap)
 
     def _against_gold(self, gap: Tensor) -> dict[str, float]:
-        if any("gold_chosen" not in r.meta for r in self.records):
+        golds = [gold for r in self.records if (gold := golds_of(r)) is not None]
+        if len(golds) < len(self.records):
             return {}
-        truth = torch.tensor([r.meta["gold_chosen"] - r.meta["gold_rejected"] for r in self.records]).double()
+        truth = gaps(torch.tensor(golds, dtype=torch.float64)).flatten()
         clear = truth != 0
         agreement = float((gap * truth > 0)[clear].double().mean())
-        ceiling = float(torch.tensor([r.meta["label_ceiling"] for r in self.records]).double()[clear].mean())
+        ceiling_of_pair = torch.tensor([c for r in self.records for c in ceilings_of(r)], dtype=torch.float64)
+        ceiling = float(ceiling_of_pair[clear].mean())
         return {"gold_agreement": agreement, "label_ceiling": ceiling, "agreement_ratio": agreement / ceiling}
 
 

@@ -10,7 +10,7 @@ from pydantic import Field
 from overopt.config import block
 from overopt.engine.compute import Compute
 from overopt.engine.head import hidden_states, target_logps
-from overopt.engine.optimizer import AdamW, Cosine, Optimizer, Schedule
+from overopt.engine.optimizer import AdamW, Cosine, Optimizer, OptimizerSettings, Schedule
 from overopt.engine.packing import Tree, micro_batches, pack
 from overopt.models.load import Model, Pretrained, Scratch
 from overopt.models.policy import Policy
@@ -46,7 +46,7 @@ class SFT:
     loss_on_prompt: bool = True
     """Whether the prompt's tokens are learnt too, as the recipe has it."""
     schedule: Schedule = Cosine()
-    optimizer: AdamW = AdamW(weight_decay=0.01)
+    optimizer: OptimizerSettings = AdamW(weight_decay=0.01)
     grad_clip: Positive | None = None
     max_prompt_tokens: Count = 512
     max_completion_tokens: Count = 53

@@ -2,28 +2,20 @@ from __future__ import annotations
 
 import pytest
 import torch
+from preferences import ranking, sums, token_gradients
 from pydantic import ValidationError
 
 from overopt.objectives.pair_losses import KTO
-from overopt.types import PairScores
+from overopt.types import PreferenceScores, Scored
 
 
-def scores(mismatched_drift: list[float]) -> PairScores:
+def scores(mismatched_drift: list[float]) -> PreferenceScores:
     """Two pairs: chosen drift 5 and 0, rejected drift -3 and 2, against a reference of -10 everywhere."""
 
-    def at(drift: list[float]) -> torch.Tensor:
-        return torch.tensor([-10 + d for d in drift], dtype=torch.float64, requires_grad=True)
+    def at(drift: list[float], lengths: list[int]) -> Scored:
+        return sums([-10 + d for d in drift], lengths, [-10.0] * len(drift))
 
-    return PairScores(
-        chosen_logp_P=at([5.0, 0.0]),
-        rejected_logp_P=at([-3.0, 2.0]),
-        chosen_len_P=torch.tensor([3, 4]),
-        rejected_len_P=torch.tensor([2, 4]),
-        ref_chosen_logp_P=at([0.0, 0.0]).detach(),
-        ref_rejected_logp_P=at([0.0, 0.0]).detach(),
-        mismatched_logp_P=at(mismatched_drift),
-        ref_mismatched_logp_P=at([0.0, 0.0]).detach(),
-    )
+    return ranking(at([5.0, 0.0], [3, 4]), at([-3.0, 2.0], [2, 4]), mismatched=at(mismatched_drift, [4, 3]))
 
 
 def test_loss_by_hand() -> None:
@@ -53,16 +45,16 @@ def test_z_is_not_negative() -> None:
 def test_no_gradient_through_z() -> None:
     batch = scores([2.0, 4.0])
     KTO()(batch).sum().backward()
-    assert batch.mismatched_logp_P is not None and batch.mismatched_logp_P.grad is None
-    assert batch.chosen_logp_P.grad is not None and batch.rejected_logp_P.grad is not None
+    assert batch.mismatched is not None and batch.mismatched.logp_PT.grad is None
+    chosen, rejected = token_gradients(batch.chosen), token_gradients(batch.rejected)
     # -beta s (1 - s) at 0.2 and -0.3, +beta s (1 - s) at 0.6 and 0.1
-    assert batch.chosen_logp_P.grad.tolist() == pytest.approx([-0.02475166, -0.02444583], abs=1e-7)
-    assert batch.rejected_logp_P.grad.tolist() == pytest.approx([0.02287842, 0.02493760], abs=1e-7)
+    assert [row[0] for row in chosen] == pytest.approx([-0.02475166, -0.02444583], abs=1e-7)
+    assert [row[0] for row in rejected] == pytest.approx([0.02287842, 0.02493760], abs=1e-7)
 
 
 def test_at_initialization_both_halves_are_one_half() -> None:
-    batch = scores([0.0, 0.0])
-    batch.chosen_logp_P, batch.rejected_logp_P = batch.ref_chosen_logp_P, batch.ref_rejected_logp_P  # type: ignore[assignment]
+    same = sums([-10.0, -10.0], [3, 4], [-10.0, -10.0])
+    batch = ranking(same, same, mismatched=same)
     assert KTO()(batch).tolist() == [1.0, 1.0]
 
 

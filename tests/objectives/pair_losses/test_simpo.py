@@ -4,23 +4,21 @@ from math import log
 
 import pytest
 import torch
+from preferences import ranking, sums, token_gradients
 from pydantic import ValidationError
 from torch import Tensor
 
 from overopt.objectives.pair_losses import SimPO
-from overopt.types import PairScores
+from overopt.types import PreferenceScores
 
 
-def scores(chosen: list[float], rejected: list[float], chosen_len: list[int], rejected_len: list[int]) -> PairScores:
-    return PairScores(
-        torch.tensor(chosen, dtype=torch.float64, requires_grad=True),
-        torch.tensor(rejected, dtype=torch.float64, requires_grad=True),
-        torch.tensor(chosen_len),
-        torch.tensor(rejected_len),
-    )
+def scores(
+    chosen: list[float], rejected: list[float], chosen_len: list[int], rejected_len: list[int]
+) -> PreferenceScores:
+    return ranking(sums(chosen, chosen_len), sums(rejected, rejected_len))
 
 
-def batch() -> PairScores:
+def batch() -> PreferenceScores:
     return scores([-6.0, -9.0], [-8.0, -4.0], [3, 6], [2, 4])
 
 
@@ -36,21 +34,21 @@ def test_gradient_by_the_formula() -> None:
     """dL/dl_w = -sigma(-u) alpha / |y_w|; dL/dl_l = sigma(-u) alpha / |y_l|."""
     pairs = batch()
     SimPO()(pairs).sum().backward()
-    assert pairs.chosen_logp_P.grad is not None and pairs.rejected_logp_P.grad is not None
     weights = [0.0293122, 0.8175745]  # sigma(-3.5), sigma(1.5)
-    assert pairs.chosen_logp_P.grad.tolist() == pytest.approx([-weights[0] * 2 / 3, -weights[1] * 2 / 6], abs=1e-6)
-    assert pairs.rejected_logp_P.grad.tolist() == pytest.approx([weights[0] * 2 / 2, weights[1] * 2 / 4], abs=1e-6)
+    chosen, rejected = token_gradients(pairs.chosen), token_gradients(pairs.rejected)
+    assert [row[0] for row in chosen] == pytest.approx([-weights[0] * 2 / 3, -weights[1] * 2 / 6], abs=1e-6)
+    assert [row[0] for row in rejected] == pytest.approx([weights[0] * 2 / 2, weights[1] * 2 / 4], abs=1e-6)
 
 
-def authors_form(pairs: PairScores, beta: float, gamma_beta_ratio: float) -> Tensor:
+def authors_form(pairs: PreferenceScores, beta: float, gamma_beta_ratio: float) -> Tensor:
     """The parameterization of the authors' repository: -log sigma(beta (mean_w - mean_l - ratio))."""
-    gap_P = pairs.chosen_logp_P / pairs.chosen_len_P - pairs.rejected_logp_P / pairs.rejected_len_P
+    gap_P = pairs.chosen.mean_logp_P - pairs.rejected.mean_logp_P
     return torch.log1p(torch.exp(-beta * (gap_P - gamma_beta_ratio)))
 
 
-def trl_form(pairs: PairScores, beta: float, simpo_gamma: float) -> Tensor:
+def trl_form(pairs: PreferenceScores, beta: float, simpo_gamma: float) -> Tensor:
     """TRL's CPOTrainer subtracts gamma / beta and multiplies by beta."""
-    gap_P = pairs.chosen_logp_P / pairs.chosen_len_P - pairs.rejected_logp_P / pairs.rejected_len_P
+    gap_P = pairs.chosen.mean_logp_P - pairs.rejected.mean_logp_P
     return -torch.log(torch.sigmoid(beta * (gap_P - simpo_gamma / beta)))
 
 

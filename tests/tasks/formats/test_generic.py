@@ -20,7 +20,7 @@ def answer(text: str) -> dict[str, str]:
         ({"prompt": "a", "chosen": " b", "rejected": "c"}, Example("a", " b", "c")),
         ({"prompt": "a", "completion": "b"}, Example("a", "b")),
         ({"prompt": "a", "reference": "b"}, Example("a", "b")),
-        ({"prompt": "a", "response": "b", "id": 7}, Example("a", "b")),
+        ({"prompt": "a", "response": "b", "id": 7}, Example("a", "b", columns={"id": 7})),
         ({"prompt": "a"}, Example("a")),
     ],
 )

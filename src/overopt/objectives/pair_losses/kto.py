@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import torch
 from pydantic import Field
@@ -10,17 +10,35 @@ from torch import Tensor
 
 from overopt.config import block
 from overopt.objectives.pair_losses.reference_rewards import reference_rewards
-from overopt.types import PairScores
+from overopt.types import PreferenceScores
 
 
 @block
 class KTO:
-    """L = w_d (1 - sigma(r_w - z)) + w_u (1 - sigma(z - r_l)), r = beta (l - lref) (Ethayarajh et al. 2024).
+    """Kahneman-Tversky optimization: each completion alone is desirable or not, against the policy's drift.
 
-    z = max(0, beta * mean over the batch of (l - lref)) on mismatched completions (the next pair's), without
-    gradient: a statistic of the batch, so the loss of a pair depends on its neighbors. Returns the sum of both halves.
+    z is the drift on mismatched completions (each prompt with the next pair's chosen one), without gradient: a
+    statistic of the batch, so the loss of a pair depends on its neighbors, and a batch needs two pairs. L is the sum
+    of both halves; TRL averages over completions, which is L/2 for as many desirable as undesirable ones (hence the 2
+    in the translation), and takes its mismatched completions from chosen and rejected ones alike, as they lie in its
+    data. beta 0.1 is TRL's default.
     """
 
+    formula: ClassVar[str] = (
+        "L = w_d (1 - sigma(r_w - z)) + w_u (1 - sigma(z - r_l)), r = beta (l - lref), "
+        "z = max(0, beta mean_batch(l - lref on mismatched completions))"
+    )
+    source: ClassVar[str] = "Ethayarajh et al. 2024, arXiv 2402.01306"
+    elsewhere: ClassVar[dict[str, Any]] = {
+        "trl": {
+            "trainer": "KTOTrainer",
+            "loss_type": "'kto'",
+            "beta": "beta",
+            "desirable_weight": "2 * desirable_weight",
+            "undesirable_weight": "2 * undesirable_weight",
+        },
+        "openrlhf": "KTOLoss(beta, desirable_weight, undesirable_weight)",
+    }
     needs: ClassVar[frozenset[str]] = frozenset({"reference", "mismatched"})
     separable: ClassVar[bool] = False
 
@@ -28,14 +46,14 @@ class KTO:
     desirable_weight: Annotated[float, Field(ge=0)] = 1.0
     undesirable_weight: Annotated[float, Field(ge=0)] = 1.0
 
-    def __call__(self, scores: PairScores) -> Tensor:
-        assert scores.mismatched_logp_P is not None and scores.ref_mismatched_logp_P is not None
+    def __call__(self, scores: PreferenceScores) -> Tensor:
+        if scores.mismatched is None:
+            raise ValueError("KTO needs mismatched completions")
         chosen_P, rejected_P = self.reward(scores)
-        drift_P = self.beta * (scores.mismatched_logp_P - scores.ref_mismatched_logp_P)
-        zero = drift_P.detach().mean().clamp(min=0)
+        zero = (self.beta * scores.mismatched.log_ratio_P).detach().mean().clamp(min=0)
         desirable_P = self.desirable_weight * (1 - torch.sigmoid(chosen_P - zero))
         return desirable_P + self.undesirable_weight * (1 - torch.sigmoid(zero - rejected_P))
 
-    def reward(self, scores: PairScores) -> tuple[Tensor, Tensor]:
+    def reward(self, scores: PreferenceScores) -> tuple[Tensor, Tensor]:
         """beta (l - lref), nats, of the chosen and the rejected completion."""
         return reference_rewards(scores, self.beta)

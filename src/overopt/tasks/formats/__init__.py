@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from overopt.errors import UserError
-from overopt.tasks.formats import generic, hh, llmbar
+from overopt.tasks.formats import generic, hh, llmbar, ranking
 from overopt.tasks.formats.example import Example, Row
 from overopt.tasks.formats.files import read_rows
 from overopt.types import Dropped
 
-Format = Literal["auto", "generic", "hh", "llmbar"]
+Format = Literal["auto", "generic", "hh", "llmbar", "ranking"]
 
 
 class Form(Protocol):
@@ -32,7 +32,7 @@ class Form(Protocol):
         ...
 
 
-FORMATS: dict[str, Any] = {"hh": hh, "llmbar": llmbar, "generic": generic}
+FORMATS: dict[str, Any] = {"hh": hh, "llmbar": llmbar, "ranking": ranking, "generic": generic}
 """In the order in which `auto` asks; `generic` matches everything."""
 
 
@@ -43,13 +43,15 @@ def detect(row: Row) -> Form:
 
 def _flaw(example: Example) -> str | None:
     """Why an example that was read is of no use."""
-    texts = [text for text in (example.prompt, example.reference, example.rejected) if text is not None]
+    texts = [
+        text for text in (example.prompt, example.reference, example.rejected, *example.between) if text is not None
+    ]
     if any("\ud800" <= char <= "\udfff" for text in texts if not text.isascii() for char in text):
         return "text with half a surrogate pair"  # JSON can spell it, no tokenizer takes it
     if not example.prompt.strip():
         return "empty prompt"
-    if example.rejected is not None and example.reference == example.rejected:
-        return "chosen and rejected are identical"
+    if len(set(example.ranked)) < len(example.ranked):
+        return "two ranked responses are identical" if example.between else "chosen and rejected are identical"
     return None
 
 

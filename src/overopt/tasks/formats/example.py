@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from overopt.errors import UserError
@@ -21,12 +21,23 @@ class Example:
     """As plain text, whatever the form: it identifies the prompt and decides on which side of the split it falls."""
     reference: str | None = None
     rejected: str | None = None
+    between: tuple[str, ...] = ()
+    """What a ranking has between its best (`reference`) and its worst (`rejected`), from better to worse."""
     messages: tuple[Message, ...] | None = None
     """The prompt as chat messages, if the form knows its turns; None means one user turn."""
     chat_only: bool = False
     """The row itself was written as chat messages, so its prompt is no text to be used raw."""
+    columns: Mapping[str, Any] = field(default_factory=dict)
+    """The row's other fields, for functions of the user's that score completions."""
     place: str = ""
     """FILE:LINE."""
+
+    @property
+    def ranked(self) -> tuple[str, ...]:
+        """All completions of a pair or a ranking, best first; empty without."""
+        if self.reference is None or self.rejected is None:
+            return ()
+        return self.reference, *self.between, self.rejected
 
     def at(self, place: str) -> Example:
         return replace(self, place=place)

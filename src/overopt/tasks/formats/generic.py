@@ -64,8 +64,9 @@ def read(row: Row, dropped: Dropped) -> Example | None:
     texts = [text for _, text in completions]
     reference, rejected = (*texts, None, None)[:2]
     prompt = row.get("prompt")
+    columns = {name: value for name, value in row.items() if name not in ("prompt", "messages", *fields)}
     if isinstance(prompt, str):
-        return Example(prompt, reference, rejected)
+        return Example(prompt, reference, rejected, columns=columns)
     if prompt is None:
         if not completions or not all(before for before, _ in completions):
             raise UserError(f"a record without its field 'prompt' (fields present: {present(row)})")
@@ -76,4 +77,5 @@ def read(row: Row, dropped: Dropped) -> Example | None:
     elif not isinstance(prompt, list):
         raise UserError(f"field 'prompt' must be text or a list of chat messages, got {type(prompt).__name__}")
     messages = _messages(prompt, "prompt")
-    return Example(_flatten(messages), reference, rejected, messages=tuple(messages), chat_only=True)
+    chat = tuple(messages)
+    return Example(_flatten(messages), reference, rejected, messages=chat, chat_only=True, columns=columns)

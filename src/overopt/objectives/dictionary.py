@@ -1,0 +1,104 @@
+"""The dictionary of objectives: a row for every class of every union, read from the classes themselves."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+from overopt.config import name_of
+from overopt.config.blocks import peel, union_members
+from overopt.config.describing import describe_fields
+from overopt.config.wording import hint
+from overopt.errors import UserError
+from overopt.objectives.advantages import Advantage
+from overopt.objectives.controllers import Controller
+from overopt.objectives.missing_eos import MissingEOS
+from overopt.objectives.pair_losses import PairLoss
+from overopt.objectives.policy_losses import PolicyLoss
+from overopt.objectives.ranking_losses import RankingLoss
+from overopt.objectives.regularizers import LossRegularizer, RewardRegularizer
+from overopt.objectives.reward_losses import RewardLoss
+
+UNIONS: dict[str, Any] = {
+    "pair_loss": PairLoss,
+    "ranking_loss": RankingLoss,
+    "reward_loss": RewardLoss,
+    "reward_regularizer": RewardRegularizer,
+    "loss_regularizer": LossRegularizer,
+    "advantage": Advantage,
+    "policy_loss": PolicyLoss,
+    "controller": Controller,
+    "missing_eos": MissingEOS,
+}
+"""Kind -> the registry."""
+
+WHERE = {
+    "pair_loss": "offline: loss",
+    "ranking_loss": "offline: loss",
+    "reward_loss": "reward_model: loss",
+    "reward_regularizer": "online: regularizers",
+    "loss_regularizer": "online: loss_regularizers",
+    "advantage": "online: advantage",
+    "policy_loss": "online: loss",
+    "controller": "online: coef of a regularizer",
+    "missing_eos": "online: missing_eos",
+}
+"""Kind -> the stage and the key that take it."""
+
+Row = dict[str, Any]
+
+
+def classes(kind: str) -> tuple[type, ...]:
+    """The classes of a union, in its order."""
+    return union_members(peel(UNIONS[kind])[0])[0]
+
+
+def entries() -> list[tuple[Row, type]]:
+    """Every row with its class."""
+    return [(_row(kind, cls), cls) for kind in UNIONS for cls in classes(kind)]
+
+
+def dictionary(name: str | None = None) -> list[Row]:
+    """Rows of `name, kind, formula, fields, needs, source, elsewhere`; with a name, all of that name."""
+    return [row for row, _ in found(name)]
+
+
+def found(name: str | None = None) -> list[tuple[Row, type]]:
+    """The rows of a name, or all; the name may be the class's, too. UserError if there is none."""
+    everything = entries()
+    if name is None:
+        return everything
+    chosen = [(row, cls) for row, cls in everything if name.lower() in (row["name"], cls.__name__.lower())]
+    if not chosen:
+        raise UserError(
+            f"no objective is called {name!r} ({hint(name, dict.fromkeys(r['name'] for r, _ in everything))})"
+        )
+    return chosen
+
+
+def _row(kind: str, cls: Any) -> Row:
+    return {
+        "name": name_of(cls),
+        "kind": kind,
+        "formula": cls.formula,
+        "fields": describe_fields(cls),
+        "needs": sorted(getattr(cls, "needs", ())),
+        "source": cls.source,
+        "elsewhere": dict(cls.elsewhere),
+    }
+
+
+def about(cls: type) -> tuple[str, str]:
+    """The docstring's first paragraph on one line, and the rest of it as it stands."""
+    first, _, rest = inspect.cleandoc(cls.__doc__ or "").partition("\n\n")
+    return " ".join(first.split()), rest
+
+
+def translation(library: str, words: Any) -> str:
+    """How another library spells it: `CPOTrainer(loss_type='simpo', beta=alpha), where cpo_alpha == 0`."""
+    if not isinstance(words, dict):
+        return f"{words}"
+    rest = dict(words)
+    trainer, condition = rest.pop("trainer", library), rest.pop("when", None)
+    arguments = ", ".join(f"{key}={value}" for key, value in rest.items())
+    return f"{trainer}({arguments})" + (f", where {condition}" if condition else "")

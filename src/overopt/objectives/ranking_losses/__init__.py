@@ -1,0 +1,18 @@
+"""Losses of rankings, K completions from best to worst; the union is the registry.
+
+They are called as pair losses are, and take pairs too: a pair is a ranking of two.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from overopt.config import Choice
+from overopt.objectives.ranking_losses.plackett_luce_dpo import PlackettLuceDPO
+from overopt.objectives.ranking_losses.plackett_luce_simpo import PlackettLuceSimPO
+from overopt.objectives.ranking_losses.rrhf import RRHF
+
+RankingLosses = PlackettLuceSimPO | PlackettLuceDPO | RRHF
+RankingLoss = Annotated[RankingLosses, Choice()]
+
+__all__ = ["RRHF", "PlackettLuceDPO", "PlackettLuceSimPO", "RankingLoss", "RankingLosses"]

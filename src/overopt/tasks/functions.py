@@ -1,0 +1,69 @@
+"""Functions of the user's that score completions: `fn(prompts, completions, **columns) -> list[float]`, as in TRL.
+
+Everything is passed by name. `prompts` and `completions` are texts, `columns` lists beside them: `reference` and what
+the records carry (of the miniature: `facts`; of a local file: its other fields); a record without a column has None.
+"""
+
+from __future__ import annotations
+
+import math
+import traceback
+from collections.abc import Sequence
+from typing import Any
+
+from overopt.config.plugins import find_function, required_columns
+from overopt.errors import UserError
+from overopt.types import Completion, PromptRecord
+
+
+def check_columns(function: str, address: str, records: Sequence[PromptRecord]) -> None:
+    """Refuse a function that asks for a column which no record has."""
+    known = set(columns(records))
+    missing = sorted(required_columns(function) - known)
+    if missing:
+        named = ", ".join(map(repr, missing))
+        raise UserError(f"{address}: {function} asks for {named}; the task's records have: {', '.join(sorted(known))}")
+
+
+def score(
+    function: str, address: str, records: Sequence[PromptRecord], completions: Sequence[Completion]
+) -> list[float]:
+    """One finite number for each completion of the records; `address` is the field that named the function."""
+    absent: dict[str, list[Any]] = {name: [None] * len(records) for name in required_columns(function)}
+    texts = [completion.text for completion in completions]
+    try:
+        values = find_function(function)(
+            prompts=[record.prompt for record in records], completions=texts, **(absent | columns(records))
+        )
+    except Exception as error:  # whatever it raises is its author's to mend
+        place = traceback.extract_tb(error.__traceback__)[-1]
+        what = f"{type(error).__name__}: {error} ({place.filename}, line {place.lineno})"
+        raise UserError(f"{address}: {function} raised {what}") from error
+    return _numbers(values, f"{address}: {function}", len(texts))
+
+
+def columns(records: Sequence[PromptRecord]) -> dict[str, list[Any]]:
+    """What the records carry beside the prompt, by name."""
+    names = dict.fromkeys(name for record in records for name in record.meta)
+    found = {name: [record.meta.get(name) for record in records] for name in names}
+    found["reference"] = [record.reference for record in records]
+    return {name: found[name] for name in found if name not in ("prompts", "completions")}
+
+
+def _numbers(values: Any, who: str, count: int) -> list[float]:
+    """What a function returned, if it is what it ought to be."""
+    values = values.tolist() if hasattr(values, "tolist") else values  # of a tensor or an array
+    if not isinstance(values, list | tuple):
+        raise UserError(f"{who} must return a list of {count} numbers, one a completion; it returned {_shown(values)}")
+    if len(values) != count:
+        raise UserError(f"{who} must return {count} numbers, one a completion; it returned {len(values)}")
+    for i, value in enumerate(values):
+        number = value.item() if hasattr(value, "item") else value
+        if isinstance(number, bool) or not isinstance(number, int | float) or not math.isfinite(number):
+            raise UserError(f"{who} must return finite numbers; for completion {i} it returned {_shown(value)}")
+    return [float(value) for value in values]
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."

@@ -1,0 +1,180 @@
+"""T11 to T14: what becomes of the derivation when the entropy is divided by the length, as Eq. 7 does."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from overopt.theory.candidates import (
+    Candidates,
+    easy_bandit,
+    random_policies,
+    random_sets,
+    worked_example,
+)
+from overopt.theory.checks import Check, at_most, differ, equal
+from overopt.theory.forms import Forms
+from overopt.theory.optima import POLICIES
+
+SAME = 3.0
+"""Tokens of every candidate where lengths are to be equal."""
+
+UPDATES, RATE = 300, 1.0
+"""Of the exact policy gradient that T12 runs."""
+
+
+def length_objective(logp: Tensor, reward_N: Tensor, length_N: Tensor, beta: float) -> Tensor:
+    """J(pi) = E[r - (beta/|y|) log pi]: the expectation of Eq. 7's reward."""
+    return (logp.exp() * (reward_N - beta / length_N * logp)).sum(-1)
+
+
+def of_equal_length(c: Candidates) -> Candidates:
+    return replace(c, length_N=torch.full_like(c.length_N, SAME))
+
+
+def t11(forms: Forms) -> Iterator[Check]:
+    """The maximizer of Eq. 7's objective."""
+    masses, excesses, identities, equal_lengths = [], [], [], []
+    sets = random_sets()
+    for c in sets:
+        beta, best = c.temperature, forms.length_normalized_maximizer(c.reward_N, c.length_N, c.temperature)
+        value = length_objective(best, c.reward_N, c.length_N, beta)
+        others = random_policies(best, POLICIES // len(sets) + 1)
+        masses.append(best.exp().sum() - 1)
+        excesses.append(length_objective(others, c.reward_N, c.length_N, beta) - value)
+        first, second = c.pairs
+        implicit = beta / c.length_N * best + beta / c.length_N
+        identities.append(c.reward_N[first] - c.reward_N[second] - (implicit[first] - implicit[second]))
+        same = of_equal_length(c)
+        maximizer = forms.length_normalized_maximizer(same.reward_N, same.length_N, beta)
+        equal_lengths.append(maximizer - forms.maxent_optimum(c.reward_N, beta / SAME))
+    yield equal("T11.a", "T11's pi, log pi = |y|(r - lambda)/beta - 1, sums to 1", masses)
+    yield at_most(
+        "T11.b", f"T11's pi maximizes E[r - (beta/|y|) log pi]: none of {POLICIES} random policies is better", excesses
+    )
+    yield equal(
+        "T11.c",
+        "at T11's pi r_1 - r_2 = SimPO's implicit rewards at gamma 0, plus beta (1/|y_1| - 1/|y_2|)",
+        identities,
+    )
+    yield equal("T11.d", "with equal lengths T11's pi is Eq. 3 at alpha = beta/|y|", equal_lengths)
+
+
+def t12(forms: Forms) -> Iterator[Check]:
+    """What training on Eq. 7's detached reward ends in."""
+    masses, identities, gradients, equal_lengths = [], [], [], []
+    for c in random_sets():
+        point = forms.trained_fixed_point(c.reward_N, c.length_N, c.temperature)
+        masses.append(point.exp().sum() - 1)
+        identities.append(_simpo_identity(forms, point, c))
+        gradients.append(trained_gradient(forms, point, c))
+        same = of_equal_length(c)
+        equal_lengths.append(
+            forms.trained_fixed_point(same.reward_N, same.length_N, c.temperature)
+            - forms.length_normalized_maximizer(same.reward_N, same.length_N, c.temperature)
+        )
+    bandits = [worked_example(), easy_bandit()]
+    points = [forms.trained_fixed_point(c.reward_N, c.length_N, c.temperature).exp() for c in bandits]
+    trained = [policy_gradient(forms, c).exp() for c in bandits]
+    c = bandits[0]
+    maximizer = forms.length_normalized_maximizer(c.reward_N, c.length_N, c.temperature)
+    yield equal("T12.a", "T12's pi, log pi = |y|(r - c)/beta, sums to 1", masses)
+    yield equal("T12.b", "at T12's pi r_1 - r_2 = SimPO's implicit rewards at gamma 0, and nothing more", identities)
+    yield equal("T12.c", "at T12's pi the exact gradient on Eq. 7's detached reward is zero", gradients)
+    yield equal(
+        "T12.d",
+        "exact policy gradient on two bandits ends at T12's pi (in probability)",
+        [a - b for a, b in zip(trained, points, strict=True)],
+        1e-3,
+    )
+    yield differ(
+        "T12.e",
+        "exact policy gradient does not end at T11's pi where lengths differ",
+        trained[0] - maximizer.exp(),
+        0.1,
+    )
+    yield equal("T12.f", "with equal lengths T11's and T12's pi are the same", equal_lengths)
+
+
+def _simpo_identity(forms: Forms, logp_N: Tensor, c: Candidates) -> Tensor:
+    """r_1 - r_2 less the difference of the project's SimPO rewards."""
+    first, second = c.pairs
+    chosen, rejected = forms.simpo_reward(
+        logp_N[first], logp_N[second], c.length_N[first], c.length_N[second], c.temperature
+    )
+    return c.reward_N[first] - c.reward_N[second] - (chosen - rejected)
+
+
+def trained_gradient(forms: Forms, logits_N: Tensor, c: Candidates) -> Tensor:
+    """E[R grad log pi], R = r + the project's detached bonus, of a softmax policy: pi (R - E[R])."""
+    logp_N = logits_N.log_softmax(-1)
+    shaped_N = c.reward_N + forms.entropy_length_normalized(logp_N, c.length_N, c.temperature)
+    return logp_N.exp() * (shaped_N - (logp_N.exp() * shaped_N).sum())
+
+
+def policy_gradient(forms: Forms, c: Candidates) -> Tensor:
+    """Log-probabilities after exact policy gradient from a policy that prefers the last candidate 9 to 1."""
+    logits_N = torch.zeros_like(c.reward_N)
+    logits_N[-1] = 2.2
+    for _ in range(UPDATES):
+        logits_N = logits_N + RATE * trained_gradient(forms, logits_N, c)
+    return logits_N.log_softmax(-1)
+
+
+def t13(forms: Forms) -> Iterator[Check]:
+    """Whether the gradient of a detached reward is the gradient of the objective that it is the reward of."""
+    sums, corrected, built_in, equal_lengths = [], [], [], []
+    for c in random_sets():
+        sums.append(detachment_bias(c, forms.entropy_sum(c.ref_logp_N, c.length_N, c.temperature), 1.0))
+        corrected.append(_bias_of_eq7(forms, c, forms.length_correction(c.length_N, c.temperature)))
+        whole = forms.entropy_with_correction(c.ref_logp_N, c.length_N, c.temperature)
+        built_in.append(detachment_bias(c, whole, c.length_N))
+        equal_lengths.append(_bias_of_eq7(forms, of_equal_length(c)))
+    yield equal("T13.a", "the gradient on Eq. 6's detached reward is that of E[r] + alpha H", sums)
+    bias = _bias_of_eq7(forms, worked_example())
+    yield differ("T13.b", "the gradient on Eq. 7's detached reward is not that of E[r - (beta/|y|) log pi]", bias, 0.1)
+    yield equal("T13.c", "with the extra reward -beta/|y| it is that of E[r - (beta/|y|) log pi]", corrected)
+    yield equal(
+        "T13.d", "with the regularizer's own gradient_correction it is that of E[r - (beta/|y|) log pi]", built_in
+    )
+    yield equal("T13.e", "with equal lengths it is that of E[r - (beta/|y|) log pi]", equal_lengths)
+
+
+def _bias_of_eq7(forms: Forms, c: Candidates, extra_N: Tensor | float = 0.0) -> Tensor:
+    bonus_N = forms.entropy_length_normalized(c.ref_logp_N, c.length_N, c.temperature)
+    return detachment_bias(c, bonus_N + extra_N, c.length_N)
+
+
+def detachment_bias(c: Candidates, bonus_N: Tensor, divisor_N: Tensor | float) -> Tensor:
+    """Gradient of training less that of E[r - (temperature/divisor) log pi], both by autograd at the reference."""
+    logits_N = c.ref_logp_N.clone().requires_grad_()
+    logp_N = logits_N.log_softmax(-1)
+    surrogate = (logp_N.detach().exp() * (c.reward_N + bonus_N).detach() * logp_N).sum()
+    objective = (logp_N.exp() * (c.reward_N - c.temperature / divisor_N * logp_N)).sum()
+    (trained,) = torch.autograd.grad(surrogate, logits_N, retain_graph=True)
+    (wanted,) = torch.autograd.grad(objective, logits_N)
+    return trained - wanted
+
+
+def t14(forms: Forms) -> Iterator[Check]:
+    """Reading "temperature beta/|y|" into Eq. 3."""
+    c = worked_example()
+    naive = forms.naive_substitution(c.reward_N, c.length_N, c.temperature).exp()
+    maximizer = forms.length_normalized_maximizer(c.reward_N, c.length_N, c.temperature).exp()
+    point = forms.trained_fixed_point(c.reward_N, c.length_N, c.temperature).exp()
+    same = [of_equal_length(c) for c in random_sets()]
+    substituted = [forms.naive_substitution(c.reward_N, c.length_N, c.temperature) for c in same]
+    to_maximizer = [
+        logp - forms.length_normalized_maximizer(c.reward_N, c.length_N, c.temperature)
+        for logp, c in zip(substituted, same, strict=True)
+    ]
+    to_point = [
+        logp - forms.trained_fixed_point(c.reward_N, c.length_N, c.temperature)
+        for logp, c in zip(substituted, same, strict=True)
+    ]
+    yield differ("T14.a", "pi proportional to exp(|y| r/beta) is not T11's pi", naive - maximizer, 0.01)
+    yield differ("T14.b", "pi proportional to exp(|y| r/beta) is not T12's pi", naive - point, 0.1)
+    yield equal("T14.c", "with equal lengths pi proportional to exp(|y| r/beta) is both", [*to_maximizer, *to_point])

@@ -1,0 +1,60 @@
+"""Functions of the user's as rewards, beside a reward model or instead of one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from overopt.config import Function, block
+from overopt.tasks.functions import check_columns, score
+from overopt.types import Completion, PromptRecord
+
+MODEL = "reward/reward_model"
+
+
+@block
+class RewardFunction:
+    """A function that scores completions, `fn(prompts, completions, **columns) -> list[float]`, and its weight."""
+
+    name: Function
+    """`my_module:fn`."""
+    weight: float = 1.0
+
+
+def check_rewards(rewards: Sequence[RewardFunction], records: Sequence[PromptRecord]) -> None:
+    """Refuse functions that ask for what the records do not have."""
+    for i, reward in enumerate(rewards):
+        check_columns(reward.name, f"rewards.{i}", records)
+
+
+def add_rewards(
+    rewards: Sequence[RewardFunction],
+    score_B: Tensor,
+    records: Sequence[PromptRecord],
+    completions: Sequence[Completion],
+    modeled: bool,
+) -> tuple[Tensor, dict[str, float]]:
+    """The score with the weighted rewards added, and the mean of each part of the sum before its weight, by name.
+
+    `modeled`: the score so far is a reward model's. No part is listed where there is only one, the reward model.
+    """
+    means: dict[str, float] = {}
+    if rewards and modeled:
+        means[MODEL] = float(score_B.mean())
+    for i, (reward, name) in enumerate(zip(rewards, metric_names(rewards), strict=True)):
+        value_B = torch.tensor(score(reward.name, f"rewards.{i}", records, completions)).to(score_B)
+        means[name] = float(value_B.mean())
+        score_B = score_B + reward.weight * value_B
+    return score_B, means
+
+
+def metric_names(rewards: Sequence[RewardFunction]) -> list[str]:
+    """`reward/fn` for each; from the second of a name on, numbered."""
+    names = [MODEL]
+    for reward in rewards:
+        name = f"reward/{reward.name.rpartition(':')[2]}"
+        count = sum(other.partition("#")[0] == name for other in names)
+        names.append(f"{name}#{count + 1}" if count else name)
+    return names[1:]

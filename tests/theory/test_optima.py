@@ -1,0 +1,45 @@
+from __future__ import annotations
+
+from math import log
+
+import pytest
+import torch
+from torch import Tensor
+
+from overopt.theory.forms import Forms
+from overopt.theory.optima import entropy_objective, kl, t1, t2, t6, t7, t8, t16
+
+
+def numbers(*values: float) -> Tensor:
+    return torch.tensor(values, dtype=torch.float64)
+
+
+def test_kl_by_hand() -> None:
+    """1/2 log(1/2 / 1/4) + 1/2 log(1/2 / 3/4)."""
+    assert float(kl(numbers(0.5, 0.5).log(), numbers(0.25, 0.75).log())) == pytest.approx(0.5 * log(4 / 3))
+
+
+def test_the_objective_by_hand() -> None:
+    """E[r] = 3/2, H = log 2."""
+    assert float(entropy_objective(numbers(0.5, 0.5).log(), numbers(1, 2), 0.5)) == pytest.approx(1.5 + 0.5 * log(2))
+
+
+def test_parts() -> None:
+    parts = [[check.id for check in statement(Forms())] for statement in (t1, t2, t6, t7, t8, t16)]
+    assert parts == [
+        ["T1.a", "T1.b", "T1.c"],
+        ["T2"],
+        ["T6"],
+        ["T7.a", "T7.b", "T7.c"],
+        ["T8.a", "T8.b", "T8.c"],
+        ["T16.a", "T16.b", "T16.c"],
+    ]
+
+
+def test_an_optimum_that_is_slightly_off_is_beaten() -> None:
+    """Temperature 1 permille too high: no identity is needed to see it, a random policy does better."""
+    forms = Forms()
+    warm = Forms(maxent_optimum=lambda reward, alpha: forms.maxent_optimum(reward, 1.001 * alpha))
+    beaten = next(check for check in t1(warm) if check.id == "T1.b")
+    assert not beaten.holds
+    assert beaten.residual == pytest.approx(4e-7, rel=0.9)

@@ -1,0 +1,124 @@
+"""The pieces of an update's experience, on the chain's models."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+import tiny
+import torch
+from tiny import Chain
+
+from overopt.config import load
+from overopt.engine.head import logps_of_trees
+from overopt.models.load import load_policy, load_reward_model
+from overopt.models.text import Codec
+from overopt.records import load_run
+from overopt.training.data import Limits, Prompt, encode_prompts
+from overopt.training.online import Online
+from overopt.training.rollouts import Actors, Coefficients, bonus, collect, greedy, sampler_gap, shaped
+from overopt.types import Dropped
+
+
+@dataclass
+class Setting:
+    """A configuration with its models and four prompts."""
+
+    config: Online
+    actors: Actors
+    prompts: Sequence[Prompt]
+
+
+def setting(chain: Chain, **changes: Any) -> Setting:
+    config = load({"online": Online}, tiny.online(chain, **changes))
+    device = torch.device("cpu")
+    policy = load_policy(load_run(chain.policy).checkpoint(), device)
+    reward_model = None
+    if config.reward_model is not None:
+        reward_model = load_reward_model(load_run(chain.reward_model).checkpoint(), device)
+    codec = Codec(policy.tokenizer, config.task.prompt_style)
+    prompts = encode_prompts(codec, config.task.prompts(0, Dropped()), Limits(512, 24), Dropped())
+    return Setting(config, Actors(policy, policy.frozen_copy(), reward_model, codec), prompts[:4])
+
+
+@pytest.fixture(scope="module")
+def plain(chain: Chain) -> Setting:
+    return setting(chain)
+
+
+def test_collected_rollouts_carry_everything_that_objectives_ask_for(plain: Setting) -> None:
+    experience = collect(plain.config, plain.actors, plain.prompts, step=2)
+    rollouts = experience.rollouts
+    assert rollouts.mask_BT.shape[0] == 8 and rollouts.group_size == 2
+    assert rollouts.max_len == 24 and rollouts.progress == pytest.approx(1 / 3)
+    assert torch.equal(rollouts.length_B, torch.tensor([len(c) for t in experience.trees for c in t.completions]))
+    assert rollouts.entropy_BT is not None and rollouts.token_entropy > 0
+    forward = logps_of_trees(plain.actors.policy, experience.trees, 0.7, 10_000).logp_BT
+    torch.testing.assert_close(rollouts.logp_BT, forward, rtol=0, atol=1e-4)
+    torch.testing.assert_close(rollouts.ref_logp_BT, forward, rtol=0, atol=1e-5)  # the reference is the policy still
+    assert sampler_gap(plain.config, plain.actors, plain.prompts[0]) < 1e-4
+
+
+def test_without_a_reward_model_nothing_is_scored_and_no_end_is_fined(chain: Chain) -> None:
+    here = setting(chain, reward_model=None, missing_eos={"name": "subtract", "penalty": 3.0})
+    assert collect(here.config, here.actors, here.prompts, 1).rollouts.score_B.tolist() == [0.0] * 8
+
+
+def test_greedy_completions_are_the_same_at_every_step_and_seed_but_measured_at_the_temperature(chain: Chain) -> None:
+    here, other = setting(chain), setting(chain, seed=1)
+    first, second = (
+        greedy(here.config, here.actors, here.prompts, 1),
+        greedy(other.config, other.actors, here.prompts, 3),
+    )
+    assert first.group_size == 1 and len(first.score_B) == 4
+    assert torch.equal(first.logp_BT, second.logp_BT) and torch.equal(first.score_B, second.score_B)
+    drawn = collect(here.config, here.actors, here.prompts, 1).rollouts
+    assert float(first.sequence_logp_B.sum() / first.length_B.sum()) > float(
+        drawn.sequence_logp_B.sum() / drawn.length_B.sum()
+    )
+    sharper = setting(chain, temperature=0.35)
+    again = greedy(sharper.config, sharper.actors, here.prompts, 1)
+    assert torch.equal(again.mask_BT, first.mask_BT)
+    assert float(again.logp_BT.sum()) > float(first.logp_BT.sum())  # the same tokens under a sharper policy
+
+
+def test_the_bonus_is_the_sum_of_all_regularizers(chain: Chain) -> None:
+    here = setting(chain, regularizers=["entropy_sum", "entropy_length_normalized"])
+    rollouts = collect(here.config, here.actors, here.prompts, 1).rollouts
+    expected_B = -0.5 * rollouts.sequence_logp_B + 2.0 * rollouts.sequence_logp_B / rollouts.length_B
+    torch.testing.assert_close(bonus(here.config, rollouts, [0.5, -2.0]), expected_B)
+    assert bonus(setting(chain, regularizers=[]).config, rollouts, []).tolist() == [0.0] * 8
+
+
+def test_rewards_are_grouped_and_greedy_ones_are_shaped_alike(chain: Chain) -> None:
+    here = setting(chain, regularizers=["entropy_sum"], advantage="remax")
+    experience = collect(here.config, here.actors, here.prompts, 1)
+    rollouts = experience.rollouts
+    rewards = shaped(here.config, here.actors, experience, bonus(here.config, rollouts, [0.5]), [0.5], 1)
+    assert rewards.reward_PG.shape == rewards.length_PG.shape == (4, 2)
+    expected_B = rollouts.score_B - 0.5 * rollouts.sequence_logp_B
+    torch.testing.assert_close(rewards.reward_PG.flatten(), expected_B)
+    baseline = greedy(here.config, here.actors, here.prompts, 1)
+    torch.testing.assert_close(rewards.greedy_P, baseline.score_B - 0.5 * baseline.sequence_logp_B)
+
+
+def test_only_an_advantage_that_needs_them_gets_greedy_rewards(plain: Setting) -> None:
+    experience = collect(plain.config, plain.actors, plain.prompts, 1)
+    assert shaped(plain.config, plain.actors, experience, torch.zeros(8), [0.05], 1).greedy_P is None
+
+
+def test_coefficients_move_by_themselves_and_those_that_do_are_recorded(chain: Chain) -> None:
+    here = setting(
+        chain,
+        regularizers=[{"name": "kl", "coef": 0.3}, {"name": "entropy_sum", "coef": {"name": "linear", "initial": 0.6}}],
+        loss_regularizers=[{"name": "k2", "coef": {"name": "adaptive_kl", "initial": 0.1, "target": 1.0}}],
+    )
+    coefs = Coefficients.initial(here.config)
+    for step, line in [(1, 0.6), (2, 0.4)]:
+        rollouts = collect(here.config, here.actors, here.prompts, step).rollouts
+        coefs.move(here.config, rollouts)
+        assert coefs.reward == pytest.approx([0.3, line])
+        assert coefs.metrics(here.config).keys() == {"coef_1", "loss_coef_0"}
+    assert coefs.loss == pytest.approx([0.1 * (1 - 0.2 * 8 / 10_000)])  # KL is far below its target
