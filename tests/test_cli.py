@@ -218,6 +218,12 @@ def test_report_writes_a_page_and_figures_and_names_what_it_left_out(
     assert capsys.readouterr().out == "report: 1 run\nfigures: none, the runs have no numbers for them\n"
 
 
+def test_reports_help_names_every_figure() -> None:
+    from overopt.analysis.report.figures import FAMILIES
+
+    assert f"Figures: {', '.join(FAMILIES)}." in cli.REPORT
+
+
 def test_report_serves_the_page_of_the_moment(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

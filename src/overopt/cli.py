@@ -84,8 +84,9 @@ FILE_OR_RUNS is one of
 
 REPORT = """\
 Write one self-contained HTML page about runs: a verdict for each group, a table, figures, samples, how they were made;
-and each figure as SVG in FILE_figures/. RUNS are run directories, or folders that hold some.
-A run that cannot be read is named and left out.
+and each figure as SVG in FILE_figures/. RUNS are run directories, or folders that hold some; those that are still going
+are drawn up to now, and one that cannot be read is named and left out.
+Figures: seeds, curves, gao, kl, consecutive, entropy, training, length, offline.
 
   overopt report runs
   overopt report runs/kl runs/none -o kl.html --format html,pdf
@@ -322,7 +323,7 @@ def _parser() -> argparse.ArgumentParser:
     verb.add_argument(
         "--format", type=_formats, default=("html",), metavar="KIND,...", help="html (default, with svg), svg, pdf, png"
     )
-    verb.add_argument("--figures", type=_names, default=(), metavar="NAME,...", help="only these: curves, gao, kl, ...")
+    verb.add_argument("--figures", type=_names, default=(), metavar="NAME,...", help="only these, by the names above")
     verb.add_argument("--serve", action="store_true", help="serve the page on this machine, made anew at every visit")
     verb.set_defaults(verb=report)
 
