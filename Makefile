@@ -1,6 +1,8 @@
 # make demo   see over-optimization happen (five minutes on a laptop)
 # make test   run the tests; make test-theory the long one: where the online loop ends, by Monte Carlo;
-#             make test-trl the comparison with TRL, which it installs
+#             make test-trl the comparison with TRL, which it installs;
+#             make test-objectives every objective, 20 updates from its YAML (some minutes)
+# make docs   build docs/ into site/; a broken link stops it
 # PYTHON chooses the interpreter for .venv; PIP_ARGS passes through to pip (for example --index-url URL).
 
 PYTHON ?= python3
@@ -8,11 +10,12 @@ PIP_ARGS ?=
 BIN := .venv/bin
 STAMP := .venv/installed.stamp
 TRL_STAMP := .venv/trl.stamp
+DOCS_STAMP := .venv/docs.stamp
 
-.PHONY: help install demo test test-theory test-trl lint example wheel clean
+.PHONY: help install demo test test-theory test-trl test-objectives docs lint example wheel clean
 
 help:
-	@echo "make install | demo | test | test-theory | test-trl | lint | example | wheel | clean"
+	@echo "make install | demo | test | test-theory | test-trl | test-objectives | docs | lint | example | wheel | clean"
 
 install: $(STAMP)
 
@@ -39,6 +42,16 @@ $(TRL_STAMP): $(STAMP)
 test-trl: $(TRL_STAMP)
 	$(BIN)/python -m pytest tests/parity
 
+test-objectives: $(STAMP)
+	$(BIN)/python bench/objectives.py --out out/objectives
+
+$(DOCS_STAMP): $(STAMP)
+	$(BIN)/python -m pip install --disable-pip-version-check $(PIP_ARGS) -c constraints.txt -e '.[dev,gguf,docs]'
+	@touch $@
+
+docs: $(DOCS_STAMP)
+	$(BIN)/python -m sphinx --fail-on-warning --keep-going --nitpicky --builder html -d out/doctrees docs site
+
 lint: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -51,5 +64,5 @@ wheel: $(STAMP)
 	$(BIN)/python -m pip wheel --disable-pip-version-check $(PIP_ARGS) --no-deps --wheel-dir dist .
 
 clean:
-	rm -rf .venv out dist build .mypy_cache .ruff_cache .pytest_cache
+	rm -rf .venv out dist build site docs/reference .mypy_cache .ruff_cache .pytest_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
