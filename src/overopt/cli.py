@@ -258,7 +258,7 @@ def objectives(options: argparse.Namespace) -> int:
 
 
 def _parse(arguments: list[str]) -> argparse.Namespace:
-    parser = _parser()
+    parser = command_line()
     overrides: list[tuple[str, str]] = []
     if arguments[:1] == ["train"]:
         arguments, overrides = split_overrides(arguments)
@@ -292,7 +292,8 @@ def split_overrides(arguments: Sequence[str]) -> tuple[list[str], list[tuple[str
     return own, overrides
 
 
-def _parser() -> argparse.ArgumentParser:
+def command_line() -> argparse.ArgumentParser:
+    """All verbs with their flags."""
     layout: dict[str, Any] = {"formatter_class": argparse.RawDescriptionHelpFormatter, "allow_abbrev": False}
     parser = argparse.ArgumentParser(prog="overopt", description=DESCRIPTION, **layout)
     parser.add_argument("--version", action="version", version=f"overopt {__version__}")
