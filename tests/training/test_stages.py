@@ -65,14 +65,14 @@ def test_a_finished_run_is_left_alone(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("status", ["running", "failed"])
-def test_an_unfinished_run_is_started_again(tmp_path: Path, status: str) -> None:
+def test_an_unfinished_run_that_kept_nothing_is_started_again(tmp_path: Path, status: str) -> None:
     notices: list[str] = []
     first = tiny.metrics(train(tiny.sft(), tmp_path / "run"))
     info = json.loads((tmp_path / "run" / "run.json").read_text())
     (tmp_path / "run" / "run.json").write_text(json.dumps(info | {"status": status}))
     (tmp_path / "run" / "notes.txt").write_text("the user's own")
     run = train(tiny.sft(), tmp_path / "run", notice=notices.append)
-    assert notices == [f"{run.path}: {status} at the last attempt, started again"]
+    assert notices == [f"{run.path}: had kept nothing to go on from, started again"]
     assert (run.status, tiny.metrics(run)) == ("finished", first)
     assert (run.path / "notes.txt").exists()
 
