@@ -1,5 +1,6 @@
 # make demo   see over-optimization happen (five minutes on a laptop)
 # make test   run the tests; make test-theory the long one: where the online loop ends, by Monte Carlo
+# make test-faults   kill runs at random instants, fill their disk, damage what they kept; continue and compare every bit
 # PYTHON chooses the interpreter for .venv; PIP_ARGS passes through to pip (for example --index-url URL).
 
 PYTHON ?= python3
@@ -7,10 +8,10 @@ PIP_ARGS ?=
 BIN := .venv/bin
 STAMP := .venv/installed.stamp
 
-.PHONY: help install demo test test-theory lint example wheel clean
+.PHONY: help install demo test test-theory test-faults lint example wheel clean
 
 help:
-	@echo "make install | demo | test | test-theory | lint | example | wheel | clean"
+	@echo "make install | demo | test | test-theory | test-faults | lint | example | wheel | clean"
 
 install: $(STAMP)
 
@@ -29,6 +30,9 @@ test: $(STAMP)
 
 test-theory: $(STAMP)
 	$(BIN)/python -m pytest tests/theory -m long
+
+test-faults: $(STAMP)
+	$(BIN)/python -m pytest tests/faults -m long
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

@@ -60,7 +60,7 @@ def whole_folder(final: Path) -> Iterator[Path]:
     except BaseException as error:
         shutil.rmtree(partial, ignore_errors=True)
         # not every library raises OSError for a full disk: safetensors does not
-        if isinstance(error, OSError) or "No space left" in str(error):
+        if isinstance(error, OSError) or ("No space left" in str(error) and not isinstance(error, UserError)):
             raise cannot_write(final, error) from error
         raise
     remove_folder(final)

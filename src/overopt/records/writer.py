@@ -93,12 +93,12 @@ class RunWriter:
     def resume(cls, path: Path | str, state: State, config_yaml: str) -> Self:
         """Go on from a state: whatever was recorded after it is removed, since it will be recorded again."""
         writer = cls.open(path)
-        writer._cut(state)
         if (writer.path / layout.CONFIG).read_bytes() != config_yaml.encode():  # the run was copied to another place
             replace_file(writer.path / layout.CONFIG, config_yaml.encode())
         writer.info.pop("finished", None)
         resumes = [*writer.info.get("resumes", []), {"step": state.step, "time": _now()}]
         writer.update(status="running", resumes=resumes)
+        writer._cut(state)  # last: where nothing can be written, nothing is removed either
         return writer
 
     def _cut(self, state: State) -> None:

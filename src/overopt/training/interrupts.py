@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 import threading
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from types import FrameType, TracebackType
 from typing import Any, Self
@@ -21,7 +21,6 @@ class Interrupts:
     A signal outside the steps, where there is nothing to keep, leaves at once too.
     """
 
-    tell: Callable[[str], None] = lambda text: None
     waiting: bool = False
     """Whether steps are being made, at whose end somebody looks whether to stop."""
     heard: int | None = None
@@ -44,7 +43,8 @@ class Interrupts:
         first, self.heard = self.heard is None, number
         if not (first and self.waiting):
             self.leave()
-        self.tell("stopping after this step; once more to leave at once")
+        if number == signal.SIGINT:  # written past every stream: what was being printed cannot be printed into
+            os.write(2, b"\nstopping after this step; Ctrl-C again leaves at once\n")
 
     def leave(self) -> None:
         """Raise what the signal that was heard stands for."""

@@ -54,7 +54,7 @@ def train(
     existing = _existing(stage, out)
     if existing is not None and existing.status == "finished":
         return _left_alone(existing, tell)
-    with Interrupts(tell) as interrupts:
+    with Interrupts() as interrupts:
         session = Session(stage, out, stage.compute, progress, tell, interrupts=interrupts)
         with session.lock:
             if existing is not None:
