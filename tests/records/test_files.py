@@ -22,9 +22,7 @@ def test_a_file_is_replaced_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         raise OSError(5, "Input/output error")
 
     monkeypatch.setattr(os, "fsync", broken)
-    with pytest.raises(
-        UserError, match=r"a\.json: cannot be written \(Input/output error; .* free\)"
-    ):
+    with pytest.raises(UserError, match=r"a\.json: cannot be written \(Input/output error; .* free\)"):
         replace_file(file, b"newer")
     assert file.read_bytes() == b"new" and [path.name for path in file.parent.iterdir()] == ["a.json"]
 
