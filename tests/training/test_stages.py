@@ -7,6 +7,7 @@ import os
 import shutil
 import signal
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from overopt.engine.optimizer import Optimizer
 from overopt.errors import UserError
 from overopt.evaluation.evaluator import Evaluator
 from overopt.records import RunLock, load_run
+from overopt.tasks import Miniature
 from overopt.training import sft
 from overopt.training.pairs import PairSampler
 from overopt.training.progress import Progress
@@ -372,3 +374,20 @@ def test_another_number_of_threads_is_told(tmp_path: Path) -> None:
     notices: list[str] = []
     train(tiny.sft(checkpoint_every=1), tmp_path / "run", notice=notices.append)
     assert "threads 64 then, 1 now; numbers may differ in the last bits" in notices[0]
+
+
+def test_a_run_does_not_go_on_with_other_data(chain: Chain, tmp_path: Path) -> None:
+    words = Miniature().vocabulary()[2:]
+    records = [{"prompt": f"{a} {b}", "completion": f"{b} {a}"} for a, b in pairwise(words[:41])]
+    file = tiny.write_jsonl(tmp_path / "data.jsonl", records[:40])
+    heldout = tiny.write_jsonl(tmp_path / "heldout.jsonl", records[:4])
+    model = {"name": "pretrained", "path": str(chain.policy)}
+    task = {"name": "local", "path": str(file), "evaluation_path": str(heldout)}
+    config = tiny.sft(task=task, model=model, steps=None, checkpoint_every=1, batch_size=8)
+    cut_short(config, tmp_path / "run", 2)
+    tiny.write_jsonl(file, records[:-8])
+    with pytest.raises(UserError, match="run: its data have changed since it began .steps 4 then, 3 now"):
+        train(config, tmp_path / "run")
+    assert len(tiny.rows(load_run(tmp_path / "run"))) == 2
+    tiny.write_jsonl(file, records)
+    assert train(config, tmp_path / "run").info["resumes"][0]["step"] == 1

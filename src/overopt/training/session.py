@@ -19,7 +19,7 @@ from overopt.models.body import Body
 from overopt.models.load import model_folder
 from overopt.models.policy import Policy
 from overopt.objectives.state import State as ObjectiveState
-from overopt.records import RunLock, RunWriter, clear, forget_states, hash_weights, load_run
+from overopt.records import Run, RunLock, RunWriter, clear, forget_states, hash_weights, load_run
 from overopt.records.layout import PAIRS
 from overopt.records.states import State, newest_state
 from overopt.training.interrupts import Interrupts
@@ -90,6 +90,7 @@ class Session:
         self.steps, self.began = steps, time.monotonic()
         self.lock.acquire()
         if self.state is not None:
+            self._check_data(load_run(self.out))
             self.done = self.state.step
             self.writer = RunWriter.resume(self.out, self.state, to_yaml(self.config, self.out))
             self.notice(f"{self.out}: goes on after step {self.done} of {steps}")
@@ -112,6 +113,13 @@ class Session:
             "provenance": dict(self.config.provenance),
             "dropped": {what: dict(d.reasons) for what, d in self.data.items()},
         }
+
+    def _check_data(self, run: Run) -> None:
+        """Refuse to go on with other data than those it began with."""
+        here = {"steps": self.steps, "dropped": {what: dict(d.reasons) for what, d in self.data.items()}}
+        if changed := [name for name in here if run.info[name] != here[name]]:
+            was = ", ".join(f"{name} {run.info[name]} then, {here[name]} now" for name in changed)
+            raise UserError(f"{self.out}: its data have changed since it began ({was}); choose another --out")
 
     @cached_property
     def state(self) -> State | None:
