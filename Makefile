@@ -5,6 +5,7 @@
 #             test-theory is the long one: where the online loop ends, by Monte Carlo,
 #             test-trl compares with TRL, which it installs
 # make docs   build docs/ into site/; a broken link stops it
+# make test-faults   kill runs at random instants, fill their disk, damage what they kept; continue and compare every bit
 # PYTHON chooses the interpreter for .venv; PIP_ARGS passes through to pip (for example --index-url URL).
 
 PYTHON ?= python3
@@ -14,10 +15,10 @@ STAMP := .venv/installed.stamp
 TRL_STAMP := .venv/trl.stamp
 DOCS_STAMP := .venv/docs.stamp
 
-.PHONY: help install demo test test-browser test-objectives test-theory test-trl docs lint example wheel clean
+.PHONY: help install demo test test-browser test-objectives test-theory test-faults test-trl docs lint example wheel clean
 
 help:
-	@echo "make install | demo | test | test-browser | test-objectives | test-theory | test-trl | docs | lint | example | wheel | clean"
+	@echo "make install | demo | test | test-browser | test-objectives | test-theory | test-faults | test-trl | docs | lint | example | wheel | clean"
 
 install: $(STAMP)
 
@@ -57,6 +58,9 @@ $(DOCS_STAMP): $(STAMP)
 
 docs: $(DOCS_STAMP)
 	$(BIN)/python -m sphinx --fail-on-warning --keep-going --nitpicky --builder html -d out/doctrees docs site
+
+test-faults: $(STAMP)
+	$(BIN)/python -m pytest tests/faults -m long
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
