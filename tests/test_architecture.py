@@ -34,7 +34,19 @@ ALLOWED = {
     "sweep": GROUND | {"outcomes", "objectives", "engine", "tasks", "models", "evaluation", "training"},
     "analysis": {"records", "statistics", "outcomes", "errors"},
     "studies": GROUND | {"outcomes", "tasks", "training", "sweep", "analysis"},
-    "cli": GROUND | {"outcomes", "evaluation", "training", "sweep", "analysis", "studies", "theory", "objectives", "integrations", ""},
+    "cli": GROUND
+    | {
+        "outcomes",
+        "evaluation",
+        "training",
+        "sweep",
+        "analysis",
+        "studies",
+        "theory",
+        "objectives",
+        "integrations",
+        "",
+    },
     "": {"training", "records"},  # overopt/__init__.py offers train and load_run, imported on first use
     "__main__": {"cli"},
 }

@@ -37,6 +37,7 @@ Preference optimization of language models, with over-optimization made visible.
   overopt demo                                     see it happen: nine small runs, some minutes on a laptop
   overopt train sft.yaml --lr 1e-3 --out runs/sft  train one stage from a YAML
   overopt evaluate runs/kl --judge reward_model    judge the checkpoints of a run again
+  overopt log runs/kl --sink tensorboard           send a run's records to TensorBoard, Trackio or W&B
   overopt report runs                              one page: verdicts, figures, samples
   overopt best-of-n scored.jsonl                   what choosing the best of n by a proxy buys
   overopt theory                                   check the derivation from maximum-entropy RL to SimPO
@@ -69,6 +70,15 @@ Judge greedy completions of every kept checkpoint of a run against the reference
 
   overopt evaluate runs/kl
   overopt evaluate runs/kl --judge reward_model --split test
+"""
+
+LOG = """\
+Send the records of a run to a sink: tensorboard, trackio or wandb (offline by default), each an extra of that name,
+or a class of your own. Its settings are written as in YAML. A run sends them while it is made with
+`sinks: [tensorboard]` in its YAML, or `overopt train ... --sinks '[tensorboard]'`.
+
+  overopt log runs/kl --sink tensorboard
+  overopt log runs/kl --sink '{name: wandb, project: mine}' --sink trackio
 """
 
 BEST_OF_N = """\
@@ -199,6 +209,16 @@ def evaluate(options: argparse.Namespace) -> int:
     return DONE
 
 
+def log(options: argparse.Namespace) -> int:
+    from overopt.integrations.replay import replay
+    from overopt.integrations.sinks import sink_from
+
+    for sink in [sink_from(text) for text in options.sink]:
+        steps = replay(options.run, sink)
+        print(f"{options.run}: {steps} steps sent to {type(sink).__name__}")
+    return DONE
+
+
 def best_of_n(options: argparse.Namespace) -> int:
     from overopt.analysis.best_of_n import best_of_n as curve_of
     from overopt.analysis.best_of_n_view import figure, figure_path, save_figure, text_report
@@ -319,6 +339,11 @@ def command_line() -> argparse.ArgumentParser:
     verb.add_argument("--judge", choices=("gold", "reward_model"), help="default: gold, if the task knows it")
     verb.add_argument("--split", choices=("tuning", "test"), help="default: the run's own")
     verb.set_defaults(verb=evaluate)
+
+    verb = verbs.add_parser("log", help="send a run's records to a sink", description=LOG, **layout)
+    verb.add_argument("run", type=Path, metavar="RUN_DIR", help="any run directory")
+    verb.add_argument("--sink", action="append", required=True, metavar="SINK", help="tensorboard, trackio or wandb")
+    verb.set_defaults(verb=log)
 
     verb = verbs.add_parser("report", help="one page about runs", description=REPORT, **layout)
     verb.add_argument("runs", type=Path, nargs="+", metavar="RUNS", help="run directories, or folders that hold some")

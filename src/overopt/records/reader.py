@@ -36,8 +36,13 @@ class Run:
 
     @property
     def status(self) -> str:
-        """`running`, `finished`, `diverged`, `failed` or `interrupted`; a killed run still says `running`."""
+        """`running`, `finished`, `stopped` (in time, by its own conditions), `diverged`, `failed` or `interrupted`; a killed run still says `running`."""
         return str(self.info.get("status", "running"))
+
+    @property
+    def complete(self) -> bool:
+        """Whether it ended as configured, and so need not be made again: at its last step, or stopped in time."""
+        return self.status in ("finished", "stopped")
 
     @cached_property
     def config(self) -> dict[str, Any]:
@@ -107,8 +112,10 @@ class Run:
         return layout.steps_in(self.path / layout.CHECKPOINTS)
 
     def checkpoint(self, step: int | None = None) -> Path:
-        """The folder of one checkpoint, by default of the last."""
+        """The folder of one checkpoint, by default of the last; of a stopped run, of the step to go back to."""
         steps = self.checkpoints()
+        if step is None and self.info.get("go_back_to") in steps:
+            step = int(self.info["go_back_to"])
         if not steps:
             raise UserError(f"{self.path}: has no checkpoint")
         if step is not None and step not in steps:
@@ -116,7 +123,7 @@ class Run:
         return layout.checkpoint_folder(self.path, steps[-1] if step is None else step)
 
     def hash(self) -> str:
-        """SHA-256 of configuration, last checkpoint and pairs, if any: what a child records of its parent."""
+        """SHA-256 of configuration, checkpoint and pairs, if any: what a child records of its parent."""
         content = (self.path / layout.CONFIG).read_bytes() + hash_weights(self.checkpoint()).encode()
         pairs = self.path / layout.PAIRS
         return hashlib.sha256(content + (pairs.read_bytes() if pairs.exists() else b"")).hexdigest()

@@ -77,8 +77,7 @@ class KLBudget:
 
 @block
 class ProxyAlone:
-    """The proxy has risen while the truth has fallen, both by so many standard errors over prompts, since the
-    evaluation at which the truth was best."""
+    """Since the evaluation where the truth was best it has fallen while the proxy rose, both significantly."""
 
     stages: ClassVar[tuple[str, ...]] = ("online", "offline")
     at: ClassVar[At] = "evaluation"

@@ -16,11 +16,13 @@ from overopt.engine.compute import Compute
 from overopt.engine.head import ChunkedLogits, TreeLogps, hidden_states, logps_of_trees, target_logps
 from overopt.engine.optimizer import AdamW, Cosine, Optimizer, OptimizerSettings, Schedule
 from overopt.engine.packing import Packed, Tree, micro_batches, pack, row_ranges
+from overopt.integrations import Sink
 from overopt.models.policy import Policy
 from overopt.models.text import Codec
 from overopt.objectives.pair_losses import DPO, PairLosses
 from overopt.objectives.ranking_losses import RankingLosses
 from overopt.objectives.state import State, call, initial_state
+from overopt.stopping import StopCondition
 from overopt.tasks import Miniature, Task
 from overopt.training.common import (
     Count,
@@ -93,6 +95,10 @@ class Offline:
     """Steps between checkpoints, each evaluated; null: at 10, 25, 50, 75 and 100 percent."""
     keep: Keep = "every"
     """Which checkpoints stay; best: by win rate."""
+    stop_when: list[StopCondition] = Field(default_factory=list)
+    """Conditions that end the run in time."""
+    sinks: list[Sink] = Field(default_factory=list)
+    """Where else its numbers go; no part of what the run is, so its record does not name them."""
     compute: Compute = Compute()
     provenance: Provenance = Field(default_factory=dict)
 

@@ -10,12 +10,14 @@ from overopt.config import Location, block
 from overopt.engine.compute import Compute
 from overopt.engine.optimizer import AdamW, Linear, Optimizer, OptimizerSettings, Schedule
 from overopt.errors import UserError
+from overopt.integrations import Sink
 from overopt.models.text import Codec
 from overopt.objectives.advantages import RLOO, Advantage
 from overopt.objectives.missing_eos import MissingEOS, Replace
 from overopt.objectives.policy_losses import PolicyLoss, PPOClip
 from overopt.objectives.regularizers import KL, LossRegularizer, RewardRegularizer
 from overopt.objectives.state import call, initial_state
+from overopt.stopping import StopCondition
 from overopt.tasks import Miniature, Task
 from overopt.training.common import (
     Count,
@@ -84,6 +86,10 @@ class Online:
     """Steps between checkpoints, each evaluated; null: at 10, 25, 50, 75 and 100 percent."""
     keep: Keep = "every"
     """Which checkpoints stay; best: by win rate."""
+    stop_when: list[StopCondition] = Field(default_factory=list)
+    """Conditions that end the run in time."""
+    sinks: list[Sink] = Field(default_factory=list)
+    """Where else its numbers go; no part of what the run is, so its record does not name them."""
     compute: Compute = Compute()
     provenance: Provenance = Field(default_factory=dict)
 

@@ -13,9 +13,11 @@ from overopt.engine.compute import Compute
 from overopt.engine.optimizer import AdamW, Cosine, Optimizer, OptimizerSettings, Schedule
 from overopt.engine.packing import Tree, micro_batches, pack
 from overopt.errors import UserError
+from overopt.integrations import Sink
 from overopt.models.reward_model import RewardModel
 from overopt.models.text import Codec
 from overopt.objectives.reward_losses import BradleyTerry, PlackettLuce, RewardLoss
+from overopt.stopping import StopCondition
 from overopt.tasks import Miniature, Task
 from overopt.training.common import Count, Keep, Positive, Provenance, Seed, parent_policy, tokens_in
 from overopt.training.data import (
@@ -61,6 +63,10 @@ class RewardModelStage:
     """Steps between checkpoints; null: only the last is kept, since scores are normalized at the end."""
     keep: Keep = "every"
     """Which checkpoints stay; best: by held-out accuracy."""
+    stop_when: list[StopCondition] = Field(default_factory=list)
+    """Conditions that end the run in time."""
+    sinks: list[Sink] = Field(default_factory=list)
+    """Where else its numbers go; no part of what the run is, so its record does not name them."""
     compute: Compute = Compute()
     provenance: Provenance = Field(default_factory=dict)
 

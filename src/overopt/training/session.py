@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -13,8 +13,9 @@ import torch
 
 from overopt.config import to_yaml
 from overopt.engine.compute import Compute
-from overopt.errors import DivergedError, UserError
+from overopt.errors import DivergedError, StoppedError, UserError
 from overopt.evaluation.evaluator import Evaluator
+from overopt.integrations.beside import Beside
 from overopt.models.body import Body
 from overopt.models.load import model_folder
 from overopt.models.policy import Policy
@@ -22,6 +23,7 @@ from overopt.objectives.state import State as ObjectiveState
 from overopt.records import Run, RunLock, RunWriter, clear, forget_states, hash_weights, load_run
 from overopt.records.layout import PAIRS
 from overopt.records.states import State, newest_state
+from overopt.stopping import Watch, decide
 from overopt.training.interrupts import Interrupts
 from overopt.training.moving import Moving
 from overopt.training.progress import Progress
@@ -60,6 +62,8 @@ class Session:
     quality: float | None = None
     """What `keep: best` compares, of the evaluation just made."""
     best: float | None = None
+    sinks: Sequence[Any] = ()
+    beside: Beside | None = None
 
     def __post_init__(self) -> None:
         self.device = self.compute.resolve()
@@ -76,8 +80,13 @@ class Session:
         run = load_run(path)
         if run.stage not in stages:
             raise UserError(f"{role}: {path} is a run of stage {run.stage}; needed: {' or '.join(sorted(stages))}")
-        if run.status != "finished":
+        if not run.complete:
             raise UserError(f"{role}: {path} is {run.status}, not finished; finish or repeat that run first")
+        if run.status == "stopped" and run.info["go_back_to"] not in run.checkpoints():
+            raise UserError(
+                f"{role}: {path} was stopped at step {run.info['stopped_at']}, and no checkpoint is kept of step "
+                f"{run.info['go_back_to']}, the best; name what it started from, or the folder of a checkpoint"
+            )
         self.parents.append({"role": role, "path": str(path), "hash": run.hash()})
         return run.checkpoint()
 
@@ -167,6 +176,10 @@ class Session:
             self.checkpoints = dict(self.state.checkpoints)
             self.best, self.began = trainer["best"], self.began - trainer["elapsed"]
         self.interrupts.waiting = True
+        if self.sinks:
+            self.beside = Beside(self.out, self.sinks, self.notice)
+        if self.done:  # killed between the last state and the stop
+            self._stop_if_met(self.done)
 
     def steps_left(self) -> range:
         """The steps to make, from 1."""
@@ -181,6 +194,8 @@ class Session:
         for name in ("loss", "grad_norm", "kl_prev"):
             if name in metrics and not abs(metrics[name]) < float("inf"):
                 raise DivergedError(step, f"{name} is {metrics[name]}")
+        if self.beside is not None:
+            self.beside.look()
         if self.tell is not None:
             shown = {name: metrics[name] for name in SHOWN if name in metrics}
             self.tell(Progress(self.config.stage, step, self.steps, shown))
@@ -209,11 +224,24 @@ class Session:
             self.moving.objectives = objectives or {}
             self._keep(self.moving, step)
         self.quality = None
+        self._stop_if_met(step)
         if stop and step < self.steps:
             assert self.writer is not None
             self.writer.update(status="interrupted")
             self.notice(f"{self.out}: stopped after step {step}; the same command goes on from there")
             self.interrupts.leave()
+
+    def _stop_if_met(self, step: int) -> None:
+        """End the run in time, by what it has recorded; at its last step it ends anyway."""
+        if not self.config.stop_when or not 0 < step < self.steps:
+            return
+        stop = decide(self.config.stop_when, self.watch.past())
+        if stop is not None:
+            raise StoppedError(step, stop.condition, stop.reason, stop.go_back_to)
+
+    @cached_property
+    def watch(self) -> Watch:
+        return Watch(self.out)
 
     def _keep(self, moving: Moving, step: int) -> None:
         """A checkpoint, an ordinary Hugging Face folder, where one is due; then the state, which makes both count."""
@@ -239,12 +267,12 @@ class Session:
     def policy(self) -> str:
         return str(self.config.keep)
 
-    def finish(self) -> None:
-        """The run is whole: keep the checkpoints that its policy says, and nothing to go on from."""
+    def finish(self, status: str = "finished", **fields: Any) -> None:
+        """The run is whole, or stopped in time: keep its policy's checkpoints, and nothing to go on from."""
         assert self.writer is not None
         self.interrupts.waiting = False
         self.writer.keep_checkpoints(self.checkpoints)
-        self.writer.finish("finished")
+        self.writer.finish(status, **fields)
         forget_states(self.out)  # last: until now a run that is killed goes on from them
 
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from overopt import config as configuration
 from overopt.config.wording import hint
-from overopt.errors import ConfigError, DivergedError, UserError
+from overopt.errors import ConfigError, DivergedError, StoppedError, UserError
 from overopt.records import Run, forget_states, load_run
 from overopt.training.interrupts import Interrupts
 from overopt.training.offline import Offline, train_offline
@@ -47,23 +48,29 @@ def train(
     if type(config) in _TRAIN and overrides:
         raise TypeError("overrides change a file or a tree; a stage object is complete: use dataclasses.replace")
     tell = notice or (lambda text: None)
-    stage: Any = config if type(config) in _TRAIN else configuration.load(STAGES, config, overrides, base=base)
+    whole: Any = config if type(config) in _TRAIN else configuration.load(STAGES, config, overrides, base=base)
+    stage = replace(whole, sinks=[])  # they are no part of what the run is: its records are the same without them
     check_provenance(stage)
+    check_conditions(stage)
     name = Path(config).stem if isinstance(config, str | Path) else stage.stage
     out = Path(out or Path("runs", name)).absolute()
     existing = _existing(stage, out)
-    if existing is not None and existing.status == "finished":
+    if existing is not None and existing.complete:
         return _left_alone(existing, tell)
     with Interrupts() as interrupts:
-        session = Session(stage, out, stage.compute, progress, tell, interrupts=interrupts)
+        session = Session(stage, out, stage.compute, progress, tell, interrupts=interrupts, sinks=whole.sinks)
         with session.lock:
             if existing is not None:
                 session.lock.acquire()
                 existing = _existing(stage, out)  # once more: whoever had the lock may have finished it
-                if existing is not None and existing.status == "finished":
+                if existing is not None and existing.complete:
                     return _left_alone(existing, tell)
             session.unfinished = existing is not None
-            _run(stage, session)
+            try:
+                _run(stage, session)
+            finally:
+                if session.beside is not None:
+                    session.beside.close()
         interrupts.leave()  # asked for during the last step
     return load_run(out)
 
@@ -78,6 +85,11 @@ def _run(stage: Any, session: Session) -> None:
         forget_states(session.out)
         kept = _kept(load_run(session.out))
         raise UserError(f"{session.out}: diverged, {error}; {kept}. Lower lr, or set grad_clip") from error
+    except StoppedError as stop:
+        why = {"stopped_at": stop.step, "stopped_by": stop.condition, "reason": stop.reason}
+        session.finish("stopped", **why, go_back_to=stop.go_back_to)
+        session.notice(f"{session.out}: stopped in time, {stop}; go back to step {stop.go_back_to}")
+        return
     except (KeyboardInterrupt, SystemExit):
         raise  # the record says running or interrupted: the same command goes on
     except BaseException:
@@ -95,6 +107,18 @@ def check_provenance(stage: Any) -> None:
         f"provenance.{address}: no such field ({hint(address, known)})"
         for address in stage.provenance
         if not any(field == address or field.startswith(f"{address}.") for field in known)
+    ]
+    if problems:
+        raise ConfigError(problems)
+
+
+def check_conditions(stage: Any) -> None:
+    """Every condition of `stop_when` is about something that this stage records."""
+    problems = [
+        f"stop_when.{place}: {configuration.name_of(type(condition))} looks at what only runs of stage "
+        f"{' or '.join(condition.stages)} record"
+        for place, condition in enumerate(stage.stop_when)
+        if stage.stage not in getattr(condition, "stages", STAGES)
     ]
     if problems:
         raise ConfigError(problems)
@@ -127,7 +151,7 @@ def _changes(stage: Any, run: Run) -> list[tuple[str, Any, Any]]:
     """
     here = configuration.dump(stage, run.path)
     changes = configuration.difference(run.config, here)
-    if run.status == "finished":
+    if run.complete:
         return changes
     locations = {address for address, _, _ in configuration.difference(here, configuration.dump(stage))}
     roles = {parent["role"] for parent in run.info.get("parents", [])}
@@ -136,7 +160,7 @@ def _changes(stage: Any, run: Run) -> list[tuple[str, Any, Any]]:
 
 def _left_alone(run: Run, tell: Callable[[str], None]) -> Run:
     _check_parents(run)
-    tell(f"{run.path}: finished already, left alone")
+    tell(f"{run.path}: {run.status} already, left alone")
     with suppress(OSError):  # of a process that was killed just after the end; a folder may not be writable by now
         forget_states(run.path)
     return run

@@ -74,6 +74,9 @@ class Record:
                 return f"still running, drawn up to step {self.last_step}" + (f" of {steps}" if steps else "")
             case "diverged":
                 return f"diverged at step {self.run.info.get('diverged_at', self.last_step)}"
+            case "stopped":
+                stopped, best = self.run.info.get("stopped_at", self.last_step), self.run.info.get("go_back_to")
+                return f"stopped in time at step {stopped} ({self.run.info.get('reason')}); go back to step {best}"
             case "failed":
                 return f"failed after step {self.last_step}"
         return ""
