@@ -36,7 +36,7 @@ class Run:
 
     @property
     def status(self) -> str:
-        """`running`, `finished`, `stopped` (in time, by its own conditions), `diverged`, `failed` or `interrupted`; a killed run still says `running`."""
+        """`running` (a killed one still says so), `interrupted`, `finished`, `stopped`, `diverged` or `failed`."""
         return str(self.info.get("status", "running"))
 
     @property

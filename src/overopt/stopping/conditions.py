@@ -35,7 +35,7 @@ class LabelSoFar:
     def problems(self, past: Past) -> Iterator[str | None]:
         for row in reversed(past.evaluations):
             outcome = label(past.run, until=row["step"])
-            yield f"labeled {outcome.reason}" if outcome.label in self.labels else None
+            yield f"labeled {outcome.label}: {outcome.reason}" if outcome.label in self.labels else None
 
 
 @block
