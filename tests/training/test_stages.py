@@ -391,3 +391,37 @@ def test_a_run_does_not_go_on_with_other_data(chain: Chain, tmp_path: Path) -> N
     assert len(tiny.rows(load_run(tmp_path / "run"))) == 2
     tiny.write_jsonl(file, records)
     assert train(config, tmp_path / "run").info["resumes"][0]["step"] == 1
+
+
+SOON = {"name": "wall_time", "hours": 1e-9, "patience": 2}
+
+
+def test_a_condition_stops_a_run_in_time(tmp_path: Path) -> None:
+    config = tiny.sft(steps=5, checkpoint_every=1, stop_when=[SOON])
+    said: list[str] = []
+    run = train(config, tmp_path / "run", notice=said.append)
+    assert (run.status, run.complete, run.info["stopped_at"]) == ("stopped", True, 2)
+    assert run.info["stopped_by"] == "wall_time"
+    assert len(tiny.rows(run)) == 2
+    rates = {row["step"]: row["win_rate"] for row in run.evaluations()}
+    best = run.info["go_back_to"]
+    assert rates[best] == max(rates.values())
+    assert run.checkpoint().name == f"step-{best}"  # what a child starts from
+    assert any("stopped in time, wall_time at step 2" in text for text in said)
+    train(config, tmp_path / "run", notice=said.append)
+    assert said[-1].endswith("stopped already, left alone")
+    child = train(tiny.sft(model={"name": "pretrained", "path": str(run.path)}, steps=1), tmp_path / "child")
+    assert child.info["parents"][0]["hash"] == run.hash()
+
+
+def test_a_stopped_run_without_its_best_step_is_no_parent(tmp_path: Path) -> None:
+    run = train(tiny.sft(steps=5, checkpoint_every=5, stop_when=[SOON]), tmp_path / "run")
+    assert (run.status, run.info["go_back_to"], run.checkpoints()) == ("stopped", 0, [])
+    with pytest.raises(UserError, match="was stopped at step 2, and no checkpoint is kept of step 0, the best"):
+        train(tiny.sft(model={"name": "pretrained", "path": str(run.path)}), tmp_path / "child")
+
+
+def test_a_condition_on_what_a_stage_does_not_record_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"stop_when.0: entropy looks at what only runs of stage online record"):
+        train(tiny.sft(stop_when=[{"name": "entropy", "low": 0.1}]), tmp_path / "run")
+    assert not (tmp_path / "run").exists()

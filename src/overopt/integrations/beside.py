@@ -38,9 +38,9 @@ class Beside:
     """The sinks of one run. None of its methods raises."""
 
     def __init__(
-        self, run: Path, sinks: Sequence[Any], warn: Callable[[str], None], grace: float = GRACE_SECONDS
+        self, run: Path, sinks: Sequence[Any], warn: Callable[[str], None], grace: float | None = None
     ) -> None:
-        self.run, self.warn, self.grace = run, warn, grace
+        self.run, self.warn, self.grace = run, warn, GRACE_SECONDS if grace is None else grace
         self._followers: list[_Follower] = []
         for sink in sinks:
             self._start(sink)
