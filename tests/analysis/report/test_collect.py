@@ -10,6 +10,7 @@ from fake_runs import WORSE, Evaluated, base_run, offline_run, online_run
 
 from overopt.analysis.report import collect as collecting
 from overopt.analysis.report.collect import collect, distinct_names
+from overopt.analysis.table import verdict
 from overopt.errors import UserError
 from overopt.records import load_run
 
@@ -67,11 +68,16 @@ def test_a_running_a_diverged_and_a_failed_run_are_marked(tmp_path: Path) -> Non
     online_run(tmp_path / "going", [Evaluated(0, 4), Evaluated(8, 5)], status=None)
     online_run(tmp_path / "broken", WORSE, status="diverged", diverged_at=21)
     online_run(tmp_path / "died", [Evaluated(0, 4)], status="failed")
+    stopped = {"status": "stopped", "stopped_at": 21, "reason": "KL 12 above 10 nats", "go_back_to": 8}
+    online_run(tmp_path / "ended", WORSE, **stopped)
     online_run(tmp_path / "done")
     records = {record.name: record for record in collect([tmp_path]).groups[0].records}
     assert records["going"].mark == "still running, drawn up to step 8 of 20"
     assert records["broken"].mark == "diverged at step 21"
     assert records["died"].mark == "failed after step 0"
+    assert records["ended"].mark == "stopped in time at step 21 (KL 12 above 10 nats); go back to step 8"
+    assert records["ended"].row.label == "OVER"
+    assert verdict(records["ended"].row).endswith(" Stopped in time at step 21; go back to step 8.")
     assert records["done"].mark == ""
     assert records["going"].row.label is None
     assert records["broken"].row.label == "OVER"
