@@ -369,3 +369,18 @@ def test_objectives_are_listed_shown_and_given_as_data(capsys: pytest.CaptureFix
 def test_a_misspelt_objective_is_the_users_to_mend(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["objectives", "simop"]) == 2
     assert "no objective is called 'simop' (did you mean 'simpo'?" in capsys.readouterr().err
+
+
+def test_log_sends_a_run_to_a_sink_of_ones_own(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from overopt.records import RunWriter
+
+    note = tmp_path / "note.jsonl"
+    with RunWriter.create(tmp_path / "run", "stage: sft\n", {}) as writer:
+        writer.log(1, {"loss": 2.0})
+        writer.finish("finished")
+    sink = f"{{name: 'fake_sinks:Noting', file: {note}}}"
+    assert main(["log", str(tmp_path / "run"), "--sink", sink]) == 0
+    assert capsys.readouterr().out.endswith("run: 1 steps sent to Noting\n")
+    assert note.read_text() == '[1, {"train/loss": 2.0}]\n"finished"\n'
+    assert main(["log", str(tmp_path / "run"), "--sink", "tensorbord"]) == 2
+    assert "tensorboard" in capsys.readouterr().err
