@@ -379,8 +379,8 @@ def test_log_sends_a_run_to_a_sink_of_ones_own(tmp_path: Path, capsys: pytest.Ca
         writer.log(1, {"loss": 2.0})
         writer.finish("finished")
     sink = f"{{name: 'fake_sinks:Noting', file: {note}}}"
-    assert main(["log", str(tmp_path / "run"), "--sink", sink]) == 0
+    assert cli.main(["log", str(tmp_path / "run"), "--sink", sink]) == 0
     assert capsys.readouterr().out.endswith("run: 1 steps sent to Noting\n")
     assert note.read_text() == '[1, {"train/loss": 2.0}]\n"finished"\n'
-    assert main(["log", str(tmp_path / "run"), "--sink", "tensorbord"]) == 2
+    assert cli.main(["log", str(tmp_path / "run"), "--sink", "tensorbord"]) == 2
     assert "tensorboard" in capsys.readouterr().err
