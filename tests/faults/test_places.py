@@ -231,7 +231,7 @@ def test_a_second_process_refuses_and_a_dead_one_holds_nothing(
 
     assert run_in_child(config, out, seen=seen).signal == signal.SIGKILL
     status, said = json.loads((tmp_path / "said").read_text())
-    assert status == 2 and "another process is at work in this run" in said[-1]
+    assert status == 2 and "another process is at work here" in said[-1]
     assert run_in_child(config, out).status == 0
     assert left_behind(out) == expected
 

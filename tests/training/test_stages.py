@@ -336,7 +336,7 @@ def test_a_second_process_is_refused_and_a_finished_run_needs_no_lock(tmp_path: 
     cut_short(tiny.sft(), tmp_path / "run", 2)
     with RunLock(tmp_path / "run") as lock:
         lock.acquire()
-        with pytest.raises(UserError, match="run: another process is at work in this run"):
+        with pytest.raises(UserError, match="run: another process is at work here"):
             train(tiny.sft(), tmp_path / "run")
         lock.release()
         train(tiny.sft(), tmp_path / "run")
@@ -391,3 +391,13 @@ def test_a_run_does_not_go_on_with_other_data(chain: Chain, tmp_path: Path) -> N
     assert len(tiny.rows(load_run(tmp_path / "run"))) == 2
     tiny.write_jsonl(file, records)
     assert train(config, tmp_path / "run").info["resumes"][0]["step"] == 1
+
+
+def test_a_run_of_before_a_field_existed_is_the_same_run(tmp_path: Path) -> None:
+    run = train(tiny.sft(), tmp_path / "run")
+    text = (run.path / "config.yaml").read_text()
+    (run.path / "config.yaml").write_text(text.replace("keep: every\n", ""))
+    assert "keep" not in load_run(run.path).config
+    assert train(tiny.sft(), run.path).status == "finished"
+    with pytest.raises(UserError, match="of another configuration .keep: 'every' there, 'last' here"):
+        train(tiny.sft(keep="last"), run.path)

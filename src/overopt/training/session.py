@@ -222,12 +222,12 @@ class Session:
     def policy(self) -> str:
         return str(self.config.keep)
 
-    def finish(self) -> None:
-        """The run is whole: keep the checkpoints that its policy says, and nothing to go on from."""
+    def finish(self, status: str, **fields: Any) -> None:
+        """The run has ended: keep the checkpoints that its policy says, and nothing to go on from."""
         assert self.writer is not None
         self.interrupts.waiting = False
         self.writer.keep_checkpoints(self.checkpoints)
-        self.writer.finish("finished")
+        self.writer.finish(status, **fields)
         forget_states(self.out)  # last: until now a run that is killed goes on from them
 
 

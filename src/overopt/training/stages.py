@@ -73,9 +73,7 @@ def _run(stage: Any, session: Session) -> None:
     try:
         _TRAIN[type(stage)](stage, session)
     except DivergedError as error:
-        assert session.writer is not None
-        session.writer.finish("diverged", diverged_at=error.step)
-        forget_states(session.out)
+        session.finish("diverged", diverged_at=error.step)
         kept = _kept(load_run(session.out))
         raise UserError(f"{session.out}: diverged, {error}; {kept}. Lower lr, or set grad_clip") from error
     except (KeyboardInterrupt, SystemExit):
@@ -85,7 +83,7 @@ def _run(stage: Any, session: Session) -> None:
             with suppress(UserError):  # a full disk takes no status either
                 session.writer.finish("failed")
         raise
-    session.finish()
+    session.finish("finished")
 
 
 def check_provenance(stage: Any) -> None:
@@ -126,12 +124,20 @@ def _changes(stage: Any, run: Run) -> list[tuple[str, Any, Any]]:
     otherwise: if they are other parents, it refuses once it has found them.
     """
     here = configuration.dump(stage, run.path)
-    changes = configuration.difference(run.config, here)
+    changes = configuration.difference(_saved(run), here)
     if run.status == "finished":
         return changes
     locations = {address for address, _, _ in configuration.difference(here, configuration.dump(stage))}
     roles = {parent["role"] for parent in run.info.get("parents", [])}
     return [change for change in changes if change[0] not in locations or change[0].partition(".")[0] not in roles]
+
+
+def _saved(run: Run) -> dict[str, Any]:
+    """The run's configuration; fields that are new since it was made have their defaults."""
+    try:
+        return configuration.dump(configuration.load(STAGES, run.path / "config.yaml"), run.path)
+    except UserError:  # made with an objective that is gone: as it is written, to name what differs
+        return run.config
 
 
 def _left_alone(run: Run, tell: Callable[[str], None]) -> Run:
