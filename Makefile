@@ -1,6 +1,7 @@
 # make demo   see over-optimization happen (five minutes on a laptop)
 # make test   run the tests; besides,
 #             test-browser opens the demo's report, and worse ones, in Debian's Chromium (chromium, chromium-driver),
+#             test-faults kills runs at random instants, fills their disk, damages what they kept, and compares every bit,
 #             test-objectives runs every objective for 20 updates from its YAML (some minutes),
 #             test-theory is the long one: where the online loop ends, by Monte Carlo,
 #             test-trl compares with TRL, which it installs
@@ -14,10 +15,10 @@ STAMP := .venv/installed.stamp
 TRL_STAMP := .venv/trl.stamp
 DOCS_STAMP := .venv/docs.stamp
 
-.PHONY: help install demo test test-browser test-objectives test-theory test-trl docs lint example wheel clean
+.PHONY: help install demo test test-browser test-faults test-objectives test-theory test-trl docs lint example wheel clean
 
 help:
-	@echo "make install | demo | test | test-browser | test-objectives | test-theory | test-trl | docs | lint | example | wheel | clean"
+	@echo "make install | demo | test | test-browser | test-faults | test-objectives | test-theory | test-trl | docs | lint | example | wheel | clean"
 
 install: $(STAMP)
 
@@ -57,6 +58,9 @@ $(DOCS_STAMP): $(STAMP)
 
 docs: $(DOCS_STAMP)
 	$(BIN)/python -m sphinx --fail-on-warning --keep-going --nitpicky --builder html -d out/doctrees docs site
+
+test-faults: $(STAMP)
+	$(BIN)/python -m pytest tests/faults -m long
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

@@ -1,6 +1,7 @@
 """The command line. Each verb imports what it needs when it runs, so that `--help` answers at once.
 
-Exit codes: 0 done, 1 our fault (with a traceback), 2 the user's input (with a message), 130 interrupted.
+Exit codes: 0 done, 1 our fault (with a traceback), 2 the user's input (with a message), 130 interrupted, 143
+terminated.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ DEMO = """\
 Run the miniature study: SFT, pairs, a reward model, then seven runs with and without a regularizer, on all cores.
 Prints a table with a verdict per run; writes DIR/runs/NAME, DIR/summary.json, DIR/figure.svg and .png, and
 DIR/report.html, a page with all figures and samples.
-After an interruption the same command goes on: finished runs are not redone.
+After an interruption the same command goes on: finished runs are not redone, unfinished ones continue.
 
   overopt demo
   overopt demo --seed 3 --scale xs --out /tmp/demo
@@ -55,7 +56,8 @@ After an interruption the same command goes on: finished runs are not redone.
 TRAIN = """\
 Train one stage from a YAML whose first key is `stage: sft | reward_model | online | offline`.
 Every setting is also a flag, under its dotted address; its value is read as YAML.
-A finished RUN_DIR of the same settings is left alone; an unfinished one is started again.
+A finished RUN_DIR of the same settings is left alone; an unfinished one goes on from what it kept last, and its numbers
+are those of a run that was never cut short. Ctrl-C keeps the step at hand; a second Ctrl-C leaves at once.
 
   overopt train sft.yaml --out runs/sft
   overopt train online.yaml --lr 1e-5 --regularizers.0.coef 0.05 --out runs/kl
@@ -124,7 +126,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"overopt: {error}", file=sys.stderr)
         return USERS_INPUT
     except KeyboardInterrupt:
-        print("overopt: interrupted; what was finished is kept", file=sys.stderr)
+        print("overopt: interrupted; the same command goes on from what is kept", file=sys.stderr)
         return INTERRUPTED
     except Exception:
         traceback.print_exc()
@@ -134,6 +136,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def demo(options: argparse.Namespace) -> int:
     from overopt.analysis.table import print_table
+    from overopt.records import RunLock
     from overopt.studies.demo import (
         FIGURE,
         SUMMARY,
@@ -154,7 +157,8 @@ def demo(options: argparse.Namespace) -> int:
     setting = Setting(out, scale, options.seed)
     claim(study, setting)
     workers = options.workers or available_cores()
-    with Reporter(setting.jobs(study), workers) as reporter:
+    with RunLock(out) as lock, Reporter(setting.jobs(study), workers) as reporter:
+        lock.acquire()
         reporter.say(f"{len(study.runs)} runs, scale {scale}, seed {options.seed}, {workers} at a time, in {out}")
         results = run_settings(study, [setting], workers=workers, on_event=reporter)
     rows = conclude(study, setting, results)

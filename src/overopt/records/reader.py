@@ -36,7 +36,7 @@ class Run:
 
     @property
     def status(self) -> str:
-        """`running`, `finished`, `diverged` or `failed`; a killed run still says `running`."""
+        """`running`, `finished`, `diverged`, `failed` or `interrupted`; a killed run still says `running`."""
         return str(self.info.get("status", "running"))
 
     @cached_property

@@ -1,7 +1,7 @@
 """The miniature study: runs `demo.yaml` and makes of its records a table, `summary.json`, one figure and a report.
 
-A directory belongs to one scale and seed. Runs that are finished in it are not redone, so the same command goes on
-after an interruption.
+A directory belongs to one scale and seed. Runs that are finished in it are not redone and unfinished ones continue, so
+the same command goes on after an interruption.
 """
 
 from __future__ import annotations

@@ -22,7 +22,8 @@ from overopt.sweep.jobs import Event, Failed, Finished, Job, Result, Skipped, St
 from overopt.sweep.worker import work
 
 TRAIN = "overopt.training.stages:train"
-STOP_SECONDS = 3.0
+STOP_SECONDS = 10.0
+"""Time for a worker to end the step it is at, and to keep it."""
 
 MALLOC = {"MALLOC_MMAP_THRESHOLD_": str(32 << 20), "MALLOC_TRIM_THRESHOLD_": str(128 << 20)}
 """Keeps glibc from giving blocks back to the system and faulting them in again at every training step: without it a
@@ -39,7 +40,8 @@ def run_jobs(
 ) -> dict[str, Result]:
     """Run every job that can be run, earlier ones of the list first, and say what became of each.
 
-    On an exception in the caller's process, Ctrl-C included, the workers are stopped at once and it propagates.
+    On an exception in the caller's process, Ctrl-C included, the workers are stopped after the steps they are at, and
+    it propagates; a second Ctrl-C does not wait for them.
     """
     graph = _graph(jobs)
     graph.prepare()
@@ -74,10 +76,13 @@ class _Worker:
             pass  # it is dead already
         self.process.join(STOP_SECONDS)
 
-    def stop(self) -> None:
+    def ask_to_stop(self) -> None:
+        """A run keeps the step it is at, so that the same command goes on from there."""
         if self.process.is_alive():
             self.process.terminate()
-            self.process.join(STOP_SECONDS)
+
+    def stop(self) -> None:
+        self.process.join(STOP_SECONDS)
         if self.process.is_alive():
             self.process.kill()
         self.pipe.close()
@@ -106,6 +111,8 @@ class _Scheduler:
             for worker in self.workers:
                 worker.release()
         finally:
+            for worker in self.workers:
+                worker.ask_to_stop()
             for worker in self.workers:
                 worker.stop()
         return {name: self.results[name] for name in self.jobs}

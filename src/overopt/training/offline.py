@@ -24,6 +24,7 @@ from overopt.objectives.state import State, call, initial_state
 from overopt.tasks import Miniature, Task
 from overopt.training.common import (
     Count,
+    Keep,
     Positive,
     Provenance,
     Seed,
@@ -42,6 +43,7 @@ from overopt.training.data import (
     of_size,
     random_stream,
 )
+from overopt.training.moving import Moving
 from overopt.training.pairs import FromRun, Pairs, PairSampler, Stored, check_takes
 from overopt.training.probes import Metrics, pair_metrics
 from overopt.training.session import Session
@@ -89,6 +91,8 @@ class Offline:
     max_completion_tokens: Count = 169
     checkpoint_every: Count | None = None
     """Steps between checkpoints, each evaluated; null: at 10, 25, 50, 75 and 100 percent."""
+    keep: Keep = "every"
+    """Which checkpoints stay; best: by win rate."""
     compute: Compute = Compute()
     provenance: Provenance = Field(default_factory=dict)
 
@@ -120,9 +124,15 @@ def train_offline(config: Offline, session: Session) -> None:
     checkpoints = checkpoint_steps(steps, config.checkpoint_every)
     state = initial_state(config.loss)
     session.start(steps, split=evaluator.split)
-    session.evaluate(evaluator, policy, 0)
-    _evaluate_pairs(config, session, policy, heldout, state, evaluator.split, 0)
-    for step in range(1, steps + 1):
+    moving = Moving(policy, optimizer, stream, evaluator)
+    session.restore(moving, checkpoints)
+    if session.resumed:
+        state = moving.objectives
+    else:
+        session.evaluate(evaluator, policy, 0)
+        _evaluate_pairs(config, session, policy, heldout, state, evaluator.split, 0)
+        session.keep(0, state)
+    for step in session.steps_left():
         batch = next(stream)
         metrics, state = _descend(config, policy, _batch(config, reference, batch), state)
         lr = optimizer.lr_at(step - 1)
@@ -130,9 +140,9 @@ def train_offline(config: Offline, session: Session) -> None:
         tokens = tokens_in([tree for item in batch for tree in item])
         session.log(step, metrics | {"lr": lr, "grad_norm": float(norm)}, tokens)
         if step in checkpoints:
-            session.save(policy, step)
             session.evaluate(evaluator, policy, step)
             _evaluate_pairs(config, session, policy, heldout, state, evaluator.split, step)
+        session.keep(step, state)
 
 
 def _policies(config: Offline, session: Session) -> tuple[Policy, Policy]:

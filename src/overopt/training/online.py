@@ -19,6 +19,7 @@ from overopt.objectives.state import call, initial_state
 from overopt.tasks import Miniature, Task
 from overopt.training.common import (
     Count,
+    Keep,
     Positive,
     Provenance,
     Seed,
@@ -29,6 +30,7 @@ from overopt.training.common import (
     tokens_in,
 )
 from overopt.training.data import Limits, batches, checkpoint_steps, encode_prompts, random_stream
+from overopt.training.moving import Moving
 from overopt.training.policy_update import update_policy
 from overopt.training.probes import consecutive, rollout_metrics
 from overopt.training.rewards import RewardFunction, check_rewards
@@ -80,6 +82,8 @@ class Online:
     max_completion_tokens: Count = 53
     checkpoint_every: Count | None = None
     """Steps between checkpoints, each evaluated; null: at 10, 25, 50, 75 and 100 percent."""
+    keep: Keep = "every"
+    """Which checkpoints stay; best: by win rate."""
     compute: Compute = Compute()
     provenance: Provenance = Field(default_factory=dict)
 
@@ -127,11 +131,17 @@ def train_online(config: Online, session: Session) -> None:
     optimizer = Optimizer(actors.policy.parameters(), config.optimizer, config.lr, config.schedule, config.steps)
     checkpoints = checkpoint_steps(config.steps, config.checkpoint_every)
     coefs, advantage_state = Coefficients.initial(config), initial_state(config.advantage)
+    moving = Moving(actors.policy, optimizer, stream, evaluator)
     session.start(
         config.steps, split=evaluator.split, optimizer_steps=config.steps * config.epochs * config.minibatches
     )
-    session.evaluate(evaluator, actors.policy, 0)
-    for step in range(1, config.steps + 1):
+    session.restore(moving, checkpoints)
+    if session.resumed:
+        coefs, advantage_state = Coefficients.restored(moving.objectives["coefs"]), moving.objectives["advantage"]
+    else:
+        session.evaluate(evaluator, actors.policy, 0)
+        session.keep(0, {"coefs": coefs.states, "advantage": advantage_state})
+    for step in session.steps_left():
         experience = collect(config, actors, next(stream), step)
         coefs.move(config, experience.rollouts)
         bonus_B = bonus(config, experience.rollouts, coefs.reward)
@@ -147,8 +157,8 @@ def train_online(config: Online, session: Session) -> None:
         metrics |= consecutive(actors.policy, experience.trees, experience.rollouts, config.compute.evaluation_budget)
         session.log(step, metrics, tokens_in(experience.trees))
         if step in checkpoints:
-            session.save(actors.policy, step)
             session.evaluate(evaluator, actors.policy, step)
+        session.keep(step, {"coefs": coefs.states, "advantage": advantage_state})
 
 
 def _load(config: Online, session: Session) -> Actors:

@@ -17,7 +17,7 @@ from overopt.models.reward_model import RewardModel
 from overopt.models.text import Codec
 from overopt.objectives.reward_losses import BradleyTerry, PlackettLuce, RewardLoss
 from overopt.tasks import Miniature, Task
-from overopt.training.common import Count, Positive, Provenance, Seed, parent_policy, tokens_in
+from overopt.training.common import Count, Keep, Positive, Provenance, Seed, parent_policy, tokens_in
 from overopt.training.data import (
     Limits,
     batches,
@@ -28,7 +28,8 @@ from overopt.training.data import (
     of_size,
     random_stream,
 )
-from overopt.training.pairs import Pairs, PairSampler, Sampled, ceilings_of, check_takes, golds_of, to_row
+from overopt.training.moving import Moving
+from overopt.training.pairs import FromRun, Pairs, PairSampler, Sampled, ceilings_of, check_takes, golds_of, to_row
 from overopt.training.session import Session
 from overopt.types import Dropped, Preference
 
@@ -58,6 +59,8 @@ class RewardModelStage:
     max_completion_tokens: Count = 169
     checkpoint_every: Count | None = None
     """Steps between checkpoints; null: only the last is kept, since scores are normalized at the end."""
+    keep: Keep = "every"
+    """Which checkpoints stay; best: by held-out accuracy."""
     compute: Compute = Compute()
     provenance: Provenance = Field(default_factory=dict)
 
@@ -69,7 +72,8 @@ def train_reward_model(config: RewardModelStage, session: Session) -> None:
     limits = Limits(config.max_prompt_tokens, config.max_completion_tokens)
     dropped = session.dropped("pairs")
     split, _ = config.task.evaluation(config.seed, Dropped())
-    pairs = config.pairs.collect(_sampler(config, session, policy, codec, dropped))
+    source = FromRun(path=str(session.out)) if session.has_pairs else config.pairs
+    pairs = source.collect(_sampler(config, session, policy, codec, dropped))
     size = common_size(pairs.train)
     check_takes("loss", config.loss, size, PlackettLuce)
     train = encode_preferences(codec, of_size(pairs.train, size, dropped), limits, dropped)
@@ -82,11 +86,15 @@ def train_reward_model(config: RewardModelStage, session: Session) -> None:
     optimizer = Optimizer(reward_model.parameters(), config.optimizer, config.lr, config.schedule, steps)
     checkpoints = checkpoint_steps(steps, config.checkpoint_every or steps)
     writer = session.start(steps, split=split)
-    if isinstance(config.pairs, Sampled):
-        writer.pairs([to_row(r, False) for r in pairs.train] + [to_row(r, True) for r in pairs.heldout])
+    moving = Moving(reward_model, optimizer, stream)
+    session.restore(moving, checkpoints, checkpoint_steps(steps, config.checkpoint_every))
     budget = config.compute.evaluation_budget
-    session.record({"step": 0, "split": split, "judge": "pairs", **heldout.agreement(reward_model, budget)})
-    for step in range(1, steps + 1):
+    if not session.resumed:
+        if isinstance(config.pairs, Sampled):
+            writer.pairs([to_row(r, False) for r in pairs.train] + [to_row(r, True) for r in pairs.heldout])
+        session.record({"step": 0, "split": split, "judge": "pairs", **heldout.agreement(reward_model, budget)})
+        session.keep(0)
+    for step in session.steps_left():
         batch = next(stream)
         loss, accuracy = _descend(reward_model, config.loss, batch, config.compute.token_budget)
         lr = optimizer.lr_at(step - 1)
@@ -96,9 +104,9 @@ def train_reward_model(config: RewardModelStage, session: Session) -> None:
         if step == steps:
             _normalize(config, reward_model, scale_trees)
         if step in checkpoints:
-            session.save(reward_model, step)
             row = heldout.agreement(reward_model, budget)
             session.record({"step": step, "split": split, "judge": "pairs", **row})
+        session.keep(step)
 
 
 def _sampler(config: RewardModelStage, session: Session, policy: Any, codec: Codec, dropped: Dropped) -> PairSampler:

@@ -18,6 +18,7 @@ from overopt.models.text import Codec
 from overopt.tasks import Miniature, Task
 from overopt.training.common import (
     Count,
+    Keep,
     Positive,
     Provenance,
     Seed,
@@ -27,6 +28,7 @@ from overopt.training.common import (
     tokens_in,
 )
 from overopt.training.data import Limits, batches, checkpoint_steps, encode_demonstrations, random_stream
+from overopt.training.moving import Moving
 from overopt.training.session import Session
 
 
@@ -52,6 +54,8 @@ class SFT:
     max_completion_tokens: Count = 53
     checkpoint_every: Count | None = None
     """Steps between checkpoints, each evaluated; null: at 10, 25, 50, 75 and 100 percent."""
+    keep: Keep = "every"
+    """Which checkpoints stay; best: by win rate."""
     compute: Compute = Compute()
     provenance: Provenance = Field(default_factory=dict)
 
@@ -69,15 +73,16 @@ def train_sft(config: SFT, session: Session) -> None:
     optimizer = Optimizer(policy.parameters(), config.optimizer, config.lr, config.schedule, steps)
     checkpoints = checkpoint_steps(steps, config.checkpoint_every)
     session.start(steps, split=evaluator.split)
-    for step in range(1, steps + 1):
+    session.restore(Moving(policy, optimizer, stream, evaluator), checkpoints)
+    for step in session.steps_left():
         batch = next(stream)
         loss = _descend(policy, batch, config.loss_on_prompt, config.compute.token_budget)
         lr = optimizer.lr_at(step - 1)
         norm = optimizer.step(step - 1, config.grad_clip)
         session.log(step, {"loss": loss, "lr": lr, "grad_norm": float(norm)}, tokens_in(batch))
         if step in checkpoints:
-            session.save(policy, step)
             session.evaluate(evaluator, policy, step)
+        session.keep(step)
 
 
 def _initial_policy(config: SFT, session: Session) -> Policy:

@@ -10,7 +10,8 @@ from typing import Any
 from overopt import config as configuration
 from overopt.config.wording import hint
 from overopt.errors import ConfigError, DivergedError, UserError
-from overopt.records import Run, load_run
+from overopt.records import Run, forget_states, load_run
+from overopt.training.interrupts import Interrupts
 from overopt.training.offline import Offline, train_offline
 from overopt.training.online import Online, train_online
 from overopt.training.progress import Progress
@@ -39,8 +40,9 @@ def train(
     """Run one stage into the directory `out`, by default `runs/` and the name of the file or of the stage.
 
     `config` is a YAML file, a plain tree (locations in it relative to `base`, else to the working directory) or a stage
-    object. A run that `out` already holds is left alone if it finished with this configuration, started again if it did
-    not finish, and refused if it diverged or if another configuration or another parent made it.
+    object. A run that `out` already holds is left alone if it finished with this configuration, continued from where it
+    was cut short if it did not finish, and refused if it diverged, if another configuration or another parent made it,
+    or while another process is at work in it. Ctrl-C and SIGTERM stop it after the step at hand, keeping that step.
     """
     if type(config) in _TRAIN and overrides:
         raise TypeError("overrides change a file or a tree; a stage object is complete: use dataclasses.replace")
@@ -49,26 +51,39 @@ def train(
     check_provenance(stage)
     name = Path(config).stem if isinstance(config, str | Path) else stage.stage
     out = Path(out or Path("runs", name)).absolute()
-    existing = _existing(stage, out, tell)
+    existing = _existing(stage, out)
     if existing is not None and existing.status == "finished":
-        return existing
-    session = Session(stage, out, stage.compute, progress, restart=existing is not None)
+        return _left_alone(existing, tell)
+    with Interrupts() as interrupts:
+        session = Session(stage, out, stage.compute, progress, tell, interrupts=interrupts)
+        with session.lock:
+            if existing is not None:
+                session.lock.acquire()
+                existing = _existing(stage, out)  # once more: whoever had the lock may have finished it
+                if existing is not None and existing.status == "finished":
+                    return _left_alone(existing, tell)
+            session.unfinished = existing is not None
+            _run(stage, session)
+        interrupts.leave()  # asked for during the last step
+    return load_run(out)
+
+
+def _run(stage: Any, session: Session) -> None:
+    """Train, and say in the record how it ended."""
     try:
         _TRAIN[type(stage)](stage, session)
     except DivergedError as error:
-        assert session.writer is not None
-        session.writer.finish("diverged", diverged_at=error.step)
-        raise UserError(f"{out}: diverged, {error}; {_kept(load_run(out))}. Lower lr, or set grad_clip") from error
+        session.finish("diverged", diverged_at=error.step)
+        kept = _kept(load_run(session.out))
+        raise UserError(f"{session.out}: diverged, {error}; {kept}. Lower lr, or set grad_clip") from error
     except (KeyboardInterrupt, SystemExit):
-        raise  # the record says running: the same command starts the run again
+        raise  # the record says running or interrupted: the same command goes on
     except BaseException:
         if session.writer is not None:
             with suppress(UserError):  # a full disk takes no status either
                 session.writer.finish("failed")
         raise
-    assert session.writer is not None
-    session.writer.finish("finished")
-    return load_run(out)
+    session.finish("finished")
 
 
 def check_provenance(stage: Any) -> None:
@@ -83,14 +98,14 @@ def check_provenance(stage: Any) -> None:
         raise ConfigError(problems)
 
 
-def _existing(stage: Any, out: Path, tell: Callable[[str], None]) -> Run | None:
+def _existing(stage: Any, out: Path) -> Run | None:
     """The run of this configuration, finished or cut short, if `out` holds one."""
     if out.exists() and not out.is_dir():  # before hours of sampling, not after
         raise UserError(f"{out}: is a file, but a run needs a directory; choose another --out")
     if not (out / "run.json").is_file():
         return None
     run = load_run(out)
-    changes = configuration.difference(run.config, configuration.dump(stage, out))
+    changes = _changes(stage, run)
     if changes:
         shown = "; ".join(f"{address}: {was!r} there, {now!r} here" for address, was, now in changes[:3])
         raise UserError(f"{out}: holds a run of another configuration ({shown}); choose another --out")
@@ -99,11 +114,37 @@ def _existing(stage: Any, out: Path, tell: Callable[[str], None]) -> Run | None:
         raise UserError(
             f"{out}: diverged at step {step} before, and would again; {_kept(run)}. Lower lr, or set grad_clip"
         )
+    return run
+
+
+def _changes(stage: Any, run: Run) -> list[tuple[str, Any, Any]]:
+    """Addresses at which the run was configured otherwise, with both values.
+
+    In an unfinished run that was copied to another place the locations of its parents, which it knows by hash, may read
+    otherwise: if they are other parents, it refuses once it has found them.
+    """
+    here = configuration.dump(stage, run.path)
+    changes = configuration.difference(_saved(run), here)
     if run.status == "finished":
-        _check_parents(run)
-        tell(f"{out}: finished already, left alone")
-    else:
-        tell(f"{out}: {run.status} at the last attempt, started again")
+        return changes
+    locations = {address for address, _, _ in configuration.difference(here, configuration.dump(stage))}
+    roles = {parent["role"] for parent in run.info.get("parents", [])}
+    return [change for change in changes if change[0] not in locations or change[0].partition(".")[0] not in roles]
+
+
+def _saved(run: Run) -> dict[str, Any]:
+    """The run's configuration; fields that are new since it was made have their defaults."""
+    try:
+        return configuration.dump(configuration.load(STAGES, run.path / "config.yaml"), run.path)
+    except UserError:  # made with an objective that is gone: as it is written, to name what differs
+        return run.config
+
+
+def _left_alone(run: Run, tell: Callable[[str], None]) -> Run:
+    _check_parents(run)
+    tell(f"{run.path}: finished already, left alone")
+    with suppress(OSError):  # of a process that was killed just after the end; a folder may not be writable by now
+        forget_states(run.path)
     return run
 
 
