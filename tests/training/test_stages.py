@@ -341,9 +341,18 @@ def test_a_second_process_is_refused_and_a_finished_run_needs_no_lock(tmp_path: 
         lock.release()
         train(tiny.sft(), tmp_path / "run")
         lock.acquire()
-        (tmp_path / "run" / "trainer").mkdir()  # of a process that was killed just after the end
         assert train(tiny.sft(), tmp_path / "run").status == "finished"
-        assert not (tmp_path / "run" / "trainer").exists()
+
+
+def test_what_a_process_left_that_was_killed_just_after_the_end_is_removed(tmp_path: Path) -> None:
+    run = train(tiny.sft(), tmp_path / "run")
+    before = left_behind(run.path)
+    (run.path / "trainer" / "step-3").mkdir(parents=True)
+    (run.path / "trainer" / "step-3" / "state.json").write_text("{}")
+    (run.path / ".lock").write_text("")
+    assert train(tiny.sft(), run.path).status == "finished"
+    assert left_behind(run.path) == before
+    assert not (run.path / "trainer").exists() and not (run.path / ".lock").exists()
 
 
 def test_a_signal_stops_after_the_step_at_hand(tmp_path: Path) -> None:

@@ -10,7 +10,8 @@ from typing import Any
 from overopt import config as configuration
 from overopt.config.wording import hint
 from overopt.errors import ConfigError, DivergedError, UserError
-from overopt.records import Run, forget_states, load_run
+from overopt.records import Run, RunLock, forget_states, load_run
+from overopt.records.layout import LOCK, STATES
 from overopt.training.interrupts import Interrupts
 from overopt.training.offline import Offline, train_offline
 from overopt.training.online import Online, train_online
@@ -143,8 +144,11 @@ def _saved(run: Run) -> dict[str, Any]:
 def _left_alone(run: Run, tell: Callable[[str], None]) -> Run:
     _check_parents(run)
     tell(f"{run.path}: finished already, left alone")
-    with suppress(OSError):  # of a process that was killed just after the end; a folder may not be writable by now
-        forget_states(run.path)
+    if (run.path / STATES).exists() or (run.path / LOCK).exists():  # of a process that was killed just after the end
+        # the folder may not be writable by now, or somebody may be evaluating the run
+        with suppress(OSError, UserError), RunLock(run.path) as lock:
+            lock.acquire()
+            forget_states(run.path)
     return run
 
 
