@@ -1,11 +1,11 @@
 # make demo   see over-optimization happen (five minutes on a laptop)
 # make test   run the tests; besides,
 #             test-browser opens the demo's report, and worse ones, in Debian's Chromium (chromium, chromium-driver),
+#             test-faults kills runs at random instants, fills their disk, damages what they kept, and compares every bit,
 #             test-objectives runs every objective for 20 updates from its YAML (some minutes),
 #             test-theory is the long one: where the online loop ends, by Monte Carlo,
 #             test-trl compares with TRL, which it installs
 # make docs   build docs/ into site/; a broken link stops it
-# make test-faults   kill runs at random instants, fill their disk, damage what they kept; continue and compare every bit
 # PYTHON chooses the interpreter for .venv; PIP_ARGS passes through to pip (for example --index-url URL).
 
 PYTHON ?= python3
@@ -15,10 +15,10 @@ STAMP := .venv/installed.stamp
 TRL_STAMP := .venv/trl.stamp
 DOCS_STAMP := .venv/docs.stamp
 
-.PHONY: help install demo test test-browser test-objectives test-theory test-faults test-trl docs lint example wheel clean
+.PHONY: help install demo test test-browser test-faults test-objectives test-theory test-trl docs lint example wheel clean
 
 help:
-	@echo "make install | demo | test | test-browser | test-objectives | test-theory | test-faults | test-trl | docs | lint | example | wheel | clean"
+	@echo "make install | demo | test | test-browser | test-faults | test-objectives | test-theory | test-trl | docs | lint | example | wheel | clean"
 
 install: $(STAMP)
 

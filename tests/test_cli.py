@@ -20,6 +20,7 @@ from fake_study import finished_run
 import overopt
 from overopt import cli
 from overopt.errors import ConfigError, UserError
+from overopt.records import RunLock
 from overopt.sweep import Result
 
 
@@ -153,6 +154,10 @@ def test_demo_end_to_end_in_a_pipe(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert f"\nreport: {out}/report.html\n" in shown.out
     assert "Miniature study, scale xs, seed 1" in (out / "report.html").read_text()
 
+    with RunLock(out) as lock:
+        lock.acquire()
+        assert cli.main(["demo", "--scale", "xs", "--seed", "1", "--out", str(out)]) == 2
+        assert "demo: another process is at work here" in capsys.readouterr().err
     assert cli.main(["demo", "--scale", "xs", "--seed", "2", "--out", str(out)]) == 2
     assert "was made with --scale xs --seed 1, not --scale xs --seed 2" in capsys.readouterr().err
     assert cli.main(["demo", "--scale", "xxl", "--out", str(tmp_path / "new")]) == 2

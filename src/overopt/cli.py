@@ -146,6 +146,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def demo(options: argparse.Namespace) -> int:
     from overopt.analysis.table import print_table
+    from overopt.records import RunLock
     from overopt.studies.demo import (
         FIGURE,
         SUMMARY,
@@ -166,7 +167,8 @@ def demo(options: argparse.Namespace) -> int:
     setting = Setting(out, scale, options.seed)
     claim(study, setting)
     workers = options.workers or available_cores()
-    with Reporter(setting.jobs(study), workers) as reporter:
+    with RunLock(out) as lock, Reporter(setting.jobs(study), workers) as reporter:
+        lock.acquire()
         reporter.say(f"{len(study.runs)} runs, scale {scale}, seed {options.seed}, {workers} at a time, in {out}")
         results = run_settings(study, [setting], workers=workers, on_event=reporter)
     rows = conclude(study, setting, results)

@@ -20,6 +20,7 @@ from tiny import Chain
 from faults import Config, Write, in_child, left_behind, run_in_child, steps_recorded
 from overopt.records import load_run
 from overopt.records import writer as writer_module
+from overopt.sweep import Event, Job, Progressed, run_jobs
 from overopt.training.progress import Progress
 from overopt.training.stages import train
 
@@ -230,7 +231,7 @@ def test_a_second_process_refuses_and_a_dead_one_holds_nothing(
 
     assert run_in_child(config, out, seen=seen).signal == signal.SIGKILL
     status, said = json.loads((tmp_path / "said").read_text())
-    assert status == 2 and "another process is at work in this run" in said[-1]
+    assert status == 2 and "another process is at work here" in said[-1]
     assert run_in_child(config, out).status == 0
     assert left_behind(out) == expected
 
@@ -257,3 +258,26 @@ def test_killed_while_it_is_cleared(config: Config, expected: dict[str, str], tm
         assert run_in_child(config, out, Write(number)).signal == signal.SIGKILL
     assert run_in_child(config, out).status == 0
     assert left_behind(out) == expected
+
+
+def test_workers_of_a_scheduler_keep_the_step_that_they_are_at(tmp_path: Path) -> None:
+    """As on Ctrl-C in a demo; then the same jobs go on."""
+    jobs = [
+        Job(name, tiny.sft(steps=150, checkpoint_every=150, seed=i), tmp_path / name) for i, name in enumerate("ab")
+    ]
+
+    def interrupt(event: Event) -> None:
+        if isinstance(event, Progressed) and event.step < 150:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run_jobs(jobs, workers=1, on_event=interrupt)
+    kept = steps_recorded(tmp_path / "a")
+    assert load_run(tmp_path / "a").status == "interrupted" and 0 < kept < 150
+    notices: list[str] = []
+    run_jobs(jobs, workers=1, on_event=lambda event: notices.append(getattr(event, "text", "")))
+    assert f"{tmp_path / 'a'}: goes on after step {kept} of 150" in notices
+    for job in jobs:
+        assert run_in_child(dict(job.config), tmp_path / f"whole-{job.name}").status == 0
+        whole = left_behind(tmp_path / f"whole-{job.name}")
+        assert left_behind(job.out) == whole

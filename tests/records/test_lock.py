@@ -16,7 +16,7 @@ def test_one_at_a_time(tmp_path: Path) -> None:
     with RunLock(tmp_path) as first:
         first.acquire()
         first.acquire()  # it has it already
-        with RunLock(tmp_path) as second, pytest.raises(UserError, match="another process is at work in this run"):
+        with RunLock(tmp_path) as second, pytest.raises(UserError, match="another process is at work here"):
             second.acquire()
         assert (tmp_path / ".lock").exists()
     assert list(tmp_path.iterdir()) == []

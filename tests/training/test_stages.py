@@ -336,14 +336,23 @@ def test_a_second_process_is_refused_and_a_finished_run_needs_no_lock(tmp_path: 
     cut_short(tiny.sft(), tmp_path / "run", 2)
     with RunLock(tmp_path / "run") as lock:
         lock.acquire()
-        with pytest.raises(UserError, match="run: another process is at work in this run"):
+        with pytest.raises(UserError, match="run: another process is at work here"):
             train(tiny.sft(), tmp_path / "run")
         lock.release()
         train(tiny.sft(), tmp_path / "run")
         lock.acquire()
-        (tmp_path / "run" / "trainer").mkdir()  # of a process that was killed just after the end
         assert train(tiny.sft(), tmp_path / "run").status == "finished"
-        assert not (tmp_path / "run" / "trainer").exists()
+
+
+def test_what_a_process_left_that_was_killed_just_after_the_end_is_removed(tmp_path: Path) -> None:
+    run = train(tiny.sft(), tmp_path / "run")
+    before = left_behind(run.path)
+    (run.path / "trainer" / "step-3").mkdir(parents=True)
+    (run.path / "trainer" / "step-3" / "state.json").write_text("{}")
+    (run.path / ".lock").write_text("")
+    assert train(tiny.sft(), run.path).status == "finished"
+    assert left_behind(run.path) == before
+    assert not (run.path / "trainer").exists() and not (run.path / ".lock").exists()
 
 
 def test_a_signal_stops_after_the_step_at_hand(tmp_path: Path) -> None:
@@ -425,3 +434,13 @@ def test_a_condition_on_what_a_stage_does_not_record_is_refused(tmp_path: Path) 
     with pytest.raises(UserError, match=r"stop_when.0: entropy looks at what only runs of stage online record"):
         train(tiny.sft(stop_when=[{"name": "entropy", "low": 0.1}]), tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+def test_a_run_of_before_a_field_existed_is_the_same_run(tmp_path: Path) -> None:
+    run = train(tiny.sft(), tmp_path / "run")
+    text = (run.path / "config.yaml").read_text()
+    (run.path / "config.yaml").write_text(text.replace("keep: every\n", ""))
+    assert "keep" not in load_run(run.path).config
+    assert train(tiny.sft(), run.path).status == "finished"
+    with pytest.raises(UserError, match="of another configuration .keep: 'every' there, 'last' here"):
+        train(tiny.sft(keep="last"), run.path)

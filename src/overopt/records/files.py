@@ -27,6 +27,7 @@ def replace_file(path: Path, content: bytes) -> None:
         finally:
             os.close(file)
         temporary.replace(path)
+        sync_folder(path.parent)
     except BaseException as error:
         if isinstance(error, OSError):
             _try_to_remove(temporary)
@@ -65,7 +66,7 @@ def whole_folder(final: Path) -> Iterator[Path]:
         raise
     remove_folder(final)
     partial.rename(final)
-    _sync_entry(final.parent)
+    sync_folder(final.parent)
 
 
 def remove_folder(folder: Path) -> None:
@@ -117,16 +118,20 @@ def _megabytes(size: int) -> str:
     return f"{size / 1e6:,.0f} MB" if size >= 1e6 else f"{size / 1e6:.2g} MB"
 
 
+def sync_folder(folder: Path) -> None:
+    """Have the disk hold the names in a folder, of files that it holds already."""
+    if os.name != "nt":  # Windows opens no folders
+        _sync_entry(folder)
+
+
 def _sync(folder: Path) -> None:
     """Have the disk hold every file of a folder, and the names of them."""
     for path in folder.rglob("*"):
-        _sync_entry(path)
-    _sync_entry(folder)
+        sync_folder(path) if path.is_dir() else _sync_entry(path)
+    sync_folder(folder)
 
 
 def _sync_entry(path: Path) -> None:
-    if path.is_dir() and os.name == "nt":
-        return  # Windows opens no folders
     file = os.open(path, os.O_RDONLY)
     try:
         os.fsync(file)

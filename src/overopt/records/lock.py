@@ -1,4 +1,4 @@
-"""The lock of a run directory: one process at a time, and it dies with its owner."""
+"""The lock of a run directory, or of a study's: one process at a time, and it dies with its owner."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class RunLock:
         if not _lock(file):
             os.close(file)
             raise UserError(
-                f"{self.run}: another process is at work in this run; wait until it ends, or choose another directory"
+                f"{self.run}: another process is at work here; wait until it ends, or choose another directory"
             )
         with suppress(FileNotFoundError):
             if os.path.samestat(os.fstat(file), self.path.stat()):

@@ -23,6 +23,7 @@ from overopt.records.files import (
     file_hashes,
     remove_partial,
     replace_file,
+    sync_folder,
     whole_folder,
     write_all,
 )
@@ -152,6 +153,7 @@ class RunWriter:
         """Bytes of each file of lines, all of them on the disk."""
         for lines in self._lines.values():
             lines.sync()
+        sync_folder(self.path)
         files = {name: self.path / name for name in layout.LINES}
         return {name: file.stat().st_size for name, file in files.items() if file.exists()}
 

@@ -20,13 +20,14 @@ from overopt.models.body import Body
 from overopt.models.load import model_folder
 from overopt.models.policy import Policy
 from overopt.objectives.state import State as ObjectiveState
-from overopt.records import Run, RunLock, RunWriter, clear, forget_states, hash_weights, load_run
+from overopt.records import RunLock, RunWriter, clear, forget_states, hash_weights, load_run
 from overopt.records.layout import PAIRS
-from overopt.records.states import State, newest_state
+from overopt.records.states import State
 from overopt.stopping import Watch, decide
 from overopt.training.interrupts import Interrupts
 from overopt.training.moving import Moving
 from overopt.training.progress import Progress
+from overopt.training.resuming import check_data, state_to_continue
 from overopt.types import Dropped
 
 SHOWN = ("loss", "score_mean", "gold_mean", "kl_ref", "rewards_acc", "win_rate")
@@ -99,7 +100,7 @@ class Session:
         self.steps, self.began = steps, time.monotonic()
         self.lock.acquire()
         if self.state is not None:
-            self._check_data(load_run(self.out))
+            check_data(load_run(self.out), steps, self._dropped())
             self.done = self.state.step
             self.writer = RunWriter.resume(self.out, self.state, to_yaml(self.config, self.out))
             self.notice(f"{self.out}: goes on after step {self.done} of {steps}")
@@ -116,40 +117,22 @@ class Session:
             "seed": self.config.seed,
             "prompt_style": self.config.task.prompt_style,
             "steps": self.steps,
-            "threads": torch.get_num_threads(),
-            "device": str(self.device),
+            **self._machine(),
             "parents": self.parents,
             "provenance": dict(self.config.provenance),
-            "dropped": {what: dict(d.reasons) for what, d in self.data.items()},
+            "dropped": self._dropped(),
         }
 
-    def _check_data(self, run: Run) -> None:
-        """Refuse to go on with other data than those it began with."""
-        here = {"steps": self.steps, "dropped": {what: dict(d.reasons) for what, d in self.data.items()}}
-        if changed := [name for name in here if run.info[name] != here[name]]:
-            was = ", ".join(f"{name} {run.info[name]} then, {here[name]} now" for name in changed)
-            raise UserError(f"{self.out}: its data have changed since it began ({was}); choose another --out")
+    def _machine(self) -> dict[str, Any]:
+        return {"threads": torch.get_num_threads(), "device": str(self.device)}
+
+    def _dropped(self) -> dict[str, dict[str, int]]:
+        return {what: dict(d.reasons) for what, d in self.data.items()}
 
     @cached_property
     def state(self) -> State | None:
         """What the unfinished run goes on from, if it has kept anything; asked for once the parents are known."""
-        if not self.unfinished:
-            return None
-        state = newest_state(self.out, lambda damage: self.notice(f"{self.out}: {damage}"))
-        if state is None:
-            return None
-        run = load_run(self.out)
-        before = {parent["role"]: parent["hash"] for parent in run.info["parents"]}
-        for parent in self.parents:
-            if before.get(parent["role"]) != parent["hash"]:
-                raise UserError(
-                    f"{self.out}: its {parent['role']} {parent['path']} has been made anew since; choose another --out"
-                )
-        versions = {"threads": torch.get_num_threads(), "device": str(self.device)}
-        if changed := [name for name, value in versions.items() if run.info[name] != value]:
-            was = ", ".join(f"{name} {run.info[name]} then, {versions[name]} now" for name in changed)
-            self.notice(f"{self.out}: {was}; numbers may differ in the last bits from those of one uninterrupted run")
-        return state
+        return state_to_continue(self.out, self.parents, self._machine(), self.notice) if self.unfinished else None
 
     @property
     def resumed(self) -> bool:
@@ -267,8 +250,8 @@ class Session:
     def policy(self) -> str:
         return str(self.config.keep)
 
-    def finish(self, status: str = "finished", **fields: Any) -> None:
-        """The run is whole, or stopped in time: keep its policy's checkpoints, and nothing to go on from."""
+    def finish(self, status: str, **fields: Any) -> None:
+        """The run has ended: keep the checkpoints that its policy says, and nothing to go on from."""
         assert self.writer is not None
         self.interrupts.waiting = False
         self.writer.keep_checkpoints(self.checkpoints)

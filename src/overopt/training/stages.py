@@ -11,7 +11,8 @@ from typing import Any
 from overopt import config as configuration
 from overopt.config.wording import hint
 from overopt.errors import ConfigError, DivergedError, StoppedError, UserError
-from overopt.records import Run, forget_states, load_run
+from overopt.records import Run, RunLock, forget_states, load_run
+from overopt.records.layout import LOCK, STATES
 from overopt.training.interrupts import Interrupts
 from overopt.training.offline import Offline, train_offline
 from overopt.training.online import Online, train_online
@@ -80,9 +81,7 @@ def _run(stage: Any, session: Session) -> None:
     try:
         _TRAIN[type(stage)](stage, session)
     except DivergedError as error:
-        assert session.writer is not None
-        session.writer.finish("diverged", diverged_at=error.step)
-        forget_states(session.out)
+        session.finish("diverged", diverged_at=error.step)
         kept = _kept(load_run(session.out))
         raise UserError(f"{session.out}: diverged, {error}; {kept}. Lower lr, or set grad_clip") from error
     except StoppedError as stop:
@@ -97,7 +96,7 @@ def _run(stage: Any, session: Session) -> None:
             with suppress(UserError):  # a full disk takes no status either
                 session.writer.finish("failed")
         raise
-    session.finish()
+    session.finish("finished")
 
 
 def check_provenance(stage: Any) -> None:
@@ -150,7 +149,7 @@ def _changes(stage: Any, run: Run) -> list[tuple[str, Any, Any]]:
     otherwise: if they are other parents, it refuses once it has found them.
     """
     here = configuration.dump(stage, run.path)
-    changes = configuration.difference(run.config, here)
+    changes = configuration.difference(_saved(run), here)
     if run.complete:
         return changes
     locations = {address for address, _, _ in configuration.difference(here, configuration.dump(stage))}
@@ -158,11 +157,22 @@ def _changes(stage: Any, run: Run) -> list[tuple[str, Any, Any]]:
     return [change for change in changes if change[0] not in locations or change[0].partition(".")[0] not in roles]
 
 
+def _saved(run: Run) -> dict[str, Any]:
+    """The run's configuration; fields that are new since it was made have their defaults."""
+    try:
+        return configuration.dump(configuration.load(STAGES, run.path / "config.yaml"), run.path)
+    except UserError:  # made with an objective that is gone: as it is written, to name what differs
+        return run.config
+
+
 def _left_alone(run: Run, tell: Callable[[str], None]) -> Run:
     _check_parents(run)
     tell(f"{run.path}: {run.status} already, left alone")
-    with suppress(OSError):  # of a process that was killed just after the end; a folder may not be writable by now
-        forget_states(run.path)
+    if (run.path / STATES).exists() or (run.path / LOCK).exists():  # of a process that was killed just after the end
+        # the folder may not be writable by now, or somebody may be evaluating the run
+        with suppress(OSError, UserError), RunLock(run.path) as lock:
+            lock.acquire()
+            forget_states(run.path)
     return run
 
 
