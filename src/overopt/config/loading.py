@@ -78,7 +78,8 @@ def load(
 
     `target` is a block, or blocks by the names that the key `stage` may have. `overrides` are pairs of a dotted address
     and a YAML text. Locations in `source` are relative to `base`: by default the file's folder, for a tree the working
-    directory; those in overrides relative to `override_base`, by default the working directory. Raises one ConfigError with all errors.
+    directory; those in overrides to `override_base`, by default the working directory. Raises one ConfigError with all
+    errors.
     """
     file = None if isinstance(source, Mapping) else str(source)
     document = yaml12.Document(dict(source)) if isinstance(source, Mapping) else _read(Path(source))

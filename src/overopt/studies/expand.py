@@ -49,9 +49,7 @@ def expand(study: Study, file: Path, out: Path) -> Study:
             problems += [_placed(problem, study, variant, file) for problem in error.problems]
     if problems:
         raise ConfigError(list(dict.fromkeys(problems)))
-    gates = [
-        replace(gate, run=variant.name) for gate in study.gates for variant in variants if variant.run == gate.run
-    ]
+    gates = [replace(gate, run=variant.name) for gate in study.gates for variant in variants if variant.run == gate.run]
     stages = {config["stage"] for config in runs.values()}
     return Study(
         name=study.name or file.stem,

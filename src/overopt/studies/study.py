@@ -12,7 +12,7 @@ retries: 1                                      # how often a run is tried again
 ```
 
 A selector is a run, a stage or `"*"`; the narrower wins, and of two that are equally narrow the scale's.
-What a study varies (`grid`, `lists`, `seeds`) is explained in `grid.py`; `expand.py` makes of it a study of single runs.
+What a study varies (`grid`, `lists`, `seeds`) `grid.py` explains; `expand.py` makes of it a study of single runs.
 """
 
 from __future__ import annotations
@@ -155,7 +155,9 @@ def _problems(study: Study) -> Iterator[str]:
         if not re.fullmatch(r"[\w+=,][\w.+=,-]*", run):
             yield f"runs.{run}: a run's name is a folder's: letters, digits and _ . + = , - only"
     stages = {str(config.get("stage")) for config in study.runs.values()}
-    selectors = {"defaults": study.defaults, "grid": study.grid, "lists": study.lists} | {f"scales.{scale}": block for scale, block in study.scales.items()}
+    selectors = {"defaults": study.defaults, "grid": study.grid, "lists": study.lists} | {
+        f"scales.{scale}": block for scale, block in study.scales.items()
+    }
     for where, chosen in selectors.items():
         for selector in chosen.keys() - study.runs.keys() - stages - {EVERY}:
             yield f"{where}.{selector}: neither a run nor a stage{nearest(selector, [*study.runs, *stages])}"
