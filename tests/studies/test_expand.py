@@ -20,9 +20,9 @@ grid:
     policy: [runs/sft]
 gates: [{run: sft, value: win_rate, at_least: 0.3}]
 defaults:
-  online: {policy: runs/sft, reward_model: runs/rm, lr: 1e-4, total_episodes: 64}
+  online: {policy: runs/sft, reward_model: runs/rm, lr: 1e-4, total_episodes: 6400}
 runs:
-  sft: {stage: sft, lr: 1e-3, steps: 5, model: models/base}
+  sft: {stage: sft, lr: 1e-3, steps: 5, model: {name: pretrained, path: models/base}}
   rm: {stage: reward_model, policy: runs/sft, lr: 1e-3}
   kl: {stage: online, regularizers: [{name: kl, coef: 0.2}]}
   none: {stage: online, regularizers: []}
@@ -73,7 +73,7 @@ def test_children_may_have_seeds_of_their_own_and_share_their_parents(tmp_path: 
 
 def test_a_grid_may_choose_the_parent(tmp_path: Path) -> None:
     text = TEXT.replace("policy: [runs/sft]", "policy: [runs/sft, runs/kept]").replace(
-        "  rm: {", "  kept: {stage: sft, lr: 1e-3, steps: 5, model: models/base}\n  rm: {"
+        "  rm: {", "  kept: {stage: sft, lr: 1e-3, steps: 5, model: {name: pretrained, path: models/base}}\n  rm: {"
     )
     whole = study(tmp_path, text.replace("  sft: {lr: [1e-3, 2e-3]}\n", "").replace("seeds: [0, 1]", "seeds: [1]"))
     assert whole.parents("kl-coef=0.1-policy=kept-seed=1") == ("kept-seed=1", "rm-seed=1")
@@ -97,7 +97,7 @@ def test_only_keeps_what_the_chosen_descend_from(tmp_path: Path) -> None:
         ("regularizers.0.coef:", "regularizers.3.coef:", r"sweep.yaml:6: grid.kl.regularizers.3.coef: regularizers is"),
         ("{lr: [1e-3, 2e-3]}", "{lr: [1e-3, fast]}", "sweep.yaml:4: grid.sft.lr: expected a number, got .fast."),
         ("steps: 5", "stepz: 5", "sweep.yaml:12: runs.sft: stepz: unknown key .did you mean 'steps'"),
-        ("total_episodes: 64", "total_episode: 64", "sweep.yaml:10: runs.kl: total_episode: unknown key"),
+        ("total_episodes: 6400", "total_episode: 6400", "sweep.yaml:10: runs.kl: total_episode: unknown key"),
         ("[0.1, 0.2]", "[0.1, 0.1]", "2 runs would be called 'kl-sft.lr=0.001-coef=0.1-policy=sft-seed=0'"),
         ("[0.1, 0.2]", "{" + "x" * 250 + ": 0.1}", "has 2.. characters; name long values"),
     ],

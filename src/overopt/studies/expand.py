@@ -170,7 +170,7 @@ def _check_names(file: Path, variants: Sequence[Variant]) -> None:
         if len(name) > LONGEST_NAME
     ]
     if problems:
-        raise ConfigError(problems)
+        raise ConfigError(list(dict.fromkeys(problems)))
 
 
 def _placed(problem: str, study: Study, variant: Variant, file: Path) -> str:
