@@ -19,6 +19,7 @@ from overopt.analysis.watch_view import (
     cells,
     duration,
     fitting,
+    fitting_columns,
     rich_table,
     sparkline,
     summary,
@@ -90,7 +91,7 @@ def test_nothing_in_a_record_acts(tmp_path: Path) -> None:
 
 def _drawn(glances: list[Glance]) -> str:
     stream = io.StringIO()
-    Console(file=stream, width=400).print(rich_table(glances, summary(glances)))
+    Console(file=stream, width=400).print(rich_table(glances, summary(glances), 400))
     return stream.getvalue()
 
 
@@ -98,6 +99,13 @@ def test_a_small_screen_shows_trouble_first() -> None:
     done, bad = Glance("done", status="finished"), Glance("bad", status="diverged")
     assert fitting([done, GOING, bad], 2) == [GOING, bad]
     assert fitting([done, GOING, bad], -3) == [bad]
+
+
+def test_a_narrow_terminal_goes_without_some_columns() -> None:
+    rows = [cells(GOING), cells(STALLED)]
+    assert [COLUMNS[place] for place in fitting_columns(rows, 80)] == ["run", "status", "step", "left", "win rate", ""]
+    assert [COLUMNS[place] for place in fitting_columns(rows, 10)] == ["run", "status", "step"]
+    assert len(fitting_columns(rows, 200)) == len(COLUMNS)
 
 
 def test_it_looks_again_until_it_is_interrupted(tmp_path: Path) -> None:

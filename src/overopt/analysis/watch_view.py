@@ -25,6 +25,9 @@ CURVE_WIDTH = 16
 LONGEST_CELL = 60
 
 COLUMNS = ("run", "stage", "status", "step", "left", "win rate", "proxy", "gold", "KL", "curve", "")
+EXPENDABLE = ("gold", "stage", "proxy", "KL", "curve", "win rate", "", "left")
+"""Columns that a narrow terminal goes without, the first ones first."""
+
 STYLES = {
     "running": "cyan",
     "finished": "green",
@@ -150,7 +153,7 @@ def _live(watch: Watch, every: float, stream: TextIO, sleep: Callable[[float], N
     with Live(console=console, auto_refresh=False, vertical_overflow="crop") as live:
         while True:
             glances = watch.look()
-            live.update(rich_table(fitting(glances, console.height - 6), summary(glances)), refresh=True)
+            live.update(rich_table(fitting(glances, console.height - 6), summary(glances), console.width), refresh=True)
             sleep(every)
 
 
@@ -161,16 +164,28 @@ def fitting(glances: Sequence[Glance], lines: int) -> list[Glance]:
     return [glances[place] for place in sorted(first[: max(1, lines)])]
 
 
-def rich_table(glances: Sequence[Glance], caption: str) -> Table:
+def rich_table(glances: Sequence[Glance], caption: str, width: int) -> Table:
+    """The table in color, with the columns that a terminal of this width holds."""
     from rich import box
     from rich.table import Table
     from rich.text import Text
 
+    rows = [cells(glance) for glance in glances]
     table = Table(caption=Text(caption), caption_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1))
-    for column in COLUMNS:
-        table.add_column(column, no_wrap=True)
-    for glance in glances:
-        row = dict(zip(COLUMNS, cells(glance, BARS), strict=True))
+    places = fitting_columns(rows, width)
+    for place in places:
+        table.add_column(COLUMNS[place], no_wrap=True)
+    for glance, row in zip(glances, rows, strict=True):
         style = STYLES.get(glance.status, "")
-        table.add_row(*(Text(cell, style if name == "status" else "") for name, cell in row.items()))
+        table.add_row(*(Text(row[place], style if COLUMNS[place] == "status" else "") for place in places))
     return table
+
+
+def fitting_columns(rows: Sequence[Sequence[str]], width: int) -> list[int]:
+    """Places of the columns that fit side by side, with the three places that a frame takes between them."""
+    widths = {name: max(len(row[place]) for row in [COLUMNS, *rows]) + 3 for place, name in enumerate(COLUMNS)}
+    shown = list(COLUMNS)
+    for name in EXPENDABLE:
+        if sum(widths[column] for column in shown) > width:
+            shown.remove(name)
+    return [COLUMNS.index(name) for name in shown]
