@@ -54,7 +54,7 @@ def test_behind_a_gate_nothing_is_run(tmp_path: Path) -> None:
     study = with_seed(7)
     claim_sweep(study, tmp_path)
     results = run_sweep(study, tmp_path, workers=2, train="fake_study:train")
-    gate = "the gate rm.agreement_ratio (agreement_ratio is 0.500, below the gate's 0.8)"
+    gate = "a gate (rm.agreement_ratio is 0.500, below the gate's 0.8)"
     skipped = Result("skipped", f"not run, because {gate} failed")
     assert results == {
         "sft": Result("finished"), "rm": Result("finished"), "kl-seed=0": skipped, "none-seed=0": skipped,

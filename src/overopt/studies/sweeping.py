@@ -52,7 +52,7 @@ def run_sweep(
 
     def gate_before(run: str) -> str | None:
         found = failed_gate(study, setting, run)
-        return f"the gate {found[0].name} ({found[1]})" if found else None
+        return f"a gate ({found[1]})" if found else None
 
     return run_jobs(
         setting.jobs(study),
