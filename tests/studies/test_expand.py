@@ -39,24 +39,24 @@ def test_parents_are_built_once_and_every_child_has_those_that_agree_with_it(tmp
     whole = study(tmp_path)
     assert whole.name == "sweep"
     sft = [run for run in whole.runs if run.startswith("sft")]
-    assert sft == ["sft-lr=0.001-seed=0", "sft-lr=0.001-seed=1", "sft-lr=0.002-seed=0", "sft-lr=0.002-seed=1"]
+    assert sft == ["sft-lr=1e-3-seed=0", "sft-lr=1e-3-seed=1", "sft-lr=2e-3-seed=0", "sft-lr=2e-3-seed=1"]
     assert len([run for run in whole.runs if run.startswith("rm")]) == 4
     assert len([run for run in whole.runs if run.startswith("none")]) == 4
     assert len(whole.runs) == 4 + 4 + 4 + 4 * 2
 
-    run = "kl-sft.lr=0.002-coef=0.1-policy=sft-seed=1"
-    assert whole.parents(run) == ("sft-lr=0.002-seed=1", "rm-sft.lr=0.002-seed=1")
+    run = "kl-sft.lr=2e-3-coef=0.1-policy=sft-seed=1"
+    assert whole.parents(run) == ("sft-lr=2e-3-seed=1", "rm-sft.lr=2e-3-seed=1")
     config = whole.config(run, "", 0)
     assert (config["seed"], config["regularizers"], config["lr"]) == (1, [{"name": "kl", "coef": 0.1}], 1e-4)
-    assert (config["policy"], config["reward_model"]) == ("runs/sft-lr=0.002-seed=1", "runs/rm-sft.lr=0.002-seed=1")
-    assert whole.gates_before(run) == [Gate(run="sft-lr=0.002-seed=1", value="win_rate", at_least=0.3)]
+    assert (config["policy"], config["reward_model"]) == ("runs/sft-lr=2e-3-seed=1", "runs/rm-sft.lr=2e-3-seed=1")
+    assert whole.gates_before(run) == [Gate(run="sft-lr=2e-3-seed=1", value="win_rate", at_least=0.3)]
 
 
 def test_jobs_have_whole_configs_costs_and_paths_that_start_from_the_file(tmp_path: Path) -> None:
     jobs = {job.name: job for job in study(tmp_path).jobs(tmp_path / "out", "", 0)}
-    sft, child = jobs["sft-lr=0.001-seed=0"], jobs["none-sft.lr=0.001-seed=0"]
+    sft, child = jobs["sft-lr=1e-3-seed=0"], jobs["none-sft.lr=1e-3-seed=0"]
     assert sft.config["model"]["path"] == str(tmp_path / "models/base")
-    assert child.config["policy"] == str(tmp_path / "out/runs/sft-lr=0.001-seed=0")
+    assert child.config["policy"] == str(tmp_path / "out/runs/sft-lr=1e-3-seed=0")
     assert (sft.cost, child.cost) == (7.0, UNKNOWN_COST)
 
 
@@ -84,7 +84,7 @@ def test_only_keeps_what_the_chosen_descend_from(tmp_path: Path) -> None:
     whole = study(tmp_path)
     kept = only(whole, "none*seed=1")
     assert [run.split("-")[0] for run in kept.runs] == ["sft", "sft", "rm", "rm", "none", "none"]
-    assert {gate.run for gate in kept.gates} == {"sft-lr=0.001-seed=1", "sft-lr=0.002-seed=1"}
+    assert {gate.run for gate in kept.gates} == {"sft-lr=1e-3-seed=1", "sft-lr=2e-3-seed=1"}
     with pytest.raises(UserError, match="--only nine: fits no run of sweep"):
         only(whole, "nine")
 
@@ -98,7 +98,7 @@ def test_only_keeps_what_the_chosen_descend_from(tmp_path: Path) -> None:
         ("{lr: [1e-3, 2e-3]}", "{lr: [1e-3, fast]}", "sweep.yaml:4: grid.sft.lr: expected a number, got .fast."),
         ("steps: 5", "stepz: 5", "sweep.yaml:12: runs.sft: stepz: unknown key .did you mean 'steps'"),
         ("total_episodes: 6400", "total_episode: 6400", "sweep.yaml:10: runs.kl: total_episode: unknown key"),
-        ("[0.1, 0.2]", "[0.1, 0.1]", "2 runs would be called 'kl-sft.lr=0.001-coef=0.1-policy=sft-seed=0'"),
+        ("[0.1, 0.2]", "[0.1, 0.1]", "2 runs would be called 'kl-sft.lr=1e-3-coef=0.1-policy=sft-seed=0'"),
         ("[0.1, 0.2]", "{" + "x" * 250 + ": 0.1}", "has 2.. characters; name long values"),
     ],
 )  # fmt: skip

@@ -153,9 +153,12 @@ def value_in_words(value: Any) -> str:
 
 
 def _number(value: float) -> str:
+    """As people write it: the shortest of `0.0005` and `5e-4` that is exact."""
     short = f"{value:g}"
-    text = short if math.isfinite(value) and float(short) == value else repr(value)
-    return re.sub(r"e\+?(-?)0*(\d)", r"e\1\2", text)
+    texts = [short if math.isfinite(value) and float(short) == value else repr(value)]
+    if 0 < abs(value) < 0.01:
+        texts += [text for digits in range(6) if float(text := f"{value:.{digits}e}") == value][:1]
+    return min((re.sub(r"e\+?(-?)0*(\d)", r"e\1\2", text) for text in texts), key=len)
 
 
 def _safe(text: str) -> str:
