@@ -19,7 +19,8 @@ def name(grid: dict[str, Any], *, lists: Any = None, seeds: tuple[int, ...] = ()
 @pytest.mark.parametrize(
     ("value", "words"),
     [
-        (0.2, "0.2"), (1e-5, "1e-5"), (5e-4, "5e-4"), (1.5e-5, "1.5e-5"), (0.05, "0.05"), (2.5e10, "2.5e10"), (0.123456789, "0.123456789"), (3, "3"), (True, "true"),
+        (0.2, "0.2"), (1e-5, "1e-5"), (5e-4, "5e-4"), (1.5e-5, "1.5e-5"), (0.05, "0.05"),
+        (2.5e10, "2.5e10"), (0.123456789, "0.123456789"), (3, "3"), (True, "true"),
         (None, "none"), ([], "none"), ("simpo", "simpo"), ("runs/sft", "sft"), ("a model/x y", "x_y"),
         ({"name": "simpo", "gamma": 1.0}, "simpo,gamma=1"), ({"name": "../x"}, ".._x"),
         ([{"name": "kl", "coef": 0.2}, "entropy_sum"], "kl,coef=0.2+entropy_sum"),
