@@ -23,6 +23,8 @@ from overopt.errors import ConfigError, UserError
 from overopt.records import RunLock
 from overopt.sweep import Result
 
+VERBS = ("demo", "train", "sweep", "watch", "evaluate", "report", "best-of-n", "theory", "objectives")
+
 
 def run_overopt(*arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-c", "import sys; from overopt.cli import main; sys.exit(main())", *arguments]
@@ -38,15 +40,11 @@ def test_help_teaches_by_example_and_imports_nothing_heavy(arguments: list[str])
     )
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert shown.endswith("[]\n")
-    for verb in (
-        ("demo", "train", "evaluate", "report", "best-of-n", "theory", "objectives")
-        if arguments == ["--help"]
-        else (arguments[0],)
-    ):
+    for verb in VERBS if arguments == ["--help"] else (arguments[0],):
         assert f"  overopt {verb}" in shown
 
 
-@pytest.mark.parametrize("verb", ["demo", "train", "evaluate", "report", "best-of-n", "theory", "objectives"])
+@pytest.mark.parametrize("verb", VERBS)
 def test_a_verbs_help_has_an_example(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as end:
         cli.main([verb, "--help"])
@@ -163,6 +161,48 @@ def test_demo_end_to_end_in_a_pipe(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert cli.main(["demo", "--scale", "xxl", "--out", str(tmp_path / "new")]) == 2
     assert "--scale xxl: no such scale; demo has s, xs, m" in capsys.readouterr().err
     assert not (tmp_path / "new").exists()
+
+
+SWEEP = """\
+seeds: [0, 1]
+grid: {kl: {regularizers.0.coef: [0.1, 0.2]}}
+runs:
+  sft: {stage: sft, lr: 1e-3, steps: 5, model: {name: pretrained, path: base}}
+  rm: {stage: reward_model, policy: runs/sft, lr: 1e-3}
+  kl: {stage: online, policy: runs/sft, reward_model: runs/rm, lr: 1e-4, total_episodes: 6400, regularizers: [kl]}
+"""
+
+
+def test_sweep_end_to_end_in_a_pipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    monkeypatch.setattr("overopt.studies.sweeping.run_jobs", _with_fakes)
+    monkeypatch.chdir(tmp_path)
+    Path("small.yaml").write_text(SWEEP)
+    assert cli.main(["sweep", "small.yaml", "--only", "kl*seed=1", "--workers", "1"]) == 0
+    shown = capsys.readouterr()
+    assert "4 of 8 runs, 1 at a time, in overopt-sweep/small" in shown.err
+    assert shown.out.startswith("small\n")
+    assert "kl-coef=0.1-seed=1  kl         0.1" in shown.out
+    assert "\n4 finished; summary: overopt-sweep/small/summary.json\n" in shown.out
+    assert "report: overopt report overopt-sweep/small/runs" in shown.out
+    folders = sorted(path.name for path in Path("overopt-sweep/small/runs").iterdir())
+    assert folders == ["kl-coef=0.1-seed=1", "kl-coef=0.2-seed=1", "rm-seed=1", "sft-seed=1"]
+
+    Path("small.yaml").write_text(SWEEP.replace("[0, 1]", "[1, 13]"))
+    assert cli.main(["sweep", "small.yaml"]) == 2, "the fake reward model refuses seed 13"
+    shown = capsys.readouterr()
+    assert "sft-seed=1: finished already, left alone" in shown.err
+    assert "5 finished, 1 failed, 2 skipped" in shown.out
+    assert cli.main(["watch", "overopt-sweep", "--once"]) == 0
+    assert "5 runs: 5 finished" in capsys.readouterr().out
+
+    for wrong, message in {
+        SWEEP.replace("coef: [", "coeff: ["): "small.yaml:2: grid.kl.regularizers.0.coeff: unknown key (did you mean",
+        SWEEP.replace("[0.1, 0.2]", "[]"): "grid.kl.regularizers.0.coef: is empty; give it values, or remove it",
+    }.items():
+        Path("small.yaml").write_text(wrong)
+        assert cli.main(["sweep", "small.yaml", "--out", "new"]) == 2
+        assert message in capsys.readouterr().err
+    assert not Path("new").exists()
 
 
 def _with_fakes(jobs: Any, **options: Any) -> dict[str, Result]:

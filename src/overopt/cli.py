@@ -36,6 +36,8 @@ Preference optimization of language models, with over-optimization made visible.
 
   overopt demo                                     see it happen: nine small runs, some minutes on a laptop
   overopt train sft.yaml --lr 1e-3 --out runs/sft  train one stage from a YAML
+  overopt sweep sweep.yaml --out out/sweep         grids, lists and seeds of runs with their parents, on all cores
+  overopt watch out/sweep                          a live table of runs, from their records
   overopt evaluate runs/kl --judge reward_model    judge the checkpoints of a run again
   overopt log runs/kl --sink tensorboard           send a run's records to TensorBoard, Trackio or W&B
   overopt report runs                              one page: verdicts, figures, samples
@@ -63,6 +65,29 @@ are those of a run that was never cut short. Ctrl-C keeps the step at hand; a se
   overopt train sft.yaml --out runs/sft
   overopt train online.yaml --lr 1e-5 --regularizers.0.coef 0.05 --out runs/kl
   overopt train offline.yaml --loss simpo --loss.gamma 1.0 --out runs/simpo
+"""
+
+SWEEP = """\
+Run all runs of a YAML: its `runs` with their parents, in every combination of `grid`, each setting of `lists`, for all
+`seeds`; a parent is built once for all its children. Prints a table at the end; writes DIR/runs/NAME, whose names say
+what differs (kl-coef=0.2-seed=1), and DIR/summary.json.
+The same command goes on after an interruption, and after values were added to FILE: what has finished is not redone.
+A run that fails takes down those that descend from it, no others; `retries: N` tries again what crashed.
+Exit code 2 if a run failed through its input, 1 through a fault of ours.
+
+  overopt sweep examples/sweeps/kl_strength.yaml --out out/kl_strength
+  overopt sweep examples/sweeps/kl_strength.yaml --out out/kl_strength --only 'kl-*-seed=0' --workers 1
+"""
+
+WATCH = """\
+Show how runs stand, from their records alone: status, step, time left, the last evaluation, and a small curve of the
+win rate, or else of the proxy or the loss. RUNS are run directories, or folders that hold some, also on a shared disk.
+A run is marked `stalled` if it says it is running but has written nothing for much longer than its steps take.
+Ctrl-C ends it; off a terminal the table is plain text.
+
+  overopt watch out/demo
+  overopt watch out/a out/b --every 30
+  overopt watch out/demo --once | grep stalled
 """
 
 EVALUATE = """\
@@ -147,17 +172,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def demo(options: argparse.Namespace) -> int:
     from overopt.analysis.table import print_table
     from overopt.records import RunLock
-    from overopt.studies.demo import (
-        FIGURE,
-        SUMMARY,
-        Setting,
-        claim,
-        conclude,
-        demo_study,
-        draw,
-        report_on,
-        run_settings,
-    )
+    from overopt.studies.demo import FIGURE, Setting, claim, conclude, demo_study, draw, report_on, run_settings
+    from overopt.studies.folder import SUMMARY
     from overopt.sweep.scheduler import available_cores
     from overopt.sweep.terminal import Reporter
 
@@ -196,6 +212,34 @@ def train(options: argparse.Namespace) -> int:
     last = (run.evaluations() or [{}])[-1]
     numbers = "  ".join(f"{key} {last[key]:.4g}" for key in SHOWN if last.get(key) is not None)
     print(f"{run.path}: {run.status}" + (f"; {numbers}" if numbers else ""))
+    return DONE
+
+
+def sweep(options: argparse.Namespace) -> int:
+    from overopt.analysis.table import print_table
+    from overopt.studies.folder import SUMMARY
+    from overopt.studies.sweeping import claim_sweep, conclude_sweep, load_sweep, run_sweep, sweep_jobs
+    from overopt.sweep.scheduler import available_cores
+    from overopt.sweep.terminal import Reporter
+
+    out = options.out or Path("overopt-sweep") / options.file.stem
+    whole, study = load_sweep(options.file, out, options.only)
+    claim_sweep(whole, out)
+    workers = options.workers or available_cores()
+    with Reporter(sweep_jobs(study, out), workers) as reporter:
+        reporter.say(f"{len(study.runs)} of {len(whole.runs)} runs, {workers} at a time, in {out}")
+        results = run_sweep(study, out, workers=workers, on_event=reporter)
+    print_table(conclude_sweep(whole, out, results), whole.name)
+    statuses = [result.status for result in results.values()]
+    counts = ", ".join(f"{statuses.count(status)} {status}" for status in dict.fromkeys(statuses))
+    print(f"\n{counts}; summary: {out / SUMMARY}\nreport: overopt report {out / 'runs'}", flush=True)
+    return _exit_code(results)
+
+
+def watch(options: argparse.Namespace) -> int:
+    from overopt.analysis.watch_view import watch_runs
+
+    watch_runs(options.runs, every=options.every, once=options.once)
     return DONE
 
 
@@ -336,6 +380,19 @@ def command_line() -> argparse.ArgumentParser:
     verb.add_argument("--out", type=Path, metavar="RUN_DIR", required=True, help="run directory to make")
     verb.set_defaults(verb=train)
 
+    verb = verbs.add_parser("sweep", help="run grids, lists and seeds of runs", description=SWEEP, **layout)
+    verb.add_argument("file", type=Path, metavar="FILE", help="YAML with runs, and grid, lists or seeds")
+    verb.add_argument("--out", type=Path, metavar="DIR", help="default overopt-sweep/NAME_OF_FILE")
+    verb.add_argument("--workers", type=_positive, metavar="N", help="runs at a time; default: one per core")
+    verb.add_argument("--only", metavar="GLOB", help="only runs with such a name, and those they descend from")
+    verb.set_defaults(verb=sweep)
+
+    verb = verbs.add_parser("watch", help="a live table of runs", description=WATCH, **layout)
+    verb.add_argument("runs", type=Path, nargs="+", metavar="RUNS", help="run directories, or folders that hold some")
+    verb.add_argument("--once", action="store_true", help="print the table once")
+    verb.add_argument("--every", type=_seconds, default=2.0, metavar="S", help="seconds between two looks; default 2")
+    verb.set_defaults(verb=watch)
+
     verb = verbs.add_parser("evaluate", help="judge a run's checkpoints again", description=EVALUATE, **layout)
     verb.add_argument("run", type=Path, metavar="RUN_DIR", help="a run that has finished or stopped")
     verb.add_argument("--judge", choices=("gold", "reward_model"), help="default: gold, if the task knows it")
@@ -392,6 +449,16 @@ def _seed(text: str) -> int:
     if not text.isdecimal() or not text.isascii():
         raise argparse.ArgumentTypeError(f"expected 0, 1, 2, ..., got {text!r}")
     return int(text)
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not 0.1 <= seconds <= 86400:
+        raise argparse.ArgumentTypeError(f"expected seconds from 0.1 to 86400, got {text!r}")
+    return seconds
 
 
 def _positive(text: str) -> int:
