@@ -89,7 +89,7 @@ def test_a_column_sorts_both_ways_and_what_is_not_known_stays_last(driver: Any, 
     heads = [head.text for head in page.all("table.runs:first-of-type thead th")]
     column = heads.index("proxy")
     button = page.all("table.runs thead th button")[column]
-    ends = {"asc": [], "desc": []}  # type: ignore[var-annotated]
+    ends: dict[str, list[str]] = {"asc": [], "desc": []}
     for order in ends:
         page.click(button)
         ends[order] = [text.partition("→")[2].strip() for text in cells(page, column)]

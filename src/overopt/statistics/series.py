@@ -108,7 +108,11 @@ def binned(axis: ArrayLike, values: ArrayLike, bins: int = 50, skip: float = 0.1
     bin_of_point = np.minimum((_place(x) * bins).astype(int), bins - 1)
     counts = np.bincount(bin_of_point, minlength=bins)
     filled = counts > 0
-    return tuple(np.bincount(bin_of_point, v, bins)[filled] / counts[filled] for v in (x, z))  # type: ignore[return-value]
+
+    def means(v: Floats) -> Floats:
+        return np.bincount(bin_of_point, v, bins)[filled] / counts[filled]
+
+    return means(x), means(z)
 
 
 def _series(axis: ArrayLike, values: ArrayLike) -> tuple[Floats, Floats]:

@@ -108,7 +108,8 @@ def choose_prompts(completions: Sequence[Completion], most: int) -> dict[str, fl
         if c.step == last[id(c.record)] and c.hacking is not None:
             known = worst[c.prompt_id]
             worst[c.prompt_id] = c.hacking if known is None else max(known, c.hacking)
-    order = sorted(worst, key=lambda prompt: -(worst[prompt] if worst[prompt] is not None else -2.0))  # type: ignore[operator]
+    scored = {prompt: value for prompt, value in worst.items() if value is not None}
+    order = sorted(scored, key=scored.__getitem__, reverse=True) + [prompt for prompt in worst if prompt not in scored]
     if len(order) > most:
         top = order[: (most + 1) // 2]
         rest = random.Random(0).sample(order[len(top) :], most - len(top))  # the same prompts every time

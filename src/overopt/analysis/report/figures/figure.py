@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -68,10 +69,11 @@ def make_figure(
 
 def metric_panels(group: Group, metrics: Mapping[str, str]) -> list[Panel | None]:
     """A panel for each metric of training, against step."""
-    return [
-        line_panel(group, name, title, STEP, lambda record, name=name: record.metrics.get(name))  # type: ignore[misc]
-        for name, title in metrics.items()
-    ]
+    return [line_panel(group, name, title, STEP, partial(_metric, name=name)) for name, title in metrics.items()]
+
+
+def _metric(record: Record, name: str) -> Points | None:
+    return record.metrics.get(name)
 
 
 def line_panel(

@@ -1,35 +1,17 @@
-"""The command line. Each verb imports what it needs when it runs, so that `--help` answers at once.
-
-Exit codes: 0 done, 1 our fault (with a traceback), 2 the user's input (with a message), 130 interrupted, 143
-terminated.
-"""
+"""The verbs with their flags and what `--help` teaches of them; from arguments to options."""
 
 from __future__ import annotations
 
 import argparse
-import json
-import signal
-import sys
-import traceback
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
-from types import FrameType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from overopt import __version__
+from overopt.cli import verbs as run
 from overopt.errors import UserError
 
-if TYPE_CHECKING:
-    from overopt.sweep import Result
-
-SHOWN = ("step", "win_rate", "proxy_mean", "gold_mean", "kl_ref", "accuracy", "agreement_ratio")
-"""What `train` says of a run's last evaluation."""
-
 REPORT_FORMATS = ("html", "svg", "pdf", "png")
-
-DONE, OUR_FAULT, USERS_INPUT, INTERRUPTED = 0, 1, 2, 130
-TERMINATED = 143
 
 DESCRIPTION = """\
 Preference optimization of language models, with over-optimization made visible.
@@ -150,182 +132,8 @@ other libraries. Without NAME a table; with NAME all about that one.
 """
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a verb; the exit code."""
-    arguments = list(sys.argv[1:] if arguments is None else arguments)
-    try:
-        options = _parse(arguments)
-        with _termination_as_exit():
-            return int(options.verb(options))
-    except UserError as error:
-        print(f"overopt: {error}", file=sys.stderr)
-        return USERS_INPUT
-    except KeyboardInterrupt:
-        print("overopt: interrupted; the same command goes on from what is kept", file=sys.stderr)
-        return INTERRUPTED
-    except Exception:
-        traceback.print_exc()
-        print("overopt: this is a fault of overopt, not of your input", file=sys.stderr)
-        return OUR_FAULT
-
-
-def demo(options: argparse.Namespace) -> int:
-    from overopt.analysis.table import print_table
-    from overopt.records import RunLock
-    from overopt.studies.demo import FIGURE, Setting, claim, conclude, demo_study, draw, report_on, run_settings
-    from overopt.studies.folder import SUMMARY
-    from overopt.sweep.scheduler import available_cores
-    from overopt.sweep.terminal import Reporter
-
-    study = demo_study()
-    scale = options.scale or study.default_scale
-    out = options.out or Path("overopt-demo") / f"{scale}-seed-{options.seed}"
-    setting = Setting(out, scale, options.seed)
-    claim(study, setting)
-    workers = options.workers or available_cores()
-    with RunLock(out) as lock, Reporter(setting.jobs(study), workers) as reporter:
-        lock.acquire()
-        reporter.say(f"{len(study.runs)} runs, scale {scale}, seed {options.seed}, {workers} at a time, in {out}")
-        results = run_settings(study, [setting], workers=workers, on_event=reporter)
-    rows = conclude(study, setting, results)
-    title = f"Miniature study, scale {scale}, seed {options.seed}"
-    figure = draw(setting, rows, title)
-    print_table(rows, title)
-    print(f"\nsummary: {out / SUMMARY}" + (f"\nfigure: {out / FIGURE}.svg and .png" if figure else ""), flush=True)
-    if (page := report_on(setting, title)) is not None:
-        print(f"report: {page}")
-    return _exit_code(results)
-
-
-def train(options: argparse.Namespace) -> int:
-    from overopt.sweep.terminal import lone_job
-    from overopt.training.stages import train as train_stage
-
-    with lone_job(options.out) as (progress, notice):
-        run = train_stage(
-            options.config,
-            options.out,
-            options.overrides,
-            progress=lambda now: progress(now.step, now.steps, now.metrics),
-            notice=notice,
-        )
-    last = (run.evaluations() or [{}])[-1]
-    numbers = "  ".join(f"{key} {last[key]:.4g}" for key in SHOWN if last.get(key) is not None)
-    print(f"{run.path}: {run.status}" + (f"; {numbers}" if numbers else ""))
-    return DONE
-
-
-def sweep(options: argparse.Namespace) -> int:
-    from overopt.analysis.table import print_table
-    from overopt.studies.folder import SUMMARY
-    from overopt.studies.sweeping import claim_sweep, conclude_sweep, load_sweep, run_sweep, sweep_jobs
-    from overopt.sweep.scheduler import available_cores
-    from overopt.sweep.terminal import Reporter
-
-    out = options.out or Path("overopt-sweep") / options.file.stem
-    whole, study = load_sweep(options.file, out, options.only)
-    claim_sweep(whole, out)
-    workers = options.workers or available_cores()
-    with Reporter(sweep_jobs(study, out), workers) as reporter:
-        reporter.say(f"{len(study.runs)} of {len(whole.runs)} runs, {workers} at a time, in {out}")
-        results = run_sweep(study, out, workers=workers, on_event=reporter)
-    print_table(conclude_sweep(whole, out, results), whole.name)
-    statuses = [result.status for result in results.values()]
-    counts = ", ".join(f"{statuses.count(status)} {status}" for status in dict.fromkeys(statuses))
-    print(f"\n{counts}; summary: {out / SUMMARY}\nreport: overopt report {out / 'runs'}", flush=True)
-    return _exit_code(results)
-
-
-def watch(options: argparse.Namespace) -> int:
-    from overopt.analysis.watch_view import watch_runs
-
-    watch_runs(options.runs, every=options.every, once=options.once)
-    return DONE
-
-
-def evaluate(options: argparse.Namespace) -> int:
-    from overopt.evaluation import evaluate_run
-    from overopt.sweep.terminal import lone_job
-
-    with lone_job(options.run) as (progress, _):
-        rows = evaluate_run(options.run, judge=options.judge, split=options.split, progress=progress)
-    for row in rows:
-        numbers = "  ".join(f"{key} {row[key]:.4g}" for key in SHOWN[1:] if row.get(key) is not None)
-        print(f"step {row['step']:>5}  {row['split']}  {row['judge']}  {numbers}")
-    return DONE
-
-
-def log(options: argparse.Namespace) -> int:
-    from overopt.integrations.replay import replay
-    from overopt.integrations.sinks import sink_from
-
-    for sink in [sink_from(text) for text in options.sink]:
-        steps = replay(options.run, sink)
-        print(f"{options.run}: {steps} steps sent to {type(sink).__name__}")
-    return DONE
-
-
-def best_of_n(options: argparse.Namespace) -> int:
-    from overopt.analysis.best_of_n import best_of_n as curve_of
-    from overopt.analysis.best_of_n_view import figure, figure_path, save_figure, text_report
-    from overopt.analysis.report.words import harmless
-    from overopt.analysis.scored_sets import read_scored_set
-
-    out = figure_path(options.out, options.format, options.sources[0].resolve())
-    scored = read_scored_set(options.sources, options.rouge)
-    curve = curve_of(scored.prompts)
-    print(text_report(scored, curve), flush=True)
-    save_figure(figure(scored, curve), out)
-    print(f"\nfigure: {harmless(str(out))}")
-    return DONE
-
-
-def report(options: argparse.Namespace) -> int:
-    from overopt.analysis.report.collect import collect
-    from overopt.analysis.report.write import check_out, figures_folder, make_page, write_report
-
-    check_out(options.out, options.figures)
-    collection = collect(options.runs)
-    for reason in collection.left_out:
-        print(f"overopt: left out: {reason}", file=sys.stderr)
-    if options.serve:
-        from overopt.analysis.report.serve import serve
-
-        serve(lambda: make_page(collect(options.runs), options.figures), lambda text: print(text, flush=True))
-        return DONE
-    files = write_report(collection, options.out, options.format, options.figures)
-    runs = f"{len(collection.records)} run" + ("" if len(collection.records) == 1 else "s")
-    figures = len(files) - ("html" in options.format)
-    print(f"report: {options.out} ({runs})" if "html" in options.format else f"report: {runs}")
-    print(
-        f"figures: {figures} in {figures_folder(options.out)}"
-        if figures
-        else "figures: none, the runs have no numbers for them"
-    )
-    return DONE
-
-
-def theory(options: argparse.Namespace) -> int:
-    from overopt.theory.statements import verify
-    from overopt.theory.table import text_table
-
-    checks = verify()
-    print(json.dumps([check.row() for check in checks], indent=1) if options.json else text_table(checks))
-    return DONE if all(check.holds for check in checks) else OUR_FAULT
-
-
-def objectives(options: argparse.Namespace) -> int:
-    from overopt.objectives.dictionary import dictionary
-    from overopt.objectives.pages import page, table
-
-    if options.json:
-        print(json.dumps(dictionary(options.name), indent=1, ensure_ascii=False))
-    else:
-        print(table() if options.name is None else page(options.name))
-    return DONE
-
-
-def _parse(arguments: list[str]) -> argparse.Namespace:
+def parse(arguments: list[str]) -> argparse.Namespace:
+    """Options, with `verb` to be called and, of `train`, `overrides`."""
     parser = command_line()
     overrides: list[tuple[str, str]] = []
     if arguments[:1] == ["train"]:
@@ -372,37 +180,37 @@ def command_line() -> argparse.ArgumentParser:
     verb.add_argument("--out", type=Path, metavar="DIR", help="default overopt-demo/SCALE-seed-N")
     verb.add_argument("--scale", metavar="NAME", help="xs, s (default) or m")
     verb.add_argument("--workers", type=_positive, metavar="N", help="runs at a time; default: one per core")
-    verb.set_defaults(verb=demo)
+    verb.set_defaults(verb=run.demo)
 
     usage = "overopt train CONFIG [--dotted.field VALUE ...] --out RUN_DIR"
     verb = verbs.add_parser("train", help="train one stage from a YAML", description=TRAIN, usage=usage, **layout)
     verb.add_argument("config", type=Path, metavar="CONFIG", help="YAML of one stage")
     verb.add_argument("--out", type=Path, metavar="RUN_DIR", required=True, help="run directory to make")
-    verb.set_defaults(verb=train)
+    verb.set_defaults(verb=run.train)
 
     verb = verbs.add_parser("sweep", help="run grids, lists and seeds of runs", description=SWEEP, **layout)
     verb.add_argument("file", type=Path, metavar="FILE", help="YAML with runs, and grid, lists or seeds")
     verb.add_argument("--out", type=Path, metavar="DIR", help="default overopt-sweep/NAME_OF_FILE")
     verb.add_argument("--workers", type=_positive, metavar="N", help="runs at a time; default: one per core")
     verb.add_argument("--only", metavar="GLOB", help="only runs with such a name, and those they descend from")
-    verb.set_defaults(verb=sweep)
+    verb.set_defaults(verb=run.sweep)
 
     verb = verbs.add_parser("watch", help="a live table of runs", description=WATCH, **layout)
     verb.add_argument("runs", type=Path, nargs="+", metavar="RUNS", help="run directories, or folders that hold some")
     verb.add_argument("--once", action="store_true", help="print the table once")
     verb.add_argument("--every", type=_seconds, default=2.0, metavar="S", help="seconds between two looks; default 2")
-    verb.set_defaults(verb=watch)
+    verb.set_defaults(verb=run.watch)
 
     verb = verbs.add_parser("evaluate", help="judge a run's checkpoints again", description=EVALUATE, **layout)
     verb.add_argument("run", type=Path, metavar="RUN_DIR", help="a run that has finished or stopped")
     verb.add_argument("--judge", choices=("gold", "reward_model"), help="default: gold, if the task knows it")
     verb.add_argument("--split", choices=("tuning", "test"), help="default: the run's own")
-    verb.set_defaults(verb=evaluate)
+    verb.set_defaults(verb=run.evaluate)
 
     verb = verbs.add_parser("log", help="send a run's records to a sink", description=LOG, **layout)
     verb.add_argument("run", type=Path, metavar="RUN_DIR", help="any run directory")
     verb.add_argument("--sink", action="append", required=True, metavar="SINK", help="tensorboard, trackio or wandb")
-    verb.set_defaults(verb=log)
+    verb.set_defaults(verb=run.log)
 
     verb = verbs.add_parser("report", help="one page about runs", description=REPORT, **layout)
     verb.add_argument("runs", type=Path, nargs="+", metavar="RUNS", help="run directories, or folders that hold some")
@@ -412,25 +220,25 @@ def command_line() -> argparse.ArgumentParser:
     )
     verb.add_argument("--figures", type=_names, default=(), metavar="NAME,...", help="only these, by the names above")
     verb.add_argument("--serve", action="store_true", help="serve the page on this machine, made anew at every visit")
-    verb.set_defaults(verb=report)
+    verb.set_defaults(verb=run.report)
 
     verb = verbs.add_parser("best-of-n", help="what a proxy buys on scored candidates", description=BEST_OF_N, **layout)
     verb.add_argument("sources", type=Path, nargs="+", metavar="FILE_OR_RUNS", help="scored candidates")
     verb.add_argument("-o", "--out", type=Path, metavar="FILE", help="figure; default best-of-n-NAME.svg")
     verb.add_argument("--format", choices=("svg", "png", "pdf"), help="default: FILE's ending, or svg")
     verb.add_argument("--rouge", metavar="NAME", help="proxy of summaries, such as rouge1-recall; default rouge2-f1")
-    verb.set_defaults(verb=best_of_n)
+    verb.set_defaults(verb=run.best_of_n)
 
     verb = verbs.add_parser("theory", help="check statements T1 to T16", description=THEORY, **layout)
     verb.add_argument("--json", action="store_true", help="rows of id, statement, holds, residual, tolerance")
-    verb.set_defaults(verb=theory)
+    verb.set_defaults(verb=run.theory)
 
     verb = verbs.add_parser("objectives", help="the dictionary of objectives", description=OBJECTIVES, **layout)
     verb.add_argument("name", nargs="?", metavar="NAME", help="one objective; default: all")
     verb.add_argument(
         "--json", action="store_true", help="rows of name, kind, formula, fields, needs, source, elsewhere"
     )
-    verb.set_defaults(verb=objectives)
+    verb.set_defaults(verb=run.objectives)
     return parser
 
 
@@ -465,25 +273,3 @@ def _positive(text: str) -> int:
     if not text.isdecimal() or not text.isascii() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"expected 1, 2, ..., got {text!r}")
     return int(text)
-
-
-def _exit_code(results: Mapping[str, Result]) -> int:
-    """The worst of what became of the runs."""
-    failed = [result for result in results.values() if result.status == "failed"]
-    if any(result.traceback is not None for result in failed):
-        return OUR_FAULT
-    return USERS_INPUT if failed else DONE
-
-
-@contextmanager
-def _termination_as_exit() -> Iterator[None]:
-    """SIGTERM unwinds like Ctrl-C, so that worker processes are stopped too."""
-
-    def leave(number: int, frame: FrameType | None) -> None:
-        sys.exit(TERMINATED)
-
-    before = signal.signal(signal.SIGTERM, leave)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
