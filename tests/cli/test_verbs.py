@@ -82,6 +82,11 @@ def test_sweep_end_to_end_in_a_pipe(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     folders = sorted(path.name for path in Path("overopt-sweep/small/runs").iterdir())
     assert folders == ["kl-coef=0.1-seed=1", "kl-coef=0.2-seed=1", "rm-seed=1", "sft-seed=1"]
 
+    with RunLock(Path("overopt-sweep/small")) as lock:
+        lock.acquire()
+        assert cli.main(["sweep", "small.yaml"]) == 2
+        assert "small: another process is at work here" in capsys.readouterr().err
+
     Path("small.yaml").write_text(SWEEP.replace("[0, 1]", "[1, 13]"))
     assert cli.main(["sweep", "small.yaml"]) == 2, "the fake reward model refuses seed 13"
     shown = capsys.readouterr()
