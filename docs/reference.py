@@ -13,7 +13,7 @@ from typing import Any
 
 import yaml
 
-from overopt.cli import command_line
+from overopt.cli.parser import command_line
 from overopt.config.describing import describe_fields, shown_default
 from overopt.objectives.dictionary import WHERE, about, found, translation
 from overopt.records.legend import ALL, EVALUATIONS, METRICS, PAIR_EVALUATIONS, SAMPLES, Meaning

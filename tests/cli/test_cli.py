@@ -59,8 +59,7 @@ def test_bad_input_leaves_nothing_behind(tmp_path: Path) -> None:
 def test_a_signal_stops_the_demo_and_its_workers(tmp_path: Path, number: int, code: int) -> None:
     script = tmp_path / "main.py"
     script.write_text(
-        "import signal, sys\n"
-        "signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored if the tests run in the background\n"
+        "import sys\n"
         "import overopt.studies.demo as demo\nfrom overopt.cli import main\nfrom overopt.sweep import Job, run_jobs\n"
         f"sys.path.insert(0, {str(Path(__file__).parents[1] / 'fakes')!r})\n"
         "def hang(jobs, **options):\n"
