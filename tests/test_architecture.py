@@ -21,23 +21,38 @@ GROUND = {"types", "errors", "config", "records", "statistics"}
 ALLOWED = {
     **{room: {"errors"} for room in GROUND},
     "outcomes": {"records", "statistics", "errors"},
+    "stopping": {"config", "records", "outcomes", "errors"},
+    "integrations": {"config", "records", "errors"},
     "objectives": {"types", "config", "errors"},
     "theory": {"types", "config", "objectives", "errors"},
     "engine": {"types", "config", "objectives", "errors"},
     "tasks": {"types", "config", "errors"},
     "models": GROUND | {"objectives", "engine", "tasks"},
     "evaluation": GROUND | {"outcomes", "objectives", "engine", "tasks", "models"},
-    "training": GROUND | {"outcomes", "objectives", "engine", "tasks", "models", "evaluation"},
+    "training": GROUND
+    | {"outcomes", "objectives", "engine", "tasks", "models", "evaluation", "stopping", "integrations"},
     "sweep": GROUND | {"outcomes", "objectives", "engine", "tasks", "models", "evaluation", "training"},
     "analysis": {"records", "statistics", "outcomes", "errors"},
     "studies": GROUND | {"outcomes", "tasks", "training", "sweep", "analysis"},
-    "cli": GROUND | {"outcomes", "evaluation", "training", "sweep", "analysis", "studies", "theory", "objectives", ""},
+    "cli": GROUND
+    | {
+        "outcomes",
+        "evaluation",
+        "training",
+        "sweep",
+        "analysis",
+        "studies",
+        "theory",
+        "objectives",
+        "integrations",
+        "",
+    },
     "": {"training", "records"},  # overopt/__init__.py offers train and load_run, imported on first use
     "__main__": {"cli"},
 }
 """Room -> the rooms it may import. "" is the package itself (its version)."""
 
-WITHOUT_TORCH = {*GROUND, "outcomes", "tasks", "analysis"}
+WITHOUT_TORCH = {*GROUND, "outcomes", "stopping", "integrations", "tasks", "analysis"}
 TRANSFORMERS = {"models"}
 """The only room that knows transformers."""
 

@@ -1,19 +1,25 @@
-"""The YAMLs under examples/ are valid, named after their stage, and agree on what they hold out."""
+"""The YAMLs under examples/ are valid, named after their stage, agree on what they hold out, and cover everything."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from overopt.config import load
+from overopt.config import dump, load
+from overopt.objectives.dictionary import dictionary
+from overopt.studies.sweeping import load_sweep
 from overopt.tasks import Local
-from overopt.training.stages import STAGES
-from overopt.types import Dropped
+from overopt.training.stages import STAGES, check_provenance, train
+from overopt.types import Completion, Dropped
+
+if TYPE_CHECKING:
+    from tiny import Chain
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
-YAMLS = sorted(EXAMPLES.rglob("*.yaml"))
+YAMLS = sorted(path for path in EXAMPLES.rglob("*.yaml") if path.parent.name != "sweeps")
+SWEEPS = sorted((EXAMPLES / "sweeps").glob("*.yaml"))
 
 
 def read(path: Path) -> Any:
@@ -27,8 +33,19 @@ def test_every_stage_has_an_example() -> None:
 @pytest.mark.parametrize("path", YAMLS, ids=lambda path: path.name)
 def test_it_is_valid_and_bears_its_stage_in_its_name(path: Path) -> None:
     stage = read(path)
+    check_provenance(stage)
     assert path.name.startswith(stage.stage)
     assert [line for line in path.read_text("utf-8").splitlines() if line.startswith("lr: ")]
+
+
+@pytest.mark.parametrize("path", SWEEPS, ids=lambda path: path.name)
+def test_every_run_of_a_sweep_is_valid(path: Path, tmp_path: Path) -> None:
+    study, _ = load_sweep(path, tmp_path)
+    assert all(run in path.read_text("utf-8") for run in {name.split("-")[0] for name in study.runs})
+    if path.stem == "kl_strength":
+        assert len(study.runs) == 4 + 2 * 3 * 2 + 2
+        assert study.config("kl-coef=0.05-lr=2e-5-seed=1", "", 0)["regularizers"] == [{"name": "kl", "coef": 0.05}]
+        assert study.parents("none-seed=1") == ("sft-seed=1", "reward_model-seed=1")
 
 
 @pytest.mark.parametrize("path", YAMLS, ids=lambda path: path.name)
@@ -61,3 +78,76 @@ def test_llmbar_is_read_whole_and_no_prompt_is_on_both_sides(name: str, count: i
     assert len(train) + len(heldout) == count
     assert not {pair.prompt_id for pair in train} & {pair.prompt_id for pair in heldout}
     assert 0.1 < len(heldout) / count < 0.3
+
+
+# Every objective, and everything of one's own
+
+STAGE = {"pair_loss": "offline", "ranking_loss": "offline", "reward_loss": "reward_model"}
+"""Kind -> stage; all others are the online stage's."""
+
+
+@pytest.mark.parametrize("row", dictionary(), ids=lambda row: f"{row['kind']}-{row['name']}")
+def test_every_objective_has_an_example_that_names_it(row: dict[str, Any]) -> None:
+    stage = STAGE.get(row["kind"], "online")
+    path = EXAMPLES / "objectives" / f"{stage}_{row['name']}.yaml"
+    assert row["name"] in names_in(dump(read(path)))
+    assert f"overopt train examples/objectives/{path.name} " in path.read_text("utf-8")
+
+
+def names_in(tree: Any) -> set[str]:
+    """Every name that a configuration chooses."""
+    if isinstance(tree, list):
+        return set().union(*map(names_in, tree))
+    if not isinstance(tree, dict):
+        return set()
+    own = {tree["name"]} if isinstance(tree.get("name"), str) else set()
+    return own.union(*map(names_in, tree.values()))
+
+
+def briefly(path: Path, chain: Chain, out: Path) -> Any:
+    """One update of an example, with the test suite's parents."""
+    found = read(path)
+    settings = {"policy": chain.policy, "checkpoint_every": 1, "max_completion_tokens": 24}
+    if found.reward_model is not None:
+        settings["reward_model"] = chain.reward_model
+    if found.stage == "offline":
+        settings |= {"steps": 1, "batch_size": 8, "pairs.path": chain.reward_model}
+    else:
+        settings |= {"samples_per_prompt": 2, "episodes_per_update": 8, "total_episodes": 8}
+    if not isinstance(found.task, Local):
+        settings |= {"task.prompt_count": 8, "task.evaluation_count": 8}
+    return train(path, out, [(address, str(value)) for address, value in settings.items()])
+
+
+def test_a_loss_of_ones_own(chain: Chain, tmp_path: Path) -> None:
+    run = briefly(EXAMPLES / "own" / "offline_loss.yaml", chain, tmp_path / "run")
+    (row,) = run.iter_metrics()
+    assert row["rewards_margin"] == pytest.approx(2 * (row["logps_chosen_mean"] - row["logps_rejected_mean"]), abs=1e-5)
+    assert run.config["loss"]["name"].endswith("examples/own/my_loss.py:ExponentialLoss")
+    assert load(STAGES, run.path / "config.yaml").loss.scale == 2.0
+
+
+def test_rewards_of_ones_own(chain: Chain, tmp_path: Path) -> None:
+    (row,) = briefly(EXAMPLES / "own" / "online_rewards.yaml", chain, tmp_path / "run").iter_metrics()
+    assert row["score_mean"] == pytest.approx(2 * row["reward/facts_told"] + row["reward/brevity"], abs=1e-5)
+    assert 0 <= row["reward/facts_told"] <= 1 and -1 <= row["reward/brevity"] <= 0
+
+
+def test_a_task_of_ones_own(chain: Chain, tmp_path: Path) -> None:
+    run = briefly(EXAMPLES / "own" / "online_task.yaml", chain, tmp_path / "run")
+    row = run.evaluations()[-1]
+    assert row["judge"] == "gold" and row["n"] == 8
+    task = load(STAGES, run.path / "config.yaml").task
+    post = task.prompts(0, Dropped())[0]
+    four_words = Completion("my mom sold car")
+    assert task.gold(post, four_words) == pytest.approx(type(task)(price=0.0).gold(post, four_words) - 0.4)
+
+
+def test_a_gold_reward_of_ones_own(chain: Chain, tmp_path: Path) -> None:
+    run = briefly(EXAMPLES / "own" / "online_gold.yaml", chain, tmp_path / "run")
+    first, last = run.evaluations()
+    assert first["judge"] == "gold" and last["win_rate"] is not None
+    task = read(EXAMPLES / "own" / "online_gold.yaml").task
+    post = task.prompts(0, Dropped())[0]
+    words = post.meta["words"]
+    assert task.gold(post, Completion(" ".join(words))) == pytest.approx(0.9 * len(words))

@@ -182,3 +182,20 @@ def test_thresholds_are_parameters(tmp_path: Path) -> None:
     assert label(run, Thresholds(significance=4.0)).label == "GOOD"
     assert label(run, Thresholds(significance=4.5)).label == "FLAT"
     assert label(run, Thresholds(significance=4.5, stall=1.5)).label == "STALL"
+
+
+def test_the_label_so_far_is_that_of_the_first_evaluations(tmp_path: Path) -> None:
+    outcomes = {0: FOUR, 10: TWELVE, 20: [0.0] * 16}
+    proxies = {0: SFT_PROXY, 10: shifted(1), 20: shifted(2)}
+    whole = labelled(tmp_path, outcomes, proxies, status="running")
+    assert whole.label is None
+    run = load_run(tmp_path / "run")
+    assert label(run, until=10).label == "GOOD"
+    assert label(run, until=20).label == "OVER"
+    assert label(run, until=0).label is None
+
+
+def test_a_stopped_run_is_labelled(tmp_path: Path) -> None:
+    found = labelled(tmp_path, {0: TWELVE, 10: FOUR}, {0: SFT_PROXY, 10: shifted(1)}, status="stopped")
+    assert found.label == "OVER"
+    assert found.reason.endswith("; the run was stopped")

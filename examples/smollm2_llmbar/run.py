@@ -142,7 +142,7 @@ def brevity() -> str:
 def answers_table(runs: dict[str, Run]) -> str:
     """What became of the greedy answers to held-out instructions."""
     header = f"{'':24}{'KL':>10}{'score':>10}{'length':>10}{'ended':>10}"
-    lines = ["Answers to held-out instructions: KL to the original model in nats, the reward model's score", header]
+    lines = ["Answers to 16 held-out instructions: KL to the original model in nats, the reward model's score", header]
     for name in ("dpo", "simpo", "rloo"):
         for when, row in zip(("before", "after"), first_and_last(runs[name], "none"), strict=True):
             numbers = (

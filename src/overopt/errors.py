@@ -17,6 +17,14 @@ class ConfigError(UserError):
         super().__init__("\n".join(self.problems))
 
 
+class StoppedError(Exception):
+    """A condition of `stop_when` is met at `step`: no error, but the way out of a stage's loop."""
+
+    def __init__(self, step: int, condition: str, reason: str, go_back_to: int) -> None:
+        self.step, self.condition, self.reason, self.go_back_to = step, condition, reason, go_back_to
+        super().__init__(f"{condition} at step {step}: {reason}")
+
+
 class DivergedError(UserError):
     """The loss or a gradient became NaN or infinite; the run stopped at `step` and kept its last checkpoint."""
 

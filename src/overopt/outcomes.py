@@ -21,6 +21,7 @@ Label = Literal["GOOD", "OVER", "OVER-PEAK", "COLLAPSE", "FLAT", "STALL"]
 
 OVER_OPTIMIZED: tuple[Label, ...] = ("OVER", "OVER-PEAK")
 """A rising proxy with a win rate below SFT's, or with one that fell from its peak back to SFT's."""
+COLLAPSED: Label = "COLLAPSE"
 
 
 @dataclass(frozen=True)
@@ -51,28 +52,29 @@ class Outcome:
 
 
 @dataclass(frozen=True)
-class _Checkpoint:
+class Checkpoint:
     """One step's samples, by prompt."""
 
     step: int
     outcome: dict[str, float]
     proxy: dict[str, float]
     ended: dict[str, float]
+    gold: dict[str, float]
 
 
-def label(run: Run, thresholds: Thresholds = Thresholds()) -> Outcome:
-    """Label a run by its own evaluations."""
-    if run.status not in ("finished", "diverged"):
+def label(run: Run, thresholds: Thresholds = Thresholds(), until: int | None = None) -> Outcome:
+    """Label a run by its own evaluations; with `until`, by those up to a step, whatever became of it."""
+    if until is None and run.status not in ("finished", "stopped", "diverged"):
         return Outcome(None, f"the run is {run.status}, not finished")
-    checkpoints = _checkpoints(run)
-    if problem := _undecidable(checkpoints):
+    evaluated = checkpoints(run, until)
+    if problem := _undecidable(evaluated):
         return Outcome(None, problem)
-    first, last = checkpoints[0], checkpoints[-1]
-    difference = _paired(last.outcome, first.outcome)
-    proxy = _paired(last.proxy, first.proxy)
-    comparable = [checkpoint for checkpoint in checkpoints if checkpoint.outcome.keys() & last.outcome.keys()]
+    first, last = evaluated[0], evaluated[-1]
+    difference = paired(last.outcome, first.outcome)
+    proxy = paired(last.proxy, first.proxy)
+    comparable = [checkpoint for checkpoint in evaluated if checkpoint.outcome.keys() & last.outcome.keys()]
     drop, peak = max(
-        ((_paired(checkpoint.outcome, last.outcome), checkpoint) for checkpoint in comparable),
+        ((paired(checkpoint.outcome, last.outcome), checkpoint) for checkpoint in comparable),
         key=lambda pair: pair[0].mean,
     )
 
@@ -99,7 +101,8 @@ def label(run: Run, thresholds: Thresholds = Thresholds()) -> Outcome:
     }
     if first.ended and last.ended:
         numbers |= {"ended_start": _mean(first.ended), "ended_end": _mean(last.ended)}
-    reason = _reason(found, numbers) + ("; the run diverged" if run.status == "diverged" else "")
+    ending = f"; the run {_ENDINGS[run.status]}" if until is None and run.status in _ENDINGS else ""
+    reason = _reason(found, numbers) + ending
     return Outcome(found, reason, numbers, _stable(run, found, numbers, thresholds))
 
 
@@ -114,20 +117,20 @@ def _label(sign: int, *, rose: bool, dropped: bool, stalled: bool) -> Label:
     return "STALL" if stalled else "FLAT"
 
 
-def _checkpoints(run: Run) -> list[_Checkpoint]:
-    """Every step that the run evaluated, with the judge and on the split of its first evaluation."""
+def checkpoints(run: Run, until: int | None = None) -> list[Checkpoint]:
+    """Every step that the run evaluated (up to one), with the judge and on the split of its first evaluation."""
     evaluations = [row for row in run.evaluations() if "win_rate" in row]
     if not evaluations:
         return []
     judge, split = evaluations[0].get("judge"), evaluations[0].get("split")
     steps = sorted({row["step"] for row in evaluations if (row.get("judge"), row.get("split")) == (judge, split)})
-    return [_read(run, step, judge, split) for step in steps]
+    return [_read(run, step, judge, split) for step in steps if until is None or step <= until]
 
 
-def _read(run: Run, step: int, judge: str | None, split: str | None) -> _Checkpoint:
+def _read(run: Run, step: int, judge: str | None, split: str | None) -> Checkpoint:
     if step not in run.sample_steps():
-        return _Checkpoint(step, {}, {}, {})
-    columns = run.sample_columns(step, ["prompt_id", "split", "judge", "outcome", "proxy", "ended"])
+        return Checkpoint(step, {}, {}, {}, {})
+    columns = run.sample_columns(step, ["prompt_id", "split", "judge", "outcome", "proxy", "ended", "gold"])
     rows = [
         row
         for row in zip(*columns.values(), strict=True)
@@ -137,10 +140,10 @@ def _read(run: Run, step: int, judge: str | None, split: str | None) -> _Checkpo
     def present(column: int) -> dict[str, float]:
         return {row[0]: float(row[column]) for row in rows if row[column] is not None}
 
-    return _Checkpoint(step, outcome=present(3), proxy=present(4), ended=present(5))
+    return Checkpoint(step, outcome=present(3), proxy=present(4), ended=present(5), gold=present(6))
 
 
-def _undecidable(checkpoints: Sequence[_Checkpoint]) -> str | None:
+def _undecidable(checkpoints: Sequence[Checkpoint]) -> str | None:
     """Why these checkpoints decide nothing, if so."""
     if len(checkpoints) < 2:
         return f"a label takes evaluations at two steps; this run has {len(checkpoints)}"
@@ -156,7 +159,8 @@ def _undecidable(checkpoints: Sequence[_Checkpoint]) -> str | None:
     return None
 
 
-def _paired(a: dict[str, float], b: dict[str, float]) -> Difference:
+def paired(a: dict[str, float], b: dict[str, float]) -> Difference:
+    """Mean of a - b over the prompts that both have."""
     both = sorted(a.keys() & b.keys())
     return paired_difference([a[prompt] for prompt in both], [b[prompt] for prompt in both])
 
@@ -192,6 +196,8 @@ def _reason(found: Label, numbers: dict[str, float]) -> str:
         " peak {peak_win_rate:.2f} at step {peak_step}"
     ).format(**numbers)
 
+
+_ENDINGS = {"diverged": "diverged", "stopped": "was stopped"}
 
 _REASONS: dict[Label, str] = {
     "GOOD": "better than SFT",

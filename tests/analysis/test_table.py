@@ -141,10 +141,14 @@ def test_in_a_pipe_there_is_no_color_and_nothing_is_wrapped() -> None:
     assert "\nnone  Not judged: the gate sft.win_rate failed.\n" in text
 
 
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
 def on_terminal(monkeypatch: pytest.MonkeyPatch, columns: int) -> str:
     monkeypatch.setenv("COLUMNS", str(columns))
-    stream = io.StringIO()
-    stream.isatty = lambda: True  # type: ignore[method-assign]
+    stream = Terminal()
     print_table(ROWS, "A study", stream)
     return stream.getvalue()
 

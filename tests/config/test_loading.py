@@ -134,6 +134,13 @@ def test_overrides_in_any_order() -> None:
     assert made.provenance == {"loss.gamma": "our choice"}
 
 
+def test_paths_in_overrides_start_from_where_they_were_written(tmp_path: Path) -> None:
+    tree = {"stage": "offline", "policy": "x", "lr": 1.0}
+    read_at = load(STAGES, tree, [("policy", "y")], base=tmp_path, override_base=tmp_path / "b")
+    assert read_at.policy == str(tmp_path / "b/y")
+    assert load(STAGES, tree, [("policy", "y")], base=tmp_path).policy == str(Path.cwd() / "y")
+
+
 def test_an_override_of_the_name_alone_keeps_nothing_of_the_old_choice() -> None:
     assert read("stage: offline\npolicy: x\nloss: {name: dpo, beta: 9}", ("loss.name", "simpo")).loss == SimPO()
 

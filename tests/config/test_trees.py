@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import pytest
 from pydantic import Field
@@ -134,3 +134,21 @@ def test_override_texts_are_yaml() -> None:
         parse_override("[1")
     with pytest.raises(LookupError, match="a: duplicate key"):
         parse_override("{a: 1, a: 2}")
+
+
+@block
+class Weighted:
+    short_for: ClassVar[str] = "what"
+
+    what: Location
+    weight: float = 1.0
+
+
+@block
+class Holder:
+    items: list[Weighted]
+
+
+def test_a_block_may_have_a_short_spelling() -> None:
+    tree = complete(Holder, {"items": ["a", {"what": "b", "weight": 2.0}]}, Path("/base"))
+    assert tree == {"items": [{"what": "/base/a", "weight": 1.0}, {"what": "/base/b", "weight": 2.0}]}

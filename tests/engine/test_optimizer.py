@@ -121,3 +121,22 @@ def test_defaults_and_meaningless_settings() -> None:
         Linear(floor=1.0)
     with pytest.raises(ValidationError):
         Cosine(floor=-0.1)
+
+
+def test_what_it_remembers_is_put_back_bit_for_bit() -> None:
+    """Two steps, then a third by another optimizer that was given what the first remembers."""
+    weights = [torch.nn.Parameter(torch.ones(2)) for _ in range(2)]
+    optimizers = [Optimizer([weight], AdamW(), 0.1, Constant(), 3) for weight in weights]
+    for step in range(2):
+        weights[0].grad = torch.tensor([1.0, 1e-7]) * (step + 1)
+        optimizers[0].step(step, None)
+    remembered = optimizers[0].tensors()
+    assert remembered.keys() == {"0.step", "0.exp_avg", "0.exp_avg_sq"} and float(remembered["0.step"]) == 2
+    optimizers[1].restore({name: tensor.clone() for name, tensor in remembered.items()})
+    with torch.no_grad():
+        weights[1].copy_(weights[0])
+    for weight, optimizer in zip(weights, optimizers, strict=True):
+        weight.grad = torch.tensor([0.3, 0.7])
+        optimizer.step(2, None)
+    assert torch.equal(*weights)
+    assert Optimizer([weights[0]], SGD(), 0.1, Constant(), 3).tensors() == {}

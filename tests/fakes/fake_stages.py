@@ -31,6 +31,9 @@ def train(config: dict[str, Any], out: Path, progress: Callable[..., None], noti
             raise UserError("lr: expected a number")
         case "crash":
             raise ZeroDivisionError("division by zero")
+        case "die once" if not out.with_suffix(".died").exists():
+            out.with_suffix(".died").write_text("")
+            os._exit(9)
         case "die":
             os._exit(9)
         case "hang":

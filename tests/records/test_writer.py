@@ -10,6 +10,7 @@ import pytest
 
 from overopt.errors import UserError
 from overopt.records import RunWriter, clear, load_run
+from overopt.records.states import newest_state
 
 CONFIG = "stage: online\nlr: 0.001\n"
 
@@ -107,6 +108,37 @@ def test_clear_removes_the_run_and_nothing_else(writer: RunWriter) -> None:
     clear(writer.path)
     assert [file.name for file in writer.path.iterdir()] == ["notes.md"]
     RunWriter.create(writer.path, CONFIG, {})
+
+
+def test_resume_removes_what_came_after_the_state_and_nothing_else(writer: RunWriter) -> None:
+    hashes: dict[int, dict[str, str]] = {}
+    for step in (1, 2, 3):
+        writer.log(step, {"lr": 1.0})
+        writer.time(step, {"elapsed": 1.0})
+        writer.evaluate({"step": step})
+        writer.samples(step, [{"prompt_id": "a"}])
+        with writer.checkpoint(step) as folder:
+            (folder / "model.safetensors").write_bytes(bytes([step]))
+        if step == 2:
+            hashes = {1: writer.hashes(1), 2: writer.hashes(2)}
+            writer.state(2, hashes, {}, lambda file: file.write_bytes(b"") and None)
+    writer.evaluate_later("gold", {"step": 3})
+    writer.finish("failed")
+    for name in (".run.json.partial", "samples/.step-3.parquet.partial"):
+        (writer.path / name).write_text("half")
+    state = newest_state(writer.path, pytest.fail)
+    assert state is not None
+    with RunWriter.resume(writer.path, state, CONFIG + "seed: 1\n") as again:
+        again.log(3, {"lr": 2.0})
+    run = load_run(writer.path)
+    assert run.series("lr") == ([1, 2, 3], [1.0, 1.0, 2.0])
+    assert [row["step"] for row in run.evaluations()] == [1, 2] and run.timings()["step"] == [1, 2]
+    assert (run.sample_steps(), run.checkpoints()) == ([1, 2], [1, 2])
+    assert [resume["step"] for resume in run.info["resumes"]] == [2]
+    assert run.status == "running" and "finished" not in run.info
+    assert (run.path / "config.yaml").read_text() == CONFIG + "seed: 1\n"
+    assert not list(run.path.rglob("*.partial"))
+    assert (run.path / "evaluations" / "gold.jsonl").exists()
 
 
 # --- Lines

@@ -15,7 +15,7 @@ from overopt.analysis.table import Row
 from overopt.config import load
 from overopt.errors import UserError
 from overopt.records import load_run
-from overopt.studies.demo import Setting, claim, conclude, demo_study, draw, run_settings
+from overopt.studies.demo import Setting, claim, conclude, demo_study, draw, report_on, run_settings
 from overopt.sweep import Event, Noticed, Result
 
 RUNS = ["kl", "none", "maxent-0.5", "maxent-2", "maxent-0.5-low-lr", "simpo-low-lr", "simpo-high-lr"]
@@ -80,6 +80,11 @@ def test_it_runs_judges_goes_on_where_it_was_and_draws(tmp_path: Path) -> None:
     assert all(name in svg.read_text() for name in [*RUNS, "A study"])
     assert png.read_bytes().startswith(b"\x89PNG")
     assert draw(Setting(tmp_path / "empty", "xs", 0), rows, "A study") == []
+
+    assert report_on(Setting(tmp_path / "0", "xs", 0), "A study") == tmp_path / "0/report.html"
+    assert (tmp_path / "0/report_figures/online-curves.svg").is_file()
+    (tmp_path / "empty/runs").mkdir(parents=True)
+    assert report_on(Setting(tmp_path / "empty", "xs", 0), "A study") is None
 
 
 def test_seeds_run_side_by_side_and_gates_and_failures_say_so(tmp_path: Path) -> None:

@@ -80,6 +80,36 @@ def test_failures_take_down_descendants_only(tmp_path: Path) -> None:
     assert len([event for event in events if isinstance(event, Failed)]) == 3
 
 
+def test_what_crashes_is_tried_again_and_what_the_user_must_mend_is_not(tmp_path: Path) -> None:
+    events: list[Event] = []
+    jobs = [
+        job(tmp_path, "shaky", do="die once"),
+        job(tmp_path, "child", ("shaky",)),
+        job(tmp_path, "dead", do="die"),
+        job(tmp_path, "refused", do="refuse"),
+    ]
+    results = run_jobs(jobs, workers=1, train=TRAIN, on_event=events.append, retries=2)
+    assert [result.status for result in results.values()] == ["finished", "finished", "failed", "failed"]
+    started = [event.job for event in events if isinstance(event, Started)]
+    assert {name: started.count(name) for name in results} == {"shaky": 2, "child": 1, "dead": 3, "refused": 1}
+    assert Noticed("shaky", "failed, and is tried again: its worker process ended: exit status 9") in events
+    assert [event.job for event in events if isinstance(event, Failed)] == ["dead", "refused"]
+
+
+def test_an_obstacle_stops_a_job_and_its_descendants_and_is_asked_about_when_their_turn_comes(tmp_path: Path) -> None:
+    asked: list[tuple[str, bool]] = []
+
+    def obstacle(name: str) -> str | None:
+        asked.append((name, (tmp_path / "top").exists()))
+        return "the gate" if name == "middle" else None
+
+    jobs = [job(tmp_path, "top"), job(tmp_path, "middle", ("top",)), job(tmp_path, "bottom", ("middle",))]
+    results = run_jobs(jobs, workers=2, train=TRAIN, obstacle=obstacle)
+    assert [result.status for result in results.values()] == ["finished", "skipped", "skipped"]
+    assert results["bottom"].message == "not run, because the gate failed"
+    assert asked == [("top", False), ("middle", True)]
+
+
 def test_what_a_run_says_reaches_the_caller(tmp_path: Path) -> None:
     (tmp_path / "old").write_text("made before")
     events: list[Event] = []

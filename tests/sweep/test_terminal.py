@@ -71,6 +71,8 @@ def test_on_a_terminal_there_are_bars_with_steps_and_the_time_left() -> None:
         reporter(Progressed("sft", 10, 20, {"win_rate": 0.5}))
         assert reporter._bars is not None
         reporter._bars.progress.refresh()
+        reporter(Started("sft"))  # tried again
+        assert [task.description for task in reporter._bars.progress.tasks] == ["all", "sft"]
     assert "10/20  win_rate 0.5" in stream.getvalue()
     assert "25%, about" in stream.getvalue()
 

@@ -140,6 +140,16 @@ def test_the_limit_holds_for_each_file(tmp_path: Path) -> None:
     assert len(task.prompts(0, Dropped())) == len(task.evaluation(0, Dropped())[1]) == 4
 
 
+def test_few_evaluation_prompts_are_the_same_few_whatever_their_order(tmp_path: Path) -> None:
+    task, dropped = local(tmp_path, pairs(60), holdout=0.5, evaluation_prompts=5), Dropped()
+    prompts = [record.prompt for record in task.evaluation(0, dropped)[1]]
+    held_out = [record.prompt for record in task.evaluation_preferences(0, Dropped())[1]]
+    assert len(prompts) == 5 and prompts == [prompt for prompt in held_out if prompt in prompts]
+    assert dropped.reasons == {"evaluation prompts: beyond evaluation_prompts": len(held_out) - 5}
+    write(tmp_path / "train.jsonl", pairs(60)[::-1])
+    assert [record.prompt for record in task.evaluation(0, Dropped())[1]] == prompts[::-1]
+
+
 # --- Prompt styles
 
 

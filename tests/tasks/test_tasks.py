@@ -31,6 +31,15 @@ def test_counts_are_positive() -> None:
         load(Stage, {"task": {"name": "miniature", "prompt_count": 0}})
 
 
+@pytest.mark.parametrize("task", [{"name": "miniature"}, {"name": "local", "path": "pairs.jsonl"}])
+def test_a_task_may_hide_its_texts_and_the_record_says_so(task: dict[str, object]) -> None:
+    stage = load(Stage, {"task": task}, [("task.report.samples", "hidden")])
+    assert dump(stage)["task"]["report"] == {"samples": "hidden"}
+    assert dump(load(Stage, {"task": task}))["task"]["report"] == {"samples": "shown"}
+    with pytest.raises(ConfigError, match=r"task\.report\.samples: "):
+        load(Stage, {"task": {**task, "report": {"samples": "hiden"}}})
+
+
 def test_every_task_follows_the_protocol() -> None:
     tasks: list[TaskProtocol] = [Miniature(), Local(path="pairs.jsonl")]
     assert [task.prompt_style for task in tasks] == ["raw", "raw"]

@@ -68,7 +68,7 @@ def test_columns_are_looked_at_before_anything_is_sampled(mine: str) -> None:
 
 def test_an_online_run_on_functions_alone(mine: str, chain: Chain, tmp_path: Path) -> None:
     (tmp_path / "yaml").mkdir()
-    rewards = [{"name": "mine:length", "weight": -0.1}, {"name": "mine:told", "weight": 1.0}]
+    rewards = [{"name": "mine:length", "weight": -0.1}, "mine:told"]
     config = tiny.online(chain, reward_model=None, rewards=rewards)
     run = train(config, tmp_path / "run", base=Path(mine).parent)
     for row in run.iter_metrics():

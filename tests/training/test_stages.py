@@ -5,7 +5,9 @@ import json
 import math
 import os
 import shutil
+import signal
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +18,16 @@ import yaml
 from tiny import Chain
 
 import overopt
+from faults import left_behind
 from overopt import config as configuration
 from overopt.engine.optimizer import Optimizer
 from overopt.errors import UserError
-from overopt.records import load_run
+from overopt.evaluation.evaluator import Evaluator
+from overopt.records import RunLock, load_run
+from overopt.tasks import Miniature
 from overopt.training import sft
+from overopt.training.pairs import PairSampler
+from overopt.training.progress import Progress
 from overopt.training.stages import STAGES, train
 
 
@@ -65,14 +72,14 @@ def test_a_finished_run_is_left_alone(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("status", ["running", "failed"])
-def test_an_unfinished_run_is_started_again(tmp_path: Path, status: str) -> None:
+def test_an_unfinished_run_that_kept_nothing_is_started_again(tmp_path: Path, status: str) -> None:
     notices: list[str] = []
     first = tiny.metrics(train(tiny.sft(), tmp_path / "run"))
     info = json.loads((tmp_path / "run" / "run.json").read_text())
     (tmp_path / "run" / "run.json").write_text(json.dumps(info | {"status": status}))
     (tmp_path / "run" / "notes.txt").write_text("the user's own")
     run = train(tiny.sft(), tmp_path / "run", notice=notices.append)
-    assert notices == [f"{run.path}: {status} at the last attempt, started again"]
+    assert notices == [f"{run.path}: had kept nothing to go on from, started again"]
     assert (run.status, tiny.metrics(run)) == ("finished", first)
     assert (run.path / "notes.txt").exists()
 
@@ -233,3 +240,207 @@ def test_a_full_disk_leaves_a_readable_record(tmp_path: Path, monkeypatch: pytes
     assert (tmp_path / "run" / "metrics.jsonl").read_bytes().endswith(b"\n")
     assert run.checkpoints() == [1] and len(run.samples(1)) == 16
     assert train(tiny.sft(checkpoint_every=1), tmp_path / "run").status == "finished"
+
+
+# --- Going on
+
+STAGES_OF = {
+    "sft": lambda chain, **changes: tiny.sft(**({"steps": 6, "checkpoint_every": 2} | changes)),
+    "reward_model": lambda chain, **changes: tiny.reward_model(chain, **({"checkpoint_every": 2} | changes)),
+    "online": lambda chain, **changes: tiny.online(chain, **({"total_episodes": 32, "checkpoint_every": 2} | changes)),
+    "offline": lambda chain, **changes: tiny.offline(chain, **({"checkpoint_every": 2} | changes)),
+}
+
+
+def cut_short(config: tiny.Config, out: Path, step: int) -> list[int]:
+    """Run until a step is recorded, and no further; the steps made."""
+    made: list[int] = []
+
+    def seen(now: Progress) -> None:
+        made.append(now.step)
+        if now.step == step:
+            raise MemoryError  # as bad as any
+
+    with pytest.raises(MemoryError):
+        train(config, out, progress=seen)
+    return made
+
+
+@pytest.mark.parametrize("stage", STAGES_OF)
+def test_a_run_that_was_cut_short_goes_on_to_the_same_bits(chain: Chain, tmp_path: Path, stage: str) -> None:
+    config, out, notices = STAGES_OF[stage](chain), tmp_path / "run", []
+    whole = train(config, tmp_path / "whole")
+    assert cut_short(config, out, 3) == [1, 2, 3]
+    assert load_run(out).status == "failed"
+    made: list[int] = []
+    run = train(config, out, progress=lambda now: made.append(now.step), notice=notices.append)
+    assert made == list(range(3, whole.info["steps"] + 1))
+    assert notices == [f"{out}: goes on after step 2 of {whole.info['steps']}"]
+    assert [resume["step"] for resume in run.info["resumes"]] == [2] and run.info["resumes"][0]["time"] > "2026"
+    assert left_behind(out) == left_behind(whole.path)
+    assert run.timings()["step"] == whole.timings()["step"]
+    elapsed = run.timings()["elapsed"]
+    assert elapsed == sorted(elapsed)
+
+
+def test_the_first_evaluation_and_the_pairs_are_not_made_again(
+    chain: Chain, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config, out = tiny.reward_model(chain), tmp_path / "run"
+    whole = train(config, tmp_path / "whole")
+    cut_short(config, out, 1)  # before any checkpoint
+    monkeypatch.setattr(PairSampler, "sample", lambda *args: pytest.fail("these pairs were sampled before"))
+    run = train(config, out)
+    assert [resume["step"] for resume in run.info["resumes"]] == [0]
+    assert left_behind(out) == left_behind(whole.path)
+    assert [row["step"] for row in run.evaluations()] == [0, 4]
+
+
+@pytest.mark.parametrize(("keep", "kept"), [("last", [6]), ("every", [2, 4, 6]), ("best", [4])])
+def test_what_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, keep: str, kept: list[int]) -> None:
+    """Win rates of 0.2, 0.5 and, later, 0.5 again: of equals the earlier is the best."""
+    evaluate = Evaluator.evaluate
+
+    def judged(self: Evaluator, policy: Any, step: int) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+        row, samples = evaluate(self, policy, step)
+        return row | {"win_rate": {2: 0.2}.get(step, 0.5)}, samples
+
+    monkeypatch.setattr(Evaluator, "evaluate", judged)
+    config = tiny.sft(steps=6, checkpoint_every=2, keep=keep)
+    cut_short(config, tmp_path / "run", 5)
+    run = train(config, tmp_path / "run")
+    assert run.checkpoints() == kept and run.info["resumes"][0]["step"] == 4
+    assert not (run.path / "trainer").exists()
+
+
+def test_the_best_reward_model_is_the_most_accurate(chain: Chain, tmp_path: Path) -> None:
+    config = tiny.reward_model(chain, checkpoint_every=1, keep="best")
+    run = train(config, tmp_path / "run")
+    accuracy = {row["step"]: row["accuracy"] for row in run.evaluations() if row["step"]}
+    assert run.checkpoints() == [max(accuracy, key=lambda step: (accuracy[step], -step))]
+
+
+def test_a_run_does_not_go_on_from_another_parent(chain: Chain, tmp_path: Path) -> None:
+    parent = train(tiny.sft(), tmp_path / "parent").path
+    config = tiny.online(chain, policy=str(parent), checkpoint_every=1)
+    cut_short(config, tmp_path / "run", 2)
+    before = left_behind(tmp_path / "run")
+    shutil.rmtree(parent)
+    train(tiny.sft(seed=1), parent)
+    with pytest.raises(UserError, match="run: its policy .*parent has been made anew since; choose another --out"):
+        train(config, tmp_path / "run")
+    assert left_behind(tmp_path / "run") == before
+
+
+def test_a_second_process_is_refused_and_a_finished_run_needs_no_lock(tmp_path: Path) -> None:
+    cut_short(tiny.sft(), tmp_path / "run", 2)
+    with RunLock(tmp_path / "run") as lock:
+        lock.acquire()
+        with pytest.raises(UserError, match="run: another process is at work here"):
+            train(tiny.sft(), tmp_path / "run")
+        lock.release()
+        train(tiny.sft(), tmp_path / "run")
+        lock.acquire()
+        assert train(tiny.sft(), tmp_path / "run").status == "finished"
+
+
+def test_what_a_process_left_that_was_killed_just_after_the_end_is_removed(tmp_path: Path) -> None:
+    run = train(tiny.sft(), tmp_path / "run")
+    before = left_behind(run.path)
+    (run.path / "trainer" / "step-3").mkdir(parents=True)
+    (run.path / "trainer" / "step-3" / "state.json").write_text("{}")
+    (run.path / ".lock").write_text("")
+    assert train(tiny.sft(), run.path).status == "finished"
+    assert left_behind(run.path) == before
+    assert not (run.path / "trainer").exists() and not (run.path / ".lock").exists()
+
+
+def test_a_signal_stops_after_the_step_at_hand(tmp_path: Path) -> None:
+    config, notices = tiny.sft(steps=4, checkpoint_every=4), []
+
+    def seen(now: Progress) -> None:
+        if now.step in (2, 4):
+            signal.raise_signal(signal.SIGTERM)
+
+    with pytest.raises(SystemExit) as leaving:
+        train(config, tmp_path / "run", progress=seen, notice=notices.append)
+    assert leaving.value.code == 143
+    run = load_run(tmp_path / "run")
+    assert (run.status, len(tiny.rows(run)), run.checkpoints()) == ("interrupted", 2, [])
+    with pytest.raises(SystemExit):  # in the last step: the run ends, and the signal still counts
+        train(config, tmp_path / "run", progress=seen, notice=notices.append)
+    assert notices == [
+        f"{run.path}: stopped after step 2; the same command goes on from there",
+        f"{run.path}: goes on after step 2 of 4",
+    ]
+    assert left_behind(run.path) == left_behind(train(config, tmp_path / "whole").path)
+
+
+def test_another_number_of_threads_is_told(tmp_path: Path) -> None:
+    cut_short(tiny.sft(checkpoint_every=1), tmp_path / "run", 2)
+    info = json.loads((tmp_path / "run" / "run.json").read_text())
+    (tmp_path / "run" / "run.json").write_text(json.dumps(info | {"threads": 64}))
+    notices: list[str] = []
+    train(tiny.sft(checkpoint_every=1), tmp_path / "run", notice=notices.append)
+    assert "threads 64 then, 1 now; numbers may differ in the last bits" in notices[0]
+
+
+def test_a_run_does_not_go_on_with_other_data(chain: Chain, tmp_path: Path) -> None:
+    words = Miniature().vocabulary()[2:]
+    records = [{"prompt": f"{a} {b}", "completion": f"{b} {a}"} for a, b in pairwise(words[:41])]
+    file = tiny.write_jsonl(tmp_path / "data.jsonl", records[:40])
+    heldout = tiny.write_jsonl(tmp_path / "heldout.jsonl", records[:4])
+    model = {"name": "pretrained", "path": str(chain.policy)}
+    task = {"name": "local", "path": str(file), "evaluation_path": str(heldout)}
+    config = tiny.sft(task=task, model=model, steps=None, checkpoint_every=1, batch_size=8)
+    cut_short(config, tmp_path / "run", 2)
+    tiny.write_jsonl(file, records[:-8])
+    with pytest.raises(UserError, match="run: its data have changed since it began .steps 4 then, 3 now"):
+        train(config, tmp_path / "run")
+    assert len(tiny.rows(load_run(tmp_path / "run"))) == 2
+    tiny.write_jsonl(file, records)
+    assert train(config, tmp_path / "run").info["resumes"][0]["step"] == 1
+
+
+SOON = {"name": "wall_time", "hours": 1e-9, "patience": 2}
+
+
+def test_a_condition_stops_a_run_in_time(tmp_path: Path) -> None:
+    config = tiny.sft(steps=5, checkpoint_every=1, stop_when=[SOON])
+    said: list[str] = []
+    run = train(config, tmp_path / "run", notice=said.append)
+    assert (run.status, run.complete, run.info["stopped_at"]) == ("stopped", True, 2)
+    assert run.info["stopped_by"] == "wall_time"
+    assert len(tiny.rows(run)) == 2
+    rates = {row["step"]: row["win_rate"] for row in run.evaluations()}
+    best = run.info["go_back_to"]
+    assert rates[best] == max(rates.values())
+    assert run.checkpoint().name == f"step-{best}"  # what a child starts from
+    assert any("stopped in time, wall_time at step 2" in text for text in said)
+    train(config, tmp_path / "run", notice=said.append)
+    assert said[-1].endswith("stopped already, left alone")
+    child = train(tiny.sft(model={"name": "pretrained", "path": str(run.path)}, steps=1), tmp_path / "child")
+    assert child.info["parents"][0]["hash"] == run.hash()
+
+
+def test_a_stopped_run_without_its_best_step_is_no_parent(tmp_path: Path) -> None:
+    run = train(tiny.sft(steps=5, checkpoint_every=5, stop_when=[SOON]), tmp_path / "run")
+    assert (run.status, run.info["go_back_to"], run.checkpoints()) == ("stopped", 0, [])
+    with pytest.raises(UserError, match="was stopped at step 2, and no checkpoint is kept of step 0, the best"):
+        train(tiny.sft(model={"name": "pretrained", "path": str(run.path)}), tmp_path / "child")
+
+
+def test_a_condition_on_what_a_stage_does_not_record_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"stop_when.0: entropy looks at what only runs of stage online record"):
+        train(tiny.sft(stop_when=[{"name": "entropy", "low": 0.1}]), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_run_of_before_a_field_existed_is_the_same_run(tmp_path: Path) -> None:
+    run = train(tiny.sft(), tmp_path / "run")
+    text = (run.path / "config.yaml").read_text()
+    (run.path / "config.yaml").write_text(text.replace("keep: every\n", ""))
+    assert "keep" not in load_run(run.path).config
+    assert train(tiny.sft(), run.path).status == "finished"
+    with pytest.raises(UserError, match="of another configuration .keep: 'every' there, 'last' here"):
+        train(tiny.sft(keep="last"), run.path)

@@ -47,6 +47,10 @@ class Row:
     reason: str = ""
     diverged_at: int | None = None
     """The step at which the loss broke, if it did."""
+    stopped_at: int | None = None
+    """The step at which the run was stopped in time, if it was."""
+    go_back_to: int | None = None
+    """And the one that was best by then."""
     peak_win_rate: float | None = None
     """The best checkpoint's, if the last one is significantly worse."""
 
@@ -66,7 +70,7 @@ def make_row(
     found = _numbers(evaluations_of(run))
     if reason or gate is not None:
         return Row(**asdict(row) | found)
-    found["diverged_at"] = run.info.get("diverged_at")
+    found |= {name: run.info.get(name) for name in ("diverged_at", "stopped_at", "go_back_to")}
     outcome = label(run)
     numbers = outcome.numbers
     past_peak = numbers.get("peak_drop", 0.0) > Thresholds().significance * numbers.get("peak_drop_se", 0.0)
@@ -95,7 +99,13 @@ def objective_of(config: Mapping[str, Any]) -> tuple[str, float | None]:
 def verdict(row: Row) -> str:
     """One sentence: what happened, and whether it is what one wants; another if the run diverged."""
     diverged = f" The run diverged at step {row.diverged_at}." if row.diverged_at is not None else ""
-    return _sentence(row) + diverged
+    return _sentence(row) + diverged + _stopped(row)
+
+
+def _stopped(row: Row) -> str:
+    if row.stopped_at is None:
+        return ""
+    return f" Stopped in time at step {row.stopped_at}; go back to step {row.go_back_to}."
 
 
 def _sentence(row: Row) -> str:

@@ -24,7 +24,10 @@ T = TypeVar("T")
 
 @dataclass_transform(kw_only_default=True, frozen_default=True, field_specifiers=(Field, dataclasses.field))
 def block(cls: type[T]) -> type[T]:
-    """Make a frozen dataclass whose fields are YAML keys. Types and bounds are checked, unknown keys refused."""
+    """Make a frozen dataclass whose fields are YAML keys. Types and bounds are checked, unknown keys refused.
+
+    With a class variable `short_for`, text alone in a YAML is the block with that field.
+    """
     config = ConfigDict(extra="forbid", use_attribute_docstrings=True, validate_default=True, allow_inf_nan=False)
     made: Any = pydantic_dataclass(frozen=True, kw_only=True, config=config)
     return made(cls)

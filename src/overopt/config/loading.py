@@ -53,6 +53,7 @@ def load(
     source: Path | str | Mapping[str, Any],
     overrides: Sequence[tuple[str, str]] = ...,
     base: Path | None = ...,
+    override_base: Path | None = ...,
 ) -> T: ...
 
 
@@ -62,6 +63,7 @@ def load(
     source: Path | str | Mapping[str, Any],
     overrides: Sequence[tuple[str, str]] = ...,
     base: Path | None = ...,
+    override_base: Path | None = ...,
 ) -> Any: ...
 
 
@@ -70,12 +72,14 @@ def load(
     source: Path | str | Mapping[str, Any],
     overrides: Sequence[tuple[str, str]] = (),
     base: Path | None = None,
+    override_base: Path | None = None,
 ) -> Any:
     """Build an object from a YAML file or a plain tree.
 
     `target` is a block, or blocks by the names that the key `stage` may have. `overrides` are pairs of a dotted address
     and a YAML text. Locations in `source` are relative to `base`: by default the file's folder, for a tree the working
-    directory; those in overrides always to the working directory. Raises one ConfigError with all errors.
+    directory; those in overrides to `override_base`, by default the working directory. Raises one ConfigError with all
+    errors.
     """
     file = None if isinstance(source, Mapping) else str(source)
     document = yaml12.Document(dict(source)) if isinstance(source, Mapping) else _read(Path(source))
@@ -87,7 +91,7 @@ def load(
     for flag, text in outer_first(overrides):
         try:
             address = address_of(cls, tree, flag)
-            tree = complete(cls, override(cls, tree, address, parse_override(text)), Path.cwd())
+            tree = complete(cls, override(cls, tree, address, parse_override(text)), override_base or Path.cwd())
             places.flags[address] = flag
         except LookupError as error:
             problems.append(((1, 0), f"--{flag}: {error}"))

@@ -40,6 +40,8 @@ def complete(annotation: Any, value: Any, base: Path, default: Any = None) -> An
     if is_choice(marks):
         value = _spelled_out(value, inner, base, default)
     cls = block_of(annotation, value)
+    if isinstance(value, str) and cls is not None and hasattr(cls, "short_for"):
+        value = {cls.short_for: value}
     if cls is not None and isinstance(value, dict):
         return _complete_block(cls, value, base, default)
     if isinstance(value, dict):

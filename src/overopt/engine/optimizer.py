@@ -117,3 +117,21 @@ class Optimizer:
     def discard(self) -> None:
         """Forget the gradients gathered so far."""
         self.optimizer.zero_grad(set_to_none=True)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """What the optimizer remembers of each parameter, as `INDEX.NAME`."""
+        state = self.optimizer.state
+        return {
+            f"{i}.{name}": value
+            for i, parameter in enumerate(self.parameters)
+            for name, value in state[parameter].items()
+            if value is not None  # momentum that no step has made yet
+        }
+
+    def restore(self, tensors: dict[str, Tensor]) -> None:
+        """Put back what `tensors` gave, bit for bit: torch's own loading would cast it to the parameters' type."""
+        self.optimizer.state.clear()
+        for key, value in tensors.items():
+            index, _, name = key.partition(".")
+            parameter = self.parameters[int(index)]
+            self.optimizer.state[parameter][name] = value.to(parameter.device)

@@ -15,7 +15,7 @@ from overopt.evaluation.judges import Judge
 from overopt.models.load import load_policy, load_reward_model
 from overopt.models.policy import Policy
 from overopt.models.text import Codec
-from overopt.records import Run, RunWriter, load_run
+from overopt.records import Run, RunLock, RunWriter, load_run
 from overopt.tasks import Miniature, Task
 from overopt.types import Dropped
 
@@ -41,7 +41,15 @@ def evaluate_run(
 
     Computed as the run was. `judge` is by default gold where the task knows it, else the run's reward model.
     """
-    run = load_run(path)
+    with RunLock(Path(path)) as lock:
+        load_run(path)  # before the lock, which would make the directory
+        lock.acquire()
+        return _evaluate(load_run(path), judge, split, progress)
+
+
+def _evaluate(
+    run: Run, judge: Judge | None, split: str | None, progress: Callable[[int, int], None] | None
+) -> list[dict[str, Any]]:
     if run.stage == "reward_model":
         raise UserError(f"{run.path}: a reward model writes no completions; evaluate a policy's run")
     settings = configuration.load(_Settings, {key: run.config[key] for key in ("task", "compute")}, base=run.path)

@@ -40,7 +40,7 @@ WHERE = {
     "loss_regularizer": "online: loss_regularizers",
     "advantage": "online: advantage",
     "policy_loss": "online: loss",
-    "controller": "online: coef of a regularizer",
+    "controller": "online: regularizers.N.coef",
     "missing_eos": "online: missing_eos",
 }
 """Kind -> the stage and the key that take it."""

@@ -11,6 +11,7 @@
 | `samples/step-N.parquet`  | a row for each prompt and evaluation, so that paired differences never need a model   |
 | `pairs.jsonl.gz`          | labelled pairs, of a reward model trained on samples                                  |
 | `checkpoints/step-N/`     | Hugging Face folders                                                                  |
+| `trainer/step-N/`         | while the run is unfinished: what it goes on from after N steps                       |
 
 Lines are written whole, other files by an atomic rename: a run that was killed stays readable.
 A missing value is absent, never 0. A metric that is not finite is left out and named under `nonfinite`.
@@ -18,7 +19,20 @@ Neither torch nor pandas is imported here.
 """
 
 from overopt.records.environment import environment
+from overopt.records.lock import RunLock
 from overopt.records.reader import Run, find_runs, hash_weights, load_run
+from overopt.records.states import forget_states
 from overopt.records.writer import SAMPLE_COLUMNS, RunWriter, clear
 
-__all__ = ["SAMPLE_COLUMNS", "Run", "RunWriter", "clear", "environment", "find_runs", "hash_weights", "load_run"]
+__all__ = [
+    "SAMPLE_COLUMNS",
+    "Run",
+    "RunLock",
+    "RunWriter",
+    "clear",
+    "environment",
+    "find_runs",
+    "forget_states",
+    "hash_weights",
+    "load_run",
+]

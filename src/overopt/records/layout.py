@@ -16,9 +16,15 @@ LATER_EVALUATIONS = "evaluations"
 SAMPLES = "samples"
 PAIRS = "pairs.jsonl.gz"
 CHECKPOINTS = "checkpoints"
+STATES = "trainer"
+LOCK = ".lock"
 
-EVERYTHING = (INFO, METRICS, TIMINGS, EVALUATIONS, LATER_EVALUATIONS, SAMPLES, PAIRS, CHECKPOINTS, CONFIG)
-"""All that a run may write at the top of its directory; `run.json`, which makes it a run, goes first when clearing."""
+LINES = (METRICS, TIMINGS, EVALUATIONS)
+"""Files of lines that a run adds to at its steps."""
+
+EVERYTHING = (STATES, METRICS, TIMINGS, EVALUATIONS, LATER_EVALUATIONS, SAMPLES, PAIRS, CHECKPOINTS, INFO, CONFIG)
+"""All that a run may write at the top of its directory, in the order in which it is cleared: states first, so that
+nothing goes on from a record that is half gone, and what makes it this run last, so that clearing can be repeated."""
 
 
 def samples_file(run: Path, step: int) -> Path:
@@ -27,6 +33,10 @@ def samples_file(run: Path, step: int) -> Path:
 
 def checkpoint_folder(run: Path, step: int) -> Path:
     return run / CHECKPOINTS / f"step-{step}"
+
+
+def state_folder(run: Path, step: int) -> Path:
+    return run / STATES / f"step-{step}"
 
 
 def judge_file(run: Path, judge: str) -> Path:

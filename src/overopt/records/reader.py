@@ -36,8 +36,13 @@ class Run:
 
     @property
     def status(self) -> str:
-        """`running`, `finished`, `diverged` or `failed`; a killed run still says `running`."""
+        """`running` (a killed one still says so), `interrupted`, `finished`, `stopped`, `diverged` or `failed`."""
         return str(self.info.get("status", "running"))
+
+    @property
+    def complete(self) -> bool:
+        """Whether it ended as configured, and so need not be made again: at its last step, or stopped in time."""
+        return self.status in ("finished", "stopped")
 
     @cached_property
     def config(self) -> dict[str, Any]:
@@ -107,8 +112,10 @@ class Run:
         return layout.steps_in(self.path / layout.CHECKPOINTS)
 
     def checkpoint(self, step: int | None = None) -> Path:
-        """The folder of one checkpoint, by default of the last."""
+        """The folder of one checkpoint, by default of the last; of a stopped run, of the step to go back to."""
         steps = self.checkpoints()
+        if step is None and self.info.get("go_back_to") in steps:
+            step = int(self.info["go_back_to"])
         if not steps:
             raise UserError(f"{self.path}: has no checkpoint")
         if step is not None and step not in steps:
@@ -116,19 +123,22 @@ class Run:
         return layout.checkpoint_folder(self.path, steps[-1] if step is None else step)
 
     def hash(self) -> str:
-        """SHA-256 of configuration, last checkpoint and pairs, if any: what a child records of its parent."""
+        """SHA-256 of configuration, checkpoint and pairs, if any: what a child records of its parent."""
         content = (self.path / layout.CONFIG).read_bytes() + hash_weights(self.checkpoint()).encode()
         pairs = self.path / layout.PAIRS
         return hashlib.sha256(content + (pairs.read_bytes() if pairs.exists() else b"")).hexdigest()
 
     def _sample_table(self, step: int, names: Sequence[str] | None = None) -> Any:
-        from pyarrow import parquet
+        from pyarrow import ArrowException, parquet
 
         file = layout.samples_file(self.path, step)
         if not file.exists():
             steps = ", ".join(map(str, self.sample_steps())) or "none"
             raise UserError(f"{file}: missing; steps with samples: {steps}")
-        return parquet.read_table(file, columns=None if names is None else list(names))
+        try:
+            return parquet.read_table(file, columns=None if names is None else list(names))
+        except (ArrowException, OSError) as error:
+            raise UserError(f"{file}: cannot be read as Parquet: {str(error).splitlines()[0]}") from error
 
 
 def load_run(path: Path | str) -> Run:

@@ -7,7 +7,7 @@ import json
 import math
 import os
 import shutil
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,7 +17,18 @@ from typing import Any, Self, SupportsFloat
 from overopt.errors import UserError
 from overopt.records import layout
 from overopt.records.environment import environment
+from overopt.records.files import (
+    cannot_write,
+    check_space,
+    file_hashes,
+    remove_partial,
+    replace_file,
+    sync_folder,
+    whole_folder,
+    write_all,
+)
 from overopt.records.reader import load_run
+from overopt.records.states import RETAINED, TENSORS, State, checkpoints_of, prune, retained_states, write_state
 
 SAMPLE_COLUMNS = {
     "step": "int64",
@@ -63,7 +74,7 @@ class RunWriter:
         writer = cls(path, _first_info(path.resolve().name) | dict(info))
         made = _make_folder(path)
         try:
-            _replace(path / layout.CONFIG, config_yaml.encode())
+            replace_file(path / layout.CONFIG, config_yaml.encode())
             writer.update()  # last: run.json makes the directory a run
         except BaseException:
             clear(path)
@@ -78,6 +89,30 @@ class RunWriter:
         """Continue a run that exists, to add a later evaluation."""
         run = load_run(path)
         return cls(run.path, dict(run.info))
+
+    @classmethod
+    def resume(cls, path: Path | str, state: State, config_yaml: str) -> Self:
+        """Go on from a state: whatever was recorded after it is removed, since it will be recorded again."""
+        writer = cls.open(path)
+        if (writer.path / layout.CONFIG).read_bytes() != config_yaml.encode():  # the run was copied to another place
+            replace_file(writer.path / layout.CONFIG, config_yaml.encode())
+        writer.info.pop("finished", None)
+        resumes = [*writer.info.get("resumes", []), {"step": state.step, "time": _now()}]
+        writer.update(status="running", resumes=resumes)
+        writer._cut(state)  # last: where nothing can be written, nothing is removed either
+        return writer
+
+    def _cut(self, state: State) -> None:
+        for folder in (".", layout.SAMPLES, layout.CHECKPOINTS, layout.STATES):
+            remove_partial(self.path / folder)
+        states = [step for step in retained_states(self.path) if step <= state.step]
+        prune(self.path, states, state.checkpoints)
+        for name in layout.LINES:
+            if (self.path / name).exists():
+                os.truncate(self.path / name, state.lengths.get(name, 0))
+        for step in layout.steps_in(self.path / layout.SAMPLES, ".parquet"):
+            if step > state.step:
+                layout.samples_file(self.path, step).unlink()
 
     def log(self, step: int, metrics: Mapping[str, SupportsFloat | None]) -> None:
         """A step's metrics: deterministic values only, at full precision."""
@@ -101,35 +136,58 @@ class RunWriter:
         file = layout.samples_file(self.path, step)
         keys = {_sample_key(row) for row in new}
         kept = [row for row in _read_rows(file) if _sample_key(row) not in keys]
-        _replace(file, _parquet(kept + new))
+        replace_file(file, _parquet(kept + new))
 
     def pairs(self, rows: Iterable[Mapping[str, Any]]) -> None:
         """All labelled pairs at once."""
         text = "".join(_dumps(row) + "\n" for row in rows)
-        _replace(self.path / layout.PAIRS, gzip.compress(text.encode(), mtime=0))  # no time: same pairs, same bytes
+        replace_file(self.path / layout.PAIRS, gzip.compress(text.encode(), mtime=0))  # no time: same pairs, same bytes
 
     @contextmanager
     def checkpoint(self, step: int) -> Iterator[Path]:
         """A folder to write a checkpoint into; it becomes `checkpoints/step-N` only once the block has succeeded."""
-        final = layout.checkpoint_folder(self.path, step)
-        partial = final.with_name(f".{final.name}.partial")
-        shutil.rmtree(partial, ignore_errors=True)  # of a run that was killed here
-        partial.mkdir(parents=True)
-        try:
-            yield partial
-        except BaseException as error:
-            shutil.rmtree(partial, ignore_errors=True)
-            if "No space left" in str(error):  # not every library raises OSError for it: safetensors does not
-                raise _cannot_write(final, error) from error
-            raise
-        shutil.rmtree(final, ignore_errors=True)
-        partial.rename(final)
+        with whole_folder(layout.checkpoint_folder(self.path, step)) as folder:
+            yield folder
+
+    def lengths(self) -> dict[str, int]:
+        """Bytes of each file of lines, all of them on the disk."""
+        for lines in self._lines.values():
+            lines.sync()
+        sync_folder(self.path)
+        files = {name: self.path / name for name in layout.LINES}
+        return {name: file.stat().st_size for name, file in files.items() if file.exists()}
+
+    def check_space(self, needed: int) -> None:
+        """Refuse to begin a checkpoint that will not fit."""
+        check_space(self.path, needed)
+
+    def hashes(self, step: int) -> dict[str, str]:
+        """Of the files of a checkpoint."""
+        return file_hashes(layout.checkpoint_folder(self.path, step))
+
+    def state(
+        self,
+        step: int,
+        checkpoints: dict[int, dict[str, str]],
+        trainer: dict[str, Any],
+        write_tensors: Callable[[Path], None],
+    ) -> None:
+        """Commit what the run can go on from; then what no state that is retained needs may go."""
+        file = layout.state_folder(self.path, step) / TENSORS
+        write_state(self.path, State(step, self.lengths(), checkpoints, trainer, file), write_tensors)
+        retained = retained_states(self.path)[-RETAINED:]
+        needed = {kept for other in retained for kept in checkpoints_of(self.path, other)}
+        prune(self.path, retained, needed | checkpoints.keys())
+
+    def keep_checkpoints(self, steps: Collection[int]) -> None:
+        """Remove all checkpoints but these."""
+        prune(self.path, retained_states(self.path), steps)
 
     def update(self, **fields: Any) -> None:
         """Change fields of `run.json`."""
         self.info = {**self.info, **fields}
         text = json.dumps(self.info, indent=2, allow_nan=False, default=_plain)
-        _replace(self.path / layout.INFO, (text + "\n").encode())
+        replace_file(self.path / layout.INFO, (text + "\n").encode())
 
     def finish(self, status: str, **fields: Any) -> None:
         """Close the run as `finished`, `diverged` or `failed`."""
@@ -174,18 +232,21 @@ class _LineFile:
             path.parent.mkdir(exist_ok=True)
             self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666)
         except OSError as error:
-            raise _cannot_write(path, error) from error
+            raise cannot_write(path, error) from error
         self._drop_cut_line()
 
     def write(self, line: str) -> None:
         size = os.fstat(self._file).st_size
         try:
-            _write_all(self._file, line.encode() + b"\n")
+            write_all(self._file, line.encode() + b"\n")
         except BaseException as error:
             os.ftruncate(self._file, size)  # back to the last whole line
             if isinstance(error, OSError):
-                raise _cannot_write(self.path, error) from error
+                raise cannot_write(self.path, error) from error
             raise
+
+    def sync(self) -> None:
+        os.fsync(self._file)
 
     def close(self) -> None:
         os.close(self._file)
@@ -229,40 +290,8 @@ def _make_folder(path: Path) -> list[Path]:
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:  # a parent is a file, or may not be written
-        raise _cannot_write(path, error) from error
+        raise cannot_write(path, error) from error
     return missing
-
-
-def _replace(path: Path, content: bytes) -> None:
-    """Write a file whole or not at all: readers see the old one or the new one."""
-    temporary = path.with_name(f".{path.name}.partial")
-    try:
-        path.parent.mkdir(exist_ok=True)
-        file = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
-        try:
-            _write_all(file, content)
-            os.fsync(file)
-        finally:
-            os.close(file)
-        temporary.replace(path)
-    except BaseException as error:
-        temporary.unlink(missing_ok=True)
-        if isinstance(error, OSError):
-            raise _cannot_write(path, error) from error
-        raise
-
-
-def _write_all(file: int, content: bytes) -> None:
-    rest = memoryview(content)
-    while rest:  # a disk that is nearly full takes a part first and fails on the rest
-        rest = rest[os.write(file, rest) :]
-
-
-def _cannot_write(path: Path, error: BaseException) -> UserError:
-    folder = next(folder for folder in path.absolute().parents if folder.exists())
-    free = shutil.disk_usage(folder).free / 1e6
-    cause = getattr(error, "strerror", None) or error
-    return UserError(f"{path}: cannot be written ({cause}; {free:,.0f} MB free); what was written before is intact")
 
 
 def _dumps(row: Mapping[str, Any]) -> str:

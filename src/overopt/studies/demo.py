@@ -1,13 +1,11 @@
-"""The miniature study: runs `demo.yaml` and makes of its records a table, `summary.json` and one figure.
+"""The miniature study: runs `demo.yaml` and makes of its records a table, `summary.json`, one figure and a report.
 
-A directory belongs to one scale and seed. Runs that are finished in it are not redone, so the same command goes on
-after an interruption.
+A directory belongs to one scale and seed. Runs that are finished in it are not redone and unfinished ones continue, so
+the same command goes on after an interruption.
 """
 
 from __future__ import annotations
 
-import json
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,13 +13,14 @@ from pathlib import Path
 from overopt.analysis.curves import curve_of
 from overopt.analysis.table import Row, make_row
 from overopt.errors import UserError
-from overopt.records import Run, load_run
+from overopt.records import Run, find_runs, load_run
+from overopt.studies.folder import SUMMARY, claimed, make_claim, write_whole
 from overopt.studies.study import RUNS, Gate, Study, load_study
 from overopt.sweep import Event, Failed, Finished, Job, Result, Skipped, run_jobs
 from overopt.sweep.scheduler import TRAIN
 
 STUDY_FILE = Path(__file__).with_name("demo.yaml")
-CLAIM, SUMMARY, FIGURE = "study.json", "summary.json", "figure"
+FIGURE, REPORT = "figure", "report.html"
 JUDGED_STAGES = ("online", "offline")
 
 
@@ -52,22 +51,14 @@ def claim(study: Study, setting: Setting) -> None:
         "seed": setting.seed,
         "fingerprint": study.fingerprint(setting.scale, setting.seed),
     }
-    if out.exists() and not out.is_dir():
-        raise UserError(f"--out {out}: is a file; name a directory")
-    theirs = _claimed(out)
+    theirs = claimed(out)
     if theirs == ours:
         return
     if theirs is not None:
         made = f"--scale {theirs.get('scale')} --seed {theirs.get('seed')}"
         how = "by another version of the study" if made == flags else f"with {made}, not {flags}"
         raise UserError(f"--out {out}: was made {how}; name another directory")
-    if taken := [name for name in (RUNS, SUMMARY) if (out / name).exists()]:
-        raise UserError(f"--out {out}: holds {taken[0]}, which this study did not make; name another directory")
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"--out {out}: cannot be made: {error.strerror}") from error
-    _write(out / CLAIM, ours)
+    make_claim(out, ours)
 
 
 def run_settings(
@@ -109,11 +100,11 @@ def run_settings(
 def conclude(study: Study, setting: Setting, results: Mapping[str, Result]) -> list[Row]:
     """Rows for all judged runs, written to `summary.json` too."""
     rows = [
-        _row(study, setting, run, results[run])
+        row_of(study, setting, run, results[run])
         for run, config in study.runs.items()
         if config["stage"] in JUDGED_STAGES
     ]
-    _write(setting.out / SUMMARY, [row.summary() for row in rows])
+    write_whole(setting.out / SUMMARY, [row.summary() for row in rows])
     return rows
 
 
@@ -129,6 +120,17 @@ def draw(setting: Setting, rows: Sequence[Row], title: str) -> list[Path]:
     return figures.save(figures.win_rate_and_proxy(curves, title, sft), setting.out / FIGURE)
 
 
+def report_on(setting: Setting, title: str) -> Path | None:
+    """The page about all runs that left a record; None if none did."""
+    from overopt.analysis.report.collect import collect
+    from overopt.analysis.report.write import write_report
+
+    runs = setting.out / RUNS
+    if not runs.is_dir() or not find_runs(runs):
+        return None
+    return write_report(collect([runs]), setting.out / REPORT, title=title)[0]
+
+
 def failed_gate(study: Study, setting: Setting, run: str) -> tuple[Gate, str] | None:
     """The first gate before a run that was not reached, and what was found there."""
     for gate in study.gates_before(run):
@@ -140,7 +142,8 @@ def failed_gate(study: Study, setting: Setting, run: str) -> tuple[Gate, str] | 
     return None
 
 
-def _row(study: Study, setting: Setting, run: str, result: Result) -> Row:
+def row_of(study: Study, setting: Setting, run: str, result: Result) -> Row:
+    """What a table says of one run of the study."""
     config = study.config(run, setting.scale, setting.seed)
     record = _record(setting, run)
     if result.status == "skipped" or (result.status == "failed" and (record is None or record.status != "diverged")):
@@ -162,20 +165,3 @@ def _record(setting: Setting, run: str) -> Run | None:
         return load_run(setting.out / RUNS / run)
     except UserError:  # it never came to a record
         return None
-
-
-def _claimed(out: Path) -> dict[str, object] | None:
-    try:
-        found = json.loads((out / CLAIM).read_bytes())
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    except ValueError as error:
-        raise UserError(f"{out / CLAIM}: not JSON: {error}") from error
-    return found if isinstance(found, dict) else {}
-
-
-def _write(path: Path, content: object) -> None:
-    """Whole or not at all."""
-    half = path.with_name(path.name + ".tmp")
-    half.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n", encoding="utf-8")
-    os.replace(half, path)

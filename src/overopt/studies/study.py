@@ -8,9 +8,11 @@ gates: [{run: NAME, value: FIELD, at_least: X}] # FIELD of the last evaluation o
 defaults: {SELECTOR: {key: value}}
 runs: {NAME: {stage: ..., key: value}}          # a value `runs/NAME` makes NAME a parent
 scales: {SCALE: {SELECTOR: {dotted.address: value}}}
+retries: 1                                      # how often a run is tried again that failed through no fault of yours
 ```
 
 A selector is a run, a stage or `"*"`; the narrower wins, and of two that are equally narrow the scale's.
+What a study varies (`grid`, `lists`, `seeds`) `grid.py` explains; `expand.py` makes of it a study of single runs.
 """
 
 from __future__ import annotations
@@ -18,19 +20,20 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import field
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
-from pydantic import model_validator
+from pydantic import Field, model_validator
 
 from overopt.config import block, load
 from overopt.errors import UserError
+from overopt.studies.grid import EVERY, problems_in
 from overopt.sweep import Job
 
-EVERY = "*"
 RUNS = "runs"
 Tree = dict[str, Any]
 
@@ -52,13 +55,17 @@ class Gate:
 class Study:
     """The YAML's fields. The stages' configs in it are raw trees: the stages check them."""
 
-    name: str
     runs: dict[str, Tree]
-    scales: dict[str, dict[str, Tree]]
-    default_scale: str
+    name: str = ""
+    scales: dict[str, dict[str, Tree]] = field(default_factory=lambda: {"": {}})
+    default_scale: str = ""
     defaults: dict[str, Tree] = field(default_factory=dict)
     gates: tuple[Gate, ...] = ()
     costs: dict[str, float] = field(default_factory=dict)
+    grid: dict[str, Tree] = field(default_factory=dict)
+    lists: dict[str, Any] = field(default_factory=dict)
+    seeds: tuple[Annotated[int, Field(ge=0)], ...] = ()
+    retries: Annotated[int, Field(ge=0)] = 0
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
@@ -82,7 +89,7 @@ class Study:
 
     def parents(self, run: str, scale: str | None = None) -> tuple[str, ...]:
         """The runs that this one names, in order, without repetition."""
-        named = (_run_named(value) for value in _values(self.config(run, scale or self.default_scale, 0)))
+        named = (run_named(value) for value in values_in(self.config(run, scale or self.default_scale, 0)))
         return tuple(dict.fromkeys(name for name in named if name is not None))
 
     def ancestors(self, run: str) -> set[str]:
@@ -141,32 +148,37 @@ def _problems(study: Study) -> Iterator[str]:
     """What does not fit together."""
     if not study.runs:
         yield "runs: there are none"
+    yield from problems_in(study.grid, study.lists, study.seeds)
     for run, config in study.runs.items():
         if not isinstance(config.get("stage"), str):
             yield f"runs.{run} has no stage"
+        if not re.fullmatch(r"[\w+=,][\w.+=,-]*", run):
+            yield f"runs.{run}: a run's name is a folder's: letters, digits and _ . + = , - only"
     stages = {str(config.get("stage")) for config in study.runs.values()}
-    selectors = {"defaults": study.defaults} | {f"scales.{scale}": block for scale, block in study.scales.items()}
+    selectors = {"defaults": study.defaults, "grid": study.grid, "lists": study.lists} | {
+        f"scales.{scale}": block for scale, block in study.scales.items()
+    }
     for where, chosen in selectors.items():
         for selector in chosen.keys() - study.runs.keys() - stages - {EVERY}:
-            yield f"{where}.{selector}: neither a run nor a stage{_nearest(selector, [*study.runs, *stages])}"
+            yield f"{where}.{selector}: neither a run nor a stage{nearest(selector, [*study.runs, *stages])}"
     for place, gate in enumerate(study.gates):
         if gate.run not in study.runs:
-            yield f"gates.{place}.run: no run {gate.run!r}{_nearest(gate.run, study.runs)}"
-    for value in _values([study.runs, study.defaults, study.scales]):
-        parent = _run_named(value)
+            yield f"gates.{place}.run: no run {gate.run!r}{nearest(gate.run, study.runs)}"
+    for value in values_in([study.runs, study.defaults, study.scales, study.grid, study.lists]):
+        parent = run_named(value)
         if parent is not None and parent not in study.runs:
-            yield f"{value}: no such run{_nearest(parent, study.runs)}"
+            yield f"{value}: no such run{nearest(parent, study.runs)}"
     if study.default_scale not in study.scales:
-        yield f"default_scale: no scale {study.default_scale!r}{_nearest(study.default_scale, study.scales)}"
+        yield f"default_scale: no scale {study.default_scale!r}{nearest(study.default_scale, study.scales)}"
 
 
-def _nearest(word: str, words: Iterable[str]) -> str:
+def nearest(word: str, words: Iterable[str]) -> str:
     words = list(words)
     close = get_close_matches(word, words, n=1)
     return f" (did you mean {close[0]!r}?)" if close else f" (valid: {', '.join(words)})"
 
 
-def _values(tree: Any) -> Iterator[Any]:
+def values_in(tree: Any) -> Iterator[Any]:
     """The leaves of a tree of mappings and lists."""
     if isinstance(tree, Mapping):
         tree = tree.values()
@@ -174,10 +186,10 @@ def _values(tree: Any) -> Iterator[Any]:
         yield tree
         return
     for value in tree:
-        yield from _values(value)
+        yield from values_in(value)
 
 
-def _run_named(value: Any) -> str | None:
+def run_named(value: Any) -> str | None:
     return value.removeprefix(f"{RUNS}/") if isinstance(value, str) and value.startswith(f"{RUNS}/") else None
 
 
@@ -187,7 +199,7 @@ def _located(tree: Any, out: Path) -> Any:
         return {key: _located(value, out) for key, value in tree.items()}
     if isinstance(tree, list | tuple):
         return [_located(value, out) for value in tree]
-    return str(out / tree) if _run_named(tree) else tree
+    return str(out / tree) if run_named(tree) else tree
 
 
 def _reaches_itself(study: Study, run: str) -> bool:

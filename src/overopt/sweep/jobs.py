@@ -61,7 +61,7 @@ class Failed:
 
 @dataclass(frozen=True)
 class Skipped:
-    """Not run, because the run `because`, which it descends from, failed."""
+    """Not run, because the run `because`, which it descends from, failed, or the gate that `because` names did."""
 
     job: str
     because: str

@@ -1,6 +1,7 @@
 """The one scheduler: jobs with parents over persistent local worker processes.
 
-A job starts once its parents have finished. A job that fails takes down its descendants only, and they are named.
+A job starts once its parents have finished. A job that fails takes down its descendants only, and they are named;
+one that fails through no fault of the user's is first tried again, `retries` times.
 Whether a finished run is left alone is the training code's decision, as it alone can compare configs. The results of
 a job do not depend on how many workers there are: each runs one job at a time, always with the same thread count.
 """
@@ -18,11 +19,12 @@ from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 
-from overopt.sweep.jobs import Event, Failed, Finished, Job, Result, Skipped, Started
+from overopt.sweep.jobs import Event, Failed, Finished, Job, Noticed, Result, Skipped, Started
 from overopt.sweep.worker import work
 
 TRAIN = "overopt.training.stages:train"
-STOP_SECONDS = 3.0
+STOP_SECONDS = 10.0
+"""Time for a worker to end the step it is at, and to keep it."""
 
 MALLOC = {"MALLOC_MMAP_THRESHOLD_": str(32 << 20), "MALLOC_TRIM_THRESHOLD_": str(128 << 20)}
 """Keeps glibc from giving blocks back to the system and faulting them in again at every training step: without it a
@@ -36,14 +38,22 @@ def run_jobs(
     threads: int = 1,
     on_event: Callable[[Event], None] = lambda event: None,
     train: str = TRAIN,
+    retries: int = 0,
+    obstacle: Callable[[str], str | None] | None = None,
 ) -> dict[str, Result]:
     """Run every job that can be run, earlier ones of the list first, and say what became of each.
 
-    On an exception in the caller's process, Ctrl-C included, the workers are stopped at once and it propagates.
+    `obstacle` is asked when a job's turn comes: what it names, a gate perhaps, is why the job is skipped after all.
+
+    On an exception in the caller's process, Ctrl-C included, the workers are stopped after the steps they are at, and
+    it propagates; a second Ctrl-C does not wait for them.
     """
     graph = _graph(jobs)
     graph.prepare()
-    return _Scheduler(jobs, workers or available_cores(), threads, on_event, train).run(graph)
+    scheduler = _Scheduler(jobs, workers or available_cores(), threads, on_event, train)
+    scheduler.tries_left = dict.fromkeys(scheduler.jobs, retries)
+    scheduler.obstacle = obstacle or scheduler.obstacle
+    return scheduler.run(graph)
 
 
 def available_cores() -> int:
@@ -74,10 +84,13 @@ class _Worker:
             pass  # it is dead already
         self.process.join(STOP_SECONDS)
 
-    def stop(self) -> None:
+    def ask_to_stop(self) -> None:
+        """A run keeps the step it is at, so that the same command goes on from there."""
         if self.process.is_alive():
             self.process.terminate()
-            self.process.join(STOP_SECONDS)
+
+    def stop(self) -> None:
+        self.process.join(STOP_SECONDS)
         if self.process.is_alive():
             self.process.kill()
         self.pipe.close()
@@ -95,17 +108,23 @@ class _Scheduler:
         self.train, self.threads = train, threads
         self.size = max(1, min(workers, len(jobs)))
         self.workers: list[_Worker] = []
+        self.tries_left = dict.fromkeys(self.jobs, 0)
+        self.obstacle: Callable[[str], str | None] = lambda name: None
 
     def run(self, graph: TopologicalSorter[str]) -> dict[str, Result]:
         try:
             while len(self.results) < len(self.jobs):
                 self.ready = sorted([*self.ready, *graph.get_ready()], key=self.order.__getitem__)
                 self._fill()
+                if not any(worker.job for worker in self.workers):
+                    continue  # all that was ready met an obstacle
                 for worker in self._heard_from():
                     self._listen(worker, graph)
             for worker in self.workers:
                 worker.release()
         finally:
+            for worker in self.workers:
+                worker.ask_to_stop()
             for worker in self.workers:
                 worker.stop()
         return {name: self.results[name] for name in self.jobs}
@@ -115,13 +134,23 @@ class _Scheduler:
         while len(self.workers) < self.size:
             self.workers.append(_Worker(self.train, self.threads))
         for worker in self.workers:
-            if worker.job is None and self.ready:
-                name = self.ready.pop(0)
+            if worker.job is None and (name := self._next()) is not None:
                 try:
                     worker.give(self.jobs[name])
                 except OSError:
                     pass  # it died; its pipe tells us next, and the job counts as failed
                 self.on_event(Started(name))
+
+    def _next(self) -> str | None:
+        """The first job that is ready and in whose way there is nothing."""
+        while self.ready:
+            name = self.ready.pop(0)
+            because = self.obstacle(name)
+            if because is None:
+                return name
+            self._skip(name, because)
+            self._skip_descendants(name, because)
+        return None
 
     def _heard_from(self) -> list[_Worker]:
         pipes: dict[object, _Worker] = {worker.pipe: worker for worker in self.workers}
@@ -133,9 +162,13 @@ class _Scheduler:
             event = self._bury(worker)
         if event is None:
             return
-        self.on_event(event)
         if isinstance(event, Finished | Failed):
             worker.job = None
+        if isinstance(event, Failed) and event.traceback is not None and self.tries_left[event.job]:
+            self.tries_left[event.job] -= 1
+            self.ready.append(event.job)
+            event = Noticed(event.job, f"failed, and is tried again: {event.message}")
+        self.on_event(event)
         if isinstance(event, Finished):
             self.results[event.job] = Result("finished")
             graph.done(event.job)
@@ -157,13 +190,16 @@ class _Scheduler:
             raise RuntimeError(f"the worker processes do not start ({how}); their own message is above")
         return None
 
-    def _skip_descendants(self, failed: str) -> None:
+    def _skip_descendants(self, failed: str, because: str | None = None) -> None:
         lost = {failed}
         for name in _graph(list(self.jobs.values())).static_order():
             if name not in self.results and lost & set(self.jobs[name].parents):
                 lost.add(name)
-                self.results[name] = Result("skipped", f"not run, because {failed} failed")
-                self.on_event(Skipped(name, failed))
+                self._skip(name, because or failed)
+
+    def _skip(self, name: str, because: str) -> None:
+        self.results[name] = Result("skipped", f"not run, because {because} failed")
+        self.on_event(Skipped(name, because))
 
 
 def _graph(jobs: Sequence[Job]) -> TopologicalSorter[str]:

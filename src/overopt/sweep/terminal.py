@@ -122,6 +122,7 @@ class _Bars:
         self.tasks: dict[str, TaskID] = {}
 
     def add(self, name: str) -> None:
+        self.remove(name)  # one that failed and is tried again
         self.tasks[name] = self.progress.add_task(name, total=None, text="starting")
 
     def move(self, name: str, step: int, steps: int, text: str) -> None:

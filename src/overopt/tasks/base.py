@@ -8,11 +8,20 @@ from __future__ import annotations
 
 from typing import Literal, Protocol
 
+from overopt.config import block
 from overopt.types import Completion, Dropped, Preference, PromptRecord
 
 PromptStyle = Literal["raw", "chat_template"]
 """`raw`: the prompt's text as it is, then the completion behind one space. `chat_template`: the prompt as chat
 messages through the tokenizer's own template, then the completion as the assistant's turn, with no space."""
+
+
+@block
+class Report:
+    """What a report on runs may show: a task's field `report`, which is read from the runs' records."""
+
+    samples: Literal["shown", "hidden"] = "shown"
+    """`hidden`: no prompt and no completion, only their statistics; for data whose text must not be passed on."""
 
 
 def render_completion(text: str, style: PromptStyle) -> str:

@@ -13,7 +13,7 @@ from pydantic import Field
 from overopt.config import Function, Location, block
 from overopt.errors import UserError
 from overopt.tasks import functions
-from overopt.tasks.base import PromptStyle
+from overopt.tasks.base import PromptStyle, Report
 from overopt.tasks.formats import Example, Format, read_examples
 from overopt.types import Completion, Dropped, Preference, PromptRecord, preference
 
@@ -53,6 +53,10 @@ class Local:
     """`raw`: the prompt is text to continue. `chat_template`: it is a user's turn, through the model's template."""
     limit: Annotated[int, Field(gt=0)] | None = None
     """Read at most this many usable records of each file."""
+    evaluation_prompts: Annotated[int, Field(gt=0)] | None = None
+    """Answer at most this many of the evaluation prompts, chosen by their text alone; held-out pairs all stay."""
+    report: Report = Report()
+    """`{samples: hidden}` keeps the texts out of reports; wanted for HH, which holds offensive ones."""
     gold_function: Function | None = None
     """A function of your own that knows the truth, `my_module:gold` with `gold(prompts, completions, **columns)`: it
     judges evaluations, and can label sampled pairs."""
@@ -89,7 +93,10 @@ class Local:
         return self._split, [self._preference(example) for example in self._evaluation(dropped)]
 
     def evaluation(self, seed: int, dropped: Dropped) -> tuple[str, list[PromptRecord]]:
-        return self._split, self._once(self._evaluation(dropped), dropped, "evaluation")
+        records = self._once(self._evaluation(dropped), dropped, "evaluation")
+        kept = {record.prompt_id for record in sorted(records, key=lambda r: r.prompt_id)[: self.evaluation_prompts]}
+        _set(dropped, "evaluation prompts: beyond evaluation_prompts", len(records) - len(kept))
+        return self._split, [record for record in records if record.prompt_id in kept]
 
     def gold(self, record: PromptRecord, completion: Completion) -> float | None:
         if self.gold_function is None:

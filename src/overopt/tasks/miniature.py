@@ -20,7 +20,7 @@ from pydantic import Field
 
 from overopt.config import block
 from overopt.errors import UserError
-from overopt.tasks.base import PromptStyle
+from overopt.tasks.base import PromptStyle, Report
 from overopt.types import Completion, Dropped, Preference, PromptRecord
 
 # --- The grammar. A template is a list of words; an upper-case word is a slot, to be filled with one of its words.
@@ -260,6 +260,8 @@ class Miniature:
     """Posts on which the reward model is tested."""
     evaluation_count: Count = 256
     """Posts on which every checkpoint is judged."""
+    report: Report = Report()
+    """`{samples: hidden}` keeps the texts out of reports."""
 
     @property
     def prompt_style(self) -> PromptStyle:

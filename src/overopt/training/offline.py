@@ -16,14 +16,17 @@ from overopt.engine.compute import Compute
 from overopt.engine.head import ChunkedLogits, TreeLogps, hidden_states, logps_of_trees, target_logps
 from overopt.engine.optimizer import AdamW, Cosine, Optimizer, OptimizerSettings, Schedule
 from overopt.engine.packing import Packed, Tree, micro_batches, pack, row_ranges
+from overopt.integrations import Sink
 from overopt.models.policy import Policy
 from overopt.models.text import Codec
 from overopt.objectives.pair_losses import DPO, PairLosses
 from overopt.objectives.ranking_losses import RankingLosses
 from overopt.objectives.state import State, call, initial_state
+from overopt.stopping import StopCondition
 from overopt.tasks import Miniature, Task
 from overopt.training.common import (
     Count,
+    Keep,
     Positive,
     Provenance,
     Seed,
@@ -42,6 +45,7 @@ from overopt.training.data import (
     of_size,
     random_stream,
 )
+from overopt.training.moving import Moving
 from overopt.training.pairs import FromRun, Pairs, PairSampler, Stored, check_takes
 from overopt.training.probes import Metrics, pair_metrics
 from overopt.training.session import Session
@@ -90,6 +94,12 @@ class Offline:
     max_completion_tokens: Count = 169
     checkpoint_every: Count | None = None
     """Steps between checkpoints, each evaluated; null: at 10, 25, 50, 75 and 100 percent."""
+    keep: Keep = "every"
+    """Which checkpoints stay; best: by win rate."""
+    stop_when: list[StopCondition] = Field(default_factory=list)
+    """Conditions that end the run in time."""
+    sinks: list[Sink] = Field(default_factory=list)
+    """Where else its numbers go; no part of what the run is, so its record does not name them."""
     compute: Compute = Compute()
     provenance: Provenance = Field(default_factory=dict)
 
@@ -121,14 +131,20 @@ def train_offline(config: Offline, session: Session) -> None:
     checkpoints = checkpoint_steps(steps, config.checkpoint_every)
     state = initial_state(config.loss)
     session.start(steps, split=evaluator.split)
-    session.evaluate(evaluator, policy, 0)
-    _evaluate_pairs(config, session, policy, heldout, state, evaluator.split, 0)
-    for step in range(1, steps + 1):
+    moving = Moving(policy, optimizer, stream, evaluator)
+    session.restore(moving, checkpoints)
+    if session.resumed:
+        state = moving.objectives
+    else:
+        session.evaluate(evaluator, policy, 0)
+        _evaluate_pairs(config, session, policy, heldout, state, evaluator.split, 0)
+        session.keep(0, state)
+    for step in session.steps_left():
         _, state = make_step(config, policy, reference, optimizer, session, next(stream), state, step)
         if step in checkpoints:
-            session.save(policy, step)
             session.evaluate(evaluator, policy, step)
             _evaluate_pairs(config, session, policy, heldout, state, evaluator.split, step)
+        session.keep(step, state)
 
 
 def make_step(

@@ -11,15 +11,18 @@ from overopt.config import Location, block
 from overopt.engine.compute import Compute
 from overopt.engine.optimizer import AdamW, Linear, Optimizer, OptimizerSettings, Schedule
 from overopt.errors import UserError
+from overopt.integrations import Sink
 from overopt.models.text import Codec
 from overopt.objectives.advantages import RLOO, Advantage
 from overopt.objectives.missing_eos import MissingEOS, Replace
 from overopt.objectives.policy_losses import PolicyLoss, PPOClip
 from overopt.objectives.regularizers import KL, LossRegularizer, RewardRegularizer
 from overopt.objectives.state import State, call, initial_state
+from overopt.stopping import StopCondition
 from overopt.tasks import Miniature, Task
 from overopt.training.common import (
     Count,
+    Keep,
     Positive,
     Provenance,
     Seed,
@@ -30,6 +33,7 @@ from overopt.training.common import (
     tokens_in,
 )
 from overopt.training.data import Limits, Prompt, batches, checkpoint_steps, encode_prompts, random_stream
+from overopt.training.moving import Moving
 from overopt.training.policy_update import update_policy
 from overopt.training.probes import Metrics, Probes, consecutive, rollout_metrics
 from overopt.training.rewards import RewardFunction, check_rewards
@@ -81,6 +85,12 @@ class Online:
     max_completion_tokens: Count = 53
     checkpoint_every: Count | None = None
     """Steps between checkpoints, each evaluated; null: at 10, 25, 50, 75 and 100 percent."""
+    keep: Keep = "every"
+    """Which checkpoints stay; best: by win rate."""
+    stop_when: list[StopCondition] = Field(default_factory=list)
+    """Conditions that end the run in time."""
+    sinks: list[Sink] = Field(default_factory=list)
+    """Where else its numbers go; no part of what the run is, so its record does not name them."""
     probes: Probes = Probes()
     compute: Compute = Compute()
     provenance: Provenance = Field(default_factory=dict)
@@ -129,15 +139,21 @@ def train_online(config: Online, session: Session) -> None:
     optimizer = Optimizer(actors.policy.parameters(), config.optimizer, config.lr, config.schedule, config.steps)
     checkpoints = checkpoint_steps(config.steps, config.checkpoint_every)
     coefs, advantage_state = Coefficients.initial(config), initial_state(config.advantage)
+    moving = Moving(actors.policy, optimizer, stream, evaluator)
     session.start(
         config.steps, split=evaluator.split, optimizer_steps=config.steps * config.epochs * config.minibatches
     )
-    session.evaluate(evaluator, actors.policy, 0)
-    for step in range(1, config.steps + 1):
+    session.restore(moving, checkpoints)
+    if session.resumed:
+        coefs, advantage_state = Coefficients.restored(moving.objectives["coefs"]), moving.objectives["advantage"]
+    else:
+        session.evaluate(evaluator, actors.policy, 0)
+        session.keep(0, {"coefs": coefs.states, "advantage": advantage_state})
+    for step in session.steps_left():
         _, advantage_state = make_step(config, actors, optimizer, session, coefs, advantage_state, next(stream), step)
         if step in checkpoints:
-            session.save(actors.policy, step)
             session.evaluate(evaluator, actors.policy, step)
+        session.keep(step, {"coefs": coefs.states, "advantage": advantage_state})
 
 
 def make_step(

@@ -14,11 +14,13 @@ from overopt.engine.compute import Compute
 from overopt.engine.optimizer import AdamW, Cosine, Optimizer, OptimizerSettings, Schedule
 from overopt.engine.packing import Tree, micro_batches, pack
 from overopt.errors import UserError
+from overopt.integrations import Sink
 from overopt.models.reward_model import RewardModel
 from overopt.models.text import Codec
 from overopt.objectives.reward_losses import BradleyTerry, PlackettLuce, RewardLoss
+from overopt.stopping import StopCondition
 from overopt.tasks import Miniature, Task
-from overopt.training.common import Count, Positive, Provenance, Seed, parent_policy, tokens_in
+from overopt.training.common import Count, Keep, Positive, Provenance, Seed, parent_policy, tokens_in
 from overopt.training.data import (
     Limits,
     batches,
@@ -29,7 +31,8 @@ from overopt.training.data import (
     of_size,
     random_stream,
 )
-from overopt.training.pairs import Pairs, PairSampler, Sampled, ceilings_of, check_takes, golds_of, to_row
+from overopt.training.moving import Moving
+from overopt.training.pairs import FromRun, Pairs, PairSampler, Sampled, ceilings_of, check_takes, golds_of, to_row
 from overopt.training.session import Session
 from overopt.types import Dropped, Preference
 
@@ -59,6 +62,12 @@ class RewardModelStage:
     max_completion_tokens: Count = 169
     checkpoint_every: Count | None = None
     """Steps between checkpoints; null: only the last is kept, since scores are normalized at the end."""
+    keep: Keep = "every"
+    """Which checkpoints stay; best: by held-out accuracy."""
+    stop_when: list[StopCondition] = Field(default_factory=list)
+    """Conditions that end the run in time."""
+    sinks: list[Sink] = Field(default_factory=list)
+    """Where else its numbers go; no part of what the run is, so its record does not name them."""
     compute: Compute = Compute()
     provenance: Provenance = Field(default_factory=dict)
 
@@ -70,7 +79,8 @@ def train_reward_model(config: RewardModelStage, session: Session) -> None:
     limits = Limits(config.max_prompt_tokens, config.max_completion_tokens)
     dropped = session.dropped("pairs")
     split, _ = config.task.evaluation(config.seed, Dropped())
-    pairs = config.pairs.collect(_sampler(config, session, policy, codec, dropped))
+    source = FromRun(path=str(session.out)) if session.has_pairs else config.pairs
+    pairs = source.collect(_sampler(config, session, policy, codec, dropped))
     size = common_size(pairs.train)
     check_takes("loss", config.loss, size, PlackettLuce)
     train = encode_preferences(codec, of_size(pairs.train, size, dropped), limits, dropped)
@@ -83,11 +93,15 @@ def train_reward_model(config: RewardModelStage, session: Session) -> None:
     optimizer = Optimizer(reward_model.parameters(), config.optimizer, config.lr, config.schedule, steps)
     checkpoints = checkpoint_steps(steps, config.checkpoint_every or steps)
     writer = session.start(steps, split=split)
-    if isinstance(config.pairs, Sampled):
-        writer.pairs([to_row(r, False) for r in pairs.train] + [to_row(r, True) for r in pairs.heldout])
+    moving = Moving(reward_model, optimizer, stream)
+    session.restore(moving, checkpoints, checkpoint_steps(steps, config.checkpoint_every))
     budget = config.compute.evaluation_budget
-    session.record({"step": 0, "split": split, "judge": "pairs", **heldout.agreement(reward_model, budget)})
-    for step in range(1, steps + 1):
+    if not session.resumed:
+        if isinstance(config.pairs, Sampled):
+            writer.pairs([to_row(r, False) for r in pairs.train] + [to_row(r, True) for r in pairs.heldout])
+        session.record({"step": 0, "split": split, "judge": "pairs", **heldout.agreement(reward_model, budget)})
+        session.keep(0)
+    for step in session.steps_left():
         batch = next(stream)
         loss, accuracy = session.within_memory(partial(_descend_within, reward_model, batch), optimizer.discard)
         lr = optimizer.lr_at(step - 1)
@@ -97,9 +111,9 @@ def train_reward_model(config: RewardModelStage, session: Session) -> None:
         if step == steps:
             _normalize(config, reward_model, scale_trees)
         if step in checkpoints:
-            session.save(reward_model, step)
             row = heldout.agreement(reward_model, budget)
             session.record({"step": step, "split": split, "judge": "pairs", **row})
+        session.keep(step)
 
 
 def _sampler(config: RewardModelStage, session: Session, policy: Any, codec: Codec, dropped: Dropped) -> PairSampler:

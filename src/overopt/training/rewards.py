@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -16,7 +17,12 @@ MODEL = "reward/reward_model"
 
 @block
 class RewardFunction:
-    """A function that scores completions, `fn(prompts, completions, **columns) -> list[float]`, and its weight."""
+    """A function that scores completions, `fn(prompts, completions, **columns) -> list[float]`, and its weight.
+
+    `rewards: [my_module:fn]` is short for `rewards: [{name: my_module:fn, weight: 1.0}]`.
+    """
+
+    short_for: ClassVar[str] = "name"
 
     name: Function
     """`my_module:fn`."""

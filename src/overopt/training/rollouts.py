@@ -150,6 +150,15 @@ class Coefficients:
             [initial_state(r.coef) for r in config.loss_regularizers],
         )
 
+    @property
+    def states(self) -> dict[str, list[State]]:
+        """What a run that goes on starts from."""
+        return {"reward": self.reward_states, "loss": self.loss_states}
+
+    @classmethod
+    def restored(cls, states: dict[str, list[State]]) -> Coefficients:
+        return cls(states["reward"], states["loss"])
+
     def move(self, config: Online, rollouts: Rollouts) -> None:
         """Take those in force for these rollouts."""
         reward = [current(r.coef, rollouts, s) for r, s in zip(config.regularizers, self.reward_states, strict=True)]

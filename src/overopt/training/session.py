@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -13,13 +14,21 @@ import torch
 from overopt.config import to_yaml
 from overopt.engine.compute import Compute
 from overopt.engine.memory import TokenBudget
-from overopt.errors import DivergedError, UserError
+from overopt.errors import DivergedError, StoppedError, UserError
 from overopt.evaluation.evaluator import Evaluator
+from overopt.integrations.beside import Beside
 from overopt.models.body import Body
 from overopt.models.load import model_folder
 from overopt.models.policy import Policy
-from overopt.records import RunWriter, clear, hash_weights, load_run
+from overopt.objectives.state import State as ObjectiveState
+from overopt.records import RunLock, RunWriter, clear, forget_states, hash_weights, load_run
+from overopt.records.layout import PAIRS
+from overopt.records.states import State
+from overopt.stopping import Watch, decide
+from overopt.training.interrupts import Interrupts
+from overopt.training.moving import Moving
 from overopt.training.progress import Progress
+from overopt.training.resuming import check_data, state_to_continue
 from overopt.types import Dropped
 
 T = TypeVar("T")
@@ -36,18 +45,34 @@ class Session:
     out: Path
     compute: Compute
     tell: Callable[[Progress], None] | None = None
-    restart: bool = False
-    """Whether `out` holds this run, cut short: it is cleared once everything is at hand to make it again."""
+    notice: Callable[[str], None] = lambda text: None
+    unfinished: bool = False
+    """Whether `out` holds this run, cut short: it goes on once everything is at hand."""
+    interrupts: Interrupts = field(default_factory=Interrupts)
     device: torch.device = field(init=False)
+    lock: RunLock = field(init=False)
     writer: RunWriter | None = None
     parents: list[dict[str, Any]] = field(default_factory=list)
     data: dict[str, Dropped] = field(default_factory=dict)
     steps: int = 0
+    done: int = 0
+    """Steps made before this session."""
     began: float = 0.0
     budget: TokenBudget = field(init=False)
+    moving: Moving | None = None
+    kept: frozenset[int] = frozenset()
+    states: frozenset[int] = frozenset()
+    checkpoints: dict[int, dict[str, str]] = field(default_factory=dict)
+    """The checkpoints kept so far, with the hashes of their files."""
+    quality: float | None = None
+    """What `keep: best` compares, of the evaluation just made."""
+    best: float | None = None
+    sinks: Sequence[Any] = ()
+    beside: Beside | None = None
 
     def __post_init__(self) -> None:
         self.device = self.compute.resolve()
+        self.lock = RunLock(self.out)
         self.budget = TokenBudget(self.compute.token_budget)
 
     def parent(self, role: str, location: str, stages: Collection[str]) -> Path:
@@ -61,8 +86,13 @@ class Session:
         run = load_run(path)
         if run.stage not in stages:
             raise UserError(f"{role}: {path} is a run of stage {run.stage}; needed: {' or '.join(sorted(stages))}")
-        if run.status != "finished":
+        if not run.complete:
             raise UserError(f"{role}: {path} is {run.status}, not finished; finish or repeat that run first")
+        if run.status == "stopped" and run.info["go_back_to"] not in run.checkpoints():
+            raise UserError(
+                f"{role}: {path} was stopped at step {run.info['stopped_at']}, and no checkpoint is kept of step "
+                f"{run.info['go_back_to']}, the best; name what it started from, or the folder of a checkpoint"
+            )
         self.parents.append({"role": role, "path": str(path), "hash": run.hash()})
         return run.checkpoint()
 
@@ -71,27 +101,19 @@ class Session:
         return self.data.setdefault(what, Dropped())
 
     def start(self, steps: int, **info: Any) -> RunWriter:
-        """Everything is at hand: make the run directory."""
+        """Everything is at hand: make the run directory, or go on with the run that it holds."""
         self.steps, self.began = steps, time.monotonic()
-        data = {what: dict(d.reasons) for what, d in self.data.items()}
-        if self.restart:
+        self.lock.acquire()
+        if self.state is not None:
+            check_data(load_run(self.out), steps, self._dropped())
+            self.done = self.state.step
+            self.writer = RunWriter.resume(self.out, self.state, to_yaml(self.config, self.out))
+            self.notice(f"{self.out}: goes on after step {self.done} of {steps}")
+            return self.writer
+        if self.unfinished:
             clear(self.out)
-        self.writer = RunWriter.create(
-            self.out,
-            to_yaml(self.config, self.out),
-            {
-                "stage": self.config.stage,
-                "seed": self.config.seed,
-                "prompt_style": self.config.task.prompt_style,
-                "steps": steps,
-                "threads": torch.get_num_threads(),
-                "device": str(self.device),
-                "parents": self.parents,
-                "provenance": dict(self.config.provenance),
-                "dropped": data,
-                **info,
-            },
-        )
+            self.notice(f"{self.out}: had kept nothing to go on from, started again")
+        self.writer = RunWriter.create(self.out, to_yaml(self.config, self.out), self._info() | info)
         return self.writer
 
     def within_memory(self, work: Callable[[Any], T], undo: Callable[[], None] = lambda: None) -> T:
@@ -107,6 +129,64 @@ class Session:
             self.writer.update(token_budget=self.budget.tokens)
         return made
 
+    def _info(self) -> dict[str, Any]:
+        return {
+            "stage": self.config.stage,
+            "seed": self.config.seed,
+            "prompt_style": self.config.task.prompt_style,
+            "steps": self.steps,
+            **self._machine(),
+            "parents": self.parents,
+            "provenance": dict(self.config.provenance),
+            "dropped": self._dropped(),
+        }
+
+    def _machine(self) -> dict[str, Any]:
+        return {"threads": torch.get_num_threads(), "device": str(self.device)}
+
+    def _dropped(self) -> dict[str, dict[str, int]]:
+        return {what: dict(d.reasons) for what, d in self.data.items()}
+
+    @cached_property
+    def state(self) -> State | None:
+        """What the unfinished run goes on from, if it has kept anything; asked for once the parents are known."""
+        return state_to_continue(self.out, self.parents, self._machine(), self.notice) if self.unfinished else None
+
+    @property
+    def resumed(self) -> bool:
+        """Whether this goes on with a run whose beginning is recorded: then the first evaluation is, too."""
+        return self.state is not None
+
+    @property
+    def has_pairs(self) -> bool:
+        """Whether this run has sampled its pairs already, from these parents."""
+        return self.resumed and (self.out / PAIRS).is_file()
+
+    def restore(self, moving: Moving, kept: Collection[int] = (), states: Collection[int] = ()) -> None:
+        """Say what moves, in the steps to come, and put it where the run left it.
+
+        `kept` are the steps whose checkpoints are kept, as far as `keep` says so; `states` further ones (by default
+        the same) after which the run could go on.
+        """
+        self.moving, self.kept, self.states = moving, frozenset(kept), frozenset(states) | frozenset(kept)
+        if self.state is None:
+            moving.begin(self.config.seed)
+        else:
+            trainer = self.state.trainer
+            moving.restore(self.done, self.state.tensors, trainer["moving"])
+            self.checkpoints = dict(self.state.checkpoints)
+            self.best, self.began = trainer["best"], self.began - trainer["elapsed"]
+            self.budget.tokens = trainer["token_budget"]
+        self.interrupts.waiting = True
+        if self.sinks:
+            self.beside = Beside(self.out, self.sinks, self.notice)
+        if self.done:  # killed between the last state and the stop
+            self._stop_if_met(self.done)
+
+    def steps_left(self) -> range:
+        """The steps to make, from 1."""
+        return range(self.done + 1, self.steps + 1)
+
     def log(self, step: int, metrics: Mapping[str, float], tokens: int) -> None:
         """Record one step, and stop the run if its loss or gradient is broken."""
         assert self.writer is not None
@@ -116,6 +196,8 @@ class Session:
         for name in ("loss", "grad_norm", "kl_prev"):
             if name in metrics and not abs(metrics[name]) < float("inf"):
                 raise DivergedError(step, f"{name} is {metrics[name]}")
+        if self.beside is not None:
+            self.beside.look()
         if self.tell is not None:
             shown = {name: metrics[name] for name in SHOWN if name in metrics}
             self.tell(Progress(self.config.stage, step, self.steps, shown))
@@ -123,19 +205,84 @@ class Session:
     def evaluate(self, evaluator: Evaluator, policy: Policy, step: int) -> None:
         """Evaluate, and record the row and the samples."""
         assert self.writer is not None
+        _check_finite(policy, step)
         row, samples = evaluator.evaluate(policy, step)
         self.writer.samples(step, samples)
         self.writer.evaluate(row)
+        self.quality = row.get("win_rate")
 
     def record(self, row: Mapping[str, Any]) -> None:
         """Add a row to the run's evaluations."""
         assert self.writer is not None
         self.writer.evaluate(row)
+        if self.quality is None:
+            self.quality = row.get("accuracy")
 
-    def save(self, model: Body, step: int) -> None:
-        """Keep a checkpoint, an ordinary Hugging Face folder, unless the step has broken the weights."""
+    def keep(self, step: int, objectives: ObjectiveState | None = None) -> None:
+        """After a step and its evaluation: keep what is due, and stop if that was asked for."""
+        stop = self.interrupts.heard is not None
+        if step == 0 or step in self.states or stop:
+            assert self.moving is not None
+            self.moving.objectives = objectives or {}
+            self._keep(self.moving, step)
+        self.quality = None
+        self._stop_if_met(step)
+        if stop and step < self.steps:
+            assert self.writer is not None
+            self.writer.update(status="interrupted")
+            self.notice(f"{self.out}: stopped after step {step}; the same command goes on from there")
+            self.interrupts.leave()
+
+    def _stop_if_met(self, step: int) -> None:
+        """End the run in time, by what it has recorded; at its last step it ends anyway."""
+        if not self.config.stop_when or not 0 < step < self.steps:
+            return
+        stop = decide(self.config.stop_when, self.watch.past())
+        if stop is not None:
+            raise StoppedError(step, stop.condition, stop.reason, stop.go_back_to)
+
+    @cached_property
+    def watch(self) -> Watch:
+        return Watch(self.out)
+
+    def _keep(self, moving: Moving, step: int) -> None:
+        """A checkpoint, an ordinary Hugging Face folder, where one is due; then the state, which makes both count."""
         assert self.writer is not None
-        if not all(bool(p.isfinite().all()) for p in model.parameters()):
-            raise DivergedError(step, "a weight is not finite")
-        with self.writer.checkpoint(step) as folder:
-            model.save(folder)
+        _check_finite(moving.model, step)
+        self.writer.check_space(moving.size() + (moving.model_size() if step in self.kept else 0))
+        if step in self.kept and self._is_wanted():
+            with self.writer.checkpoint(step) as folder:
+                moving.model.save(folder)
+            hashes = self.writer.hashes(step)
+            self.checkpoints = {step: hashes} if self.policy != "every" else {**self.checkpoints, step: hashes}
+            self.best = self.quality
+        trainer = {
+            "moving": moving.document(),
+            "best": self.best,
+            "elapsed": time.monotonic() - self.began,
+            "token_budget": self.budget.tokens,
+        }
+        self.writer.state(step, self.checkpoints, trainer, lambda file: moving.save(file, step))
+
+    def _is_wanted(self) -> bool:
+        """Whether this checkpoint is kept for now: of equals the earlier is the best; without a measure the last."""
+        if self.policy != "best" or self.quality is None or self.best is None:
+            return True
+        return self.quality > self.best
+
+    @property
+    def policy(self) -> str:
+        return str(self.config.keep)
+
+    def finish(self, status: str, **fields: Any) -> None:
+        """The run has ended: keep the checkpoints that its policy says, and nothing to go on from."""
+        assert self.writer is not None
+        self.interrupts.waiting = False
+        self.writer.keep_checkpoints(self.checkpoints)
+        self.writer.finish(status, **fields)
+        forget_states(self.out)  # last: until now a run that is killed goes on from them
+
+
+def _check_finite(model: Body, step: int) -> None:
+    if not all(bool(p.isfinite().all()) for p in model.parameters()):
+        raise DivergedError(step, "a weight is not finite")

@@ -13,12 +13,15 @@ from overopt.engine.compute import Compute
 from overopt.engine.head import hidden_states, target_logps
 from overopt.engine.optimizer import AdamW, Cosine, Optimizer, OptimizerSettings, Schedule
 from overopt.engine.packing import Tree, micro_batches, pack
+from overopt.integrations import Sink
 from overopt.models.load import Model, Pretrained, Scratch
 from overopt.models.policy import Policy
 from overopt.models.text import Codec
+from overopt.stopping import StopCondition
 from overopt.tasks import Miniature, Task
 from overopt.training.common import (
     Count,
+    Keep,
     Positive,
     Provenance,
     Seed,
@@ -28,6 +31,7 @@ from overopt.training.common import (
     tokens_in,
 )
 from overopt.training.data import Limits, batches, checkpoint_steps, encode_demonstrations, random_stream
+from overopt.training.moving import Moving
 from overopt.training.session import Session
 
 
@@ -53,6 +57,12 @@ class SFT:
     max_completion_tokens: Count = 53
     checkpoint_every: Count | None = None
     """Steps between checkpoints, each evaluated; null: at 10, 25, 50, 75 and 100 percent."""
+    keep: Keep = "every"
+    """Which checkpoints stay; best: by win rate."""
+    stop_when: list[StopCondition] = Field(default_factory=list)
+    """Conditions that end the run in time."""
+    sinks: list[Sink] = Field(default_factory=list)
+    """Where else its numbers go; no part of what the run is, so its record does not name them."""
     compute: Compute = Compute()
     provenance: Provenance = Field(default_factory=dict)
 
@@ -70,15 +80,16 @@ def train_sft(config: SFT, session: Session) -> None:
     optimizer = Optimizer(policy.parameters(), config.optimizer, config.lr, config.schedule, steps)
     checkpoints = checkpoint_steps(steps, config.checkpoint_every)
     session.start(steps, split=evaluator.split)
-    for step in range(1, steps + 1):
+    session.restore(Moving(policy, optimizer, stream, evaluator), checkpoints)
+    for step in session.steps_left():
         batch = next(stream)
         loss = session.within_memory(partial(_descend_within, policy, batch), optimizer.discard)
         lr = optimizer.lr_at(step - 1)
         norm = optimizer.step(step - 1, config.grad_clip)
         session.log(step, {"loss": loss, "lr": lr, "grad_norm": float(norm)}, tokens_in(batch))
         if step in checkpoints:
-            session.save(policy, step)
             session.evaluate(evaluator, policy, step)
+        session.keep(step)
 
 
 def _initial_policy(config: SFT, session: Session) -> Policy:

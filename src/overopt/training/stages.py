@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from overopt import config as configuration
 from overopt.config.wording import hint
-from overopt.errors import ConfigError, DivergedError, UserError
-from overopt.records import Run, load_run
+from overopt.errors import ConfigError, DivergedError, StoppedError, UserError
+from overopt.records import Run, RunLock, forget_states, load_run
+from overopt.records.layout import LOCK, STATES
+from overopt.training.interrupts import Interrupts
 from overopt.training.offline import Offline, train_offline
 from overopt.training.online import Online, train_online
 from overopt.training.progress import Progress
@@ -39,36 +42,61 @@ def train(
     """Run one stage into the directory `out`, by default `runs/` and the name of the file or of the stage.
 
     `config` is a YAML file, a plain tree (locations in it relative to `base`, else to the working directory) or a stage
-    object. A run that `out` already holds is left alone if it finished with this configuration, started again if it did
-    not finish, and refused if it diverged or if another configuration or another parent made it.
+    object. A run that `out` already holds is left alone if it finished with this configuration, continued from where it
+    was cut short if it did not finish, and refused if it diverged, if another configuration or another parent made it,
+    or while another process is at work in it. Ctrl-C and SIGTERM stop it after the step at hand, keeping that step.
     """
     if type(config) in _TRAIN and overrides:
         raise TypeError("overrides change a file or a tree; a stage object is complete: use dataclasses.replace")
     tell = notice or (lambda text: None)
-    stage: Any = config if type(config) in _TRAIN else configuration.load(STAGES, config, overrides, base=base)
+    whole: Any = config if type(config) in _TRAIN else configuration.load(STAGES, config, overrides, base=base)
+    stage = replace(whole, sinks=[])  # they are no part of what the run is: its records are the same without them
     check_provenance(stage)
+    check_conditions(stage)
     name = Path(config).stem if isinstance(config, str | Path) else stage.stage
     out = Path(out or Path("runs", name)).absolute()
-    existing = _existing(stage, out, tell)
-    if existing is not None and existing.status == "finished":
-        return existing
-    session = Session(stage, out, stage.compute, progress, restart=existing is not None)
+    existing = _existing(stage, out)
+    if existing is not None and existing.complete:
+        return _left_alone(existing, tell)
+    with Interrupts() as interrupts:
+        session = Session(stage, out, stage.compute, progress, tell, interrupts=interrupts, sinks=whole.sinks)
+        with session.lock:
+            if existing is not None:
+                session.lock.acquire()
+                existing = _existing(stage, out)  # once more: whoever had the lock may have finished it
+                if existing is not None and existing.complete:
+                    return _left_alone(existing, tell)
+            session.unfinished = existing is not None
+            try:
+                _run(stage, session)
+            finally:
+                if session.beside is not None:
+                    session.beside.close()
+        interrupts.leave()  # asked for during the last step
+    return load_run(out)
+
+
+def _run(stage: Any, session: Session) -> None:
+    """Train, and say in the record how it ended."""
     try:
         _TRAIN[type(stage)](stage, session)
     except DivergedError as error:
-        assert session.writer is not None
-        session.writer.finish("diverged", diverged_at=error.step)
-        raise UserError(f"{out}: diverged, {error}; {_kept(load_run(out))}. Lower lr, or set grad_clip") from error
+        session.finish("diverged", diverged_at=error.step)
+        kept = _kept(load_run(session.out))
+        raise UserError(f"{session.out}: diverged, {error}; {kept}. Lower lr, or set grad_clip") from error
+    except StoppedError as stop:
+        why = {"stopped_at": stop.step, "stopped_by": stop.condition, "reason": stop.reason}
+        session.finish("stopped", **why, go_back_to=stop.go_back_to)
+        session.notice(f"{session.out}: stopped in time, {stop}; go back to step {stop.go_back_to}")
+        return
     except (KeyboardInterrupt, SystemExit):
-        raise  # the record says running: the same command starts the run again
+        raise  # the record says running or interrupted: the same command goes on
     except BaseException:
         if session.writer is not None:
             with suppress(UserError):  # a full disk takes no status either
                 session.writer.finish("failed")
         raise
-    assert session.writer is not None
-    session.writer.finish("finished")
-    return load_run(out)
+    session.finish("finished")
 
 
 def check_provenance(stage: Any) -> None:
@@ -83,14 +111,26 @@ def check_provenance(stage: Any) -> None:
         raise ConfigError(problems)
 
 
-def _existing(stage: Any, out: Path, tell: Callable[[str], None]) -> Run | None:
+def check_conditions(stage: Any) -> None:
+    """Every condition of `stop_when` is about something that this stage records."""
+    problems = [
+        f"stop_when.{place}: {configuration.name_of(type(condition))} looks at what only runs of stage "
+        f"{' or '.join(condition.stages)} record"
+        for place, condition in enumerate(stage.stop_when)
+        if stage.stage not in getattr(condition, "stages", STAGES)
+    ]
+    if problems:
+        raise ConfigError(problems)
+
+
+def _existing(stage: Any, out: Path) -> Run | None:
     """The run of this configuration, finished or cut short, if `out` holds one."""
     if out.exists() and not out.is_dir():  # before hours of sampling, not after
         raise UserError(f"{out}: is a file, but a run needs a directory; choose another --out")
     if not (out / "run.json").is_file():
         return None
     run = load_run(out)
-    changes = configuration.difference(run.config, configuration.dump(stage, out))
+    changes = _changes(stage, run)
     if changes:
         shown = "; ".join(f"{address}: {was!r} there, {now!r} here" for address, was, now in changes[:3])
         raise UserError(f"{out}: holds a run of another configuration ({shown}); choose another --out")
@@ -99,11 +139,40 @@ def _existing(stage: Any, out: Path, tell: Callable[[str], None]) -> Run | None:
         raise UserError(
             f"{out}: diverged at step {step} before, and would again; {_kept(run)}. Lower lr, or set grad_clip"
         )
-    if run.status == "finished":
-        _check_parents(run)
-        tell(f"{out}: finished already, left alone")
-    else:
-        tell(f"{out}: {run.status} at the last attempt, started again")
+    return run
+
+
+def _changes(stage: Any, run: Run) -> list[tuple[str, Any, Any]]:
+    """Addresses at which the run was configured otherwise, with both values.
+
+    In an unfinished run that was copied to another place the locations of its parents, which it knows by hash, may read
+    otherwise: if they are other parents, it refuses once it has found them.
+    """
+    here = configuration.dump(stage, run.path)
+    changes = configuration.difference(_saved(run), here)
+    if run.complete:
+        return changes
+    locations = {address for address, _, _ in configuration.difference(here, configuration.dump(stage))}
+    roles = {parent["role"] for parent in run.info.get("parents", [])}
+    return [change for change in changes if change[0] not in locations or change[0].partition(".")[0] not in roles]
+
+
+def _saved(run: Run) -> dict[str, Any]:
+    """The run's configuration; fields that are new since it was made have their defaults."""
+    try:
+        return configuration.dump(configuration.load(STAGES, run.path / "config.yaml"), run.path)
+    except UserError:  # made with an objective that is gone: as it is written, to name what differs
+        return run.config
+
+
+def _left_alone(run: Run, tell: Callable[[str], None]) -> Run:
+    _check_parents(run)
+    tell(f"{run.path}: {run.status} already, left alone")
+    if (run.path / STATES).exists() or (run.path / LOCK).exists():  # of a process that was killed just after the end
+        # the folder may not be writable by now, or somebody may be evaluating the run
+        with suppress(OSError, UserError), RunLock(run.path) as lock:
+            lock.acquire()
+            forget_states(run.path)
     return run
 
 

@@ -12,6 +12,7 @@ prefixes held fixed, which neglects how a token leads to prefixes where the poli
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import Any, ClassVar, Literal, Self
 
 import torch
@@ -37,7 +38,7 @@ def _k3(log_ratio: Tensor) -> Tensor:
 
 
 @block
-class _Sampled:
+class _Sampled(ABC):
     """An estimate of KL(pi || ref) from the sampled tokens alone."""
 
     needs: ClassVar[frozenset[str]] = frozenset({"reference"})
@@ -58,9 +59,9 @@ class _Sampled:
             return coef * self.estimate(update.ref_log_ratio_BT.sum(1))
         return coef * aggregate(self.estimate(update.ref_log_ratio_BT), update, self.aggregation)
 
+    @abstractmethod
     def estimate(self, log_ratio: Tensor) -> Tensor:
         """The estimate from log-ratios, elementwise; 0 at 0."""
-        raise NotImplementedError
 
 
 @block

@@ -8,7 +8,7 @@ import json
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 
 from overopt.errors import UserError
 from overopt.tasks.formats.example import Row
@@ -33,7 +33,7 @@ def _open(path: Path) -> BinaryIO:
         raise UserError(f"{path}: is a folder; name a file in it")
     if path.stat().st_size == 0:
         raise UserError(f"{path}: the file is empty")
-    return gzip.open(path) if path.suffix.lower() == ".gz" else path.open("rb")  # type: ignore[return-value]
+    return cast("BinaryIO", gzip.open(path)) if path.suffix.lower() == ".gz" else path.open("rb")
 
 
 def _row(value: Any, place: str) -> Row:

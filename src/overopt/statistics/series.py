@@ -1,25 +1,14 @@
-"""Intervals, paired differences and trends, as every label and claim uses them. numpy; scipy only where it is needed.
-
-A series holds one value per update. "se" is a standard error, always of a mean.
-"""
+"""Start, end, trend and shape of a series, which holds one value per update. "se" is a standard error of a mean."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-Floats = NDArray[np.float64]
-
-
-class Difference(NamedTuple):
-    """A mean and its standard error."""
-
-    mean: float
-    se: float
+from overopt.statistics.differences import Floats, standard_error
 
 
 class StartEnd(NamedTuple):
@@ -43,40 +32,6 @@ class Trend(NamedTuple):
     p: float
 
 
-def wilson(wins: float, n: int, z: float = 1.96) -> tuple[float, float]:
-    """Wilson score interval of wins/n, ties count 1/2: within [0, 1], and not empty at 0 or 1 as p +- z SE is."""
-    if n == 0:
-        return 0.0, 1.0
-    p, shrink = wins / n, 1 + z**2 / n
-    center = (p + z**2 / (2 * n)) / shrink
-    half_width = z / shrink * math.sqrt(p * (1 - p) / n + z**2 / (4 * n**2))
-    return max(0.0, center - half_width), min(1.0, center + half_width)
-
-
-def win_rate_se(wins: float, n: int) -> float:
-    """sqrt(p (1 - p) / n)."""
-    return math.sqrt(wins / n * (1 - wins / n) / n)
-
-
-def paired_difference(a: ArrayLike, b: ArrayLike) -> Difference:
-    """Mean of a - b over the same prompts, and its standard error sqrt((mean(d^2) - mean(d)^2) / n).
-
-    For wins and losses that is McNemar's sqrt(b + c - (b - c)^2 / n) / n with discordant counts b and c; it holds for
-    ties (1/2) and for scores as well.
-    """
-    d = np.asarray(a, dtype=float) - np.asarray(b, dtype=float)
-    if d.ndim != 1 or d.size == 0:
-        raise ValueError("a paired difference needs two series over the same prompts, at least one")
-    return Difference(float(d.mean()), float(d.std() / math.sqrt(d.size)))
-
-
-def several_seeds(differences: Sequence[Difference]) -> Difference:
-    """Mean over seeds, with the larger of the pooled standard error and that of the spread between the seeds."""
-    means = np.array([d.mean for d in differences])
-    pooled = math.sqrt(sum(d.se**2 for d in differences)) / len(differences)
-    return Difference(float(means.mean()), max(pooled, _standard_error(means)))
-
-
 def start_end(values: ArrayLike) -> StartEnd:
     """Means over the first and the last max(5, 5 %) points; standard errors are sd/sqrt(count) of those points."""
     z = np.asarray(values, dtype=float)
@@ -84,7 +39,7 @@ def start_end(values: ArrayLike) -> StartEnd:
         raise ValueError("an empty series has neither start nor end")
     count = min(z.size, max(5, math.ceil(0.05 * z.size)))
     first, last = z[:count], z[-count:]
-    return StartEnd(float(first.mean()), float(last.mean()), _standard_error(first), _standard_error(last))
+    return StartEnd(float(first.mean()), float(last.mean()), standard_error(first), standard_error(last))
 
 
 def rise(values: ArrayLike) -> bool:
@@ -153,7 +108,11 @@ def binned(axis: ArrayLike, values: ArrayLike, bins: int = 50, skip: float = 0.1
     bin_of_point = np.minimum((_place(x) * bins).astype(int), bins - 1)
     counts = np.bincount(bin_of_point, minlength=bins)
     filled = counts > 0
-    return tuple(np.bincount(bin_of_point, v, bins)[filled] / counts[filled] for v in (x, z))  # type: ignore[return-value]
+
+    def means(v: Floats) -> Floats:
+        return np.bincount(bin_of_point, v, bins)[filled] / counts[filled]
+
+    return means(x), means(z)
 
 
 def _series(axis: ArrayLike, values: ArrayLike) -> tuple[Floats, Floats]:
@@ -172,7 +131,3 @@ def _place(x: Floats) -> Floats:
 def _slope(x: Floats, z: Floats) -> float:
     dx = x - x.mean()
     return float(dx @ z / (dx @ dx))
-
-
-def _standard_error(points: Floats) -> float:
-    return float(points.std(ddof=1) / math.sqrt(points.size)) if points.size > 1 else 0.0

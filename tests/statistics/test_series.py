@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 
 from overopt.statistics import (
-    Difference,
     Trend,
     binned,
     direction,
@@ -12,56 +11,10 @@ from overopt.statistics import (
     half,
     kendall_trend,
     late_early,
-    paired_difference,
     r2_linear,
     rise,
-    several_seeds,
     start_end,
-    wilson,
-    win_rate_se,
 )
-
-
-def test_wilson_by_hand() -> None:
-    # z = 2, 5 of 10: center (.5 + .2)/1.4 = .5, half-width 2/1.4 sqrt(.025 + .01)
-    assert wilson(5, 10, z=2) == pytest.approx((0.5 - math.sqrt(0.035) / 0.7, 0.5 + math.sqrt(0.035) / 0.7))
-    # no win: from 0 to z^2/(n + z^2) = 4/14
-    assert wilson(0, 10, z=2) == pytest.approx((0, 4 / 14))
-    assert wilson(10, 10, z=2) == pytest.approx((10 / 14, 1))
-    assert wilson(0, 0) == (0, 1)
-
-
-def test_wilson_solves_its_equation() -> None:
-    low, high = wilson(84.5, 256)
-    for bound in (low, high):
-        assert abs(84.5 / 256 - bound) == pytest.approx(1.96 * math.sqrt(bound * (1 - bound) / 256))
-
-
-def test_win_rate_se() -> None:
-    assert win_rate_se(2, 8) == pytest.approx(math.sqrt(0.25 * 0.75 / 8))
-    assert win_rate_se(330, 1000) == pytest.approx(0.015, abs=2e-4)
-
-
-def test_paired_difference_is_mcnemars() -> None:
-    # 10 prompts, 4 won only by a (b = 4), 1 only by b (c = 1): D = .3, se = sqrt(5 - 9/10)/10
-    a = [1, 1, 1, 1, 0, 1, 1, 0, 0, 0]
-    b = [0, 0, 0, 0, 1, 1, 1, 0, 0, 0]
-    assert paired_difference(a, b) == pytest.approx((0.3, math.sqrt(5 - 9 / 10) / 10))
-    assert paired_difference(b, a) == pytest.approx((-0.3, math.sqrt(4.1) / 10))
-
-
-def test_paired_difference_with_ties_and_scores() -> None:
-    # d = .5, 0, 1, -.5: mean .25, mean square .375, variance .3125
-    assert paired_difference([1, 0.5, 1, 0], [0.5, 0.5, 0, 0.5]) == pytest.approx((0.25, math.sqrt(0.3125 / 4)))
-    assert paired_difference([3.0, 3.0], [1.0, 1.0]) == (2.0, 0.0)
-    with pytest.raises(ValueError, match="at least one"):
-        paired_difference([], [])
-
-
-def test_several_seeds_takes_the_larger_error() -> None:
-    # equal means: pooled sqrt(3 * .09)/3; means 0, 1, 2: sd 1 over sqrt(3)
-    assert several_seeds([Difference(1.0, 0.3)] * 3) == pytest.approx((1.0, 0.3 / math.sqrt(3)))
-    assert several_seeds([Difference(m, 0.3) for m in (0.0, 1.0, 2.0)]) == pytest.approx((1.0, 1 / math.sqrt(3)))
 
 
 def test_start_end_of_five_points_each() -> None:

@@ -1,0 +1,57 @@
+"""Win rate, proxy and gold at every evaluation."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from overopt.analysis.report.collect import Group
+from overopt.analysis.report.figures import figure as draw
+from overopt.analysis.report.figures.figure import MANY, Columns, Figure, line_panel, make_figure, tidy
+
+WIN_RATE = "win rate against the reference"
+PROXY = "proxy (reward model's score)"
+GOLD = "gold reward"
+
+
+def figure(group: Group) -> Figure | None:
+    start = [record.row.sft_win_rate for record in group.records if record.row.sft_win_rate is not None]
+    panels = [
+        line_panel(
+            group, "win_rate", WIN_RATE, "step", lambda record: record.evaluated("win_rate"), domain=(0, 1), dots=True,
+            extra=lambda: _below(group, bool(start)), extra_data=_intervals(group, start),
+        ),
+        line_panel(group, "proxy", PROXY, "step", lambda record: record.evaluated("proxy_mean"), dots=True),
+        line_panel(group, "gold", GOLD, "step", lambda record: record.evaluated("gold_mean"), dots=True),
+    ]  # fmt: skip
+    return make_figure(
+        "curves",
+        "Win rate, proxy and gold",
+        "Greedy completions of the same prompts at every evaluation. A proxy that rises while win rate and gold fall is"
+        " over-optimized. Bars: 95 % Wilson intervals; the grey line is the SFT policy. ✓ better than SFT, × worse,"
+        " – neither or not known.",
+        panels,
+    )
+
+
+def _intervals(group: Group, start: list[float]) -> dict[str, Columns]:
+    bars: Columns = {"run": [], "entry": [], "x": [], "low": [], "high": []}
+    for record in group.records if len(group.records) < MANY else ():
+        for row in record.evaluations:
+            if row.get("win_rate_low") is not None and row.get("win_rate_high") is not None:
+                values = (record.name, group.entry(record), row["step"], row["win_rate_low"], row["win_rate_high"])
+                for name, value in zip(bars, values, strict=True):
+                    bars[name].append(value if isinstance(value, str) else tidy(value))
+    return {"intervals": bars, "sft": {"y": [tidy(float(np.mean(start)))] if start else []}}
+
+
+def _below(group: Group, has_start: bool) -> list[Any]:
+    import altair as alt
+
+    bars = draw.chart("win_rate-intervals").mark_rule(strokeWidth=1.5)
+    shared = draw.encoding(group, "step", WIN_RATE, (0, 1))
+    shared["y"] = draw.y_axis("low", WIN_RATE, (0, 1))
+    shared["opacity"] = alt.condition(draw.SHOWN, alt.value(0.35), alt.value(0.04))
+    rule = draw.chart("win_rate-sft").mark_rule(strokeDash=[4, 4], color="gray").encode(y="y:Q")
+    return [*([rule] if has_start else []), bars.encode(**shared, y2="high:Q")]

@@ -1,0 +1,141 @@
+"""Length, ends and clipping; and the win rate at equal length."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from overopt.analysis.report.collect import Group, Record
+from overopt.analysis.report.figures import figure as draw
+from overopt.analysis.report.figures.figure import Columns, Figure, Panel, make_figure, metric_panels, tidy
+from overopt.statistics import Difference, paired_difference, wilson
+
+TERCILES = ("short", "middle", "long")
+CONTROLS = ("as it is", "at equal length")
+
+
+def figure(group: Group) -> Figure | None:
+    return make_figure(
+        "length",
+        "Length",
+        "Length, share of completions that end, and share of clipped samples while training. Win rate of the last"
+        " checkpoint by length tercile (cut points over all runs' completions, so that a tercile means one length), and"
+        " the paired difference to SFT as it is and at equal length: the intercept of the regression of the difference"
+        " in outcome on the difference in length, prompt by prompt. Bars: 95 % intervals.",
+        [
+            *metric_panels(
+                group,
+                {
+                    "len_mean": "length (tokens)",
+                    "eos_rate": "share that ends",
+                    "clipfrac": "share of samples clipped",
+                },
+            ),
+            _terciles(group),
+            _controlled(group),
+        ],
+    )
+
+
+def at_equal_length(outcome: Sequence[float], length: Sequence[float]) -> Difference | None:
+    """Intercept, with its standard error, of differences in outcome regressed on differences in length."""
+    y, x = np.asarray(outcome, dtype=float), np.asarray(length, dtype=float)
+    if len(y) < 3 or np.ptp(x) == 0:
+        return None
+    spread = float(((x - x.mean()) ** 2).sum())
+    slope = float((x - x.mean()) @ y) / spread
+    intercept = float(y.mean() - slope * x.mean())
+    residual = float(((y - intercept - slope * x) ** 2).sum()) / (len(y) - 2)
+    return Difference(intercept, math.sqrt(residual * (1 / len(y) + x.mean() ** 2 / spread)))
+
+
+def cut_points(records: Sequence[Record]) -> tuple[float, float] | None:
+    """Lengths that cut all runs' last completions into thirds; None if there are none or they are all alike."""
+    lengths = [row.length for record in records for row in record.last.values() if row.length is not None]
+    if not lengths or min(lengths) == max(lengths):
+        return None
+    low, high = np.quantile(lengths, [1 / 3, 2 / 3])
+    return float(low), float(high)
+
+
+def _terciles(group: Group) -> Panel | None:
+    cuts = cut_points(group.records)
+    table = _no_bars()
+    for record in group.records if cuts is not None else ():
+        for name, outcomes in _by_length(record, cuts or ()):
+            wins = float(np.sum(outcomes))
+            _add(group, table, record, name, wins / len(outcomes), wilson(wins, len(outcomes)), len(outcomes))
+    if cuts is None or not table["run"]:
+        return None
+    x = f"length (middle: {cuts[0]:.3g} to below {cuts[1]:.3g} tokens)"
+    return _bars(group, "terciles", x, "win rate by length", table, TERCILES)
+
+
+def _by_length(record: Record, cuts: Sequence[float]) -> Iterator[tuple[str, list[float]]]:
+    """The last outcomes of each tercile that has some."""
+    rows = [(row.length, row.outcome) for row in record.last.values()]
+    judged = [(length, outcome) for length, outcome in rows if length is not None and outcome is not None]
+    thirds = np.searchsorted(np.array(cuts), np.array([length for length, _ in judged]), side="right")
+    for place, name in enumerate(TERCILES):
+        outcomes = [outcome for (_, outcome), third in zip(judged, thirds, strict=True) if third == place]
+        if outcomes:
+            yield name, outcomes
+
+
+def _controlled(group: Group) -> Panel | None:
+    table = _no_bars()
+    for record in group.records:
+        changes = _changes(record)
+        if not changes:
+            continue
+        outcome, length = [change for change, _ in changes], [change for _, change in changes]
+        found = [paired_difference(outcome, np.zeros(len(outcome))), at_equal_length(outcome, length)]
+        for name, difference in zip(CONTROLS, found, strict=True):
+            if difference is not None:
+                reach = 1.96 * difference.se
+                bounds = (difference.mean - reach, difference.mean + reach)
+                _add(group, table, record, name, difference.mean, bounds, len(changes))
+    return _bars(group, "controlled", "", "win rate minus SFT's", table, CONTROLS) if table["run"] else None
+
+
+def _changes(record: Record) -> list[tuple[float, float]]:
+    """By how much outcome and length of each prompt changed from the first to the last evaluation."""
+    if record.first is record.last:
+        return []
+    pairs = [(record.last[prompt], record.first[prompt]) for prompt in record.last if prompt in record.first]
+    return [
+        (last.outcome - first.outcome, float(last.length - first.length))
+        for last, first in pairs
+        if last.outcome is not None and first.outcome is not None
+        if last.length is not None and first.length is not None
+    ]
+
+
+def _no_bars() -> Columns:
+    return {name: [] for name in ("run", "entry", "x", "y", "low", "high", "n")}
+
+
+def _add(group: Group, table: Columns, record: Record, x: str, y: float, bounds: tuple[float, float], n: int) -> None:
+    values = (record.name, group.entry(record), x, tidy(y), tidy(bounds[0]), tidy(bounds[1]), n)
+    for column, value in zip(table.values(), values, strict=True):
+        column.append(value)
+
+
+def _bars(group: Group, name: str, x: str, y: str, table: Columns, order: Sequence[str]) -> Panel:
+    """A dot with its interval for each run, side by side within each place."""
+    import altair as alt
+
+    encoding: dict[str, Any] = draw.encoding(group, x, y, None) | {
+        "x": alt.X("x:N", sort=list(order), title=x or None, axis=alt.Axis(labelAngle=0)),
+        "xOffset": alt.XOffset("run:N"),
+    }
+    base = draw.chart(f"{name}-bars")
+    rules = base.mark_rule(strokeWidth=1.5).encode(**{**encoding, "y": alt.Y("low:Q", title=y)}, y2="high:Q")
+    dots = base.mark_circle(size=45).encode(
+        **encoding,
+        tooltip=[alt.Tooltip("run:N"), alt.Tooltip("y:Q", title=y, format=".3~f"), alt.Tooltip("n:Q", title="prompts")],
+    )
+    return draw.make_panel(y, [rules, dots], {f"{name}-bars": table})

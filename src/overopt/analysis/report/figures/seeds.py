@@ -1,0 +1,81 @@
+"""Runs that differ in their seeds only: thin lines, their interquartile mean and its bootstrap interval."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from overopt.analysis.report.collect import Group, Record
+from overopt.analysis.report.figures import figure as draw
+from overopt.analysis.report.figures.curves import GOLD, PROXY, WIN_RATE
+from overopt.analysis.report.figures.figure import Columns, Figure, Panel, columns_of, make_figure, tidy
+from overopt.statistics import bootstrap, interquartile_mean
+
+PANELS = {"win_rate": WIN_RATE, "proxy_mean": PROXY, "gold_mean": GOLD}
+RESAMPLES = 1000
+
+
+def figure(group: Group) -> Figure | None:
+    if not group.has_seeds:
+        return None
+    return make_figure(
+        "seeds",
+        "Over seeds",
+        "Thin: one seed. Thick: the interquartile mean over the seeds of a setting, where all of them were evaluated."
+        " Band: its 95 % bootstrap interval over seeds, which is too narrow for a handful of them.",
+        [_panel(group, value, title) for value, title in PANELS.items()],
+    )
+
+
+def settings_of(group: Group) -> Iterator[tuple[str, list[Record]]]:
+    for setting in dict.fromkeys(record.setting for record in group.records):
+        members = [record for record in group.records if record.setting == setting]
+        if len(members) > 1:
+            yield setting, members
+
+
+def summary(members: list[Record], value: str) -> tuple[list[float], list[float], list[float], list[float]]:
+    """Steps that every seed evaluated; interquartile mean, and bounds of its interval, at each."""
+    series = [dict(zip(*(points.tolist() for points in record.evaluated(value)), strict=True)) for record in members]
+    steps = sorted(set.intersection(*(set(points) for points in series)))
+    if not steps:
+        return [], [], [], []
+    values = np.array([[points[step] for step in steps] for points in series])
+    interval = bootstrap(values, interquartile_mean, resamples=RESAMPLES)
+    return steps, list(interquartile_mean(values)), list(interval.low), list(interval.high)
+
+
+def _panel(group: Group, value: str, title: str) -> Panel | None:
+    table: Columns = {name: [] for name in ("entry", "x", "y", "low", "high")}
+    members = [record for _, together in settings_of(group) for record in together]
+    for setting, together in settings_of(group):
+        columns = summary(together, value)
+        table["entry"] += [setting] * len(columns[0])
+        for name, column in zip(("x", "y", "low", "high"), columns, strict=True):
+            table[name] += [tidy(float(number)) for number in column]
+    if not table["x"]:
+        return None
+    thin = columns_of(group, {record: record.evaluated(value) for record in members})
+    name = f"seeds_{value}"
+    return draw.make_panel(title, _layers(group, name, title), {f"{name}-mean": table, f"{name}-thin": thin})
+
+
+def _layers(group: Group, name: str, title: str) -> list[Any]:
+    import altair as alt
+
+    domain = (0.0, 1.0) if title == WIN_RATE else None
+    shared = draw.encoding(group, "step", title, domain)
+    plain = {key: shared[key] for key in ("x", "y", "color")}
+    mean = draw.chart(f"{name}-mean")
+    band = mean.mark_area(opacity=0.18).encode(**{**plain, "y": draw.y_axis("low", title, domain)}, y2="high:Q")
+    thick = mean.mark_line(strokeWidth=2.6).encode(
+        **plain,
+        opacity=shared["opacity"],
+        strokeDash=draw.dash_scale(group),
+        tooltip=[alt.Tooltip("entry:N"), "x:Q", "y:Q"],
+    )
+    pale = {"opacity": alt.condition(draw.SHOWN, alt.value(0.3), alt.value(0.04))}
+    lines = draw.chart(f"{name}-thin").mark_line(strokeWidth=0.8).encode(**{**shared, **pale}, detail="run:N")
+    return [band, lines, thick]

@@ -1,0 +1,149 @@
+"""The page: one HTML file that holds its style, its program, the drawing library and all data, and asks for nothing.
+
+Everything that comes from a run travels as JSON and is put on the page as text, never as HTML.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from overopt.analysis.report.collect import Collection, Group, Record
+from overopt.analysis.report.figures import figure as draw
+from overopt.analysis.report.figures.figure import Columns, Figure, style_of
+from overopt.analysis.report.made import made
+from overopt.analysis.report.samples import MOST_COMPLETIONS, samples_of
+from overopt.analysis.report.verdicts import sentence
+from overopt.analysis.report.words import harmless
+from overopt.analysis.table import verdict
+
+HERE = Path(__file__).parent
+
+
+def page(collection: Collection, figures: Mapping[str, Sequence[Figure]], title: str) -> str:
+    """The whole page; `figures` by the groups' slugs."""
+    parts = {
+        "STYLE": (HERE / "page.css").read_text(encoding="utf-8"),
+        "DATA": as_json(content(collection, figures, title)),
+        "LIBRARY": drawing_library(),
+        "PROGRAM": (HERE / "page.js").read_text(encoding="utf-8"),
+    }
+    html = (HERE / "page.html").read_text(encoding="utf-8")
+    for name, part in parts.items():
+        before, _, after = html.partition(f"@{name}@")
+        html = before + part + after
+    return html
+
+
+def content(collection: Collection, figures: Mapping[str, Sequence[Figure]], title: str) -> dict[str, Any]:
+    """All that the page shows, as plain data."""
+    share = MOST_COMPLETIONS // max(1, len(collection.groups))
+    return {
+        "title": title,
+        "generated": datetime.now(UTC).isoformat(timespec="minutes"),
+        "left_out": list(collection.left_out),
+        "groups": [_group(group, figures.get(group.slug, ()), share) for group in collection.groups],
+        "bases": [_base(record) for record in collection.bases],
+        "made": made(collection),
+        "chosen": draw.CHOSEN,
+    }
+
+
+def as_json(tree: Any) -> str:
+    """JSON for a script element: nothing in it ends the element, and no character acts."""
+    text = json.dumps(_harmless(tree), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+
+
+@cache
+def drawing_library() -> str:
+    """Vega, Vega-Lite and Vega-Embed as one script; a page needs no network."""
+    import vl_convert
+
+    bundle: str = vl_convert.javascript_bundle()  # type: ignore[call-arg]  # its stub does not know the default
+    return bundle.replace("</script", "<\\/script").replace("<!--", "<\\!--")
+
+
+def encoded(table: Columns) -> dict[str, Any]:
+    """A table whose columns of text are held as numbers into a list of the different ones."""
+    return {name: _encoded_column(column) for name, column in table.items()}
+
+
+def _encoded_column(column: Sequence[Any]) -> Any:
+    if not any(isinstance(value, str) for value in column):
+        return list(column)
+    values = list(dict.fromkeys(column))
+    places = {value: place for place, value in enumerate(values)}
+    return {"values": values, "codes": [places[value] for value in column]}
+
+
+def _group(group: Group, figures: Sequence[Figure], share: int) -> dict[str, Any]:
+    samples = samples_of(group, share)
+    runs_of = {entry: [r.name for r in group.records if group.entry(r) == entry] for entry in group.entries}
+    return {
+        "title": group.title,
+        "slug": group.slug,
+        "sentence": sentence(group),
+        "has_seeds": group.has_seeds,
+        "rows": [_row(group, record) for record in group.records],
+        "legend": [
+            {"entry": entry, "color": color, "dash": dash, "runs": runs_of[entry]}
+            for entry, (color, dash) in style_of(group).items()
+        ],
+        "figures": [_figure(figure) for figure in figures],
+        "samples": None if samples is None else asdict(samples),
+    }
+
+
+def _row(group: Group, record: Record) -> dict[str, Any]:
+    last = record.evaluations[-1] if record.evaluations else {}
+    return {
+        **asdict(record.row),
+        "entry": group.entry(record),
+        "seed": record.seed,
+        "mark": record.mark,
+        "verdict": verdict(record.row),
+        "outcome": draw.outcome_of(record),
+        "step": last.get("step"),
+        **{name: last.get(name) for name in ("win_difference", "win_difference_se", "len_mean", "eos_rate", "n")},
+    }
+
+
+def _base(record: Record) -> dict[str, Any]:
+    last = record.evaluations[-1] if record.evaluations else {}
+    quiet = ("step", "split", "judge", "prompt_set", "nonfinite")
+    return {
+        "run": record.name,
+        "stage": record.run.stage or "?",
+        "mark": record.mark,
+        "step": last.get("step"),
+        "numbers": {k: v for k, v in last.items() if k not in quiet and isinstance(v, int | float)},
+    }
+
+
+def _figure(figure: Figure) -> dict[str, Any]:
+    return {
+        "name": figure.name,
+        "title": figure.title,
+        "caption": figure.caption,
+        "notes": list(figure.notes),
+        "panels": [
+            {"title": p.title, "spec": p.spec, "data": {name: encoded(table) for name, table in p.data.items()}}
+            for p in figure.panels
+        ],
+    }
+
+
+def _harmless(tree: Any) -> Any:
+    if isinstance(tree, str):
+        return harmless(tree)
+    if isinstance(tree, Mapping):
+        return {harmless(str(name)): _harmless(value) for name, value in tree.items()}
+    if isinstance(tree, list | tuple):
+        return [_harmless(value) for value in tree]
+    return tree if tree is None or isinstance(tree, bool | int | float) else harmless(str(tree))

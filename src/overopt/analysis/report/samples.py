@@ -1,0 +1,201 @@
+"""The words themselves: the same prompts across runs and checkpoints, those first whose proxy outruns their gold.
+
+`hacking` of a completion is the rank of its proxy minus the rank of its gold (or, without gold, of its outcome) among
+all completions of its group that are shown, each rank between 0 and 1: near 1, the reward model likes what the judge
+does not.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from overopt.analysis.report.collect import Group, Record, judge_of
+from overopt.analysis.report.figures.figure import tidy
+from overopt.analysis.report.words import harmless, marks, shortened
+
+MOST_PROMPTS = 200
+"""Of a group: half by hacking, half at random."""
+MOST_STEPS = 6
+"""Checkpoints of a run: the first, the last, and some between."""
+MOST_COMPLETIONS = 12_000
+"""Of a page, over all its groups."""
+MARKED_TASKS = ("miniature",)
+"""Tasks whose prompts name all that a completion may say."""
+
+COLUMNS = ("prompt_id", "split", "judge", "proxy", "gold", "outcome", "length", "ended", "logp")
+TEXTS = ("prompt", "reference", "completion")
+
+
+@dataclass(frozen=True)
+class Completion:
+    record: Record
+    step: int
+    prompt_id: str
+    row: Mapping[str, Any]
+    hacking: float | None = None
+
+
+@dataclass
+class Samples:
+    """What the page embeds of a group. Every text is held once; `cells` point into `texts` and `prompts`."""
+
+    prompts: list[dict[str, Any]] = field(default_factory=list)
+    texts: list[list[str]] = field(default_factory=list)
+    """Text and marks."""
+    cells: list[list[Any]] = field(default_factory=list)
+    """prompt, run, step, text, ended, proxy, gold, outcome, length, logp, hacking."""
+    runs: list[str] = field(default_factory=list)
+    statistics: list[dict[str, Any]] = field(default_factory=list)
+    total: int = 0
+    """Prompts that were evaluated; those that are not among `prompts` are left out."""
+    steps_left_out: int = 0
+    """Checkpoints with samples, over all runs, that are not shown."""
+    hidden: bool = False
+    """The task must not show its texts."""
+    by: str = "gold"
+    """What the proxy's rank is compared with."""
+
+
+def samples_of(group: Group, share: int = MOST_COMPLETIONS) -> Samples | None:
+    """A group's samples, at most `share` completions; None if it has none."""
+    chosen = {record: steps_shown(record, len(group.records), share) for record in group.records}
+    completions = list(_ranked([c for record, steps in chosen.items() for c in _read(record, steps)]))
+    if not completions:
+        return None
+    samples = Samples(
+        runs=[record.name for record in group.records],
+        statistics=list(_statistics(completions)),
+        total=len({completion.prompt_id for completion in completions}),
+        steps_left_out=sum(len(record.run.sample_steps()) - len(steps) for record, steps in chosen.items()),
+        hidden=any(is_hidden(record.run.config) for record in group.records),
+        by="gold" if any(completion.row["gold"] is not None for completion in completions) else "the outcome",
+    )
+    if not samples.hidden:
+        columns = sum(len(steps) for steps in chosen.values())
+        prompts = choose_prompts(completions, min(MOST_PROMPTS, max(1, share // columns)))
+        _embed(samples, prompts, completions, marked=any(_task(r) in MARKED_TASKS for r in group.records))
+    return samples
+
+
+def is_hidden(config: Mapping[str, Any]) -> bool:
+    """`report: {samples: hidden}` in the run's task."""
+    task = config.get("task")
+    report = task.get("report") if isinstance(task, Mapping) else None
+    return isinstance(report, Mapping) and report.get("samples") == "hidden"
+
+
+def steps_shown(record: Record, runs: int, share: int) -> list[int]:
+    """The first and the last step with samples, and evenly spread ones between as far as there is room."""
+    steps = record.run.sample_steps()
+    room = max(2, min(MOST_STEPS, share // (runs * MOST_PROMPTS)))
+    places = np.unique(np.linspace(0, len(steps) - 1, min(room, len(steps))).round().astype(int))
+    return [steps[place] for place in places]
+
+
+def choose_prompts(completions: Sequence[Completion], most: int) -> dict[str, float | None]:
+    """Ids of the prompts to show with their hacking, which is the worst of any run's last checkpoint; worst first."""
+    last = {id(c.record): 0 for c in completions}
+    for c in completions:
+        last[id(c.record)] = max(last[id(c.record)], c.step)
+    worst: dict[str, float | None] = {completion.prompt_id: None for completion in completions}
+    for c in completions:
+        if c.step == last[id(c.record)] and c.hacking is not None:
+            known = worst[c.prompt_id]
+            worst[c.prompt_id] = c.hacking if known is None else max(known, c.hacking)
+    scored = {prompt: value for prompt, value in worst.items() if value is not None}
+    order = sorted(scored, key=scored.__getitem__, reverse=True) + [prompt for prompt in worst if prompt not in scored]
+    if len(order) > most:
+        top = order[: (most + 1) // 2]
+        rest = random.Random(0).sample(order[len(top) :], most - len(top))  # the same prompts every time
+        order = top + [prompt for prompt in order if prompt in set(rest)]
+    return {prompt: worst[prompt] for prompt in order}
+
+
+def ranks(values: Sequence[float | None]) -> NDArray[np.float64]:
+    """Places from 0 (lowest) to 1, equal values sharing the mean of theirs; NaN where there is no value."""
+    numbers = np.array(values, dtype=float)
+    present = np.isfinite(numbers)
+    _, inverse, counts = np.unique(numbers[present], return_inverse=True, return_counts=True)
+    places = np.full(len(numbers), np.nan)
+    if len(counts):
+        middle = np.cumsum(counts) - (counts + 1) / 2
+        places[present] = middle[inverse] / max(1, present.sum() - 1)
+    return places
+
+
+def _read(record: Record, steps: Sequence[int]) -> Iterator[Completion]:
+    judge, split = judge_of(record.evaluations)
+    for step in steps:
+        columns = record.run.sample_columns(step, [*COLUMNS, *TEXTS])
+        for values in zip(*columns.values(), strict=True):
+            row = dict(zip(columns, values, strict=True))
+            if row["split"] == split and row["judge"] in (judge, None):
+                yield Completion(record, step, row["prompt_id"], row)
+
+
+def _ranked(completions: Sequence[Completion]) -> Iterator[Completion]:
+    target = "gold" if any(completion.row["gold"] is not None for completion in completions) else "outcome"
+    difference = ranks([c.row["proxy"] for c in completions]) - ranks([c.row[target] for c in completions])
+    for completion, hacking in zip(completions, difference, strict=True):
+        found = None if np.isnan(hacking) else float(hacking)
+        yield Completion(completion.record, completion.step, completion.prompt_id, completion.row, found)
+
+
+def _statistics(completions: Sequence[Completion]) -> Iterator[dict[str, Any]]:
+    """A line for each run and step: how many, and means."""
+    together: dict[tuple[str, int], list[Completion]] = {}
+    for completion in completions:
+        together.setdefault((completion.record.name, completion.step), []).append(completion)
+    for (run, step), members in together.items():
+        line: dict[str, Any] = {"run": run, "step": step, "n": len(members)}
+        for name in ("proxy", "gold", "outcome", "length", "ended"):
+            line[name] = _mean([member.row[name] for member in members])
+        yield line | {"hacking": _mean([member.hacking for member in members])}
+
+
+def _embed(
+    samples: Samples, prompts: Mapping[str, float | None], completions: Sequence[Completion], marked: bool
+) -> None:
+    places = {prompt: place for place, prompt in enumerate(prompts)}
+    runs = {name: place for place, name in enumerate(samples.runs)}
+    texts: dict[tuple[str, str], int] = {}
+    samples.prompts = [{} for _ in prompts]
+    for completion in completions:
+        if (place := places.get(completion.prompt_id)) is None:
+            continue
+        row = completion.row
+        if not samples.prompts[place]:
+            samples.prompts[place] = {
+                "id": completion.prompt_id,
+                "prompt": shortened(row["prompt"] or ""),
+                "reference": None if row["reference"] is None else shortened(row["reference"]),
+                "hacking": _tidy(prompts[completion.prompt_id]),
+            }
+        text = shortened(row["completion"] or "")
+        letters = marks(harmless(text), [row["prompt"] or ""]) if marked else ""
+        index = texts.setdefault((text, letters), len(texts))
+        numbers = [row[name] for name in ("proxy", "gold", "outcome", "length", "logp")]
+        ended = None if row["ended"] is None else int(row["ended"])
+        cell = [place, runs[completion.record.name], completion.step, index, ended, *numbers, completion.hacking]
+        samples.cells.append([_tidy(value) if isinstance(value, float) else value for value in cell])
+    samples.texts = [list(text) for text in texts]
+
+
+def _task(record: Record) -> str:
+    task = record.run.config.get("task")
+    return str(task.get("name") if isinstance(task, Mapping) else task)
+
+
+def _mean(values: Sequence[Any]) -> float | None:
+    present = [float(value) for value in values if value is not None]
+    return tidy(float(np.mean(present))) if present else None
+
+
+def _tidy(value: float | None) -> float | None:
+    return None if value is None else float(f"{value:.4g}")

@@ -1,0 +1,44 @@
+"""The page over HTTP on this machine alone, made anew at every visit: a run still going can be watched."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+from overopt.errors import UserError
+
+HOST = "127.0.0.1"
+
+
+def serve(make_page: Callable[[], str], say: Callable[[str], None], port: int = 0) -> None:
+    """Answer until Ctrl-C; `port` 0 takes a free one."""
+    with make_server(make_page, port) as server:
+        say(f"http://{HOST}:{server.server_address[1]}/ (Ctrl-C ends it; reload to see what is new)")
+        try:
+            server.serve_forever()
+        except KeyboardInterrupt:
+            say("ended")
+
+
+def make_server(make_page: Callable[[], str], port: int = 0) -> ThreadingHTTPServer:
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            if self.path.partition("?")[0] != "/":
+                self.send_error(404)
+                return
+            try:
+                status, kind, text = 200, "text/html", make_page()
+            except UserError as error:  # the runs may have gone meanwhile
+                status, kind, text = 500, "text/plain", f"overopt: {error}"
+            content = text.encode()
+            self.send_response(status)
+            self.send_header("Content-Type", f"{kind}; charset=utf-8")
+            self.send_header("Content-Length", str(len(content)))
+            self.send_header("Cache-Control", "no-store")
+            self.end_headers()
+            self.wfile.write(content)
+
+        def log_message(self, format: str, *args: object) -> None:
+            """Silent: there is one visitor."""
+
+    return ThreadingHTTPServer((HOST, port), Handler)

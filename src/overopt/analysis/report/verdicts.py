@@ -1,0 +1,110 @@
+"""What happened, in one sentence for each group of runs, with its numbers."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+from overopt.analysis.report.collect import Group, Record
+from overopt.analysis.table import verdict
+from overopt.outcomes import OVER_OPTIMIZED
+from overopt.statistics import interquartile_mean
+
+NAMED = 4
+"""Runs that are called by name; of more, only these many."""
+
+WORDS: dict[str | None, str] = {
+    **dict.fromkeys(OVER_OPTIMIZED, "over-optimized"),
+    "COLLAPSE": "broke down",
+    "GOOD": "improved on SFT",
+    **dict.fromkeys(("FLAT", "STALL"), "changed nothing clearly"),
+    None: "not judged",
+}
+"""What became of a run, by its label."""
+
+
+def sentence(group: Group) -> str:
+    """The group's verdict."""
+    if len(group.records) == 1:
+        return f"{group.records[0].name}: {verdict(group.records[0].row)}"
+    over = len(_that_became(group.records, "over-optimized"))
+    said = _by_setting(group.records) if group.has_seeds else _by_outcome(group.records)
+    return f"Of {len(group.records)} runs{_start(group.records)}, {over or 'none'} over-optimized: {'; '.join(said)}."
+
+
+def _by_outcome(records: Sequence[Record]) -> list[str]:
+    over, broken, good, rest, unjudged = (_that_became(records, became) for became in dict.fromkeys(WORDS.values()))
+    said = [
+        _over(over),
+        f"{_names(broken)} broke down to a win rate of {_rates(broken)}" if broken else "",
+        _good(good),
+        f"{_names(rest)} changed nothing clearly ({_rates(rest)})" if rest else "",
+        f"not judged: {_names(unjudged)}" if unjudged else "",
+    ]
+    return [part for part in said if part]
+
+
+def _by_setting(records: Sequence[Record]) -> list[str]:
+    """Runs that differ in their seeds are counted."""
+    said = []
+    for setting in dict.fromkeys(record.setting for record in records):
+        members = [record for record in records if record.setting == setting]
+        counts = Counter(WORDS[record.row.label] for record in members)
+        rates = [record.row.win_rate for record in members if record.row.win_rate is not None]
+        rate = f" (win rate {interquartile_mean(rates):.0%}, interquartile mean)" if rates else ""
+        said.append(f"{setting}: {', '.join(f'{count} {became}' for became, count in counts.items())}{rate}")
+    return said
+
+
+def _that_became(records: Sequence[Record], became: str) -> list[Record]:
+    return [record for record in records if WORDS[record.row.label] == became]
+
+
+def _start(records: Sequence[Record]) -> str:
+    starts = [record.row.sft_win_rate for record in records if record.row.sft_win_rate is not None]
+    return f", starting from SFT's {_range(starts, '{:.0%}')}" if starts else ""
+
+
+def _over(records: Sequence[Record]) -> str:
+    if not records:
+        return ""
+    changes = [
+        row.proxy_end - row.proxy_start
+        for record in records
+        if (row := record.row).proxy_end is not None and row.proxy_start is not None
+    ]
+    rise = f"the proxy rose by {_range(changes, '{:+.2f}')} while " if changes else ""
+    return f"{_names(records)} ({rise}the win rate ended at {_rates(records)})"
+
+
+def _good(records: Sequence[Record]) -> str:
+    if not records:
+        return ""
+    best = max(records, key=lambda record: record.row.win_rate or 0.0)
+    row = best.row
+    interval = (
+        f" [{row.win_rate_low:.0%}, {row.win_rate_high:.0%}]"
+        if row.win_rate_low is not None and row.win_rate_high is not None
+        else ""
+    )
+    return f"{_names(records)} improved on SFT, the best, {best.name}, to {_percent(row.win_rate)}{interval}"
+
+
+def _names(records: Sequence[Record]) -> str:
+    names = [record.name for record in records]
+    if len(names) > NAMED:
+        return f"{len(names)} runs ({', '.join(names[:NAMED])} and {len(names) - NAMED} more)"
+    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
+
+
+def _rates(records: Sequence[Record]) -> str:
+    return _range([record.row.win_rate for record in records if record.row.win_rate is not None], "{:.0%}")
+
+
+def _range(values: Sequence[float], form: str) -> str:
+    low, high = (form.format(bound) for bound in (min(values), max(values))) if values else ("?", "?")
+    return low if low == high else f"{low} to {high}"
+
+
+def _percent(value: float | None) -> str:
+    return "?" if value is None else f"{value:.0%}"

@@ -1,0 +1,146 @@
+"""The sinks by name. Each imports its library when it is opened; each library is an extra of the same name."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal, Protocol
+
+from pydantic import Field
+
+from overopt.config import Choice, Location, block, load
+from overopt.errors import UserError
+from overopt.records import Run
+
+Name = Annotated[str, Field(min_length=1)]
+PROJECT = "overopt"
+
+
+class Stream(Protocol):
+    """What an open sink takes: rows by step, then the end."""
+
+    def send(self, step: int, values: Mapping[str, float]) -> None: ...
+
+    def close(self, status: str) -> None: ...
+
+
+@block
+class TensorBoard:
+    """Event files for `tensorboard --logdir`."""
+
+    config_name: ClassVar[str] = "tensorboard"
+
+    folder: Location | None = None
+    """Where they go, in a folder of the run's name; null: into `tensorboard/` of the run directory. Event files that
+    lie there are replaced."""
+
+    def open(self, run: Run) -> Stream:
+        summary = _library("tensorboard.summary", "tensorboard")
+        folder = run.path / "tensorboard" if self.folder is None else Path(self.folder) / run.name
+        for old in folder.glob("events.out.tfevents.*"):  # of an earlier replay, which would be drawn twice
+            old.unlink()
+        return _TensorBoardStream(summary.Writer(str(folder)))
+
+
+class _TensorBoardStream:
+    def __init__(self, writer: Any) -> None:
+        self.writer = writer
+
+    def send(self, step: int, values: Mapping[str, float]) -> None:
+        for name, value in values.items():
+            self.writer.add_scalar(name, value, step)
+        self.writer.flush()
+
+    def close(self, status: str) -> None:
+        self.writer.close()
+
+
+@block
+class Trackio:
+    """A local Trackio project (`trackio show`), or one on a Hugging Face Space."""
+
+    project: Name = PROJECT
+    space: str | None = None
+    """`user/name` of the Space; null: on this machine, where TRACKIO_DIR says."""
+
+    def open(self, run: Run) -> Stream:
+        trackio = _library("trackio", "trackio")
+        quiet = {"embed": False, "auto_log_gpu": False, "auto_log_cpu": False}
+        return _Calls(
+            trackio.init(project=self.project, name=run.name, config=run.config, space_id=self.space, **quiet)
+        )
+
+
+@block
+class WandB:
+    """A Weights & Biases run; offline, `wandb sync` uploads it later."""
+
+    config_name: ClassVar[str] = "wandb"
+
+    project: Name = PROJECT
+    mode: Literal["offline", "online"] = "offline"
+    folder: Location | None = None
+    """Where its files go; null: into the run directory."""
+
+    def open(self, run: Run) -> Stream:
+        wandb = _library("wandb", "wandb")
+        folder = run.path if self.folder is None else Path(self.folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        return _WandBStream(
+            wandb.init(
+                project=self.project,
+                name=run.name,
+                id=identity(run),
+                resume="allow" if self.mode == "online" else None,  # what is there is not sent again
+                mode=self.mode,
+                dir=str(folder),
+                config=run.config,
+                settings=wandb.Settings(x_disable_stats=True, console="off", silent=True),
+            )
+        )
+
+
+class _Calls:
+    """Runs of libraries that are called like W&B's."""
+
+    def __init__(self, run: Any) -> None:
+        self.run = run
+
+    def send(self, step: int, values: Mapping[str, float]) -> None:
+        self.run.log(dict(values), step=step)
+
+    def close(self, status: str) -> None:
+        self.run.finish()
+
+
+class _WandBStream(_Calls):
+    def close(self, status: str) -> None:
+        self.run.finish(exit_code=0 if status in ("finished", "stopped") else 1)
+
+
+Sink = Annotated[TensorBoard | Trackio | WandB, Choice()]
+
+
+@block
+class _Named:
+    sink: Sink
+
+
+def sink_from(text: str) -> Any:
+    """The sink that YAML text says: a name, or a name and settings."""
+    return load(_Named, {}, [("sink", text)], base=Path.cwd()).sink
+
+
+def identity(run: Run) -> str:
+    """The same for every replay of a run, and another for another run."""
+    content = (run.path / "config.yaml").read_bytes() + str(run.info.get("started")).encode()
+    return hashlib.sha256(content).hexdigest()[:16]
+
+
+def _library(name: str, extra: str) -> Any:
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        raise UserError(f"sink {extra}: {error}; pip install 'overopt[{extra}]'") from error

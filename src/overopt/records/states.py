@@ -1,0 +1,138 @@
+"""States of a trainer in `trainer/step-N/`: what a run that was cut short goes on from. Verified when they are read.
+
+A state is committed by the last rename: before it, the checkpoint of the same step counts for nothing. `state.json`
+says what the record was at that step: the length of each file of lines, and the checkpoints with their hashes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from overopt.records import layout
+from overopt.records.files import file_hashes, remove_folder, replace_file, whole_folder
+
+DOCUMENT = "state.json"
+TENSORS = "tensors.safetensors"
+RETAINED = 2
+"""States that a run keeps while it goes on: the last, and the one before in case that the last is damaged."""
+
+Hashes = dict[str, str]
+
+
+@dataclass(frozen=True)
+class State:
+    """The state after `step` updates."""
+
+    step: int
+    lengths: dict[str, int]
+    """Bytes of each file of lines, by name."""
+    checkpoints: dict[int, Hashes]
+    """The checkpoints that the run kept by then, and the hashes of their files."""
+    trainer: dict[str, Any]
+    """What the trainer put there; the tensors lie in `tensors`."""
+    tensors: Path
+
+
+class Damaged(Exception):
+    """Why a state cannot be gone on from."""
+
+
+def write_state(run: Path, state: State, write_tensors: Callable[[Path], None]) -> None:
+    """Commit a state: whole, with its hashes, and on the disk."""
+    with whole_folder(layout.state_folder(run, state.step)) as folder:
+        write_tensors(folder / TENSORS)
+        document = {
+            "step": state.step,
+            "files": file_hashes(folder),
+            "lengths": state.lengths,
+            "checkpoints": state.checkpoints,
+            "trainer": state.trainer,
+        }
+        text = json.dumps(document)
+        replace_file(folder / DOCUMENT, json.dumps({"sha256": _digest(text), "state": text}).encode())
+
+
+def retained_states(run: Path) -> list[int]:
+    return layout.steps_in(run / layout.STATES)
+
+
+def newest_state(run: Path, warn: Callable[[str], None]) -> State | None:
+    """The last state that is whole, as is the record that it continues; one that is not is skipped with a warning."""
+    for step in reversed(retained_states(run)):
+        try:
+            return read_state(run, step)
+        except Damaged as damage:
+            warn(f"the state of step {step} is damaged ({damage}) and skipped")
+    return None
+
+
+def read_state(run: Path, step: int) -> State:
+    """One state, checked against its hashes and against the record."""
+    folder = layout.state_folder(run, step)
+    document = _read_document(folder / DOCUMENT)
+    _compare(folder, document["files"], file_hashes(folder))
+    checkpoints = {int(key): hashes for key, hashes in document["checkpoints"].items()}
+    for kept, hashes in checkpoints.items():
+        checkpoint = layout.checkpoint_folder(run, kept)
+        if checkpoint.is_dir():  # one that is gone was removed by its owner: a run never loses one
+            _compare(checkpoint, hashes, file_hashes(checkpoint))
+    for name, length in document["lengths"].items():
+        if length > (size := _size(run / name)):
+            raise Damaged(f"{name} has {size} bytes of {length}")
+    return State(document["step"], document["lengths"], checkpoints, document["trainer"], folder / TENSORS)
+
+
+def checkpoints_of(run: Path, step: int) -> set[int]:
+    """The checkpoints that a state counts on; none, if it is damaged."""
+    try:
+        document = _read_document(layout.state_folder(run, step) / DOCUMENT)
+    except Damaged:
+        return set()
+    return {int(key) for key in document["checkpoints"]}
+
+
+def prune(run: Path, states: Collection[int], checkpoints: Collection[int]) -> None:
+    """Remove all states and checkpoints but these."""
+    for step in set(retained_states(run)) - set(states):
+        remove_folder(layout.state_folder(run, step))
+    for step in set(layout.steps_in(run / layout.CHECKPOINTS)) - set(checkpoints):
+        remove_folder(layout.checkpoint_folder(run, step))
+
+
+def forget_states(run: Path) -> None:
+    """Remove what an ended run does not go on from."""
+    if (run / layout.STATES).exists():
+        shutil.rmtree(run / layout.STATES)
+
+
+def _read_document(file: Path) -> dict[str, Any]:
+    try:
+        outer = json.loads(file.read_bytes())
+        if _digest(outer["state"]) != outer["sha256"]:
+            raise Damaged(f"{file.name} is not as it was written")
+        document: dict[str, Any] = json.loads(outer["state"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise Damaged(f"{file.name} cannot be read") from error
+    return document
+
+
+def _compare(folder: Path, written: Mapping[str, str], found: Mapping[str, str]) -> None:
+    for name in sorted(written):
+        if name not in found:
+            raise Damaged(f"{folder.parent.name}/{folder.name}/{name} is missing")
+        if written[name] != found[name]:
+            raise Damaged(f"{folder.parent.name}/{folder.name}/{name} is not as it was written")
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _size(file: Path) -> int:
+    return file.stat().st_size if file.is_file() else 0

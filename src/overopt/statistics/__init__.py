@@ -1,0 +1,57 @@
+"""Intervals, paired differences, correlations and trends, as every label and claim uses them.
+
+numpy; scipy only where it is needed. Random resampling is seeded: the same data give the same interval and p-value.
+"""
+
+from overopt.statistics.correlations import Correlation, kendall, spearman
+from overopt.statistics.differences import (
+    Difference,
+    Discordance,
+    mcnemar,
+    paired_difference,
+    several_seeds,
+    standard_error,
+)
+from overopt.statistics.rates import wilson, win_rate_se
+from overopt.statistics.seeds import Interval, bootstrap, interquartile_mean
+from overopt.statistics.series import (
+    StartEnd,
+    Trend,
+    binned,
+    direction,
+    fall,
+    half,
+    kendall_trend,
+    late_early,
+    r2_linear,
+    rise,
+    start_end,
+)
+
+__all__ = [
+    "Correlation",
+    "Difference",
+    "Discordance",
+    "Interval",
+    "StartEnd",
+    "Trend",
+    "binned",
+    "bootstrap",
+    "direction",
+    "fall",
+    "half",
+    "interquartile_mean",
+    "kendall",
+    "kendall_trend",
+    "late_early",
+    "mcnemar",
+    "paired_difference",
+    "r2_linear",
+    "rise",
+    "several_seeds",
+    "spearman",
+    "standard_error",
+    "start_end",
+    "wilson",
+    "win_rate_se",
+]

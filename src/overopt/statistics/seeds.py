@@ -1,0 +1,61 @@
+"""What several seeds, or several prompts, say together: a robust mean, and an interval by resampling them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from overopt.statistics.differences import Floats
+
+
+class Interval(NamedTuple):
+    """Lower and upper bound: numbers, or arrays where there is one for each place of a curve."""
+
+    low: Floats
+    high: Floats
+
+
+def interquartile_mean(values: ArrayLike) -> Any:
+    """Mean over the first axis without its lowest and its highest quarter (each rounded down).
+
+    Between median and mean: one seed that broke down does not move it, and it wastes less (Agarwal et al. 2021).
+    Up to three seeds it is the mean.
+    """
+    z = np.sort(_units(values), axis=0)
+    cut = len(z) // 4
+    return z[cut : len(z) - cut].mean(axis=0)
+
+
+def bootstrap(
+    values: ArrayLike,
+    statistic: Callable[[Floats], Any] | None = None,
+    *,
+    resamples: int = 2000,
+    level: float = 0.95,
+    seed: int = 0,
+) -> Interval:
+    """Percentile interval of a statistic (default: the mean) over units, which are the first axis of `values`.
+
+    A unit is what would differ in a repetition: a seed, or a prompt with all that belongs to it. It is resampled
+    whole, so that what is correlated within it stays so. Of few units the interval is too narrow: about 85 % for a
+    nominal 95 % with five seeds.
+    """
+    z = _units(values)
+    random = np.random.default_rng(seed)
+    rows = (random.integers(len(z), size=len(z)) for _ in range(resamples))
+    if statistic is None:  # counting a unit is cheaper than copying it
+        found = [np.bincount(row, minlength=len(z)) @ z / len(z) for row in rows]
+    else:
+        found = [statistic(z[row]) for row in rows]
+    low, high = np.quantile(np.asarray(found), [(1 - level) / 2, (1 + level) / 2], axis=0)
+    return Interval(low, high)
+
+
+def _units(values: ArrayLike) -> Floats:
+    z = np.asarray(values, dtype=float)
+    if z.ndim == 0 or len(z) == 0:
+        raise ValueError("needs at least one seed or prompt")
+    return z

@@ -1,0 +1,42 @@
+"""Whether a run should end here, and where a finished one would have ended."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any
+
+from overopt.config import name_of
+from overopt.records import Run
+from overopt.stopping.past import Past, Watch
+
+
+@dataclass(frozen=True)
+class Stop:
+    """Why a run ends at a step, and the step to go back to: 0 is what it started from."""
+
+    step: int
+    condition: str
+    reason: str
+    go_back_to: int
+
+
+def decide(conditions: Sequence[Any], past: Past) -> Stop | None:
+    """The first of the conditions that is met at the last step of the past."""
+    for condition in conditions:
+        if condition.at == "evaluation" and not past.evaluated():
+            continue
+        latest = list(islice(condition.problems(past), condition.patience))
+        if len(latest) == condition.patience and all(latest):
+            return Stop(past.step, name_of(type(condition)), str(latest[0]), past.best_step())
+    return None
+
+
+def replay(conditions: Sequence[Any], run: Run) -> Stop | None:
+    """Where a run would have ended; None if at its end. What ends at its last step saves nothing."""
+    whole = Watch(run.path).past()
+    for step in range(1, whole.step):
+        if (stop := decide(conditions, whole.until(step))) is not None:
+            return stop
+    return None

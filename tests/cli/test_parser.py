@@ -1,0 +1,94 @@
+"""The command line: verbs, flags, messages and exit codes."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+import overopt
+from overopt import cli
+from overopt.cli import parser
+
+VERBS = ("demo", "train", "sweep", "watch", "evaluate", "log", "report", "best-of-n", "plan", "theory", "objectives")
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["theory", "--help"], ["objectives", "--help"]])
+def test_help_teaches_by_example_and_imports_nothing_heavy(arguments: list[str]) -> None:
+    code = (
+        "import sys\nfrom overopt.cli import main\n"
+        f"try:\n    main({arguments})\nexcept SystemExit as end:\n    assert not end.code\n"
+        "print(sorted({'torch', 'numpy', 'pydantic', 'rich', 'yaml'} & set(sys.modules)))"
+    )
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert shown.endswith("[]\n")
+    for verb in VERBS if arguments == ["--help"] else (arguments[0],):
+        assert f"  overopt {verb}" in shown
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_a_verbs_help_has_an_example(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as end:
+        cli.main([verb, "--help"])
+    assert end.value.code == 0
+    assert f"\n  overopt {verb}" in capsys.readouterr().out
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as end:
+        cli.main(["--version"])
+    assert (end.value.code, capsys.readouterr().out) == (0, f"overopt {overopt.__version__}\n")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "own", "overrides"),
+    [
+        (["train", "a.yaml", "--out", "r"], ["train", "a.yaml", "--out", "r"], []),
+        (["train", "--lr", "1e-3", "a.yaml", "--out", "r"], ["train", "a.yaml", "--out", "r"], [("lr", "1e-3")]),
+        (["train", "a.yaml", "--out=r", "--lr=1e-3"], ["train", "a.yaml", "--out=r"], [("lr", "1e-3")]),
+        (["train", "a.yaml", "--a.0.b", "-0.5", "--c", "[]"], ["train", "a.yaml"], [("a.0.b", "-0.5"), ("c", "[]")]),
+        (["train", "a.yaml", "--loss=", "--x.y", "a=b"], ["train", "a.yaml"], [("loss", ""), ("x.y", "a=b")]),
+        (["train", "--help"], ["train", "--help"], []),
+        (["train", "-h"], ["train", "-h"], []),
+    ],
+)
+def test_unknown_flags_of_train_are_settings(
+    arguments: list[str], own: list[str], overrides: list[tuple[str, str]]
+) -> None:
+    assert parser.split_overrides(arguments) == (own, overrides)
+
+
+@pytest.mark.parametrize("arguments", [["train", "a.yaml", "--lr"], ["train", "a.yaml", "--lr", "--out", "r"]])
+def test_a_setting_without_a_value_is_refused(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(arguments) == 2
+    assert capsys.readouterr().err == "overopt: --lr: needs a value, such as --lr 1e-3\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "required: VERB"),
+        (["dmeo"], "invalid choice: 'dmeo'"),
+        (["demo", "--seed", "-1"], "argument --seed: expected 0, 1, 2, ..., got '-1'"),
+        (["demo", "--seed", "one"], "argument --seed: expected 0, 1, 2, ..., got 'one'"),
+        (["demo", "--workers", "0"], "argument --workers: expected 1, 2, ..., got '0'"),
+        (["demo", "--sed", "1"], "unrecognized arguments: --sed 1"),
+        (["train", "a.yaml"], "required: --out"),
+        (["evaluate", "runs/kl", "--judge", "glod"], "invalid choice: 'glod'"),
+        (["report"], "required: RUNS"),
+        (["report", "runs", "--format", "html,gif"], "expected some of html,svg,pdf,png, got 'html,gif'"),
+        (["best-of-n", "a.jsonl", "--format", "gif"], "invalid choice: 'gif'"),
+    ],
+)
+def test_bad_flags(arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as end:
+        cli.main(arguments)
+    assert end.value.code == 2
+    assert message in capsys.readouterr().err
+
+
+def test_reports_help_names_every_figure() -> None:
+    from overopt.analysis.report.figures import FAMILIES
+
+    assert f"Figures: {', '.join(FAMILIES)}." in parser.REPORT

@@ -1,0 +1,299 @@
+"""The command line: verbs, flags, messages and exit codes."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fake_runs import online_run
+from fake_study import finished_run
+
+import overopt
+from overopt import cli
+from overopt.cli import verbs
+from overopt.records import RunLock
+from overopt.sweep import Result
+
+
+@pytest.mark.parametrize(
+    ("results", "code"),
+    [
+        ([Result("finished")], 0),
+        ([Result("failed", "lr"), Result("skipped")], 2),
+        ([Result("failed", "lr"), Result("failed", "oops", "Traceback")], 1),
+    ],
+)
+def test_the_worst_run_decides(results: list[Result], code: int) -> None:
+    assert verbs.worst_of(dict(enumerate(results))) == code  # type: ignore[arg-type]
+
+
+def test_demo_end_to_end_in_a_pipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    monkeypatch.setattr("overopt.studies.demo.run_jobs", _with_fakes)
+    out = tmp_path / "demo"
+    assert cli.main(["demo", "--scale", "xs", "--seed", "1", "--out", str(out), "--workers", "1"]) == 0
+    shown = capsys.readouterr()
+    assert "kl                 kl" in shown.out
+    assert "Over-optimized: the proxy went from" in shown.out
+    assert f"figure: {out}/figure.svg and .png" in shown.out
+    assert re.search(r"finished kl in \d+ s", shown.err)
+    assert [row["run"] for row in json.loads((out / "summary.json").read_text())][:2] == ["kl", "none"]
+    assert sorted(path.name for path in out.iterdir()) == [
+        "figure.png", "figure.svg", "report.html", "report_figures", "runs", "study.json", "summary.json",
+    ]  # fmt: skip
+    assert f"\nreport: {out}/report.html\n" in shown.out
+    assert "Miniature study, scale xs, seed 1" in (out / "report.html").read_text()
+
+    with RunLock(out) as lock:
+        lock.acquire()
+        assert cli.main(["demo", "--scale", "xs", "--seed", "1", "--out", str(out)]) == 2
+        assert "demo: another process is at work here" in capsys.readouterr().err
+    assert cli.main(["demo", "--scale", "xs", "--seed", "2", "--out", str(out)]) == 2
+    assert "was made with --scale xs --seed 1, not --scale xs --seed 2" in capsys.readouterr().err
+    assert cli.main(["demo", "--scale", "xxl", "--out", str(tmp_path / "new")]) == 2
+    assert "--scale xxl: no such scale; demo has s, xs, m" in capsys.readouterr().err
+    assert not (tmp_path / "new").exists()
+
+
+SWEEP = """\
+seeds: [0, 1]
+grid: {kl: {regularizers.0.coef: [0.1, 0.2]}}
+runs:
+  sft: {stage: sft, lr: 1e-3, steps: 5, model: {name: pretrained, path: base}}
+  rm: {stage: reward_model, policy: runs/sft, lr: 1e-3}
+  kl: {stage: online, policy: runs/sft, reward_model: runs/rm, lr: 1e-4, total_episodes: 6400, regularizers: [kl]}
+"""
+
+
+def test_sweep_end_to_end_in_a_pipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    monkeypatch.setattr("overopt.studies.sweeping.run_jobs", _with_fakes)
+    monkeypatch.chdir(tmp_path)
+    Path("small.yaml").write_text(SWEEP)
+    assert cli.main(["sweep", "small.yaml", "--only", "kl*seed=1", "--workers", "1"]) == 0
+    shown = capsys.readouterr()
+    assert "4 of 8 runs, 1 at a time, in overopt-sweep/small" in shown.err
+    assert shown.out.startswith("small\n")
+    assert "kl-coef=0.1-seed=1  kl         0.1" in shown.out
+    assert "\n4 finished; summary: overopt-sweep/small/summary.json\n" in shown.out
+    assert "report: overopt report overopt-sweep/small/runs" in shown.out
+    folders = sorted(path.name for path in Path("overopt-sweep/small/runs").iterdir())
+    assert folders == ["kl-coef=0.1-seed=1", "kl-coef=0.2-seed=1", "rm-seed=1", "sft-seed=1"]
+
+    with RunLock(Path("overopt-sweep/small")) as lock:
+        lock.acquire()
+        assert cli.main(["sweep", "small.yaml"]) == 2
+        assert "small: another process is at work here" in capsys.readouterr().err
+
+    Path("small.yaml").write_text(SWEEP.replace("[0, 1]", "[1, 13]"))
+    assert cli.main(["sweep", "small.yaml"]) == 2, "the fake reward model refuses seed 13"
+    shown = capsys.readouterr()
+    assert "sft-seed=1: finished already, left alone" in shown.err
+    assert "5 finished, 1 failed, 2 skipped" in shown.out
+    assert cli.main(["watch", "overopt-sweep", "--once"]) == 0
+    assert "5 runs: 5 finished" in capsys.readouterr().out
+
+    for wrong, message in {
+        SWEEP.replace("coef: [", "coeff: ["): "small.yaml:2: grid.kl.regularizers.0.coeff: unknown key (did you mean",
+        SWEEP.replace("[0.1, 0.2]", "[]"): "grid.kl.regularizers.0.coef: is empty; give it values, or remove it",
+    }.items():
+        Path("small.yaml").write_text(wrong)
+        assert cli.main(["sweep", "small.yaml", "--out", "new"]) == 2
+        assert message in capsys.readouterr().err
+    assert not Path("new").exists()
+
+
+def _with_fakes(jobs: Any, **options: Any) -> dict[str, Result]:
+    from overopt.sweep import run_jobs
+
+    return run_jobs(jobs, **options | {"train": "fake_study:train"})
+
+
+def test_train_passes_settings_on_and_says_how_it_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from overopt.training import stages
+    from overopt.training.progress import Progress
+
+    def train(config: Path, out: Path, overrides: list[tuple[str, str]], progress: Any, notice: Any) -> Any:
+        assert (config, overrides) == (Path("kl.yaml"), [("lr", "1e-3"), ("loss.clip", "0.1")])
+        notice("started again")
+        progress(Progress("online", 1, 1, {"score_mean": 0.5}))
+        return finished_run(out, wins=32, proxy=1.0)
+
+    monkeypatch.setattr(stages, "train", train)
+    out = tmp_path / "kl"
+    assert cli.main(["train", "kl.yaml", "--lr", "1e-3", "--loss.clip", "0.1", "--out", str(out)]) == 0
+    shown = capsys.readouterr()
+    assert shown.out == f"{out}: finished; step 80  win_rate 0.8  proxy_mean 1  gold_mean -1  kl_ref 2\n"
+    assert "kl: started again" in shown.err
+
+
+def test_evaluate_prints_a_line_per_checkpoint(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def evaluate_run(path: Path, judge: str, split: str | None, progress: Any) -> list[dict[str, Any]]:
+        assert (path, judge, split) == (Path("runs/kl"), "reward_model", "test")
+        progress(1, 1)
+        return [{"step": 80, "split": "test", "judge": "reward_model", "win_rate": 0.75, "proxy_mean": 1.5}]
+
+    monkeypatch.setattr("overopt.evaluation.evaluate_run", evaluate_run)
+    assert cli.main(["evaluate", "runs/kl", "--judge", "reward_model", "--split", "test"]) == 0
+    assert capsys.readouterr().out == "step    80  test  reward_model  win_rate 0.75  proxy_mean 1.5\n"
+
+
+def test_report_writes_a_page_and_figures_and_names_what_it_left_out(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    online_run(tmp_path / "runs/kl")
+    (online_run(tmp_path / "runs/bad") / "samples/step-20.parquet").write_bytes(b"PAR1")
+    out = tmp_path / "a.html"
+    assert cli.main(["report", str(tmp_path / "runs"), "-o", str(out), "--figures", "curves,kl"]) == 0
+    shown = capsys.readouterr()
+    assert shown.out == f"report: {out} (1 run)\nfigures: 2 in {tmp_path / 'a_figures'}\n"
+    assert f"overopt: left out: {tmp_path / 'runs/bad/samples/step-20.parquet'}: cannot be read as Par" in shown.err
+    assert out.is_file()
+
+    assert cli.main(["report", str(tmp_path / "runs/bad"), "-o", str(out)]) == 2
+    assert "no run to report on; looked in" in capsys.readouterr().err
+    assert cli.main(["report", str(tmp_path / "runs"), "--figures", "curvs"]) == 2
+    assert "--figures curvs: no such figure; there are seeds, curves" in capsys.readouterr().err
+    assert cli.main(["report", str(tmp_path / "runs"), "-o", str(out), "--format", "svg", "--figures", "offline"]) == 0
+    assert capsys.readouterr().out == "report: 1 run\nfigures: none, the runs have no numbers for them\n"
+
+
+def test_report_serves_the_page_of_the_moment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    online_run(tmp_path / "kl")
+
+    def serve(make_page: Any, say: Any) -> None:
+        online_run(tmp_path / "a later one")
+        say("a later one" in make_page())
+
+    monkeypatch.setattr("overopt.analysis.report.serve.serve", serve)
+    assert cli.main(["report", str(tmp_path), "--serve", "--figures", "curves"]) == 0
+    assert capsys.readouterr().out == "True\n"
+
+
+def test_report_imports_no_torch(tmp_path: Path) -> None:
+    online_run(tmp_path / "kl")
+    code = (
+        "import sys; from overopt.cli import main; code = main(); "
+        "sys.exit(9 if {'torch', 'transformers'} & set(sys.modules) else code)"
+    )
+    command = [sys.executable, "-c", code, "report", str(tmp_path), "-o", str(tmp_path / "a.html"), "--figures", "kl"]
+    assert subprocess.run(command, check=False).returncode == 0
+
+
+def test_best_of_n_prints_a_table_and_draws_a_figure(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    candidates = [{"text": "t", "proxy": 1, "gold": 0}, {"text": "u", "proxy": 2, "gold": 1}]
+    lines = [json.dumps({"prompt": prompt, "candidates": candidates}) for prompt in ("a", "b")]
+    (tmp_path / "set.jsonl").write_text("\n".join(lines))
+    assert cli.main(["best-of-n", "set.jsonl"]) == 0
+    shown = capsys.readouterr().out
+    assert "\n2  0.193  2.000 [2.000, 2.000]  1.000 [1.000, 1.000]  1.000  <- peak\n" in shown
+    assert shown.endswith("\nfigure: best-of-n-set.svg\n")
+    assert (tmp_path / "best-of-n-set.svg").read_text().startswith("<svg")
+
+    assert cli.main(["best-of-n", "set.jsonl", "-o", "a.png", "--format", "pdf"]) == 2
+    assert cli.main(["best-of-n", "set.jsonl", "--rouge", "rouge1-f1"]) == 2
+    (tmp_path / "set.jsonl").write_text("\n".join([lines[0], lines[1].replace("1}", '"high"}')]))
+    assert cli.main(["best-of-n", "set.jsonl", "-o", "b.svg"]) == 2
+    assert 'set.jsonl:2: candidates[1]: gold: expected a number, got "high"' in capsys.readouterr().err
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["best-of-n-set.svg", "set.jsonl"]
+
+
+def test_best_of_n_of_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.chdir(tmp_path)
+    finished_run(tmp_path / "runs/maxent-0.5", wins=32, proxy=1.0)
+    finished_run(tmp_path / "runs/none", wins=2, proxy=3.0)
+    assert cli.main(["best-of-n", "runs/maxent-0.5", "runs/none"]) == 0
+    shown = capsys.readouterr().out
+    assert shown.startswith("Best of n by reward model: maxent-0.5 and 1 more, 40 prompts\n\nn  proxy (95 %)")
+    assert "\nNote: 4 checkpoints of maxent-0.5, none; split tuning, judge gold.\n" in shown
+    assert (tmp_path / "best-of-n-maxent-0.5.svg").is_file()
+
+
+def test_best_of_n_imports_no_torch(tmp_path: Path) -> None:
+    code = (
+        "import sys; from overopt.cli import main; code = main(); sys.exit(code if 'torch' not in sys.modules else 9)"
+    )
+    data = Path(__file__).parents[2] / "examples/data/realsumm_excerpt.jsonl"
+    command = [sys.executable, "-c", code, "best-of-n", str(data), "-o", str(tmp_path / "a.svg")]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert "No KL: a document's candidates come from different systems" in done.stdout
+
+
+def test_theory_prints_a_row_per_part_and_fails_if_one_does_not_hold(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from overopt.theory import statements
+    from overopt.theory.checks import Check
+
+    assert cli.main(["theory", "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)
+    assert all(list(row) == ["id", "statement", "holds", "residual", "tolerance"] for row in rows)
+    assert [row["holds"] for row in rows] == [True] * len(rows) and rows[-1]["id"] == "T16.c"
+    assert cli.main(["theory"]) == 0
+    assert capsys.readouterr().out.endswith(f"\nall {len(rows)} hold\n")
+
+    monkeypatch.setattr(statements, "verify", lambda: [Check("T1", "one is two", 1.0, 1e-12)])
+    assert cli.main(["theory"]) == 1
+    assert capsys.readouterr().out.endswith("1 of 1 do not hold: T1\n")
+    assert cli.main(["theory", "--json"]) == 1
+    assert json.loads(capsys.readouterr().out)[0]["residual"] == 1.0
+
+
+def test_objectives_are_listed_shown_and_given_as_data(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["objectives"]) == 0
+    listed = capsys.readouterr().out
+    assert cli.main(["objectives", "simpo"]) == 0
+    shown = capsys.readouterr().out
+    assert cli.main(["objectives", "--json", "simpo"]) == 0
+    (row,) = json.loads(capsys.readouterr().out)
+    assert set(row) == {"name", "kind", "formula", "fields", "needs", "source", "elsewhere"}
+    assert row["formula"] in shown and f"  simpo                      {row['formula']}\n" in listed
+    assert cli.main(["objectives", "--json"]) == 0
+    assert row in json.loads(capsys.readouterr().out)
+
+
+def test_a_misspelt_objective_is_the_users_to_mend(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["objectives", "simop"]) == 2
+    assert "no objective is called 'simop' (did you mean 'simpo'?" in capsys.readouterr().err
+
+
+def test_log_sends_a_run_to_a_sink_of_ones_own(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from overopt.records import RunWriter
+
+    note = tmp_path / "note.jsonl"
+    with RunWriter.create(tmp_path / "run", "stage: sft\n", {}) as writer:
+        writer.log(1, {"loss": 2.0})
+        writer.finish("finished")
+    sink = f"{{name: 'fake_sinks:Noting', file: {note}}}"
+    assert cli.main(["log", str(tmp_path / "run"), "--sink", sink]) == 0
+    assert capsys.readouterr().out.endswith("run: 1 steps sent to Noting\n")
+    assert note.read_text() == '[1, {"train/loss": 2.0}]\n"finished"\n'
+    assert cli.main(["log", str(tmp_path / "run"), "--sink", "tensorbord"]) == 2
+    assert "tensorboard" in capsys.readouterr().err
+
+
+def test_a_stage_and_a_study_are_planned_before_anything_runs(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stage = tmp_path / "sft.yaml"
+    stage.write_text("stage: sft\nmodel: {name: scratch, hidden_size: 32}\nsteps: 5\n")
+    assert cli.main(["plan", str(stage), "--json", "--device", "a100", "--steps", "9", "--price", "2"]) == 0
+    (row,) = json.loads(capsys.readouterr().out)
+    assert (row["name"], row["steps"], row["cost"]) == ("sft", 9, 2 * row["hours"])
+    study = Path(overopt.__file__).parent / "studies" / "demo.yaml"
+    assert cli.main(["plan", str(study), "--scale", "m", "--device", "t4"]) == 0
+    shown = capsys.readouterr().out
+    assert "kl: stage online, 6" in shown and "sum: 9 stages" in shown
+    assert cli.main(["plan", str(stage), "--device", "abacus"]) == 2

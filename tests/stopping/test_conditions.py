@@ -1,0 +1,106 @@
+"""Each condition on a record written by hand: what is wrong at each point, the latest first."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from overopt.records import RunWriter
+from overopt.stopping.conditions import (
+    Entropy,
+    KLBudget,
+    LabelSoFar,
+    NotFinite,
+    ProxyAlone,
+    WallTime,
+    WinRate,
+)
+from overopt.stopping.past import Past, Watch
+
+GOLD = {"judge": "gold", "split": "tuning"}
+
+
+def updates(tmp_path: Path, rows: Sequence[dict[str, Any]]) -> Past:
+    with RunWriter.create(tmp_path / "run", "stage: online\n", {}) as writer:
+        for step, row in enumerate(rows, start=1):
+            writer.log(step, row)
+            writer.time(step, {"elapsed": 1800.0 * step})
+    return Watch(tmp_path / "run").past()
+
+
+def evaluations(tmp_path: Path, rows: Sequence[dict[str, Any]]) -> Past:
+    with RunWriter.create(tmp_path / "run", "stage: online\n", {}) as writer:
+        for step, row in enumerate(rows):
+            writer.evaluate({"step": step, **GOLD, **row})
+    return Watch(tmp_path / "run").past()
+
+
+def samples(tmp_path: Path, wins: Sequence[int], proxies: Sequence[float], golds: Sequence[float]) -> Past:
+    """Sixteen prompts at each step: so many wins, and proxy and gold that change by the same for all."""
+    with RunWriter.create(tmp_path / "run", "stage: online\n", {}) as writer:
+        for step, (won, proxy, gold) in enumerate(zip(wins, proxies, golds, strict=True)):
+            writer.evaluate({"step": step, **GOLD, "win_rate": won / 16})
+            rows = [
+                {**GOLD, "prompt_id": f"p{i}", "outcome": float(i < won), "proxy": proxy + i, "gold": gold}
+                for i in range(16)
+            ]
+            writer.samples(step, [{key: row[key] for key in row} for row in rows])
+    return Watch(tmp_path / "run").past()
+
+
+def found(condition: Any, past: Past) -> list[str | None]:
+    return list(condition.problems(past))
+
+
+def test_label(tmp_path: Path) -> None:
+    past = samples(tmp_path, wins=[12, 14, 3, 2], proxies=[0, 1, 2, 3], golds=[0, 0, 0, 0])
+    latest = found(LabelSoFar(), past)
+    assert [problem is not None for problem in latest] == [True, True, False, False]
+    assert str(latest[0]).startswith("labeled OVER: the proxy rose while the win rate fell")
+    assert found(LabelSoFar(labels=["COLLAPSE"]), past) == [None] * 4
+
+
+def test_win_rate(tmp_path: Path) -> None:
+    rows = [(0.0, 0.0), (-0.1, 0.06), (-0.1, 0.04), (0.2, 0.01)]
+    past = evaluations(tmp_path, [{"win_rate": 0.5, "win_difference": d, "win_difference_se": se} for d, se in rows])
+    assert found(WinRate(), past) == [None, "win rate -0.10 (SE 0.04) since the start", None, None]
+    assert found(WinRate(standard_errors=1.0), past)[2] is not None
+
+
+def test_kl(tmp_path: Path) -> None:
+    past = evaluations(tmp_path, [{"kl_ref": kl} for kl in (0.0, 10.0, 12.0)])
+    assert found(KLBudget(budget=10.0), past) == ["KL 12 above 10 nats", None, None]
+    assert found(KLBudget(budget=10.0, at="update"), past) == []
+
+
+def test_kl_of_updates(tmp_path: Path) -> None:
+    past = updates(tmp_path, [{"kl_ref": 3.0}, {"loss": 1.0}, {"kl_ref": 1.0}])
+    assert found(KLBudget(budget=2.0, at="update"), past) == [None, None, "KL 3 above 2 nats"]
+
+
+def test_proxy_alone(tmp_path: Path) -> None:
+    past = samples(tmp_path, wins=[8] * 4, proxies=[0, 1, 2, 0.5], golds=[0, 5, 3, 3])
+    # since step 1: gold -2 with a higher proxy at step 2, and with a lower one at step 3
+    assert found(ProxyAlone(), past) == [None, "gold -2.00 but proxy +1.00 since step 1", None, None]
+    assert found(ProxyAlone(truth="outcome"), past) == [None] * 4
+
+
+def test_entropy(tmp_path: Path) -> None:
+    past = updates(tmp_path, [{"entropy_tok": 0.1}, {"entropy_tok": 0.5}, {"loss": 0.0}, {"entropy_tok": 2.0}])
+    low, high = "entropy 0.1 below 0.2 nats per token", "entropy 2 above 1 nats per token"
+    assert found(Entropy(low=0.2, high=1.0), past) == [high, None, None, low]
+    assert found(Entropy(low=0.2), past) == [None, None, None, low]
+    with pytest.raises(ValidationError, match="low or high"):
+        Entropy()
+
+
+def test_nan(tmp_path: Path) -> None:
+    past = updates(tmp_path, [{"gold_mean": 1.0}, {"gold_mean": float("nan")}])
+    assert found(NotFinite(), past) == ["not finite: gold_mean", None]
+
+
+def test_wall_time(tmp_path: Path) -> None:
+    past = updates(tmp_path, [{"loss": 0.0}] * 3)  # half an hour each
+    assert found(WallTime(hours=1.0), past) == ["1.5 of 1 hours spent", None, None]

@@ -1,0 +1,36 @@
+from pathlib import Path
+
+from overopt.records import RunWriter, load_run
+from overopt.stopping import Stop, replay
+from overopt.stopping.conditions import Entropy, KLBudget, WinRate
+
+LOW = Entropy(low=1.0, patience=2)
+
+
+def run_of(tmp_path: Path, entropies: list[float], kls: dict[int, float]) -> Path:
+    with RunWriter.create(tmp_path / "run", "stage: online\n", {}) as writer:
+        for step in range(len(entropies) + 1):
+            if step:
+                writer.log(step, {"entropy_tok": entropies[step - 1]})
+            if step in kls:
+                row = {"win_rate": 0.5 - step / 100, "kl_ref": kls[step], "win_difference": 0.0}
+                writer.evaluate({"step": step, "judge": "gold", "split": "tuning", **row})
+    return tmp_path / "run"
+
+
+def test_patience_counts_points_in_a_row(tmp_path: Path) -> None:
+    run = load_run(run_of(tmp_path, [0.5, 2.0, 0.5, 0.5, 0.5], {0: 0.0}))
+    stop = replay([LOW], run)
+    assert stop == Stop(4, "entropy", "entropy 0.5 below 1 nats per token", go_back_to=0)
+    assert replay([Entropy(low=1.0, patience=4)], run) is None
+
+
+def test_evaluations_count_only_where_they_are_made(tmp_path: Path) -> None:
+    run = load_run(run_of(tmp_path, [2.0] * 8, {0: 0.0, 2: 9.0, 4: 9.0, 8: 9.0}))
+    stop = replay([WinRate(), KLBudget(budget=5.0)], run)
+    assert stop is not None
+    assert (stop.step, stop.condition, stop.go_back_to) == (4, "kl", 0)
+
+
+def test_a_stop_at_the_last_step_is_none(tmp_path: Path) -> None:
+    assert replay([LOW], load_run(run_of(tmp_path, [2.0, 0.5, 0.5], {}))) is None

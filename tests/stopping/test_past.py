@@ -1,0 +1,33 @@
+from pathlib import Path
+
+from overopt.records import RunWriter
+from overopt.stopping.past import Watch, own_evaluations
+
+
+def test_a_watch_reads_on_and_a_past_can_be_cut(tmp_path: Path) -> None:
+    with RunWriter.create(tmp_path / "run", "stage: online\n", {"stage": "online"}) as writer:
+        watch = Watch(writer.path)
+        assert (watch.past().step, watch.past().best_step()) == (0, 0)
+        writer.evaluate({"step": 0, "judge": "gold", "split": "tuning", "win_rate": 0.5})
+        for step, rate in ((1, 0.6), (2, 0.6), (3, 0.4)):
+            writer.log(step, {"loss": float(step)})
+            writer.time(step, {"elapsed": step})
+            writer.evaluate({"step": step, "judge": "gold", "split": "tuning", "win_rate": rate})
+        past = watch.past()
+        assert (past.step, past.best_step(), past.evaluated()) == (3, 1, True)  # of equals the earlier
+        writer.log(4, {"loss": 4.0})
+        past = watch.past()
+        assert (past.step, past.evaluated(), len(past.updates)) == (4, False, 4)
+    before = past.until(2)
+    assert [row["step"] for row in before.updates] == [1, 2]
+    assert [row["step"] for row in before.timings] == [1, 2]
+    assert [row["step"] for row in before.evaluations] == [0, 1, 2]
+    assert before.evaluated()
+
+
+def test_evaluations_are_those_of_the_judge_with_a_win_rate() -> None:
+    pairs = {"step": 0, "judge": "pairs", "split": "tuning", "accuracy": 0.7}
+    gold = {"step": 0, "judge": "gold", "split": "tuning", "win_rate": 0.5}
+    assert own_evaluations([pairs, gold]) == [gold]
+    assert own_evaluations([pairs]) == [pairs]
+    assert own_evaluations([]) == []

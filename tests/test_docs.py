@@ -1,0 +1,83 @@
+"""The documentation covers what there is: a typeset formula for every objective, a page for every family, no more."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from overopt.objectives.dictionary import UNIONS, dictionary
+from overopt.records.legend import METRICS
+from overopt.training.stages import STAGES
+
+DOCS = Path(__file__).parents[1] / "docs"
+
+
+@pytest.fixture(scope="module")
+def reference() -> ModuleType:
+    """The module that writes the generated pages; docs/ is no package."""
+    spec = importlib.util.spec_from_file_location("docs_reference", DOCS / "reference.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_every_objective_is_typeset_and_nothing_else(reference: ModuleType) -> None:
+    typeset = {(kind, name) for kind, names in reference.formulas().items() for name in names}
+    assert typeset == {(row["kind"], row["name"]) for row in dictionary()}
+
+
+def test_formulas_are_balanced(reference: ModuleType) -> None:
+    for names in reference.formulas().values():
+        for name, latex in names.items():
+            assert latex.count("{") == latex.count("}"), name
+            assert len(re.findall(r"\\left\b", latex)) == len(re.findall(r"\\right\b", latex)), name
+            for line in latex.split("\\\\ "):  # each line is set by itself
+                assert line.count("{") == line.count("}"), name
+
+
+def test_every_kind_is_on_one_page(reference: ModuleType) -> None:
+    kinds = [kind for _, kinds in reference.FAMILIES.values() for kind in kinds]
+    assert sorted(kinds) == sorted(UNIONS)
+
+
+def test_pages_say_everything(reference: ModuleType, tmp_path: Path) -> None:
+    reference.write(tmp_path / "reference")
+    text = {path.stem: path.read_text("utf-8") for path in (tmp_path / "reference").glob("*.md")}
+    for row in dictionary():
+        (page,) = [name for name, (_, kinds) in reference.FAMILIES.items() if row["kind"] in kinds]
+        assert f"# `{row['name']}`" in text[page]
+        assert all(f"| `{field['name']}` |" in text[page] for field in row["fields"])
+    for name, cls in STAGES.items():
+        assert f"## `stage: {name}`" in text["configuration"]
+        assert all(f"| `{field}` |" in text["configuration"] for field in cls.__pydantic_fields__)
+    assert all(f"| `{name}` |" in text["records"] for name in METRICS)
+    assert all(f"## `overopt {verb}`" in text["commands"] for verb in ("demo", "train", "objectives"))
+
+
+def test_tables_have_as_many_cells_in_every_row(reference: ModuleType, tmp_path: Path) -> None:
+    reference.write(tmp_path / "reference")
+    for path in [*DOCS.glob("*.md"), *(tmp_path / "reference").glob("*.md")]:
+        for block in re.findall(r"(?:^\|.*\n)+", path.read_text("utf-8"), re.MULTILINE):
+            cells = {len(re.findall(r"(?<!\\)\|", line)) for line in block.splitlines()}
+            assert len(cells) == 1, f"{path.name}: {block}"
+
+
+def test_every_page_can_be_reached(reference: ModuleType, tmp_path: Path) -> None:
+    reference.write(tmp_path / "reference")
+    pages = {f"reference/{path.stem}" for path in (tmp_path / "reference").glob("*.md")}
+    pages |= {path.stem for path in DOCS.glob("*.md")} - {"index"}
+    listed = re.findall(r"^[a-z_/]+$", (DOCS / "index.md").read_text("utf-8"), re.MULTILINE)
+    assert sorted(listed) == sorted(pages)
+
+
+def test_a_page_of_earlier_code_is_removed(reference: ModuleType, tmp_path: Path) -> None:
+    (tmp_path / "gone.md").write_text("old")
+    reference.write(tmp_path)
+    assert not (tmp_path / "gone.md").exists()
