@@ -48,6 +48,7 @@ from overopt.objectives.regularizers import KL
 from overopt.training import offline, online, rollouts
 from overopt.training.data import Prompt
 from overopt.training.probes import Probes
+from overopt.training.reference_logps import Item
 from overopt.training.session import Session
 from overopt.types import PromptRecord
 
@@ -416,7 +417,7 @@ class Ours:
         reference = self.policy.frozen_copy() if "reference" in config.loss.needs else None
         for step in range(1, self.steps + 1):
             captured = yield
-            items = [[Tree(p, pair)] for p, pair in zip(captured["prompts"], captured["pairs"], strict=True)]
+            items = [Item([Tree(p, pair)]) for p, pair in zip(captured["prompts"], captured["pairs"], strict=True)]
             yield offline.make_step(config, self.policy, reference, self.optimizer, self.session, items, {}, step)[0]
 
 

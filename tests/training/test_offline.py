@@ -23,6 +23,7 @@ from overopt.objectives.state import call, initial_state
 from overopt.records import Run, load_run
 from overopt.training import offline
 from overopt.training.offline import Offline
+from overopt.training.reference_logps import Item
 from overopt.training.stages import train
 from overopt.types import Logits
 
@@ -177,13 +178,13 @@ def config(loss: Any, token_budget: int) -> Offline:
     return Offline(policy="unused", loss=loss, compute=Compute(token_budget=token_budget), temperature=0.9)
 
 
-def items(views: int = 1) -> list[offline.Item]:
+def items(views: int = 1) -> list[Item]:
     """Other prompts are the first with a token before it."""
 
     def under(view: int, tree: Tree) -> Tree:
         return Tree([view, *tree.prompt] if view else tree.prompt, tree.completions)
 
-    return [[under(view, tree) for view in range(views)] for tree in tiny.TREES]
+    return [Item([under(view, tree) for view in range(views)]) for tree in tiny.TREES]
 
 
 def direct_gradient(loss: Any) -> tuple[float, list[torch.Tensor]]:
