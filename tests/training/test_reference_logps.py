@@ -8,7 +8,6 @@ import pytest
 import tiny
 import torch
 from tiny import Chain
-from tiny_models import tiny_policy
 
 from overopt.engine.head import logps_of_trees
 from overopt.engine.packing import Tree
@@ -26,7 +25,7 @@ def items() -> list[Item]:
 
 
 def test_a_batch_in_any_order_finds_what_a_pass_over_it_would_say(tmp_path: Path) -> None:
-    policy, asked = tiny_policy("gpt_neox"), items()
+    policy, asked = tiny.policy(), items()
     assert known_logps(asked) is None
     ask_reference(policy, asked, 0.7, 30, tmp_path / FILE)
     batch = [asked[2], asked[0]]
@@ -41,7 +40,7 @@ def test_a_batch_in_any_order_finds_what_a_pass_over_it_would_say(tmp_path: Path
 def test_a_run_that_goes_on_reads_the_same_bits_and_asks_again_only_if_they_do_not_fit(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    policy, first, again, calls = tiny_policy("gpt_neox"), items(), items(), []
+    policy, first, again, calls = tiny.policy(), items(), items(), []
     ask_reference(policy, first, 1.0, 30, tmp_path / FILE)
     real = logps_of_trees
 
