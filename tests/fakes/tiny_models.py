@@ -71,8 +71,9 @@ class Table:
     def hidden(self, packed: Packed) -> Tensor:
         return torch.nn.functional.one_hot(packed.ids_N, self.vocabulary).float()
 
-    def run(self, ids_N: Tensor, positions_N: Tensor, attend: Attend) -> Tensor:
+    def run(self, ids_N: Tensor, positions_N: Tensor, attend: Attend, read_R: Tensor | None = None) -> Tensor:
         self.rows_run.append(len(ids_N))
+        ids_N = ids_N if read_R is None else ids_N[read_R]
         return torch.nn.functional.one_hot(ids_N, self.vocabulary).float()
 
     def extend(self, ids_NL: Tensor, positions_NL: Tensor, mask_NS: Tensor, cache: Any) -> tuple[Tensor, Any]:

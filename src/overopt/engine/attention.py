@@ -18,7 +18,10 @@ class Attend(Protocol):
     """Computes attention for one layer of a body that runs on flat tokens."""
 
     def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, scale: float | None) -> Tensor:
-        """From `[1, heads, N, d]` (keys and values may have fewer heads) to `[1, N, heads, d]`."""
+        """From `[1, heads, N, d]` (keys and values may have fewer heads) to `[1, N, heads, d]`.
+
+        Queries may be fewer: those of the places alone that are read.
+        """
 
 
 def carrier(attend: Attend, device: torch.device) -> Tensor:
@@ -34,10 +37,14 @@ def carried(mask: Any) -> Attend | None:
 
 
 class TreeAttention:
-    """Trees side by side; `sizes` are their tokens, `segments` 0 in the prompt and j in completion j of each."""
+    """Trees side by side; `sizes` are their tokens, `segments` 0 in the prompt and j in completion j of each.
 
-    def __init__(self, sizes: Sequence[int], segment_N: Tensor) -> None:
+    A body may ask for all places, or for those alone that are read: `read` says which of each tree.
+    """
+
+    def __init__(self, sizes: Sequence[int], segment_N: Tensor, read: Sequence[range] = ()) -> None:
         self.sizes = list(sizes)
+        self.read = list(read)
         self.segment_N = segment_N
         self._masks: list[Tensor] | None = None
 
@@ -49,7 +56,12 @@ class TreeAttention:
 
     def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, scale: float | None) -> Tensor:
         key, value = (shared_heads(x, query.shape[1]) for x in (key, value))
-        parts = zip(*(x.split(self.sizes, 2) for x in (query, key, value)), self.masks(query.dtype), strict=True)
+        masks, queries = self.masks(query.dtype), self.sizes
+        if query.shape[2] < sum(self.sizes):
+            masks = [m[r.start : r.stop] for m, r in zip(masks, self.read, strict=True)]
+            queries = [len(r) for r in self.read]
+        split = query.split(queries, 2), key.split(self.sizes, 2), value.split(self.sizes, 2)
+        parts = zip(*split, masks, strict=True)
         outs = [F.scaled_dot_product_attention(q, k, v, attn_mask=m, scale=scale) for q, k, v, m in parts]
         return torch.cat([out.transpose(1, 2) for out in outs], 1)
 
@@ -68,6 +80,15 @@ def additive_mask(allowed: Tensor, dtype: torch.dtype = torch.float32) -> Tensor
 def shared_heads(x: Tensor, heads: int) -> Tensor:
     """Keys or values repeated for the queries that share them."""
     return x if x.shape[1] == heads else x.repeat_interleave(heads // x.shape[1], 1)
+
+
+def causal_prompts(query: Tensor, key: Tensor, value: Tensor, lengths: Sequence[int], scale: float | None) -> Tensor:
+    """Attention of prompts side by side: of all places or, where queries are as few as prompts, of their last ones."""
+    causal, sizes = query.shape[2] == key.shape[2], list(lengths)
+    key, value = (shared_heads(x, query.shape[1]) for x in (key, value))
+    parts = zip(query.split(sizes if causal else 1, 2), key.split(sizes, 2), value.split(sizes, 2), strict=True)
+    outs = [F.scaled_dot_product_attention(q, k, v, is_causal=causal, scale=scale) for q, k, v in parts]
+    return torch.cat([out.transpose(1, 2) for out in outs], 1)
 
 
 class Store:
@@ -101,15 +122,11 @@ class Store:
     def _run_prompts(self, query: Tensor, key: Tensor, value: Tensor, scale: float | None) -> Tensor:
         size = (self.groups, key.shape[1], self.prompt + self.width * self.group, key.shape[3])
         stored = [key.new_zeros(size), value.new_zeros(size)]
-        outs = []
-        parts = zip(*(x.split(self.lengths, 2) for x in (query, key, value)), strict=True)
-        for i, (q, k, v) in enumerate(parts):
+        for i, (k, v) in enumerate(zip(key.split(self.lengths, 2), value.split(self.lengths, 2), strict=True)):
             stored[0][i, :, : k.shape[2]], stored[1][i, :, : v.shape[2]] = k[0], v[0]
-            k, v = (shared_heads(x, query.shape[1]) for x in (k, v))
-            outs.append(F.scaled_dot_product_attention(q, k, v, is_causal=True, scale=scale).transpose(1, 2))
         self.keys.append(stored[0])
         self.values.append(stored[1])
-        return torch.cat(outs, 1)
+        return causal_prompts(query, key, value, self.lengths, scale)
 
     def _run_tokens(self, layer: int, query: Tensor, key: Tensor, value: Tensor, scale: float | None) -> Tensor:
         """One token a sample, `[heads, A, d]`. Samples of a prompt are the rows of one attention over its part."""

@@ -22,7 +22,7 @@ class BodyModel(Protocol):
     def device(self) -> torch.device: ...
 
     def hidden(self, packed: Packed) -> Tensor:
-        """Hidden states after the final norm at the places of a packed batch, `[N, D]`."""
+        """Hidden states after the final norm at the places of a packed batch, `[N, D]`; anything where nobody reads."""
 
 
 class CausalModel(BodyModel, Protocol):
@@ -40,8 +40,8 @@ class CausalModel(BodyModel, Protocol):
     def logits(self, hidden_MD: Tensor) -> Tensor:
         """The head's output, `[M, V]`."""
 
-    def run(self, ids_N: Tensor, positions_N: Tensor, attend: Attend) -> Tensor:
-        """Hidden states of flat tokens whose attention `attend` computes, `[N, D]`."""
+    def run(self, ids_N: Tensor, positions_N: Tensor, attend: Attend, read_R: Tensor | None = None) -> Tensor:
+        """Hidden states of flat tokens whose attention `attend` computes, `[N, D]`, or of the places `read_R`."""
 
     def decoding(self, tokens: int) -> AbstractContextManager[None]:
         """In it about so many calls of `run` or `extend` and `logits` follow, of a few rows each, without gradient."""

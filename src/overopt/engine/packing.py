@@ -42,6 +42,8 @@ class Packed:
     token_M: Tensor
     row_M: Tensor
     column_M: Tensor
+    read_R: Tensor
+    """Places whose hidden states somebody reads: a prompt's last, the completions', and those of prompt targets."""
     last_B: Tensor
     """Place of each row's last token: where a reward model reads its score."""
     width: int
@@ -66,8 +68,12 @@ def pack(trees: Sequence[Tree], device: torch.device | str = "cpu", prompt_targe
     tokens: list[int] = []
     widths: list[int] = []
     last: list[int] = []
+    read: list[range] = []
+    places: list[int] = []
     for tree in trees:
         base, prompt_length = len(ids), len(tree.prompt)
+        read.append(range(0 if prompt_targets else prompt_length - 1, tree.size))
+        places += [base + i for i in read[-1]]
         ids += tree.prompt
         positions += range(prompt_length)
         segments += [0] * prompt_length
@@ -90,11 +96,12 @@ def pack(trees: Sequence[Tree], device: torch.device | str = "cpu", prompt_targe
         trees=trees,
         ids_N=torch.tensor(ids, device=device),
         positions_N=torch.tensor(positions, device=device),
-        attention=TreeAttention([tree.size for tree in trees], torch.tensor(segments, device=device)),
+        attention=TreeAttention([tree.size for tree in trees], torch.tensor(segments, device=device), read),
         source_M=torch.tensor(source, dtype=torch.long, device=device),
         token_M=torch.tensor(tokens, dtype=torch.long, device=device),
         row_M=torch.arange(len(widths)).repeat_interleave(size_B).to(device),
         column_M=torch.tensor([c for w in widths for c in range(w)], dtype=torch.long, device=device),
+        read_R=torch.tensor(places, device=device),
         last_B=torch.tensor(last, device=device),
         width=max(widths, default=0),
     )

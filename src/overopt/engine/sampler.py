@@ -14,8 +14,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from overopt.engine import native
 from overopt.engine.attention import Store
 from overopt.engine.model import CausalModel
+from overopt.engine.native_store import NativeStore
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,10 +127,11 @@ class _TreeDecoder:
     def __init__(self, model: CausalModel, prompts: Sequence[Sequence[int]], group_size: int, max_tokens: int) -> None:
         self.model = model
         lengths = torch.tensor([len(p) for p in prompts], device=model.device)
-        self.store = Store(lengths.tolist(), group_size, max_tokens - 1, model.device)
+        kind = NativeStore if native.available(model.device) else Store
+        self.store = kind(lengths.tolist(), group_size, max_tokens - 1, model.device)
         ids = torch.tensor([token for prompt in prompts for token in prompt], device=model.device)
         positions = torch.cat([torch.arange(len(p), device=model.device) for p in prompts])
-        last = model.run(ids, positions, self.store)[lengths.cumsum(0) - 1]
+        last = model.run(ids, positions, self.store, lengths.cumsum(0) - 1)
         self.hidden, self.positions = last.repeat_interleave(group_size, 0), lengths.repeat_interleave(group_size)
         self.active = torch.arange(len(self.hidden), device=model.device)
 

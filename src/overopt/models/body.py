@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from overopt.engine.attention import Attend, carried, carrier
 from overopt.engine.packing import Packed
 from overopt.engine.prepack import onednn
+from overopt.models import neox
 
 ATTENTION = "overopt"
 """Our name among the attention functions of transformers."""
@@ -90,13 +91,22 @@ class Body:
         return onednn(self.model.modules() if rows >= MANY_ROWS and not self.bf16 else [])
 
     def hidden(self, packed: Packed) -> Tensor:
-        """Hidden states after the final norm at the places of a packed batch, `[N, D]`."""
+        """Hidden states after the final norm at the places of a packed batch, `[N, D]`; anything where nobody reads."""
         if not self.trees:
             return self._plain_hidden(packed)
-        return self.run(packed.ids_N, packed.positions_N, packed.attention)
+        if not self._is_plain_neox():
+            return self.run(packed.ids_N, packed.positions_N, packed.attention)
+        read = self.run(packed.ids_N, packed.positions_N, packed.attention, packed.read_R)
+        return read.new_zeros(len(packed.ids_N), read.shape[1]).index_copy(0, packed.read_R, read)
 
-    def run(self, ids_N: Tensor, positions_N: Tensor, attend: Attend) -> Tensor:
-        """Hidden states of flat tokens whose attention `attend` computes, `[N, D]`."""
+    def _is_plain_neox(self) -> bool:
+        return not self.bf16 and neox.can_run(self.model.base_model)
+
+    def run(self, ids_N: Tensor, positions_N: Tensor, attend: Attend, read_R: Tensor | None = None) -> Tensor:
+        """Hidden states of flat tokens whose attention `attend` computes, `[N, D]`, or of some of them, `[R, D]`."""
+        if self._is_plain_neox():
+            with self.linear_maps(len(ids_N)):
+                return neox.run(self.model.base_model, ids_N, positions_N, attend, read_R)
         with self.autocast(), self.linear_maps(len(ids_N)):
             out = self.model.base_model(
                 input_ids=ids_N[None],
@@ -104,7 +114,8 @@ class Body:
                 attention_mask=carrier(attend, ids_N.device),
                 use_cache=False,
             )
-        return out.last_hidden_state[0]
+        hidden: Tensor = out.last_hidden_state[0]
+        return hidden if read_R is None else hidden[read_R]
 
     def _plain_hidden(self, packed: Packed) -> Tensor:
         """The same by an ordinary forward, each completion with its prompt in a right-padded row of its own."""

@@ -184,7 +184,8 @@ def _tree_gap(body: Body) -> float:
         ids = torch.tensor([prompt + branch], device=body.device)
         with body.autocast():
             alone = body.model.base_model(input_ids=ids, use_cache=False).last_hidden_state[0].float()
-        ours = torch.cat([tree[: len(prompt)], tree[place : place + len(branch)]])
+        read = [len(prompt) - 1, *range(place, place + len(branch))]  # a body may leave out what nobody reads
+        ours, alone = tree[read], alone[len(prompt) - 1 :]
         place += len(branch)
         gap = max(gap, float((ours - alone).abs().max() / alone.square().mean().sqrt()))
     return gap if gap == gap else float("inf")

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import torch
 
 from overopt.config import to_yaml
+from overopt.engine import native
 from overopt.engine.compute import Compute
 from overopt.engine.memory import TokenBudget
 from overopt.errors import DivergedError, StoppedError, UserError
@@ -142,7 +143,8 @@ class Session:
         }
 
     def _machine(self) -> dict[str, Any]:
-        return {"threads": torch.get_num_threads(), "device": str(self.device)}
+        compiled = native.available(self.device)
+        return {"threads": torch.get_num_threads(), "device": str(self.device), "compiled_sampling": compiled}
 
     def _dropped(self) -> dict[str, dict[str, int]]:
         return {what: dict(d.reasons) for what, d in self.data.items()}
