@@ -45,11 +45,8 @@ def test_the_order_in_memory_does_not_matter() -> None:
     views = [x.transpose(0, 1)[None] for x in qkv.unbind(2)]
     prompt = tokens(sum(LENGTHS), 2, 2, 8, generator)
     outs = []
-    for parts in (
-        views,
-        [x.contiguous() for x in views],
-        [x.transpose(2, 3).contiguous().transpose(2, 3) for x in views],
-    ):
+    transposed = [x.transpose(2, 3).contiguous().transpose(2, 3) for x in views]
+    for parts in (views, [x.contiguous() for x in views], transposed):
         store = NativeStore(LENGTHS, 2, 5, torch.device("cpu"))
         store.attend(0, *prompt, None)
         store.open()

@@ -6,6 +6,7 @@ It is compiled once for a processor, if there is a C compiler, and kept in the u
 
 from __future__ import annotations
 
+import atexit
 import ctypes
 import functools
 import hashlib
@@ -54,7 +55,9 @@ def _folder() -> Path:
             return folder
     except OSError:
         pass
-    return Path(tempfile.mkdtemp(prefix="overopt-"))
+    folder = Path(tempfile.mkdtemp(prefix="overopt-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
 
 
 def _processor() -> bytes:
