@@ -22,7 +22,7 @@ from typing import Any
 import torch
 
 SOURCE = Path(__file__).with_name("decode.c")
-FLAGS = ("-O3", "-march=native", "-ffast-math", "-shared", "-fPIC")
+FLAGS = ("-O3", "-march=native", "-ffast-math", "-fPIC")
 SECONDS = 60
 """A compiler that takes longer hangs."""
 
@@ -73,10 +73,12 @@ def _processor() -> bytes:
 def _compiled(compiler: str, folder: Path, key: str) -> Path:
     file = folder / f"decode-{key}.so"
     if not file.is_file():
-        partial = folder / f".decode-{key}-{os.getpid()}.so"
-        command = [compiler, *FLAGS, "-o", str(partial), str(SOURCE), "-lm"]
-        subprocess.run(command, check=True, capture_output=True, timeout=SECONDS)
-        partial.replace(file)  # whole or not at all: several processes may be here at once
+        with tempfile.TemporaryDirectory(dir=folder) as place:
+            made, linked = f"{place}/decode.o", Path(place) / "decode.so"
+            # In two steps: a library linked with -ffast-math would round the whole process's subnormal numbers to 0.
+            for command in ([*FLAGS, "-c", "-o", made, str(SOURCE)], ["-shared", "-o", str(linked), made, "-lm"]):
+                subprocess.run([compiler, *command], check=True, capture_output=True, timeout=SECONDS)
+            linked.replace(file)  # whole or not at all: several processes may be here at once
     return file
 
 
