@@ -15,7 +15,7 @@ STAMP := .venv/installed.stamp
 TRL_STAMP := .venv/trl.stamp
 DOCS_STAMP := .venv/docs.stamp
 
-.PHONY: help install demo test test-browser test-faults test-objectives test-theory test-trl docs lint example wheel clean
+.PHONY: help install demo test test-browser test-faults test-objectives test-real test-theory test-trl docs lint example wheel clean
 
 help:
 	@echo "make install | demo | test | test-browser | test-faults | test-objectives | test-theory | test-trl | docs | lint | example | wheel | clean"
@@ -48,6 +48,10 @@ $(TRL_STAMP): $(STAMP)
 
 test-trl: $(TRL_STAMP)
 	$(BIN)/python -m pytest tests/parity
+
+test-real: $(STAMP)
+	$(BIN)/python examples/smollm2_llmbar/run.py --model-only
+	$(BIN)/python -m pytest tests/real
 
 test-objectives: $(STAMP)
 	$(BIN)/python bench/objectives.py --out out/objectives

@@ -13,6 +13,7 @@ import pytest
 from fake_runs import online_run
 from fake_study import finished_run
 
+import overopt
 from overopt import cli
 from overopt.cli import verbs
 from overopt.records import RunLock
@@ -281,3 +282,18 @@ def test_log_sends_a_run_to_a_sink_of_ones_own(tmp_path: Path, capsys: pytest.Ca
     assert note.read_text() == '[1, {"train/loss": 2.0}]\n"finished"\n'
     assert cli.main(["log", str(tmp_path / "run"), "--sink", "tensorbord"]) == 2
     assert "tensorboard" in capsys.readouterr().err
+
+
+def test_a_stage_and_a_study_are_planned_before_anything_runs(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stage = tmp_path / "sft.yaml"
+    stage.write_text("stage: sft\nmodel: {name: scratch, hidden_size: 32}\nsteps: 5\n")
+    assert cli.main(["plan", str(stage), "--json", "--device", "a100", "--steps", "9", "--price", "2"]) == 0
+    (row,) = json.loads(capsys.readouterr().out)
+    assert (row["name"], row["steps"], row["cost"]) == ("sft", 9, 2 * row["hours"])
+    study = Path(overopt.__file__).parent / "studies" / "demo.yaml"
+    assert cli.main(["plan", str(study), "--scale", "m", "--device", "t4"]) == 0
+    shown = capsys.readouterr().out
+    assert "kl: stage online, 6" in shown and "sum: 9 stages" in shown
+    assert cli.main(["plan", str(stage), "--device", "abacus"]) == 2

@@ -91,7 +91,7 @@ def test_a_completion_does_not_see_its_sibling(policy: Policy) -> None:
 
 def test_prompt_targets_equal_the_whole_sequence(policy: Policy) -> None:
     prompt, completion = [2, 3, 4, 5], [6, 7, EOS]
-    packed = pack([Tree(prompt, [completion]), Tree([9] * 8, [[EOS]])], policy.pad_id, prompt_targets=True)
+    packed = pack([Tree(prompt, [completion]), Tree([9] * 8, [[EOS]])], prompt_targets=True)
     with torch.no_grad():
         logp_BT = completion_logps(policy, packed, 1.0)
     whole = plain_logps(policy, prompt[:1], prompt[1:] + completion, 1.0)
@@ -101,7 +101,7 @@ def test_prompt_targets_equal_the_whole_sequence(policy: Policy) -> None:
 
 def test_gradients_of_a_tree_are_those_of_its_sequences_apart(policy: Policy) -> None:
     def gradients(trees: list[Tree]) -> list[torch.Tensor]:
-        total = completion_logps(policy, pack(trees, policy.pad_id), 0.7).sum()
+        total = completion_logps(policy, pack(trees), 0.7).sum()
         return list(torch.autograd.grad(total, policy.parameters(), materialize_grads=True))
 
     apart = [Tree(tree.prompt, [c]) for tree in TREES for c in tree.completions]
@@ -109,11 +109,21 @@ def test_gradients_of_a_tree_are_those_of_its_sequences_apart(policy: Policy) ->
         assert (together - separate).norm() <= 1e-4 * separate.norm()
 
 
+def test_a_graph_is_walked_backward_once(policy: Policy) -> None:
+    """The probabilities between the passes become the gradient: a second walk would be wrong, so it is refused."""
+    packed = pack(TREES)
+    total = target_logps(policy, hidden_states(policy, packed), packed, 0.7).sum()
+    total.backward(retain_graph=True)
+    with pytest.raises(RuntimeError, match="compute them again"):
+        total.backward()
+    policy.model.zero_grad()
+
+
 @pytest.mark.parametrize("rows_per_chunk", [1, 3])
 def test_a_chunked_head_changes_neither_values_nor_gradients(
     policy: Policy, monkeypatch: pytest.MonkeyPatch, rows_per_chunk: int
 ) -> None:
-    packed = pack(TREES, policy.pad_id)
+    packed = pack(TREES)
     weight_M = torch.linspace(-1, 1, len(packed.token_M))
     seen: list[int] = []
     plain_logits = policy.logits
@@ -172,7 +182,7 @@ def statistic(logits: Logits) -> torch.Tensor:
 def test_logits_by_the_chunk_are_those_in_one_piece(policy: Policy, monkeypatch: pytest.MonkeyPatch) -> None:
     """Value, gradient, and that no chunk is larger than allowed."""
     other = tiny_policy(policy.model.config.model_type, seed=1)
-    packed = pack(TREES, policy.pad_id)
+    packed = pack(TREES)
 
     def run(limit: int) -> tuple[torch.Tensor, list[torch.Tensor], int]:
         monkeypatch.setattr(head, "LOGITS_PER_CHUNK", limit * policy.vocabulary)
@@ -194,7 +204,7 @@ def test_logits_by_the_chunk_are_those_in_one_piece(policy: Policy, monkeypatch:
 
 
 def test_a_piece_is_what_one_plain_forward_says(policy: Policy) -> None:
-    packed = pack(TREES, policy.pad_id)
+    packed = pack(TREES)
     kept = frozen_logits(policy, policy.logits, TREES, 30)
     source = ChunkedLogits(policy, hidden_states(policy, packed), packed, 0.7, old=kept)
 

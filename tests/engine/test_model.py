@@ -9,6 +9,7 @@ import torch
 from tiny_models import ARCHITECTURES, Table, tiny_policy
 
 from overopt.engine.model import BodyModel, CausalModel
+from overopt.engine.packing import Tree, pack
 from overopt.models.policy import Policy
 from overopt.models.reward_model import RewardModel
 
@@ -37,14 +38,14 @@ def test_a_policy_does_what_the_protocol_says(architecture: str) -> None:
     policy = tiny_policy(architecture)
     ids_NL = torch.tensor([[2, 3, 4], [5, 6, 7]])
     positions_NL = torch.arange(3).expand(2, 3)
-    causal_N1LL = torch.full((3, 3), -1e9).triu(1).expand(2, 1, 3, 3)
+    packed = pack([Tree(ids[:1], [ids[1:]]) for ids in ids_NL.tolist()])
     with torch.no_grad():
-        whole_NLD = policy.hidden(ids_NL, positions_NL, causal_N1LL)
-        first_NLD, cache = policy.extend(ids_NL[:, :2], positions_NL[:, :2], causal_N1LL[:, :, :2, :2], None)
+        whole_NLD = policy.hidden(packed).view(2, 3, -1)
+        first_NLD, cache = policy.extend(ids_NL[:, :2], positions_NL[:, :2], torch.ones(2, 2).bool(), None)
         cache.batch_repeat_interleave(2)
         cache.batch_select_indices(torch.tensor([3, 0]))
         order = [1, 0]
-        last_NLD, _ = policy.extend(ids_NL[order, 2:], positions_NL[:, 2:], torch.zeros(2, 1, 1, 3), cache)
+        last_NLD, _ = policy.extend(ids_NL[order, 2:], positions_NL[:, 2:], torch.ones(2, 3).bool(), cache)
     torch.testing.assert_close(first_NLD, whole_NLD[:, :2], rtol=0, atol=1e-5)
     torch.testing.assert_close(last_NLD[:, 0], whole_NLD[order, 2], rtol=0, atol=1e-5)
     plain_NLV = policy.model(input_ids=ids_NL).logits

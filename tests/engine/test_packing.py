@@ -3,20 +3,17 @@ from __future__ import annotations
 import pytest
 import torch
 
-from overopt.engine.packing import Packed, Tree, additive_mask, micro_batches, pack, row_ranges
+from overopt.engine.packing import Tree, micro_batches, pack, row_ranges
 
 TREES = [Tree([5, 6], [[7, 1], [8]]), Tree([9], [[2, 3, 4]])]
 
 
-def seen(packed: Packed, tree: int, place: int) -> list[int]:
-    """Which places of its row a place may look at."""
-    return (packed.mask_N1LL[tree, 0, place] == 0).nonzero()[:, 0].tolist()
-
-
 def test_layout_by_hand() -> None:
-    packed = pack(TREES, pad_id=0)
-    assert packed.ids_NL.tolist() == [[5, 6, 7, 1, 8], [9, 2, 3, 4, 0]]
-    assert packed.positions_NL.tolist() == [[0, 1, 2, 3, 2], [0, 1, 2, 3, 0]]
+    packed = pack(TREES)
+    assert packed.ids_N.tolist() == [5, 6, 7, 1, 8, 9, 2, 3, 4]
+    assert packed.positions_N.tolist() == [0, 1, 2, 3, 2, 0, 1, 2, 3]
+    assert packed.attention.sizes == [5, 4]
+    assert packed.attention.segment_N.tolist() == [0, 0, 1, 1, 2, 0, 1, 1, 1]
     assert packed.source_M.tolist() == [1, 2, 1, 5, 6, 7]
     assert packed.token_M.tolist() == [7, 1, 8, 2, 3, 4]
     assert packed.row_M.tolist() == [0, 0, 1, 2, 2, 2]
@@ -25,15 +22,8 @@ def test_layout_by_hand() -> None:
     assert packed.width == 3
 
 
-def test_who_sees_whom() -> None:
-    packed = pack(TREES, pad_id=0)
-    assert [seen(packed, 0, place) for place in range(5)] == [[0], [0, 1], [0, 1, 2], [0, 1, 2, 3], [0, 1, 4]]
-    assert [seen(packed, 1, place) for place in range(4)] == [[0], [0, 1], [0, 1, 2], [0, 1, 2, 3]]
-    assert torch.isfinite(packed.mask_N1LL).all()
-
-
 def test_spread_puts_values_at_their_places() -> None:
-    packed = pack(TREES, pad_id=0)
+    packed = pack(TREES)
     assert packed.spread(packed.token_M).tolist() == [[7, 1, 0], [8, 0, 0], [2, 3, 4]]
     assert packed.mask_BT.tolist() == [[True, True, False], [True, False, False], [True, True, True]]
     values_M = torch.tensor([1.0, 2.0, 3.0, 4.0, 5.0, 6.0], requires_grad=True)
@@ -45,15 +35,15 @@ def test_spread_puts_values_at_their_places() -> None:
 
 
 def test_an_empty_completion_keeps_its_row_and_reads_at_the_prompt() -> None:
-    packed = pack([Tree([5, 6], [[], [7]])], pad_id=0)
+    packed = pack([Tree([5, 6], [[], [7]])])
     assert packed.mask_BT.tolist() == [[False], [True]]
     assert packed.last_B.tolist() == [1, 2]
-    alone = pack([Tree([5, 6], [[]])], pad_id=0)
+    alone = pack([Tree([5, 6], [[]])])
     assert alone.mask_BT.shape == (1, 0)
 
 
 def test_prompt_targets_by_hand() -> None:
-    packed = pack([Tree([5, 6, 7], [[8, 1]]), Tree([9], [[2]])], pad_id=0, prompt_targets=True)
+    packed = pack([Tree([5, 6, 7], [[8, 1]]), Tree([9], [[2]])], prompt_targets=True)
     assert packed.spread(packed.token_M).tolist() == [[6, 7, 8, 1], [2, 0, 0, 0]]
     assert packed.source_M.tolist() == [0, 1, 2, 3, 5]
     assert packed.last_B.tolist() == [4, 6]
@@ -62,12 +52,7 @@ def test_prompt_targets_by_hand() -> None:
 
 def test_prompt_targets_take_one_completion() -> None:
     with pytest.raises(ValueError, match="one completion"):
-        pack(TREES, pad_id=0, prompt_targets=True)
-
-
-def test_additive_mask() -> None:
-    mask = additive_mask(torch.tensor([True, False]))
-    assert mask[0] == 0 and mask[1] < -1e8 and torch.isfinite(mask[1])
+        pack(TREES, prompt_targets=True)
 
 
 def test_micro_batches_hold_whole_trees_in_order_within_the_budget() -> None:

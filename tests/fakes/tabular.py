@@ -107,10 +107,10 @@ class TabularBody(TabularBase):
         part_NS = (input_ids + 1) * BASE**position_NL
         if past_key_values is not None:
             part_NS = torch.cat([past_key_values.part_NS, part_NS], 1)
-        if attention_mask is None:
-            seen_NLS = torch.ones(length, length).tril().bool()[None]
-        else:
-            seen_NLS = attention_mask[:, 0] > -1
+        reach = part_NS.shape[1]
+        seen_NLS = torch.ones(length, reach).tril(reach - length).bool()[None]
+        if attention_mask is not None:
+            seen_NLS = seen_NLS & attention_mask[:, None].bool()
         code_NL = (part_NS[:, None] * seen_NLS).sum(-1) % PREFIXES
         hidden = nn.functional.one_hot(code_NL, PREFIXES).float()
         cache: Any = Cache(part_NS) if use_cache else None

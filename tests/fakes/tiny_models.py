@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from overopt.engine.attention import Attend
+from overopt.engine.packing import Packed
 from overopt.models.load import Scratch
 from overopt.models.policy import Policy
 
@@ -54,7 +57,8 @@ class Table:
     eos_id: int = EOS
     pad_id: int = 0
     rows_run: list[int] = field(default_factory=list)
-    """How many rows each call of `extend` ran."""
+    """How many rows each call of `extend`, or tokens each call of `run`, took."""
+    trees: bool = False
 
     @property
     def device(self) -> torch.device:
@@ -64,14 +68,22 @@ class Table:
     def vocabulary(self) -> int:
         return len(self.probability_VV)
 
-    def hidden(self, ids_NL: Tensor, positions_NL: Tensor, mask_N1LL: Tensor) -> Tensor:
-        return torch.nn.functional.one_hot(ids_NL, self.vocabulary).float()
+    def hidden(self, packed: Packed) -> Tensor:
+        return torch.nn.functional.one_hot(packed.ids_N, self.vocabulary).float()
 
-    def extend(self, ids_NL: Tensor, positions_NL: Tensor, mask_N1LS: Tensor, cache: Any) -> tuple[Tensor, Any]:
+    def run(self, ids_N: Tensor, positions_N: Tensor, attend: Attend, read_R: Tensor | None = None) -> Tensor:
+        self.rows_run.append(len(ids_N))
+        ids_N = ids_N if read_R is None else ids_N[read_R]
+        return torch.nn.functional.one_hot(ids_N, self.vocabulary).float()
+
+    def extend(self, ids_NL: Tensor, positions_NL: Tensor, mask_NS: Tensor, cache: Any) -> tuple[Tensor, Any]:
         cache = cache or TableCache(torch.arange(len(ids_NL)))
-        assert len(cache.rows) == len(ids_NL)
+        assert len(cache.rows) == len(ids_NL) == len(mask_NS)
         self.rows_run.append(len(ids_NL))
-        return self.hidden(ids_NL, positions_NL, mask_N1LS), cache
+        return torch.nn.functional.one_hot(ids_NL, self.vocabulary).float(), cache
+
+    def decoding(self, tokens: int) -> AbstractContextManager[None]:
+        return nullcontext()
 
     def logits(self, hidden_MD: Tensor) -> Tensor:
         return hidden_MD @ self.probability_VV.log().clamp(min=-1e4)

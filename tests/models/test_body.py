@@ -29,16 +29,16 @@ def test_a_saved_folder_is_an_ordinary_one(policy: Policy, tmp_path: Path) -> No
     plain, report = AutoModelForCausalLM.from_pretrained(tmp_path, output_loading_info=True)
     assert not report["missing_keys"] and not report["unexpected_keys"] and not report["mismatched_keys"]
     ids = torch.tensor([[3, 4, 5, 20, 21]])
-    hidden = hidden_states(policy, pack([Tree([3, 4, 5, 20, 21], [[1]])], 0))
+    hidden = hidden_states(policy, pack([Tree([3], [[4, 5, 20, 21]])]))
     with torch.no_grad():
-        torch.testing.assert_close(plain(ids).logits[0], policy.logits(hidden)[:5], atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(plain(ids).logits[0], policy.logits(hidden), atol=1e-5, rtol=1e-5)
 
 
 def test_hidden_states_of_a_tree_are_those_of_its_branches(policy: Policy) -> None:
     tree = Tree([3, 4, 5], [[20, 21, 1], [22, 23]])
-    together = hidden_states(policy, pack([tree], 0))
-    for completion, places in [(tree.completions[0], [0, 1, 2, 3, 4, 5]), (tree.completions[1], [0, 1, 2, 6, 7])]:
-        alone = policy.model.base_model(torch.tensor([[*tree.prompt, *completion]])).last_hidden_state[0]
+    together = hidden_states(policy, pack([tree]))
+    for completion, places in [(tree.completions[0], [2, 3, 4, 5]), (tree.completions[1], [2, 6, 7])]:  # what is read
+        alone = policy.model.base_model(torch.tensor([[*tree.prompt, *completion]])).last_hidden_state[0, 2:]
         torch.testing.assert_close(together[places], alone, atol=1e-5, rtol=1e-5)
 
 
@@ -56,7 +56,24 @@ def test_dropout_is_off_and_freezing_stops_gradients(policy: Policy) -> None:
 def test_bf16_computes_in_bf16_on_fp32_weights() -> None:
     policy = tiny.policy()
     half = Policy(policy.model, policy.tokenizer, bf16=True)
-    packed = pack(tiny.TREES, 0)
+    packed = pack(tiny.TREES)
     with torch.no_grad():
-        assert half.logits(half.hidden(packed.ids_NL, packed.positions_NL, packed.mask_N1LL)).dtype == torch.bfloat16
+        assert half.logits(half.hidden(packed)).dtype == torch.bfloat16
     assert half.head.weight.dtype == torch.float32
+
+
+def test_checkpointed_layers_give_the_same_gradients_and_no_dropout(policy: Policy) -> None:
+    def gradients() -> list[torch.Tensor]:
+        policy.model.zero_grad()
+        packed = pack(tiny.TREES)
+        hidden_states(policy, packed)[packed.read_R].square().sum().backward()
+        return [p.grad.clone() for p in policy.model.base_model.parameters() if p.grad is not None]
+
+    plain, calls = gradients(), []
+    policy.checkpoint_layers()
+    handle = policy.model.base_model.layers[0].input_layernorm.register_forward_hook(lambda *_: calls.append(1))
+    for again, before in zip(gradients(), plain, strict=True):
+        torch.testing.assert_close(again, before)
+    handle.remove()
+    assert len(calls) == 2  # once forward, once more on the way back
+    assert not any(m.training for m in policy.model.modules() if isinstance(m, torch.nn.Dropout))

@@ -82,7 +82,7 @@ def test_a_model_from_scratch_takes_a_tokenizer(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("architecture", "extra"), [("granite", {"logits_scaling": 4.0}), ("cohere", {})])
 def test_a_model_whose_logits_are_more_than_its_head_is_refused(architecture: str, extra: dict[str, float]) -> None:
     settings = Scratch(architecture=architecture, hidden_size=16, heads=2, init_std=0.3, extra=extra)
-    with pytest.raises(UserError, match=f"this {architecture} model is not supported: computed as a tree"):
+    with pytest.raises(UserError, match=f"this {architecture} model is not supported: its log-probabilities differ"):
         settings.build([f"<{i}>" for i in range(20)], 0, CPU, False)
 
 

@@ -5,7 +5,7 @@ import tiny
 import torch
 
 from overopt.engine.head import hidden_states, logps_of_trees
-from overopt.engine.packing import Tree, additive_mask, pack
+from overopt.engine.packing import Tree, pack
 
 
 def test_log_probabilities_are_those_of_the_plain_model() -> None:
@@ -34,11 +34,11 @@ def test_padding_and_neighbors_change_no_log_probability() -> None:
 
 def test_the_cache_continues_where_the_prompt_ended() -> None:
     policy = tiny.policy()
-    ids, causal = torch.tensor([[3, 4, 5, 20]]), additive_mask(torch.ones(4, 4, dtype=torch.bool).tril())[None, None]
+    ids, real = torch.tensor([[3, 4, 5, 20]]), torch.ones(1, 4, dtype=torch.bool)
     with torch.no_grad():
-        whole, _ = policy.extend(ids, torch.arange(4)[None], causal, None)
-        _, cache = policy.extend(ids[:, :3], torch.arange(3)[None], causal[..., :3, :3], None)
-        last, _ = policy.extend(ids[:, 3:], torch.tensor([[3]]), causal[..., 3:, :], cache)
+        whole, _ = policy.extend(ids, torch.arange(4)[None], real, None)
+        _, cache = policy.extend(ids[:, :3], torch.arange(3)[None], real[:, :3], None)
+        last, _ = policy.extend(ids[:, 3:], torch.tensor([[3]]), real, cache)
     torch.testing.assert_close(last[:, 0], whole[:, 3], atol=1e-5, rtol=1e-5)
 
 
@@ -47,7 +47,7 @@ def test_mean_logit_is_the_mean_of_the_logits(bias: bool) -> None:
     policy = tiny.policy()
     if bias:
         policy.head.bias = torch.nn.Parameter(torch.linspace(-1, 2, policy.vocabulary))
-    hidden = hidden_states(policy, pack(tiny.TREES, 0))
+    hidden = hidden_states(policy, pack(tiny.TREES))
     torch.testing.assert_close(policy.mean_logit(hidden), policy.logits(hidden).mean(-1), atol=1e-5, rtol=1e-5)
 
 
@@ -66,7 +66,7 @@ def test_a_frozen_copy_stays_when_the_policy_moves() -> None:
 
 def test_a_frozen_head_stays_when_the_policy_moves() -> None:
     policy = tiny.policy()
-    hidden = hidden_states(policy, pack(tiny.TREES, 0)).detach()
+    hidden = hidden_states(policy, pack(tiny.TREES)).detach()
     before, head = policy.logits(hidden).detach(), policy.frozen_head()
     with torch.no_grad():
         policy.head.weight.mul_(2.0)

@@ -66,7 +66,7 @@ def test_the_body_is_a_copy_that_trains_and_the_head_is_drawn() -> None:
     ours = RewardModel.from_policy(policy, torch.Generator().manual_seed(3))
     expected = torch.empty(1, 16).normal_(0.0, 17**-0.5, generator=torch.Generator().manual_seed(3))
     assert torch.equal(ours.head.weight, expected)
-    ours.score(pack(tiny.TREES, 0)).sum().backward()
+    ours.score(pack(tiny.TREES)).sum().backward()
     assert all(p.grad is not None for p in ours.parameters())
     body, original = ours.model.base_model.state_dict(), policy.model.base_model.state_dict()
     assert all(torch.equal(body[name], original[name]) for name in original)

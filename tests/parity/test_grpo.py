@@ -130,7 +130,7 @@ def gradient(loss: Tensor, policy: Policy) -> Tensor:
 
 
 def our_update(policy: Policy, old_BT: Tensor, ref_BT: Tensor) -> PolicyUpdate:
-    packed = pack(TREES, policy.pad_id)
+    packed = pack(TREES)
     hidden = hidden_states(policy, packed)
     return PolicyUpdate(
         logp_BT=packed.spread(target_logps(policy, hidden, packed, TEMPERATURE)),

@@ -32,6 +32,7 @@ from overopt.objectives.pair_losses import CPO, DPO, IPO, KTO, ORPO, RPO, AlphaP
 from overopt.objectives.ranking_losses import RankingLosses
 from overopt.objectives.reward_losses import BradleyTerry
 from overopt.training import offline, reward_model
+from overopt.training.reference_logps import Item
 
 PAIRS, LR, STEPS = 6, 0.05, 3
 TRAINERS: dict[str, tuple[Any, Any]] = {
@@ -140,7 +141,7 @@ def ours(loss: Any, policy: Policy, reference: Policy, trees: list[Tree]) -> tup
     """Our losses of three plain gradient steps, and the first gradient; the policy moves."""
     config = offline.Offline(policy="unused", loss=loss, compute=Compute(token_budget=40))
     optimizer = Optimizer(policy.parameters(), SGD(), LR, Constant(), STEPS)
-    batch = offline._batch(config, reference, [[tree] for tree in trees])
+    batch = offline._batch(config, reference, [Item([tree]) for tree in trees])
     losses, first = [], torch.empty(0)
     for step in range(STEPS):
         metrics, _ = offline._descend(config, policy, batch, {})

@@ -23,6 +23,7 @@ from overopt.objectives.state import call, initial_state
 from overopt.records import Run, load_run
 from overopt.training import offline
 from overopt.training.offline import Offline
+from overopt.training.reference_logps import Item
 from overopt.training.stages import train
 from overopt.types import Logits
 
@@ -177,13 +178,13 @@ def config(loss: Any, token_budget: int) -> Offline:
     return Offline(policy="unused", loss=loss, compute=Compute(token_budget=token_budget), temperature=0.9)
 
 
-def items(views: int = 1) -> list[offline.Item]:
+def items(views: int = 1) -> list[Item]:
     """Other prompts are the first with a token before it."""
 
     def under(view: int, tree: Tree) -> Tree:
         return Tree([view, *tree.prompt] if view else tree.prompt, tree.completions)
 
-    return [[under(view, tree) for view in range(views)] for tree in tiny.TREES]
+    return [Item([under(view, tree) for view in range(views)]) for tree in tiny.TREES]
 
 
 def direct_gradient(loss: Any) -> tuple[float, list[torch.Tensor]]:
@@ -191,7 +192,7 @@ def direct_gradient(loss: Any) -> tuple[float, list[torch.Tensor]]:
     policy, reference = policies()
     settings = config(loss, 1)
     batch = offline._batch(settings, reference, items(1 + len(getattr(loss, "prompts", []))))
-    packed = pack(batch.trees, 0)
+    packed = pack(batch.trees)
     logits_MV = policy.logits(hidden_states(policy, packed)[packed.source_M]).float() / 0.9
     ranks = [packed.row_M % 2 == rank for rank in range(2)]
     sources = [DenseLogits(Logits(logits_MV[at], packed.token_M[at], packed.row_M[at])) for at in ranks]
@@ -225,7 +226,7 @@ def test_kto_s_statistic_is_of_the_whole_batch() -> None:
     """The gradients above are taken where it is above 0 and differs from pair to pair."""
     policy, reference = policies()
     trees = offline._batch(config(KTO(), 1), reference, items()).trees
-    drift = (completion_logps(policy, pack(trees, 0), 0.9) - completion_logps(reference, pack(trees, 0), 0.9)).sum(1)
+    drift = (completion_logps(policy, pack(trees), 0.9) - completion_logps(reference, pack(trees), 0.9)).sum(1)
     drift_P = drift.view(3, 3)[:, 2]
     assert drift_P.mean() > 0 and drift_P.std() > 0
     assert [tree.completions[2] for tree in trees] == [tiny.TREES[i].completions[0] for i in (1, 2, 0)]

@@ -10,7 +10,7 @@ from preferences import ranking, sums
 from overopt.engine.head import logps_of_trees
 from overopt.engine.sampler import Samples
 from overopt.objectives.pair_losses import DPO, SimPO
-from overopt.training.probes import UpdateStatistics, consecutive, pair_metrics, rollout_metrics
+from overopt.training.probes import Probes, UpdateStatistics, consecutive, pair_metrics, rollout_metrics
 from overopt.types import PolicyUpdate, Rollouts
 
 LOGP = torch.tensor([[-1.0, -2.0, 0.0], [-0.5, -1.5, -4.0]])
@@ -155,3 +155,12 @@ def test_pair_metrics_by_hand() -> None:
     simpo = pair_metrics(scores, SimPO(alpha=2.0), torch.zeros(2), (0.0, 0.0))
     assert "ref_margin" not in simpo
     assert simpo["rewards_chosen"] == -4.0 and simpo["rewards_margin"] == 0.0
+
+
+def test_what_costs_a_pass_is_exact_in_the_miniature_and_thinned_elsewhere() -> None:
+    def due(probes: Probes, exact: bool) -> list[int]:
+        return [step for step in range(1, 10) if probes.due(step, exact)]
+
+    assert due(Probes(), exact=True) == list(range(1, 10))
+    assert due(Probes(), exact=False) == [1, 4, 8]
+    assert due(Probes(every=3), exact=True) == due(Probes(every=3), exact=False) == [1, 3, 6, 9]

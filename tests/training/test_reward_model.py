@@ -34,7 +34,7 @@ def test_the_loss_is_bradley_terry(token_budget: int) -> None:
         return RewardModel.from_policy(tiny.policy(), torch.Generator().manual_seed(0))
 
     direct, model = fresh(), fresh()
-    scores = direct.score(pack(tiny.TREES, 0)).view(3, 2)
+    scores = direct.score(pack(tiny.TREES)).view(3, 2)
     expected = -F.logsigmoid(scores[:, 0] - scores[:, 1]).mean()
     expected.backward()
     loss, accuracy = reward_model._descend(model, BradleyTerry(), tiny.TREES, token_budget)
@@ -54,7 +54,7 @@ def test_the_loss_of_rankings_is_plackett_luce() -> None:
     def fresh() -> RewardModel:
         return RewardModel.from_policy(tiny.policy(), torch.Generator().manual_seed(0))
 
-    score_PK = fresh().score(pack(trees, 0)).view(3, 3)
+    score_PK = fresh().score(pack(trees)).view(3, 3)
     by_hand = -(score_PK.log_softmax(1)[:, 0] + score_PK[:, 1:].log_softmax(1)[:, 0]).mean()
     loss, accuracy = reward_model._descend(fresh(), PlackettLuce(), trees, 30)
     assert loss == pytest.approx(float(by_hand.detach()), rel=1e-5)

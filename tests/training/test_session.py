@@ -6,12 +6,14 @@ from pathlib import Path
 
 import pytest
 import tiny
+import torch
 from tiny import Chain
 
 from overopt import config as configuration
 from overopt.errors import DivergedError, UserError
 from overopt.records import load_run
 from overopt.training.session import Session
+from overopt.training.sft import SFT
 from overopt.training.stages import STAGES, train
 
 
@@ -71,3 +73,46 @@ def test_a_parent_that_will_not_do(session: Session, chain: Chain, tmp_path: Pat
     with pytest.raises(UserError, match="policy: .* is running, not finished; finish or repeat that run first"):
         session.parent("policy", str(run.path), ("sft",))
     assert not session.parents
+
+
+def test_a_token_budget_that_had_to_shrink_is_recorded(session: Session) -> None:
+    session.start(3)
+    undone: list[int] = []
+
+    def work(config: SFT) -> int:
+        if config.compute.token_budget > 5000:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return config.compute.token_budget
+
+    assert session.within_memory(work, lambda: undone.append(1)) == 16_384 // 4
+    assert undone == [1, 1]
+    assert load_run(session.out).info["token_budget"] == 16_384 // 4
+    assert session.within_memory(work) == 16_384 // 4  # remembered
+
+
+@pytest.mark.parametrize("stage", ["sft", "reward_model", "online", "offline"])
+def test_a_run_that_ran_out_of_memory_ends_where_it_would_have_ended(
+    stage: str, short_chain: Chain, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second backward pass runs out of memory: its step is redone with half the budget."""
+    settings = {
+        "sft": tiny.sft(),
+        "reward_model": tiny.reward_model(short_chain, max_completion_tokens=6),
+        "online": tiny.online(short_chain),
+        "offline": tiny.offline(short_chain),
+    }[stage]
+    plain = train(settings, tmp_path / "plain")
+    calls = [0]
+    backward = torch.Tensor.backward
+
+    def too_much(self: torch.Tensor) -> None:
+        calls[0] += 1
+        backward(self)
+        if calls[0] == 2:  # after gradients were gathered, so that forgetting to undo would show
+            raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(torch.Tensor, "backward", too_much)
+    cramped = train(settings, tmp_path / "cramped")
+    assert cramped.info["token_budget"] == 16_384 // 2 and "token_budget" not in plain.info
+    assert calls[0] == 1 + len(list(plain.iter_metrics())) * (4 if stage == "online" else 1)
+    assert tiny.farthest(plain, cramped) < 1e-5

@@ -24,6 +24,7 @@ Preference optimization of language models, with over-optimization made visible.
   overopt log runs/kl --sink tensorboard           send a run's records to TensorBoard, Trackio or W&B
   overopt report runs                              one page: verdicts, figures, samples
   overopt best-of-n scored.jsonl                   what choosing the best of n by a proxy buys
+  overopt plan kl.yaml                             hours and memory of a run before it begins
   overopt theory                                   check the derivation from maximum-entropy RL to SimPO
   overopt objectives simpo                         an objective's formula, fields, source, and names elsewhere
 """
@@ -113,6 +114,16 @@ Figures: seeds, curves, gao, kl, consecutive, entropy, training, length, offline
   overopt report runs --serve
 """
 
+PLAN = """\
+What a stage, or each run of a study or of a sweep, will take before anything runs: parameters, tokens, FLOPs, memory by
+part, hours. Without --device a piece of a step is measured here, in seconds; with it the figures are a data sheet's.
+Of a stage every setting is also a flag, as with train.
+
+  overopt plan online.yaml
+  overopt plan online.yaml --compute.precision bf16 --device h100 --price 3
+  overopt plan study.yaml --scale m
+"""
+
 THEORY = """\
 Check the statements T1 to T16 that lead from maximum-entropy RL to SimPO, and where that derivation ends, on finite
 sets of candidates, in closed form and in float64. A residual is the largest error found; where a part says that two
@@ -133,18 +144,22 @@ other libraries. Without NAME a table; with NAME all about that one.
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:
-    """Options, with `verb` to be called and, of `train`, `overrides`."""
+    """Options, with `verb` to be called and, of `train` and `plan`, `overrides`."""
     parser = command_line()
     overrides: list[tuple[str, str]] = []
     if arguments[:1] == ["train"]:
-        arguments, overrides = split_overrides(arguments)
+        arguments, overrides = split_overrides(arguments, ("--out",))
+    elif arguments[:1] == ["plan"]:
+        arguments, overrides = split_overrides(arguments, ("--device", "--scale", "--price"), ("--json",))
     options = parser.parse_args(arguments)
     options.overrides = overrides
     return options
 
 
-def split_overrides(arguments: Sequence[str]) -> tuple[list[str], list[tuple[str, str]]]:
-    """Flags of `train` that are settings, as pairs of address and YAML text, apart from its own.
+def split_overrides(
+    arguments: Sequence[str], with_value: Sequence[str] = ("--out",), alone: Sequence[str] = ()
+) -> tuple[list[str], list[tuple[str, str]]]:
+    """Flags that are settings, as pairs of address and YAML text, apart from the verb's own.
 
     argparse cannot do it: it would take the value of an unknown flag for CONFIG, and `-0.5` for a flag.
     """
@@ -154,9 +169,9 @@ def split_overrides(arguments: Sequence[str]) -> tuple[list[str], list[tuple[str
     while rest:
         word = rest.pop(0)
         flag, equals, value = word.partition("=")
-        if not flag.startswith("--") or flag in ("--", "--help"):
+        if not flag.startswith("--") or flag in ("--", "--help", *alone):
             own.append(word)
-        elif flag == "--out":
+        elif flag in with_value:
             own += [word, *([] if equals else rest[:1])]
             rest = rest if equals else rest[1:]
         elif equals:
@@ -228,6 +243,14 @@ def command_line() -> argparse.ArgumentParser:
     verb.add_argument("--format", choices=("svg", "png", "pdf"), help="default: FILE's ending, or svg")
     verb.add_argument("--rouge", metavar="NAME", help="proxy of summaries, such as rouge1-recall; default rouge2-f1")
     verb.set_defaults(verb=run.best_of_n)
+
+    verb = verbs.add_parser("plan", help="time, memory and cost before anything runs", description=PLAN, **layout)
+    verb.add_argument("config", type=Path, metavar="CONFIG", help="YAML of one stage, of a study or of a sweep")
+    verb.add_argument("--device", metavar="NAME", help="a GPU by name; default: this machine, measured")
+    verb.add_argument("--scale", metavar="NAME", help="of a study; default: its own")
+    verb.add_argument("--price", type=float, metavar="X", help="of an hour, for the cost")
+    verb.add_argument("--json", action="store_true", help="rows by stage")
+    verb.set_defaults(verb=run.plan)
 
     verb = verbs.add_parser("theory", help="check statements T1 to T16", description=THEORY, **layout)
     verb.add_argument("--json", action="store_true", help="rows of id, statement, holds, residual, tolerance")

@@ -157,6 +157,16 @@ def report(options: argparse.Namespace) -> int:
     return DONE
 
 
+def plan(options: argparse.Namespace) -> int:
+    from overopt.studies.planning import stages_of
+    from overopt.training.planning import plan_all, table
+
+    plans = plan_all(stages_of(options.config, options.scale, options.overrides), options.device)
+    rows = [stage.row(options.price) for stage in plans]
+    print(json.dumps(rows, indent=1) if options.json else table(plans, options.price))
+    return DONE
+
+
 def theory(options: argparse.Namespace) -> int:
     from overopt.theory.statements import verify
     from overopt.theory.table import text_table

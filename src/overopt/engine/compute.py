@@ -13,12 +13,17 @@ from overopt.errors import UserError
 
 @block
 class Compute:
-    """Settings of the machine, none of the mathematics. `token_budget` bounds the places of a micro-batch."""
+    """Settings of the machine, none of the mathematics.
+
+    `token_budget` bounds the tokens of a micro-batch; when memory runs out, it is halved and the work done again.
+    `gradient_checkpointing: layers` keeps of each layer its input only, and computes the rest once more.
+    """
 
     device: Literal["auto", "cpu", "cuda"] = "auto"
     precision: Literal["fp32", "bf16"] = "fp32"
     threads: Annotated[int, Field(gt=0)] | None = None
     token_budget: Annotated[int, Field(gt=0)] = 16_384
+    gradient_checkpointing: Literal["none", "layers"] = "none"
 
     def resolve(self) -> torch.device:
         """The device, with the thread count applied."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -14,13 +14,13 @@ from overopt.engine.model import BodyModel, CausalModel
 from overopt.engine.packing import Packed, Tree, micro_batches, pack
 from overopt.types import Logits
 
-LOGITS_PER_CHUNK = 1 << 25
-"""Logits held at a time (128 MiB in fp32); of a chunk only its log-probabilities are kept, the rest is recomputed."""
+LOGITS_PER_CHUNK = 1 << 26
+"""Logits held at a time (256 MiB in fp32); of more, each chunk's are made again in the backward pass."""
 
 
 def hidden_states(model: BodyModel, packed: Packed) -> Tensor:
-    """Hidden states of all places, flattened to `[N*L, D]`."""
-    return model.hidden(packed.ids_NL, packed.positions_NL, packed.mask_N1LL).flatten(0, 1)
+    """Hidden states of all places, `[N, D]`."""
+    return model.hidden(packed)
 
 
 def target_logps(model: CausalModel, hidden: Tensor, packed: Packed, temperature: float) -> Tensor:
@@ -37,8 +37,47 @@ def target_logps(model: CausalModel, hidden: Tensor, packed: Packed, temperature
 
 
 def _logps(model: CausalModel, hidden_MD: Tensor, token_M: Tensor, temperature: float) -> Tensor:
-    logits_MV = model.logits(hidden_MD).float() / temperature
-    return logits_MV.log_softmax(-1).gather(1, token_M[:, None])[:, 0]
+    logits_MV = model.logits(hidden_MD).float()
+    if logits_MV.requires_grad:
+        return _TokenLogps.apply(logits_MV, token_M, temperature)
+    return _forward_in_place(logits_MV, token_M, temperature)
+
+
+def _forward_in_place(logits_MV: Tensor, token_M: Tensor, temperature: float) -> Tensor:
+    """Log-probabilities of the tokens; the logits become probabilities."""
+    if temperature != 1.0:
+        logits_MV.div_(temperature)
+    logits_MV.sub_(logits_MV.amax(1, keepdim=True))
+    chosen_M = logits_MV.gather(1, token_M[:, None])[:, 0]
+    total_M1 = logits_MV.exp_().sum(1, keepdim=True)
+    logits_MV.div_(total_M1)
+    return chosen_M - total_M1[:, 0].log()
+
+
+class _TokenLogps(torch.autograd.Function):
+    """From a head's output, which nobody else may use, to log-probabilities of tokens.
+
+    Between the passes one tensor `[M, V]` lives where plain autograd holds three: the logits become probabilities, and
+    those the gradient of the logits, in place. So a graph can be walked backward once, as torch does by default.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, logits_MV: Tensor, token_M: Tensor, temperature: float) -> Tensor:
+        logits_MV = logits_MV.detach()
+        logp_M = _forward_in_place(logits_MV, token_M, temperature)
+        ctx.probability, ctx.token, ctx.temperature = logits_MV, token_M, temperature
+        return logp_M
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, grad_M: Tensor) -> tuple[Tensor, None, None]:
+        if ctx.probability is None:
+            raise RuntimeError("these log-probabilities were walked backward before; compute them again")
+        grad_MV, ctx.probability = ctx.probability, None
+        grad_M = grad_M / ctx.temperature
+        grad_MV.mul_(-grad_M[:, None])
+        grad_MV.scatter_add_(1, ctx.token[:, None], grad_M[:, None])
+        return grad_MV, None, None
 
 
 class TreeLogps(NamedTuple):
@@ -59,7 +98,7 @@ def logps_of_trees(model: CausalModel, trees: Sequence[Tree], temperature: float
     width = max((len(c) for tree in trees for c in tree.completions), default=0)
     logps, masks = [], []
     for batch in micro_batches(trees, token_budget):
-        packed = pack([trees[i] for i in batch], model.pad_id, model.device)
+        packed = pack([trees[i] for i in batch], model.device)
         logp_BT = completion_logps(model, packed, temperature)
         grow = (0, width - logp_BT.shape[1])
         logps.append(torch.nn.functional.pad(logp_BT, grow))
@@ -92,7 +131,7 @@ def frozen_logits(model: CausalModel, head: Head, trees: Sequence[Tree], token_b
     hidden: list[Tensor] = []
     for batch in micro_batches(trees, token_budget):
         members = [trees[i] for i in batch]
-        packed = pack(members, model.pad_id, model.device)
+        packed = pack(members, model.device)
         sizes = [sum(map(len, tree.completions)) for tree in members]
         hidden += hidden_states(model, packed)[packed.source_M].split(sizes)
     return FrozenLogits(head, hidden)

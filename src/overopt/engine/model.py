@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 from torch import Tensor
+
+if TYPE_CHECKING:
+    from overopt.engine.attention import Attend
+    from overopt.engine.packing import Packed
 
 
 class BodyModel(Protocol):
@@ -16,23 +21,34 @@ class BodyModel(Protocol):
     @property
     def device(self) -> torch.device: ...
 
-    def hidden(self, ids_NL: Tensor, positions_NL: Tensor, mask_N1LL: Tensor) -> Tensor:
-        """Hidden states after the final norm, `[N, L, D]`."""
+    def hidden(self, packed: Packed) -> Tensor:
+        """Hidden states after the final norm at the places of a packed batch, `[N, D]`; anything where nobody reads."""
 
 
 class CausalModel(BodyModel, Protocol):
-    """A body with a head over a vocabulary, and a cache to decode with."""
+    """A body with a head over a vocabulary, and two ways to decode."""
 
     eos_id: int
 
     @property
     def vocabulary(self) -> int: ...
 
+    @property
+    def trees(self) -> bool:
+        """Whether it computes trees and decodes from a `Store`; else it decodes from a cache of its own."""
+
     def logits(self, hidden_MD: Tensor) -> Tensor:
         """The head's output, `[M, V]`."""
 
-    def extend(self, ids_NL: Tensor, positions_NL: Tensor, mask_N1LS: Tensor, cache: Any) -> tuple[Tensor, Any]:
+    def run(self, ids_N: Tensor, positions_N: Tensor, attend: Attend, read_R: Tensor | None = None) -> Tensor:
+        """Hidden states of flat tokens whose attention `attend` computes, `[N, D]`, or of the places `read_R`."""
+
+    def decoding(self, tokens: int) -> AbstractContextManager[None]:
+        """In it about so many calls of `run` or `extend` and `logits` follow, of a few rows each, without gradient."""
+
+    def extend(self, ids_NL: Tensor, positions_NL: Tensor, mask_NS: Tensor, cache: Any) -> tuple[Tensor, Any]:
         """Hidden states of tokens that follow a cache (None: nothing yet), and the longer cache.
 
-        The cache offers `batch_repeat_interleave(times)` and `batch_select_indices(indices)`.
+        `mask_NS` is True at real tokens, those of the cache included. The cache offers
+        `batch_repeat_interleave(times)` and `batch_select_indices(indices)`.
         """

@@ -9,14 +9,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from overopt.engine import native
+from overopt.engine.attention import Store
 from overopt.engine.model import CausalModel
-from overopt.engine.packing import additive_mask
+from overopt.engine.native_store import NativeStore
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,22 +67,26 @@ def sample(
     uniform_BT = torch.from_numpy(
         np.stack([key.uniforms(p, g, max_tokens) for p in prompt_ids for g in range(group_size)])
     ).to(device)
-    state = _prefill(model, prompts, group_size)
+    decoder = _TreeDecoder if model.trees else _PlainDecoder
+    state = decoder(model, prompts, group_size, max_tokens)  # the prompts' many rows want no packed weights
     rows = len(prompts) * group_size
     tokens_BT = torch.zeros(rows, max_tokens, dtype=torch.long, device=device)
     logp_BT = torch.zeros(rows, max_tokens, device=device)
     entropy_BT = torch.zeros(rows, max_tokens, device=device)
     mask_BT = torch.zeros(rows, max_tokens, dtype=torch.bool, device=device)
     ended_B = torch.zeros(rows, dtype=torch.bool, device=device)
-    for t in range(max_tokens):
-        active = state.active
-        token, logp, entropy = _draw(model.logits(state.hidden), temperature, uniform_BT[active, t])
-        tokens_BT[active, t], logp_BT[active, t], entropy_BT[active, t] = token, logp, entropy
-        mask_BT[active, t] = True
-        finished = token == model.eos_id
-        ended_B[active] = finished
-        if t == max_tokens - 1 or not _advance(model, state, token, finished, t):
-            break
+    with model.decoding(max_tokens):
+        for t in range(max_tokens):
+            active = state.active
+            token, logp, entropy = _draw(model.logits(state.hidden), temperature, uniform_BT[active, t])
+            tokens_BT[active, t], logp_BT[active, t], entropy_BT[active, t] = token, logp, entropy
+            mask_BT[active, t] = True
+            finished = token == model.eos_id
+            ended_B[active] = finished
+            keep = (~finished).nonzero()[:, 0]
+            if t == max_tokens - 1 or len(keep) == 0:
+                break
+            state.advance(token, keep, t)
     width = int(mask_BT.sum(1).max())
     return Samples(tokens_BT[:, :width], mask_BT[:, :width], logp_BT[:, :width], entropy_BT[:, :width], ended_B)
 
@@ -97,8 +102,7 @@ def sample_in_batches(
     token_budget: int,
 ) -> Samples:
     """`sample`, in batches whose key-value store holds about `token_budget` tokens."""
-    longest = max(map(len, prompts)) + max_tokens
-    size = max(1, token_budget // (longest * group_size))
+    size = max(1, token_budget // (max(map(len, prompts)) + max_tokens * group_size))
     parts = [
         sample(model, prompts[i : i + size], prompt_ids[i : i + size], group_size, temperature, max_tokens, key)
         for i in range(0, len(prompts), size)
@@ -117,59 +121,72 @@ def sample_in_batches(
     )
 
 
-@dataclass(slots=True)
-class _Decoding:
-    """The rows still being written: `active` are their indices, `hidden` predicts their next token."""
+class _TreeDecoder:
+    """The samples still being written: `active` are their indices, `hidden` predicts their next token."""
 
-    active: Tensor
-    hidden: Tensor
-    cache: Any
-    allowed: Tensor
-    positions: Tensor
+    def __init__(self, model: CausalModel, prompts: Sequence[Sequence[int]], group_size: int, max_tokens: int) -> None:
+        self.model = model
+        lengths = torch.tensor([len(p) for p in prompts], device=model.device)
+        kind = NativeStore if native.available(model.device) else Store
+        self.store = kind(lengths.tolist(), group_size, max_tokens - 1, model.device)
+        ids = torch.tensor([token for prompt in prompts for token in prompt], device=model.device)
+        positions = torch.cat([torch.arange(len(p), device=model.device) for p in prompts])
+        last = model.run(ids, positions, self.store, lengths.cumsum(0) - 1)
+        self.hidden, self.positions = last.repeat_interleave(group_size, 0), lengths.repeat_interleave(group_size)
+        self.active = torch.arange(len(self.hidden), device=model.device)
+
+    def advance(self, token: Tensor, keep: Tensor, t: int) -> None:
+        """Run the drawn tokens of the rows that go on to get their next hidden states."""
+        if len(keep) < len(token):
+            self.active, self.positions, token = self.active[keep], self.positions[keep], token[keep]
+            self.store.retire(keep)
+        self.store.open()
+        self.hidden = self.model.run(token, self.positions + t, self.store)
 
 
-def _prefill(model: CausalModel, prompts: Sequence[Sequence[int]], group_size: int) -> _Decoding:
-    """Run the prompts, left-padded, once each, and hand their state to the samples."""
-    longest = max(map(len, prompts))
-    padding = torch.tensor([longest - len(p) for p in prompts], device=model.device)
-    ids_PL = torch.tensor([[model.pad_id] * (longest - len(p)) + list(p) for p in prompts], device=model.device)
-    place_L = torch.arange(longest, device=model.device)
-    allowed_PL = place_L >= padding[:, None]
-    causal_PLL = (place_L[:, None] >= place_L) & allowed_PL[:, None, :]
-    positions_PL = (place_L - padding[:, None]).clamp(min=0)
-    hidden, cache = model.extend(ids_PL, positions_PL, additive_mask(causal_PLL)[:, None], None)
-    last = hidden[:, -1]
-    if group_size > 1:
-        cache.batch_repeat_interleave(group_size)
-        last, allowed_PL, padding = (x.repeat_interleave(group_size, 0) for x in (last, allowed_PL, padding))
-    return _Decoding(torch.arange(len(last), device=model.device), last, cache, allowed_PL, longest - padding)
+class _PlainDecoder:
+    """The same with the model's own cache, for models whose attention is their own: prompts are left-padded rows."""
+
+    def __init__(self, model: CausalModel, prompts: Sequence[Sequence[int]], group_size: int, max_tokens: int) -> None:
+        self.model = model
+        longest = max(map(len, prompts))
+        padding = torch.tensor([longest - len(p) for p in prompts], device=model.device)
+        ids_PL = torch.tensor([[model.pad_id] * (longest - len(p)) + list(p) for p in prompts], device=model.device)
+        place_L = torch.arange(longest, device=model.device)
+        real_PL, positions_PL = place_L >= padding[:, None], (place_L - padding[:, None]).clamp(min=0)
+        hidden, self.cache = model.extend(ids_PL, positions_PL, real_PL, None)
+        last, self.real, self.positions = hidden[:, -1], real_PL, longest - padding
+        if group_size > 1:
+            self.cache.batch_repeat_interleave(group_size)
+            parts = (last, self.real, self.positions)
+            last, self.real, self.positions = (x.repeat_interleave(group_size, 0) for x in parts)
+        self.hidden, self.active = last, torch.arange(len(last), device=model.device)
+
+    def advance(self, token: Tensor, keep: Tensor, t: int) -> None:
+        if len(keep) < len(token):
+            self.cache.batch_select_indices(keep)
+            self.active, self.real, self.positions = self.active[keep], self.real[keep], self.positions[keep]
+            token = token[keep]
+        self.real = torch.nn.functional.pad(self.real, (0, 1), value=True)
+        positions = (self.positions + t)[:, None]
+        hidden, self.cache = self.model.extend(token[:, None], positions, self.real, self.cache)
+        self.hidden = hidden[:, -1]
 
 
 def _draw(logits: Tensor, temperature: float, uniform: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """One token a row by the inverse of the cumulative distribution, with its log-probability and the entropy."""
     logp_RV = (logits.float() / (temperature or 1.0)).log_softmax(-1)
     probability_RV = logp_RV.exp()
-    if temperature == 0:
-        token = logp_RV.argmax(-1)
-    else:  # in float64: a float32 sum over a large vocabulary starves the rare tokens
-        cumulative_RV = probability_RV.double().cumsum(-1)
-        target = uniform * cumulative_RV[:, -1]
-        token = torch.searchsorted(cumulative_RV, target[:, None], right=True)[:, 0].clamp(max=logits.shape[1] - 1)
+    token = choose(probability_RV, temperature, uniform)
     entropy = -(probability_RV * logp_RV.clamp(min=-1e9)).sum(-1)
     return token, logp_RV.gather(1, token[:, None])[:, 0], entropy
 
 
-def _advance(model: CausalModel, state: _Decoding, token: Tensor, finished: Tensor, t: int) -> bool:
-    """Run the drawn tokens to get the next hidden states; False when every row has finished."""
-    keep = (~finished).nonzero()[:, 0]
-    if len(keep) == 0:
-        return False
-    if len(keep) < len(finished):
-        state.cache.batch_select_indices(keep)
-        state.active, state.allowed, state.positions = state.active[keep], state.allowed[keep], state.positions[keep]
-        token = token[keep]
-    state.allowed = torch.nn.functional.pad(state.allowed, (0, 1), value=True)
-    mask = additive_mask(state.allowed)[:, None, None, :]
-    hidden, state.cache = model.extend(token[:, None], (state.positions + t)[:, None], mask, state.cache)
-    state.hidden = hidden[:, -1]
-    return True
+def choose(probability_RV: Tensor, temperature: float, uniform: Tensor) -> Tensor:
+    """The token of each row at which the cumulative distribution passes the random number; greedy at temperature 0."""
+    if temperature == 0:
+        return probability_RV.argmax(-1)
+    # In float64: a float32 sum over a large vocabulary starves the rare tokens.
+    cumulative_RV = probability_RV.double().cumsum(-1)
+    target = uniform * cumulative_RV[:, -1]
+    return torch.searchsorted(cumulative_RV, target[:, None], right=True)[:, 0].clamp(max=probability_RV.shape[1] - 1)

@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+from overopt.engine.attention import Attend, carried, carrier
+from overopt.engine.packing import Packed
+from overopt.engine.prepack import onednn
+from overopt.models import neox
+
+ATTENTION = "overopt"
+"""Our name among the attention functions of transformers."""
+MANY_ROWS = 256
+"""From here on oneDNN's faster products outweigh its slower start."""
 
 
 def quiet() -> None:
@@ -15,6 +26,38 @@ def quiet() -> None:
 
     logging.disable_progress_bar()
     logging.set_verbosity_error()
+
+
+def use_trees(model: Any) -> bool:
+    """Give a model our attention, if it computes attention by torch's fused function; whether it now has it."""
+    if model.config._attn_implementation == ATTENTION:
+        return True
+    if getattr(model.config, "attn_logit_softcapping", None):
+        model.set_attn_implementation("eager")  # torch's fused attention leaves the cap out, and nobody says so
+    if model.config._attn_implementation != "sdpa":
+        return False
+    _register()
+    model.set_attn_implementation(ATTENTION)
+    return bool(model.config._attn_implementation == ATTENTION)
+
+
+def _register() -> None:
+    """Add to the attention functions of transformers one that is its `sdpa`, except for masks that we made."""
+    from transformers import AttentionInterface, AttentionMaskInterface
+    from transformers.integrations.sdpa_attention import sdpa_attention_forward
+    from transformers.masking_utils import sdpa_mask
+
+    def attention(
+        module: nn.Module, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None, **settings: Any
+    ) -> tuple[Tensor, None]:
+        attend = carried(attention_mask)
+        if attend is None:
+            return sdpa_attention_forward(module, query, key, value, attention_mask, **settings)
+        layer: Any = getattr(module, "layer_idx", None)
+        return attend.attend(layer, query, key, value, settings.get("scaling")), None
+
+    AttentionInterface.register(ATTENTION, attention)
+    AttentionMaskInterface.register(ATTENTION, sdpa_mask)
 
 
 class Body:
@@ -27,6 +70,8 @@ class Body:
         self.bf16 = bf16
         self.eos_id: int = tokenizer.eos_token_id
         self.pad_id: int = self.eos_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id
+        self.trees = use_trees(model)
+        """Whether trees are computed as such; else row by row, by the model's ordinary forward."""
 
     @property
     def device(self) -> torch.device:
@@ -41,16 +86,67 @@ class Body:
     def autocast(self) -> torch.autocast:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16)
 
-    def hidden(self, ids_NL: Tensor, positions_NL: Tensor, mask_N1LL: Tensor) -> Tensor:
-        """Hidden states after the final norm, `[N, L, D]`."""
-        with self.autocast():
+    def linear_maps(self, rows: int) -> AbstractContextManager[None]:
+        """In it linear maps are computed by what is fastest for so many rows."""
+        return onednn(self.model.modules() if rows >= MANY_ROWS and not self.bf16 else [])
+
+    def hidden(self, packed: Packed) -> Tensor:
+        """Hidden states after the final norm at the places of a packed batch, `[N, D]`; anything where nobody reads."""
+        if not self.trees:
+            return self._plain_hidden(packed)
+        if not self._is_plain_neox():
+            return self.run(packed.ids_N, packed.positions_N, packed.attention)
+        read = self.run(packed.ids_N, packed.positions_N, packed.attention, packed.read_R)
+        return read.new_zeros(len(packed.ids_N), read.shape[1]).index_copy(0, packed.read_R, read)
+
+    def _is_plain_neox(self) -> bool:
+        return not self.bf16 and neox.can_run(self.model.base_model)
+
+    def run(self, ids_N: Tensor, positions_N: Tensor, attend: Attend, read_R: Tensor | None = None) -> Tensor:
+        """Hidden states of flat tokens whose attention `attend` computes, `[N, D]`, or of some of them, `[R, D]`."""
+        if self._is_plain_neox():
+            with self.linear_maps(len(ids_N)):
+                return neox.run(self.model.base_model, ids_N, positions_N, attend, read_R)
+        with self.autocast(), self.linear_maps(len(ids_N)):
             out = self.model.base_model(
-                input_ids=ids_NL, position_ids=positions_NL, attention_mask=mask_N1LL, use_cache=False
+                input_ids=ids_N[None],
+                position_ids=positions_N[None],
+                attention_mask=carrier(attend, ids_N.device),
+                use_cache=False,
             )
-        return out.last_hidden_state
+        hidden: Tensor = out.last_hidden_state[0]
+        return hidden if read_R is None else hidden[read_R]
+
+    def _plain_hidden(self, packed: Packed) -> Tensor:
+        """The same by an ordinary forward, each completion with its prompt in a right-padded row of its own."""
+        rows: list[list[int]] = []
+        place: list[tuple[int, int]] = []
+        for tree in packed.trees:
+            size = len(tree.prompt)
+            for j, completion in enumerate(tree.completions or [[]]):
+                if j == 0:
+                    place += [(len(rows), t) for t in range(size)]
+                place += [(len(rows), size + t) for t in range(len(completion))]
+                rows.append([*tree.prompt, *completion])
+        width = max(map(len, rows))
+        ids = torch.tensor([row + [self.pad_id] * (width - len(row)) for row in rows], device=self.device)
+        mask = torch.tensor([[1] * len(row) + [0] * (width - len(row)) for row in rows], device=self.device)
+        with self.autocast():
+            out = self.model.base_model(input_ids=ids, attention_mask=mask, use_cache=False)
+        row_N, column_N = torch.tensor(place, device=self.device).T
+        return out.last_hidden_state[row_N, column_N]
 
     def parameters(self) -> list[nn.Parameter]:
         return list(self.model.parameters())
+
+    def checkpoint_layers(self) -> None:
+        """From here on keep of each layer its input only, and compute the rest once more in the backward pass."""
+        from transformers.modeling_layers import GradientCheckpointingLayer
+
+        self.model.gradient_checkpointing_enable({"use_reentrant": False})
+        for module in self.model.modules():
+            if isinstance(module, GradientCheckpointingLayer):
+                module.training = True  # asked for by the layer alone: what is inside it stays without dropout
 
     def freeze(self) -> None:
         """No gradient from here on."""

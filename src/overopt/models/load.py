@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -10,16 +11,17 @@ import torch
 from pydantic import Field
 
 from overopt.config import Choice, Location, block
-from overopt.engine.head import completion_logps
 from overopt.engine.packing import Tree, pack
 from overopt.errors import UserError
-from overopt.models.body import quiet
+from overopt.models.body import Body, quiet
 from overopt.models.gguf import dequantize
 from overopt.models.policy import Policy
 from overopt.models.reward_model import RewardModel
 from overopt.models.text import word_tokenizer
 
 Size = Annotated[int, Field(gt=0)]
+LONGEST_PROBE = 512
+"""Tokens of the longest prompt on which a model with a window is tried; a longer window is taken for one."""
 
 
 @block
@@ -46,9 +48,13 @@ class Scratch:
         else:
             raise UserError("model.tokenizer: this task has no word list, so a model from scratch needs a tokenizer")
         torch.manual_seed(seed)
-        policy = Policy(_from_config(self, len(tokenizer), tokenizer).to(device), tokenizer, bf16)
+        policy = Policy(_from_config(self, tokenizer).to(device), tokenizer, bf16)
         check_trees(policy, "model")
         return policy
+
+    def hf_config(self, tokenizer: Any) -> Any:
+        """The Hugging Face configuration."""
+        return _hf_config(self, len(tokenizer), tokenizer)
 
 
 @block
@@ -61,9 +67,19 @@ class Pretrained:
 Model = Annotated[Scratch | Pretrained, Choice()]
 
 
-def _from_config(settings: Scratch, vocabulary: int, tokenizer: Any) -> Any:
+def _from_config(settings: Scratch, tokenizer: Any) -> Any:
     from huggingface_hub.errors import StrictDataclassError
-    from transformers import AutoConfig, AutoModelForCausalLM
+    from transformers import AutoModelForCausalLM
+
+    try:
+        config = settings.hf_config(tokenizer)
+        return with_attention(lambda attention: AutoModelForCausalLM.from_config(config, attn_implementation=attention))
+    except (ValueError, KeyError, TypeError, StrictDataclassError) as error:
+        raise UserError(f"model: cannot build a {settings.architecture!r} from these sizes: {error}") from error
+
+
+def _hf_config(settings: Scratch, vocabulary: int, tokenizer: Any) -> Any:
+    from transformers import AutoConfig
 
     fields: dict[str, Any] = {
         "vocab_size": vocabulary,
@@ -77,11 +93,30 @@ def _from_config(settings: Scratch, vocabulary: int, tokenizer: Any) -> Any:
         "bos_token_id": tokenizer.eos_token_id,
         "eos_token_id": tokenizer.eos_token_id,
     }
-    try:
-        config = AutoConfig.for_model(settings.architecture, **(fields | settings.extra))
-        return with_attention(lambda attention: AutoModelForCausalLM.from_config(config, attn_implementation=attention))
-    except (ValueError, KeyError, TypeError, StrictDataclassError) as error:
-        raise UserError(f"model: cannot build a {settings.architecture!r} from these sizes: {error}") from error
+    return AutoConfig.for_model(settings.architecture, **(fields | settings.extra))
+
+
+def outline(config: Any) -> Any:
+    """The causal model of a Hugging Face configuration, without memory for its weights."""
+    from transformers import AutoModelForCausalLM
+
+    with torch.device("meta"):
+        return AutoModelForCausalLM.from_config(config)
+
+
+def random_policy(config: Any, tokenizer: Any, device: torch.device, bf16: bool) -> Policy:
+    """A policy of that shape with random weights, to measure on."""
+    from transformers import AutoModelForCausalLM
+
+    model = with_attention(lambda attention: AutoModelForCausalLM.from_config(config, attn_implementation=attention))
+    return Policy(model.to(device), tokenizer, bf16)
+
+
+def folder_config(folder: Path) -> Any:
+    """The Hugging Face configuration of a model folder."""
+    from transformers import AutoConfig
+
+    return AutoConfig.from_pretrained(folder, local_files_only=True)
 
 
 def load_policy(folder: Path, device: torch.device, bf16: bool = False) -> Policy:
@@ -95,24 +130,71 @@ def load_policy(folder: Path, device: torch.device, bf16: bool = False) -> Polic
 
 @torch.no_grad()
 def check_trees(policy: Policy, name: str) -> None:
-    """Refuse a model that a tree does not compute as its own forward does: scaled or capped logits, other attention."""
-    prompt, branches = [1, 2, 3, 4, 5], [[6, 7, 8], [9, 8, 7]]
-    shift = min(10, policy.vocabulary - 1)
-    prompt, *branches = [[t * shift // 10 for t in ids] for ids in (prompt, *branches)]
-    packed = pack([Tree(prompt, branches)], policy.pad_id, policy.device)
-    ours = completion_logps(policy, packed, temperature=1.0)
-    plain = []
-    for branch in branches:
-        ids = torch.tensor([prompt + branch], device=policy.device)
-        with policy.autocast():
-            logits = policy.model(input_ids=ids, use_cache=False).logits[0, len(prompt) - 1 : -1]
-        plain.append(logits.float().log_softmax(-1).gather(1, ids[0, len(prompt) :, None])[:, 0])
-    gap = float((ours - torch.stack(plain)).abs().max())
+    """Choose how the body computes, and refuse a model whose logits are more than its head makes: scaled, or capped."""
+    settle_attention(policy)
+    ids = torch.tensor([_probe(policy, 5)], device=policy.device)
+    with policy.autocast():
+        plain = policy.model(input_ids=ids, use_cache=False).logits[0].float()
+        ours = policy.logits(policy.model.base_model(input_ids=ids, use_cache=False).last_hidden_state[0]).float()
+    gap = float((ours.log_softmax(-1) - plain.log_softmax(-1)).abs().max())
     if not gap < (0.1 if policy.bf16 else 1e-3):
         raise UserError(
-            f"{name}: this {policy.model.config.model_type} model is not supported: computed as a tree its "
-            f"log-probabilities differ by {gap:.2g} nats from its own forward (scaled logits, or unusual attention)"
+            f"{name}: this {policy.model.config.model_type} model is not supported: its log-probabilities differ by "
+            f"{gap:.2g} nats from its head's (scaled or capped logits, perhaps)"
         )
+
+
+@torch.no_grad()
+def settle_attention(body: Body) -> None:
+    """Compare a tree with its branches computed alone; a body for which they differ goes row by row, and says so once.
+
+    That is so where attention is more than causal softmax: a window, capped scores, a bias of one's own.
+    """
+    if body.trees:
+        try:
+            body.trees = _tree_gap(body) < (5e-2 if body.bf16 else 1e-4)
+        except (AttributeError, IndexError, RuntimeError, TypeError, ValueError):
+            body.trees = False  # attention of its own may trip over a mask that it does not know
+    if not body.trees:
+        say_plain(body)
+
+
+def say_plain(body: Body) -> None:
+    """That a model goes row by row; once a process and kind of model."""
+    kind = body.model.config.model_type
+    if kind not in _said:
+        _said.add(kind)
+        print(
+            f"overopt: this {kind} model's attention is its own (a window, capped or biased scores), so each completion"
+            " is computed with its prompt by the model's ordinary forward: right, but slower",
+            file=sys.stderr,
+        )
+
+
+_said: set[str] = set()
+
+
+def _tree_gap(body: Body) -> float:
+    """How far hidden states of a tree are from those of its branches, in their own root mean square."""
+    prompt = _probe(body, 5 if body.window is None else min(body.window + 4, LONGEST_PROBE))
+    branches = [_probe(body, 3), _probe(body, 4)[1:]]
+    tree = body.hidden(pack([Tree(prompt, branches)], body.device)).float()
+    place, gap = len(prompt), 0.0
+    for branch in branches:
+        ids = torch.tensor([prompt + branch], device=body.device)
+        with body.autocast():
+            alone = body.model.base_model(input_ids=ids, use_cache=False).last_hidden_state[0].float()
+        read = [len(prompt) - 1, *range(place, place + len(branch))]  # a body may leave out what nobody reads
+        ours, alone = tree[read], alone[len(prompt) - 1 :]
+        place += len(branch)
+        gap = max(gap, float((ours - alone).abs().max() / alone.square().mean().sqrt()))
+    return gap if gap == gap else float("inf")
+
+
+def _probe(body: Body, size: int) -> list[int]:
+    """Some tokens that any vocabulary has."""
+    words = min(body.model.config.vocab_size - 1, 10)
+    return [1 + (3 * t) % words for t in range(size)]
 
 
 def load_reward_model(folder: Path, device: torch.device, bf16: bool = False) -> RewardModel:
@@ -124,6 +206,7 @@ def load_reward_model(folder: Path, device: torch.device, bf16: bool = False) ->
         raise UserError(f"{folder}: a reward model has one label, this classifier has {model.config.num_labels}")
     reward_model = RewardModel(model, tokenizer, bf16)
     reward_model.freeze()
+    settle_attention(reward_model)
     return reward_model
 
 

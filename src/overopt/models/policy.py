@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import Any
 
 from torch import Tensor
 
+from overopt.engine.prepack import prepacked
 from overopt.models.body import Body
+
+WORTH_PACKING = 8
+"""Tokens from which on laying out the weights costs less than it saves."""
 
 
 class Policy(Body):
@@ -22,21 +27,25 @@ class Policy(Body):
         """V: the rows of the head, which may be more than the tokenizer has words."""
         return self.head.weight.shape[0]
 
-    def extend(self, ids_NL: Tensor, positions_NL: Tensor, mask_N1LS: Tensor, cache: Any) -> tuple[Tensor, Any]:
-        """Hidden states of tokens that follow a cache, and the longer cache."""
+    def extend(self, ids_NL: Tensor, positions_NL: Tensor, mask_NS: Tensor, cache: Any) -> tuple[Tensor, Any]:
+        """Hidden states of tokens that follow a cache, by the model's ordinary forward, and the longer cache."""
         with self.autocast():
             out = self.model.base_model(
                 input_ids=ids_NL,
                 position_ids=positions_NL,
-                attention_mask=mask_N1LS,
+                attention_mask=mask_NS,
                 past_key_values=cache,
                 use_cache=True,
             )
         return out.last_hidden_state, out.past_key_values
 
+    def decoding(self, tokens: int) -> AbstractContextManager[None]:
+        """Weights laid out for products of few rows, if enough tokens follow to pay for that."""
+        return prepacked(self.model.modules() if tokens >= WORTH_PACKING and not self.bf16 else [])
+
     def logits(self, hidden_MD: Tensor) -> Tensor:
         """The head's output, `[M, V]`."""
-        with self.autocast():
+        with self.autocast(), self.linear_maps(len(hidden_MD)):
             return self.head(hidden_MD)
 
     def mean_logit(self, hidden_MD: Tensor) -> Tensor:
@@ -57,5 +66,6 @@ class Policy(Body):
     def frozen_copy(self) -> Policy:
         """The policy as it is now, without gradients: a reference."""
         reference = Policy(copy.deepcopy(self.model), self.tokenizer, self.bf16)
+        reference.trees = self.trees
         reference.freeze()
         return reference

@@ -41,7 +41,9 @@ class RewardModel(Body):
         model.score = nn.Linear(width, 1, bias=False)
         with torch.no_grad():
             model.score.weight.normal_(0.0, (width + 1) ** -0.5, generator=generator)
-        return cls(model.to(policy.device).requires_grad_(True), policy.tokenizer, policy.bf16)
+        reward_model = cls(model.to(policy.device).requires_grad_(True), policy.tokenizer, policy.bf16)
+        reward_model.trees = policy.trees
+        return reward_model
 
     def score(self, packed: Packed) -> Tensor:
         """Normalized scores of the B completions; differentiable."""
@@ -52,8 +54,7 @@ class RewardModel(Body):
     def score_trees(self, trees: Sequence[Tree], token_budget: int) -> Tensor:
         """Scores of all completions, in order, without gradient."""
         parts = [
-            self.score(pack([trees[i] for i in batch], self.pad_id, self.device))
-            for batch in micro_batches(trees, token_budget)
+            self.score(pack([trees[i] for i in batch], self.device)) for batch in micro_batches(trees, token_budget)
         ]
         return torch.cat(parts)
 

@@ -1,17 +1,18 @@
 """The run directory: the only interface between training and everything that looks at it.
 
-| file                      | what                                                                                  |
-|---------------------------|---------------------------------------------------------------------------------------|
-| `config.yaml`             | the configuration; rebuilds the stage                                                 |
-| `run.json`                | schema version, status, versions, commit, hardware, seed, parents, dropped records    |
-| `metrics.jsonl`           | one object a step; deterministic values only                                          |
-| `timings.jsonl`           | wall clock and throughput, one object a step                                          |
-| `evaluations.jsonl`       | evaluations that the run made itself, keyed by step, split, judge and prompt set      |
-| `evaluations/JUDGE.jsonl` | later ones, the same form                                                             |
-| `samples/step-N.parquet`  | a row for each prompt and evaluation, so that paired differences never need a model   |
-| `pairs.jsonl.gz`          | labelled pairs, of a reward model trained on samples                                  |
-| `checkpoints/step-N/`     | Hugging Face folders                                                                  |
-| `trainer/step-N/`         | while the run is unfinished: what it goes on from after N steps                       |
+| file                          | what                                                                                 |
+|-------------------------------|--------------------------------------------------------------------------------------|
+| `config.yaml`                 | the configuration; rebuilds the stage                                                |
+| `run.json`                    | schema version, status, versions, commit, hardware, seed, parents, dropped records   |
+| `metrics.jsonl`               | one object a step; deterministic values only                                         |
+| `timings.jsonl`               | wall clock and throughput, one object a step                                         |
+| `evaluations.jsonl`           | evaluations that the run made itself, keyed by step, split, judge and prompt set     |
+| `evaluations/JUDGE.jsonl`     | later ones, the same form                                                            |
+| `samples/step-N.parquet`      | a row for each prompt and evaluation, so that paired differences never need a model  |
+| `pairs.jsonl.gz`              | labelled pairs, of a reward model trained on samples                                 |
+| `reference_logps.safetensors` | what the reference says of each pair that an offline run uses, asked once            |
+| `checkpoints/step-N/`         | Hugging Face folders                                                                 |
+| `trainer/step-N/`             | while the run is unfinished: what it goes on from after N steps                      |
 
 Lines are written whole, other files by an atomic rename: a run that was killed stays readable.
 A missing value is absent, never 0. A metric that is not finite is left out and named under `nonfinite`.

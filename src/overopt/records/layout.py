@@ -15,6 +15,7 @@ EVALUATIONS = "evaluations.jsonl"
 LATER_EVALUATIONS = "evaluations"
 SAMPLES = "samples"
 PAIRS = "pairs.jsonl.gz"
+REFERENCE_LOGPS = "reference_logps.safetensors"
 CHECKPOINTS = "checkpoints"
 STATES = "trainer"
 LOCK = ".lock"
@@ -22,7 +23,10 @@ LOCK = ".lock"
 LINES = (METRICS, TIMINGS, EVALUATIONS)
 """Files of lines that a run adds to at its steps."""
 
-EVERYTHING = (STATES, METRICS, TIMINGS, EVALUATIONS, LATER_EVALUATIONS, SAMPLES, PAIRS, CHECKPOINTS, INFO, CONFIG)
+EVERYTHING = (
+    *(STATES, METRICS, TIMINGS, EVALUATIONS, LATER_EVALUATIONS, SAMPLES, PAIRS, REFERENCE_LOGPS, CHECKPOINTS),
+    *(INFO, CONFIG),
+)
 """All that a run may write at the top of its directory, in the order in which it is cleared: states first, so that
 nothing goes on from a record that is half gone, and what makes it this run last, so that clearing can be repeated."""
 

@@ -11,7 +11,7 @@ from overopt.engine.packing import Tree
 from overopt.errors import UserError
 from overopt.evaluation.evaluator import Evaluator
 from overopt.models.body import Body
-from overopt.models.load import load_policy, load_reward_model
+from overopt.models.load import load_policy, load_reward_model, say_plain
 from overopt.models.policy import Policy
 from overopt.models.reward_model import RewardModel
 from overopt.models.text import Codec
@@ -37,7 +37,9 @@ def parent_policy(session: Session, role: str, location: str) -> Policy:
     """The policy of a parent run or a model folder."""
     folder = session.parent(role, location, POLICY_STAGES)
     policy = load_policy(folder, session.device, session.compute.bf16)
-    check_window(policy, session.config, role)
+    fit_window(policy, session.config)
+    if session.compute.gradient_checkpointing == "layers":
+        policy.checkpoint_layers()
     return policy
 
 
@@ -45,18 +47,16 @@ def parent_reward_model(session: Session, location: str) -> RewardModel:
     """The frozen reward model of a parent run or a model folder."""
     folder = session.parent("reward_model", location, ("reward_model",))
     reward_model = load_reward_model(folder, session.device, session.compute.bf16)
-    check_window(reward_model, session.config, "reward_model")
+    fit_window(reward_model, session.config)
     return reward_model
 
 
-def check_window(model: Body, config: Any, role: str) -> None:
-    """Refuse a model whose attention forgets the beginning of what the limits admit: trees attend to all of it."""
+def fit_window(model: Body, config: Any) -> None:
+    """Trees attend to all that lies before: a model whose window is shorter than what the limits admit goes by rows."""
     longest = config.max_prompt_tokens + config.max_completion_tokens
-    if model.window is not None and model.window < longest:
-        raise UserError(
-            f"{role}: this model attends to the last {model.window} tokens only; "
-            f"lower max_prompt_tokens and max_completion_tokens to {model.window} together (now {longest})"
-        )
+    if model.trees and model.window is not None and model.window < longest:
+        model.trees = False
+        say_plain(model)
 
 
 def make_evaluator(

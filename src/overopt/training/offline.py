@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated, ClassVar, NamedTuple, Self
@@ -22,6 +23,7 @@ from overopt.models.text import Codec
 from overopt.objectives.pair_losses import DPO, PairLosses
 from overopt.objectives.ranking_losses import RankingLosses
 from overopt.objectives.state import State, call, initial_state
+from overopt.records.layout import REFERENCE_LOGPS
 from overopt.stopping import StopCondition
 from overopt.tasks import Miniature, Task
 from overopt.training.common import (
@@ -48,13 +50,11 @@ from overopt.training.data import (
 from overopt.training.moving import Moving
 from overopt.training.pairs import FromRun, Pairs, PairSampler, Stored, check_takes
 from overopt.training.probes import Metrics, pair_metrics
+from overopt.training.reference_logps import Item, ask_reference, known_logps
 from overopt.training.session import Session
 from overopt.types import Dropped, LogitSource, Preference, PreferenceScores, Scored
 
 PreferenceLoss = Annotated[PairLosses | RankingLosses, Choice()]
-
-Item = list[Tree]
-"""A prompt with its ranked completions, best first; then the same under each of the loss's other prompts."""
 Logits = tuple[float, float]
 """Mean logits of the best and of the worst completions."""
 HELDOUT_PAIRS = 128
@@ -70,7 +70,9 @@ class Offline:
     policy: Location
     """What training starts from: a run or a model folder."""
     reference: Location | None = None
-    """What the loss, or only the record, compares with; null: the policy as it starts."""
+    """What the loss compares with; null: the policy as it starts. It is asked once for each pair, before the first
+    step. A loss that needs none spares that pass, and its steps the record of `ref_margin`, unless this is set or the
+    task is the miniature; held-out pairs are always compared."""
     reward_model: Location | None = None
     """Scores the evaluations' completions (the proxy); training does not use it."""
     task: Task = Miniature()
@@ -120,17 +122,22 @@ def train_offline(config: Offline, session: Session) -> None:
     reward_model = None if config.reward_model is None else parent_reward_model(session, config.reward_model)
     codec = Codec(policy.tokenizer, config.task.prompt_style)
     items, heldout_items = _items(config, session, policy, codec)
-    stream = batches(
-        items, config.batch_size, random_stream(config.seed, "pair order"), "batch_size", session.dropped("pairs")
-    )
     steps = config.steps or max(1, config.epochs * (len(items) // config.batch_size))
+    order = random_stream(config.seed, "pair order")
+    stream = batches(range(len(items)), config.batch_size, order, "batch_size", session.dropped("pairs"))
+    chosen = list(itertools.islice(stream, steps))
     evaluator = make_evaluator(config, session, codec, config.evaluation_temperature, reward_model, reference)
     heldout = _batch(config, reference, heldout_items) if len(heldout_items) >= 2 else None
     optimizer = Optimizer(policy.parameters(), config.optimizer, config.lr, config.schedule, steps)
     checkpoints = checkpoint_steps(steps, config.checkpoint_every)
     state = initial_state(config.loss)
     session.start(steps, split=evaluator.split)
-    moving = Moving(policy, optimizer, stream, evaluator)
+    compared = reference if _compares(config) else None
+    if compared is not None and "mismatched" not in config.loss.needs:
+        used = [items[i] for i in sorted({i for batch in chosen for i in batch})]
+        file = session.out / REFERENCE_LOGPS
+        session.within_memory(lambda c: ask_reference(compared, used, c.temperature, c.compute.evaluation_budget, file))
+    moving = Moving(policy, optimizer, iter(chosen), evaluator)
     session.restore(moving, checkpoints)
     if session.resumed:
         state = moving.objectives
@@ -139,16 +146,44 @@ def train_offline(config: Offline, session: Session) -> None:
         _evaluate_pairs(config, session, policy, heldout, state, evaluator.split, 0)
         session.keep(0, state)
     for step in session.steps_left():
-        batch = next(stream)
-        metrics, state = _descend(config, policy, _batch(config, reference, batch), state)
-        lr = optimizer.lr_at(step - 1)
-        norm = optimizer.step(step - 1, config.grad_clip)
-        tokens = tokens_in([tree for item in batch for tree in item])
-        session.log(step, metrics | {"lr": lr, "grad_norm": float(norm)}, tokens)
+        batch = [items[i] for i in next(moving.stream)]
+        _, state = make_step(config, policy, compared, optimizer, session, batch, state, step)
         if step in checkpoints:
             session.evaluate(evaluator, policy, step)
             _evaluate_pairs(config, session, policy, heldout, state, evaluator.split, step)
         session.keep(step, state)
+
+
+def make_step(
+    config: Offline,
+    policy: Policy,
+    reference: Policy | None,
+    optimizer: Optimizer,
+    session: Session,
+    batch: list[Item],
+    state: State,
+    step: int,
+) -> tuple[Metrics, State]:
+    """One step from a batch to its record; the metrics, and the loss's state after it.
+
+    `reference`, where the loss or the record compares with one, is asked for items that do not hold its answer.
+    """
+
+    def descend(config: Offline) -> tuple[Metrics, State]:
+        return _descend(config, policy, _batch(config, reference, batch), state)
+
+    metrics, state = session.within_memory(descend, optimizer.discard)
+    lr = optimizer.lr_at(step - 1)
+    norm = optimizer.step(step - 1, config.grad_clip)
+    tokens = tokens_in([tree for item in batch for tree in item.views])
+    session.log(step, metrics | {"lr": lr, "grad_norm": float(norm)}, tokens)
+    return metrics, state
+
+
+def _compares(config: Offline) -> bool:
+    """Whether the loss, or the record of each step, needs the reference."""
+    wanted = config.reference is not None or isinstance(config.task, Miniature)
+    return wanted or "reference" in config.loss.needs
 
 
 def _policies(config: Offline, session: Session) -> tuple[Policy, Policy]:
@@ -175,7 +210,8 @@ def _items(config: Offline, session: Session, policy: Policy, codec: Codec) -> t
     check_takes("loss", config.loss, size, RankingLosses)
 
     def encoded(records: list[Preference], dropped: Dropped) -> list[Item]:
-        return encode_views(codec, of_size(records, size, dropped), prompts, limits, dropped)
+        views = encode_views(codec, of_size(records, size, dropped), prompts, limits, dropped)
+        return [Item(trees) for trees in views]
 
     return encoded(pairs.train, dropped), encoded(pairs.heldout[:HELDOUT_PAIRS], heldout_dropped)
 
@@ -188,7 +224,7 @@ class _Batch:
     """The trees of all items under their own prompts, then those under the loss's first other prompt, and so on."""
     views: int
     """How many times P trees these are."""
-    ref_logp_BT: Tensor
+    ref_logp_BT: Tensor | None
     mean_len: tuple[float, ...]
 
     @property
@@ -197,11 +233,13 @@ class _Batch:
         return len(self.trees) // self.views
 
 
-def _batch(config: Offline, reference: Policy, items: list[Item]) -> _Batch:
-    views = [_with_mismatched(config, list(trees)) for trees in zip(*items, strict=True)]
+def _batch(config: Offline, reference: Policy | None, items: list[Item]) -> _Batch:
+    views = [_with_mismatched(config, list(trees)) for trees in zip(*(item.views for item in items), strict=True)]
     trees = [tree for view in views for tree in view]
-    ref_logp_BT = logps_of_trees(reference, trees, config.temperature, config.compute.evaluation_budget).logp_BT
-    ranks = zip(*(tree.completions for tree, *_ in items), strict=True)
+    ref_logp_BT = known_logps(items)
+    if ref_logp_BT is None and reference is not None:
+        ref_logp_BT = logps_of_trees(reference, trees, config.temperature, config.compute.evaluation_budget).logp_BT
+    ranks = zip(*(item.views[0].completions for item in items), strict=True)
     mean_len = tuple(sum(map(len, completions)) / len(items) for completions in ranks)
     return _Batch(trees, len(views), ref_logp_BT, mean_len)
 
@@ -246,7 +284,9 @@ def _look_at_each(config: Offline, policy: Policy, batch: _Batch, train: bool) -
     losses = []
 
     def visit(part: _Part) -> None:
-        ref_logp_BT = batch.ref_logp_BT[part.rows.start : part.rows.stop, : part.packed.width]
+        ref_logp_BT = batch.ref_logp_BT
+        if ref_logp_BT is not None:
+            ref_logp_BT = ref_logp_BT[part.rows.start : part.rows.stop, : part.packed.width]
         sources = _logit_sources(config, policy, batch, part)
         loss_P, _ = call(config.loss, _scores(config, batch, part.logps, ref_logp_BT, 1, sources), {})
         losses.append(loss_P.detach())
@@ -300,7 +340,7 @@ def _forward(
     rows, width = row_ranges(trees), max(len(c) for tree in trees for c in tree.completions)
     logps, masks, means = [], [], _MeanLogits(len(trees[0].completions), "mismatched" in config.loss.needs)
     for members in micro_batches(trees, config.compute.token_budget):
-        packed = pack([trees[i] for i in members], policy.pad_id, policy.device)
+        packed = pack([trees[i] for i in members], policy.device)
         hidden = hidden_states(policy, packed)
         logp_BT = packed.spread(target_logps(policy, hidden, packed, config.temperature))
         here = range(rows[members[0]].start, rows[members[-1]].stop)
@@ -347,18 +387,19 @@ def _scores(
     config: Offline,
     batch: _Batch,
     logps: TreeLogps,
-    ref_logp_BT: Tensor,
+    ref_logp_BT: Tensor | None,
     views: int,
     sources: Sequence[LogitSource] = (),
 ) -> PreferenceScores:
     """Rows of completions, prompt by prompt and view by view, as the loss names them."""
     shape = (views, -1, len(batch.trees[0].completions), logps.logp_BT.shape[1])
-    columns = [x.view(shape).unbind(2) for x in (logps.logp_BT, logps.mask_BT, ref_logp_BT)]
+    columns = [x.view(shape).unbind(2) for x in (logps.logp_BT, logps.mask_BT)]
+    refs = [[None] * views] * shape[2] if ref_logp_BT is None else list(ref_logp_BT.view(shape).unbind(2))
     made = []
     for view in range(views):
         scored = [
             Scored(logp[view], mask[view], ref[view], sources[k] if sources else None)
-            for k, (logp, mask, ref) in enumerate(zip(*columns, strict=True))
+            for k, (logp, mask, ref) in enumerate(zip(*columns, refs, strict=True))
         ]
         mismatched = scored.pop() if "mismatched" in config.loss.needs else None
         made.append(PreferenceScores(tuple(scored), batch.mean_len, mismatched))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar, Self
 
 from pydantic import Field, model_validator
@@ -16,7 +17,7 @@ from overopt.objectives.advantages import RLOO, Advantage
 from overopt.objectives.missing_eos import MissingEOS, Replace
 from overopt.objectives.policy_losses import PolicyLoss, PPOClip
 from overopt.objectives.regularizers import KL, LossRegularizer, RewardRegularizer
-from overopt.objectives.state import call, initial_state
+from overopt.objectives.state import State, call, initial_state
 from overopt.stopping import StopCondition
 from overopt.tasks import Miniature, Task
 from overopt.training.common import (
@@ -31,10 +32,10 @@ from overopt.training.common import (
     parent_reward_model,
     tokens_in,
 )
-from overopt.training.data import Limits, batches, checkpoint_steps, encode_prompts, random_stream
+from overopt.training.data import Limits, Prompt, batches, checkpoint_steps, encode_prompts, random_stream
 from overopt.training.moving import Moving
 from overopt.training.policy_update import update_policy
-from overopt.training.probes import consecutive, rollout_metrics
+from overopt.training.probes import Metrics, Probes, consecutive, rollout_metrics
 from overopt.training.rewards import RewardFunction, check_rewards
 from overopt.training.rollouts import SAMPLER_GAP, Actors, Coefficients, bonus, collect, sampler_gap, shaped
 from overopt.training.session import Session
@@ -90,6 +91,7 @@ class Online:
     """Conditions that end the run in time."""
     sinks: list[Sink] = Field(default_factory=list)
     """Where else its numbers go; no part of what the run is, so its record does not name them."""
+    probes: Probes = Probes()
     compute: Compute = Compute()
     provenance: Provenance = Field(default_factory=dict)
 
@@ -148,23 +150,43 @@ def train_online(config: Online, session: Session) -> None:
         session.evaluate(evaluator, actors.policy, 0)
         session.keep(0, {"coefs": coefs.states, "advantage": advantage_state})
     for step in session.steps_left():
-        experience = collect(config, actors, next(stream), step)
-        coefs.move(config, experience.rollouts)
-        bonus_B = bonus(config, experience.rollouts, coefs.reward)
-        rewards = shaped(config, actors, experience, bonus_B, coefs.reward, step)
-        advantage_PG, advantage_state = call(config.advantage, rewards, advantage_state)
-        experience.advantage_B = advantage_PG.flatten()
-        lr = optimizer.lr_at(step - 1)
-        statistics = update_policy(config, actors, optimizer, experience, coefs.loss, step - 1)
-        metrics = {"episode": step * config.episodes_per_update, "lr": lr}
-        scored = actors.reward_model is not None or bool(config.rewards)
-        metrics |= rollout_metrics(experience.rollouts, experience.samples, bonus_B, scored) | experience.rewards
-        metrics |= coefs.metrics(config) | statistics.metrics()
-        metrics |= consecutive(actors.policy, experience.trees, experience.rollouts, config.compute.evaluation_budget)
-        session.log(step, metrics, tokens_in(experience.trees))
+        _, advantage_state = make_step(config, actors, optimizer, session, coefs, advantage_state, next(stream), step)
         if step in checkpoints:
             session.evaluate(evaluator, actors.policy, step)
         session.keep(step, {"coefs": coefs.states, "advantage": advantage_state})
+
+
+def make_step(
+    config: Online,
+    actors: Actors,
+    optimizer: Optimizer,
+    session: Session,
+    coefs: Coefficients,
+    advantage_state: State,
+    prompts: Sequence[Prompt],
+    step: int,
+) -> tuple[Metrics, State]:
+    """One step from prompts to its record; the metrics, and the advantage's state after it."""
+    experience = session.within_memory(lambda config: collect(config, actors, prompts, step))
+    coefs.move(config, experience.rollouts)
+    bonus_B = bonus(config, experience.rollouts, coefs.reward)
+    rewards = shaped(config, actors, experience, bonus_B, coefs.reward, step)
+    advantage_PG, advantage_state = call(config.advantage, rewards, advantage_state)
+    experience.advantage_B = advantage_PG.flatten()
+    lr = optimizer.lr_at(step - 1)
+    statistics = update_policy(config, actors, optimizer, experience, coefs.loss, step - 1, session.within_memory)
+    metrics = {"episode": step * config.episodes_per_update, "lr": lr}
+    scored = actors.reward_model is not None or bool(config.rewards)
+    metrics |= rollout_metrics(experience.rollouts, experience.samples, bonus_B, scored) | experience.rewards
+    metrics |= coefs.metrics(config) | statistics.metrics()
+    if config.probes.due(step, exact=isinstance(config.task, Miniature)):
+        metrics |= session.within_memory(
+            lambda config: consecutive(
+                actors.policy, experience.trees, experience.rollouts, config.compute.evaluation_budget
+            )
+        )
+    session.log(step, metrics, tokens_in(experience.trees))
+    return metrics, advantage_state
 
 
 def _load(config: Online, session: Session) -> Actors:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Any, Protocol
+
+from torch import Tensor
 
 from overopt.config import name_of
 from overopt.engine.head import ChunkedLogits, FrozenLogits, frozen_logits, hidden_states, target_logps
@@ -19,8 +22,20 @@ if TYPE_CHECKING:
     from overopt.training.rollouts import Actors, Experience
 
 
+class WithinMemory(Protocol):
+    """Runs work that takes the configuration, undone and repeated with a smaller token budget where memory ran out."""
+
+    def __call__(self, work: Callable[[Any], Any], undo: Callable[[], None]) -> Any: ...
+
+
 def update_policy(
-    config: Online, actors: Actors, optimizer: Optimizer, experience: Experience, coefs: Sequence[float], step: int
+    config: Online,
+    actors: Actors,
+    optimizer: Optimizer,
+    experience: Experience,
+    coefs: Sequence[float],
+    step: int,
+    within_memory: WithinMemory | None = None,
 ) -> UpdateStatistics:
     """Epochs over the rollouts, an optimizer step for each minibatch. `coefs` are of the regularizers in the loss."""
     statistics = UpdateStatistics()
@@ -30,7 +45,13 @@ def update_policy(
         size = len(order) // config.minibatches
         for start in range(0, len(order), size):
             chosen = sorted(order[start : start + size].tolist())  # sorted: one minibatch is the batch as it is
-            batch.descend(chosen, statistics, first=epoch == 0 and start == 0)
+            first = epoch == 0 and start == 0
+            if within_memory is None:
+                measured = batch.descend(chosen, config)
+            else:
+                measured = within_memory(partial(batch.descend, chosen), optimizer.discard)
+            for row in measured:
+                statistics.add(*row, first=first)
             statistics.grad_norms.append(float(optimizer.step(step, config.grad_clip)))
     return statistics
 
@@ -61,6 +82,10 @@ def _kept(config: Online, actors: Actors, experience: Experience) -> tuple[Froze
     return old, ref
 
 
+Measured = tuple[PolicyUpdate, Tensor, Tensor | None, int, dict[str, float]]
+"""A micro-batch: what the loss saw, its values by row, which were clipped, the minibatch's rows, regularizers' sums."""
+
+
 @dataclass(frozen=True)
 class _Batch:
     """One batch of rollouts, and everything its losses ask for."""
@@ -72,9 +97,9 @@ class _Batch:
     old: FrozenLogits | None
     ref: FrozenLogits | None
 
-    def descend(self, chosen: list[int], statistics: UpdateStatistics, first: bool) -> None:
-        """Gather the gradient of the mean loss over the rows of some prompts."""
-        config, names = self.config, regularizer_names(self.config)
+    def descend(self, chosen: list[int], config: Online) -> list[Measured]:
+        """Gather the gradient of the mean loss over the rows of some prompts; what was measured, by micro-batch."""
+        names, measured = regularizer_names(config), []
         rows_of = row_ranges(self.experience.trees)
         trees = [self.experience.trees[i] for i in chosen]
         total_rows = sum(len(tree.completions) for tree in trees)
@@ -88,11 +113,14 @@ class _Batch:
                 part_B = regularizer(update, coef)
                 loss_B, parts[name] = loss_B + part_B, float(part_B.detach().sum())
             (loss_B.sum() / total_rows).backward()
-            statistics.add(update, loss_B.detach(), config.loss.clipped(update), total_rows, first, parts)
+            clipped_B = config.loss.clipped(update)
+            update.logp_BT, update.logits = update.logp_BT.detach(), None  # its graph is spent: let it go
+            measured.append((update, loss_B.detach(), clipped_B, total_rows, parts))
+        return measured
 
     def _update(self, members: list[int], rows: list[int], mean_len: float) -> PolicyUpdate:
         policy, rollouts = self.actors.policy, self.experience.rollouts
-        packed = pack([self.experience.trees[i] for i in members], policy.pad_id, policy.device)
+        packed = pack([self.experience.trees[i] for i in members], policy.device)
         hidden = hidden_states(policy, packed)
         temperature = self.config.temperature
         update = PolicyUpdate(

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Annotated
 
 import torch
+from pydantic import Field
 from torch import Tensor
 
+from overopt.config import block
 from overopt.engine.head import logps_of_trees
 from overopt.engine.packing import Tree
 from overopt.engine.sampler import Samples
@@ -18,6 +21,23 @@ from overopt.objectives.ranking_losses import RankingLosses
 from overopt.types import PolicyUpdate, PreferenceScores, Rollouts
 
 Metrics = dict[str, float]
+THINNED = 4
+"""Steps between measurements that cost a pass of their own, where nobody says how many and gold is no toy's."""
+
+
+@block
+class Probes:
+    """How often what costs a forward pass of its own is measured: the KL between consecutive policies (`kl_prev`).
+
+    That pass is about a tenth of a step. It is made at every `every`-th step and at the first.
+    """
+
+    every: Annotated[int, Field(gt=0)] | None = None
+    """null: at each step of the miniature, at every fourth elsewhere."""
+
+    def due(self, step: int, exact: bool) -> bool:
+        every = self.every or (1 if exact else THINNED)
+        return step == 1 or step % every == 0
 
 
 def rollout_metrics(rollouts: Rollouts, samples: Samples, bonus_B: Tensor, scored: bool = True) -> Metrics:
@@ -67,8 +87,9 @@ class UpdateStatistics:
         loss_B: Tensor,
         clipped_B: Tensor | None,
         rows: int,
-        first: bool,
         parts: Mapping[str, float] | None = None,
+        *,
+        first: bool,
     ) -> None:
         """One micro-batch of a minibatch of `rows`. `first`: no update was made yet, so new and old should agree.
 

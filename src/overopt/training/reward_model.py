@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -102,7 +103,7 @@ def train_reward_model(config: RewardModelStage, session: Session) -> None:
         session.keep(0)
     for step in session.steps_left():
         batch = next(stream)
-        loss, accuracy = _descend(reward_model, config.loss, batch, config.compute.token_budget)
+        loss, accuracy = session.within_memory(partial(_descend_within, reward_model, batch), optimizer.discard)
         lr = optimizer.lr_at(step - 1)
         norm = optimizer.step(step - 1, config.grad_clip)
         metrics = {"loss": loss, "rewards_acc": accuracy, "lr": lr, "grad_norm": float(norm)}
@@ -127,6 +128,10 @@ def _sampler(config: RewardModelStage, session: Session, policy: Any, codec: Cod
     )
 
 
+def _descend_within(reward_model: RewardModel, trees: list[Tree], config: RewardModelStage) -> tuple[float, float]:
+    return _descend(reward_model, config.loss, trees, config.compute.token_budget)
+
+
 def _descend(
     reward_model: RewardModel, reward_loss: BradleyTerry | PlackettLuce, trees: list[Tree], token_budget: int
 ) -> tuple[float, float]:
@@ -134,7 +139,7 @@ def _descend(
     size = len(trees[0].completions)
     total, right = 0.0, 0.0
     for batch in micro_batches(trees, token_budget):
-        packed = pack([trees[i] for i in batch], reward_model.pad_id, reward_model.device)
+        packed = pack([trees[i] for i in batch], reward_model.device)
         score_PK = reward_model.score(packed).view(-1, size)
         loss = reward_loss(score_PK).sum() / len(trees)
         loss.backward()

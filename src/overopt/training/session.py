@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
 from overopt.config import to_yaml
+from overopt.engine import native
 from overopt.engine.compute import Compute
+from overopt.engine.memory import TokenBudget
 from overopt.errors import DivergedError, StoppedError, UserError
 from overopt.evaluation.evaluator import Evaluator
 from overopt.integrations.beside import Beside
@@ -29,6 +31,8 @@ from overopt.training.moving import Moving
 from overopt.training.progress import Progress
 from overopt.training.resuming import check_data, state_to_continue
 from overopt.types import Dropped
+
+T = TypeVar("T")
 
 SHOWN = ("loss", "score_mean", "gold_mean", "kl_ref", "rewards_acc", "win_rate")
 """Metrics that a status line may show."""
@@ -55,6 +59,7 @@ class Session:
     done: int = 0
     """Steps made before this session."""
     began: float = 0.0
+    budget: TokenBudget = field(init=False)
     moving: Moving | None = None
     kept: frozenset[int] = frozenset()
     states: frozenset[int] = frozenset()
@@ -69,6 +74,7 @@ class Session:
     def __post_init__(self) -> None:
         self.device = self.compute.resolve()
         self.lock = RunLock(self.out)
+        self.budget = TokenBudget(self.compute.token_budget)
 
     def parent(self, role: str, location: str, stages: Collection[str]) -> Path:
         """The model folder of a parent: a finished run of one of these stages, or an ordinary model folder."""
@@ -111,6 +117,19 @@ class Session:
         self.writer = RunWriter.create(self.out, to_yaml(self.config, self.out), self._info() | info)
         return self.writer
 
+    def within_memory(self, work: Callable[[Any], T], undo: Callable[[], None] = lambda: None) -> T:
+        """What `work` makes of the configuration; where memory ran out, of one with a smaller token budget."""
+        reductions = self.budget.reductions
+
+        def with_budget(tokens: int) -> T:
+            compute = replace(self.compute, token_budget=tokens)
+            return work(self.config if tokens == self.compute.token_budget else replace(self.config, compute=compute))
+
+        made = self.budget.within(with_budget, undo)
+        if self.budget.reductions > reductions and self.writer is not None:
+            self.writer.update(token_budget=self.budget.tokens)
+        return made
+
     def _info(self) -> dict[str, Any]:
         return {
             "stage": self.config.stage,
@@ -124,7 +143,8 @@ class Session:
         }
 
     def _machine(self) -> dict[str, Any]:
-        return {"threads": torch.get_num_threads(), "device": str(self.device)}
+        compiled = native.available(self.device)
+        return {"threads": torch.get_num_threads(), "device": str(self.device), "compiled_sampling": compiled}
 
     def _dropped(self) -> dict[str, dict[str, int]]:
         return {what: dict(d.reasons) for what, d in self.data.items()}
@@ -158,6 +178,7 @@ class Session:
             moving.restore(self.done, self.state.tensors, trainer["moving"])
             self.checkpoints = dict(self.state.checkpoints)
             self.best, self.began = trainer["best"], self.began - trainer["elapsed"]
+            self.budget.tokens = trainer["token_budget"]
         self.interrupts.waiting = True
         if self.sinks:
             self.beside = Beside(self.out, self.sinks, self.notice)
@@ -237,7 +258,12 @@ class Session:
             hashes = self.writer.hashes(step)
             self.checkpoints = {step: hashes} if self.policy != "every" else {**self.checkpoints, step: hashes}
             self.best = self.quality
-        trainer = {"moving": moving.document(), "best": self.best, "elapsed": time.monotonic() - self.began}
+        trainer = {
+            "moving": moving.document(),
+            "best": self.best,
+            "elapsed": time.monotonic() - self.began,
+            "token_budget": self.budget.tokens,
+        }
         self.writer.state(step, self.checkpoints, trainer, lambda file: moving.save(file, step))
 
     def _is_wanted(self) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import ClassVar
 
 import torch
@@ -24,7 +25,7 @@ from overopt.training.common import (
     Positive,
     Provenance,
     Seed,
-    check_window,
+    fit_window,
     make_evaluator,
     parent_policy,
     tokens_in,
@@ -82,7 +83,7 @@ def train_sft(config: SFT, session: Session) -> None:
     session.restore(Moving(policy, optimizer, stream, evaluator), checkpoints)
     for step in session.steps_left():
         batch = next(stream)
-        loss = _descend(policy, batch, config.loss_on_prompt, config.compute.token_budget)
+        loss = session.within_memory(partial(_descend_within, policy, batch), optimizer.discard)
         lr = optimizer.lr_at(step - 1)
         norm = optimizer.step(step - 1, config.grad_clip)
         session.log(step, {"loss": loss, "lr": lr, "grad_norm": float(norm)}, tokens_in(batch))
@@ -95,8 +96,14 @@ def _initial_policy(config: SFT, session: Session) -> Policy:
     if isinstance(config.model, Pretrained):
         return parent_policy(session, "model", config.model.path)
     policy = config.model.build(config.task.vocabulary(), config.seed, session.device, config.compute.bf16)
-    check_window(policy, config, "model")
+    fit_window(policy, config)
+    if config.compute.gradient_checkpointing == "layers":
+        policy.checkpoint_layers()
     return policy
+
+
+def _descend_within(policy: Policy, trees: list[Tree], config: SFT) -> float:
+    return _descend(policy, trees, config.loss_on_prompt, config.compute.token_budget)
 
 
 def _descend(policy: Policy, trees: list[Tree], on_prompt: bool, token_budget: int) -> float:
@@ -104,7 +111,7 @@ def _descend(policy: Policy, trees: list[Tree], on_prompt: bool, token_budget: i
     targets = sum(len(t.completions[0]) + (len(t.prompt) - 1) * on_prompt for t in trees)
     total = torch.zeros(())
     for batch in micro_batches(trees, token_budget):
-        packed = pack([trees[i] for i in batch], policy.pad_id, policy.device, prompt_targets=on_prompt)
+        packed = pack([trees[i] for i in batch], policy.device, prompt_targets=on_prompt)
         loss = -target_logps(policy, hidden_states(policy, packed), packed, 1.0).sum() / targets
         loss.backward()
         total += loss.detach().cpu()

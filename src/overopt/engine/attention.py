@@ -1,0 +1,175 @@
+"""Attention over flat tokens: a place sees its tree's prompt, or what a decoding step has stored, and its own branch.
+
+A body runs on `[1, N]` tokens of all trees side by side, without padding; only attention must know which is whose. It
+learns it from the object that `carrier` hangs on the attention mask, which transformers hands through untouched.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+class Attend(Protocol):
+    """Computes attention for one layer of a body that runs on flat tokens."""
+
+    def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, scale: float | None) -> Tensor:
+        """From `[1, heads, N, d]` (keys and values may have fewer heads) to `[1, N, heads, d]`.
+
+        Queries may be fewer: those of the places alone that are read.
+        """
+
+
+def carrier(attend: Attend, device: torch.device) -> Tensor:
+    """A 4D attention mask that says nothing itself and carries the object that computes attention."""
+    mask = torch.zeros(1, 1, 1, 1, device=device)
+    mask.overopt = attend  # type: ignore[attr-defined]
+    return mask
+
+
+def carried(mask: Any) -> Attend | None:
+    """The object that a mask carries, None for an ordinary mask."""
+    return getattr(mask, "overopt", None)
+
+
+class TreeAttention:
+    """Trees side by side; `sizes` are their tokens, `segments` 0 in the prompt and j in completion j of each.
+
+    A body may ask for all places, or for those alone that are read: `read` says which of each tree.
+    """
+
+    def __init__(self, sizes: Sequence[int], segment_N: Tensor, read: Sequence[range] = ()) -> None:
+        self.sizes = list(sizes)
+        self.read = list(read)
+        self.segment_N = segment_N
+        self._masks: list[Tensor] | None = None
+
+    def masks(self, dtype: torch.dtype) -> list[Tensor]:
+        """Additive masks `[L, L]` of the trees, made once for all layers."""
+        if self._masks is None or self._masks[0].dtype != dtype:
+            self._masks = [additive_mask(may_see(s), dtype) for s in self.segment_N.split(self.sizes)]
+        return self._masks
+
+    def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, scale: float | None) -> Tensor:
+        key, value = (shared_heads(x, query.shape[1]) for x in (key, value))
+        masks, queries = self.masks(query.dtype), self.sizes
+        if query.shape[2] < sum(self.sizes):
+            masks = [m[r.start : r.stop] for m, r in zip(masks, self.read, strict=True)]
+            queries = [len(r) for r in self.read]
+        split = query.split(queries, 2), key.split(self.sizes, 2), value.split(self.sizes, 2)
+        parts = zip(*split, masks, strict=True)
+        outs = [F.scaled_dot_product_attention(q, k, v, attn_mask=m, scale=scale) for q, k, v, m in parts]
+        return torch.cat([out.transpose(1, 2) for out in outs], 1)
+
+
+def may_see(segment_L: Tensor) -> Tensor:
+    """Who may look at whom within a tree: at what lies before in the prompt or in the own completion."""
+    causal_LL = torch.ones(len(segment_L), len(segment_L), dtype=torch.bool, device=segment_L.device).tril()
+    return causal_LL & ((segment_L == 0) | (segment_L == segment_L[:, None]))
+
+
+def additive_mask(allowed: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
+    """0 where allowed, a large finite negative number elsewhere (finite, so that a row without any place is no NaN)."""
+    return torch.zeros(allowed.shape, device=allowed.device, dtype=dtype).masked_fill_(~allowed, -1e9)
+
+
+def shared_heads(x: Tensor, heads: int) -> Tensor:
+    """Keys or values repeated for the queries that share them."""
+    return x if x.shape[1] == heads else x.repeat_interleave(heads // x.shape[1], 1)
+
+
+def causal_prompts(query: Tensor, key: Tensor, value: Tensor, lengths: Sequence[int], scale: float | None) -> Tensor:
+    """Attention of prompts side by side: of all places or, where queries are as few as prompts, of their last ones."""
+    causal, sizes = query.shape[2] == key.shape[2], list(lengths)
+    key, value = (shared_heads(x, query.shape[1]) for x in (key, value))
+    parts = zip(query.split(sizes if causal else 1, 2), key.split(sizes, 2), value.split(sizes, 2), strict=True)
+    outs = [F.scaled_dot_product_attention(q, k, v, is_causal=causal, scale=scale) for q, k, v in parts]
+    return torch.cat([out.transpose(1, 2) for out in outs], 1)
+
+
+class Store:
+    """Keys and values of P prompts and of the samples being drawn from them, G each, `width` tokens at most.
+
+    A prompt's part is kept once for all its samples. First `attend` runs the prompts (flat, one after another); after
+    `open` it runs one token of each active sample. Groups without an active sample are dropped by `retire`.
+    """
+
+    def __init__(self, lengths: Sequence[int], group_size: int, width: int, device: torch.device) -> None:
+        self.lengths, self.group, self.width = list(lengths), group_size, width
+        self.prompt = max(lengths)
+        self.device = device
+        self.keys: list[Tensor] = []
+        self.values: list[Tensor] = []
+        self.step = -1
+        self.slots = torch.arange(len(lengths) * group_size, device=device)
+        """For each active sample its place among the groups that are kept."""
+        self.groups = len(lengths)
+        place = torch.arange(self.prompt + width * group_size, device=device)
+        length_P = torch.tensor(self.lengths, device=device)
+        own = (place - self.prompt) % group_size == torch.arange(group_size, device=device)[:, None]
+        seen_PL = (place < length_P[:, None]) | (place >= self.prompt)
+        self.mask_PGL = additive_mask(seen_PL[:, None] & (own | (place < self.prompt)))
+
+    def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, scale: float | None) -> Tensor:
+        if self.step < 0:
+            return self._run_prompts(query, key, value, scale)
+        return self._run_tokens(layer, query[0], key[0], value[0], scale)
+
+    def _run_prompts(self, query: Tensor, key: Tensor, value: Tensor, scale: float | None) -> Tensor:
+        size = (self.groups, key.shape[1], self.prompt + self.width * self.group, key.shape[3])
+        stored = [key.new_zeros(size), value.new_zeros(size)]
+        for i, (k, v) in enumerate(zip(key.split(self.lengths, 2), value.split(self.lengths, 2), strict=True)):
+            stored[0][i, :, : k.shape[2]], stored[1][i, :, : v.shape[2]] = k[0], v[0]
+        self.keys.append(stored[0])
+        self.values.append(stored[1])
+        return causal_prompts(query, key, value, self.lengths, scale)
+
+    def _run_tokens(self, layer: int, query: Tensor, key: Tensor, value: Tensor, scale: float | None) -> Tensor:
+        """One token a sample, `[heads, A, d]`. Samples of a prompt are the rows of one attention over its part."""
+        heads, rows, size = query.shape
+        shared, group = heads // key.shape[0], self.group
+        keys, values = self.keys[layer], self.values[layer]
+        start = self.prompt + self.step * group
+        end = start + group
+        full = rows == self.groups * group
+        mask = self.mask_PGL[:, None, :, :end].to(query.dtype)
+        if full:
+            keys[:, :, start:end] = key.view(-1, self.groups, group, size).transpose(0, 1)
+            values[:, :, start:end] = value.view(-1, self.groups, group, size).transpose(0, 1)
+            query_PHGD = query.view(heads, self.groups, group, size).transpose(0, 1)
+        else:
+            where = (self.slots // group, slice(None), start + self.slots % group)
+            keys[where], values[where] = key.transpose(0, 1), value.transpose(0, 1)
+            slots = query.new_zeros(self.groups * group, heads, size).index_copy_(0, self.slots, query.transpose(0, 1))
+            query_PHGD = slots.view(self.groups, group, heads, size).transpose(1, 2)
+        if shared > 1:  # queries that share keys become rows of one attention; no key is repeated
+            query_PHGD = query_PHGD.reshape(self.groups, heads // shared, shared * group, size)
+            mask = mask.repeat(1, 1, shared, 1)
+        out = F.scaled_dot_product_attention(
+            query_PHGD, keys[:, :, :end], values[:, :, :end], attn_mask=mask, scale=scale
+        )
+        out = out.reshape(self.groups, heads, group, size).transpose(1, 2).reshape(-1, heads, size)
+        return (out if full else out[self.slots])[None]
+
+    def open(self) -> None:
+        """Make place for one more token of each sample."""
+        self.step += 1
+
+    def retire(self, keep: Tensor) -> None:
+        """Go on with some of the active samples only; groups that are left empty go once they are many."""
+        self.slots = self.slots[keep]
+        alive = torch.unique(self.slots // self.group)
+        if len(alive) > 0.75 * self.groups:
+            return
+        number = torch.full((self.groups,), -1, device=self.device)
+        number[alive] = torch.arange(len(alive), device=self.device)
+        self.slots = number[self.slots // self.group] * self.group + self.slots % self.group
+        self.groups = len(alive)
+        self.mask_PGL = self.mask_PGL[alive]
+        for stored in (self.keys, self.values):
+            for layer, tensor in enumerate(stored):
+                stored[layer] = tensor[alive]

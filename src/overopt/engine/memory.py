@@ -1,0 +1,53 @@
+"""Out of memory: the work is undone and done again in smaller micro-batches; the run remembers the size that fits."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeVar
+
+import torch
+
+from overopt.errors import UserError
+
+T = TypeVar("T")
+
+LEAST = 16
+"""A budget below this many tokens is no way out: every tree travels alone long before."""
+
+
+@dataclass
+class TokenBudget:
+    """How many tokens a micro-batch may hold. It halves when memory runs out, and stays so."""
+
+    tokens: int
+    reductions: int = 0
+
+    def within(self, work: Callable[[int], T], undo: Callable[[], None] = lambda: None) -> T:
+        """What `work` makes with the budget; after an out-of-memory error it is undone and repeated with half of it."""
+        while True:
+            try:
+                return work(self.tokens)
+            except RuntimeError as error:
+                if not out_of_memory(error):
+                    raise
+                message = str(error).splitlines()[0]
+            # Out here the error, and with it every tensor that its traceback held, is gone.
+            undo()
+            gc.collect()
+            if torch.cuda.is_available():
+                torch.cuda.empty_cache()
+            if self.tokens // 2 < LEAST:
+                raise UserError(
+                    f"out of memory, also with micro-batches of one prompt each ({message}): lower "
+                    "max_prompt_tokens, max_completion_tokens or the completions of a prompt, or set "
+                    "compute.gradient_checkpointing: layers"
+                )
+            self.tokens //= 2
+            self.reductions += 1
+
+
+def out_of_memory(error: RuntimeError) -> bool:
+    """Whether torch says that memory ran out, on a GPU or on a CPU."""
+    return isinstance(error, torch.OutOfMemoryError) or "DefaultCPUAllocator: can't allocate memory" in str(error)

@@ -1,0 +1,67 @@
+"""Keys and values of samples being drawn, as the compiled attention wants them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import accumulate
+
+import torch
+from torch import Tensor
+
+from overopt.engine import native
+from overopt.engine.attention import causal_prompts
+
+
+class NativeStore:
+    """What `Store` does, in fp32 on a CPU, by compiled code: it reads of every sample what is its own, and no masks."""
+
+    def __init__(self, lengths: Sequence[int], group_size: int, width: int, device: torch.device) -> None:
+        self.lengths, self.group, self.width = list(lengths), group_size, max(1, width)
+        self.prompt = max(lengths)
+        self.length_P = torch.tensor(self.lengths)
+        self.slots = torch.arange(len(lengths) * group_size)
+        self.stored: list[tuple[Tensor, Tensor, Tensor, Tensor]] = []
+        """Keys and values of the prompts, and those of the samples, by layer; keys are transposed."""
+        self.score = torch.empty(self.prompt + self.width)
+        self.step = -1
+        function = native.library()
+        assert function is not None  # whoever makes one has asked `native.available`
+        self.function = function
+
+    def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, scale: float | None) -> Tensor:
+        if self.step < 0:
+            self._keep_prompts(key[0].float(), value[0].float())
+            return causal_prompts(query, key, value, self.lengths, scale)
+        dtype, (heads, _, size) = query.dtype, query.shape[1:]
+        query, key, value = (_rows(x) for x in (query, key, value))
+        out = torch.empty(len(query), heads, size)
+        sizes = (len(query), self.group, heads, key.shape[1], size, self.prompt, self.width, self.step)
+        places = (*self.stored[layer], self.slots, self.length_P, out, self.score)
+        strided = [part for x in (query, key, value) for part in (x.data_ptr(), x.stride(0), x.stride(1))]
+        self.function(*strided, *(x.data_ptr() for x in places), *sizes, size**-0.5 if scale is None else scale)
+        return out[None].to(dtype)
+
+    def _keep_prompts(self, key: Tensor, value: Tensor) -> None:
+        heads, _, size = key.shape
+        prompts, samples = len(self.lengths), len(self.slots)
+        keys, values = torch.zeros(prompts, heads, size, self.prompt), torch.zeros(prompts, heads, self.prompt, size)
+        ends = list(accumulate(self.lengths))
+        for i, (start, end) in enumerate(zip([0, *ends], ends, strict=False)):
+            keys[i, :, :, : end - start] = key[:, start:end].transpose(1, 2)
+            values[i, :, : end - start] = value[:, start:end]
+        own = torch.empty(samples, heads, size, self.width), torch.empty(samples, heads, self.width, size)
+        self.stored.append((keys, values, *own))
+
+    def open(self) -> None:
+        """Make place for one more token of each sample."""
+        self.step += 1
+
+    def retire(self, keep: Tensor) -> None:
+        """Go on with some of the active samples only."""
+        self.slots = self.slots[keep]
+
+
+def _rows(x: Tensor) -> Tensor:
+    """From `[1, heads, A, d]` to fp32 `[A, heads, d]`, each head's numbers side by side."""
+    x = x[0].transpose(0, 1).float()
+    return x if x.stride(2) == 1 else x.contiguous()

@@ -1,0 +1,99 @@
+"""GPT-NeoX, the family of Pythia and of the miniature, in as few operations as it takes.
+
+Small models spend their time between the products: transformers' own layer makes twice as many operations as this one.
+And of the last layer, only what somebody reads is computed. Everything is taken from the stock modules when it runs, so
+nothing here needs saving, copying or keeping in step.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from overopt.engine.attention import Attend
+
+
+def can_run(body: Any) -> bool:
+    """Whether `run` computes what this body computes: stock layers, none of which is to be computed twice."""
+    from transformers.models.gpt_neox import modeling_gpt_neox as stock
+
+    if type(body) is not stock.GPTNeoXModel:
+        return False
+    return all(
+        type(layer) is stock.GPTNeoXLayer
+        and type(layer.attention) is stock.GPTNeoXAttention
+        and not layer.gradient_checkpointing
+        for layer in body.layers
+    )
+
+
+def run(body: Any, ids_N: Tensor, positions_N: Tensor, attend: Attend, reads_R: Tensor | None = None) -> Tensor:
+    """Hidden states after the final norm of flat tokens, `[N, D]`, or of some of them, `[R, D]`; fp32, no dropout."""
+    hidden = body.embed_in(ids_N)
+    cos, sin = body.rotary_emb(hidden, positions_N[None])
+    half = cos.shape[-1] // 2  # the other half of the table repeats it
+    cos, sin = (x[0, :, None, None, :half] for x in (cos, sin))
+    last = len(body.layers) - 1
+    for index, layer in enumerate(body.layers):
+        reads = reads_R if index == last else None
+        attended = _attention(layer.attention, layer.input_layernorm(hidden), cos, sin, attend, index, reads)
+        if reads is not None:
+            hidden = hidden[reads]
+        if layer.use_parallel_residual:
+            hidden = attended.add_(hidden).add_(layer.mlp(layer.post_attention_layernorm(hidden)))
+        else:
+            hidden = attended.add_(hidden)
+            hidden = layer.mlp(layer.post_attention_layernorm(hidden)).add_(hidden)
+    result: Tensor = body.final_layer_norm(hidden)
+    return result
+
+
+def _attention(
+    attention: Any, normed: Tensor, cos: Tensor, sin: Tensor, attend: Attend, layer: int, reads_R: Tensor | None
+) -> Tensor:
+    qkv_NHCd = attention.query_key_value(normed).view(len(normed), -1, 3, attention.head_size)
+    query, key, value = (x.transpose(0, 1)[None] for x in _rotated(qkv_NHCd, cos, sin).unbind(2))
+    if reads_R is not None:
+        query = query[:, :, reads_R]
+    attended = attend.attend(layer, query, key, value, attention.scaling)
+    result: Tensor = attention.dense(attended.reshape(query.shape[2], -1))
+    return result
+
+
+def _rotated(qkv_NHCd: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """Queries, keys and values, of which the first dimensions of queries and keys were rotated in place."""
+    if torch.is_grad_enabled() and qkv_NHCd.requires_grad:
+        rotated: Tensor = _Rotation.apply(qkv_NHCd, cos, sin)
+        return rotated
+    _rotate(qkv_NHCd, cos, sin)
+    return qkv_NHCd
+
+
+def _rotate(qkv_NHCd: Tensor, cos: Tensor, sin: Tensor) -> None:
+    """Rotary embedding: (a, b) -> (a cos - b sin, b cos + a sin)."""
+    half = cos.shape[-1]
+    a, b = qkv_NHCd[:, :, :2, :half], qkv_NHCd[:, :, :2, half : 2 * half]
+    a_sin = a * sin
+    a.mul_(cos).addcmul_(b, sin, value=-1)
+    b.mul_(cos).add_(a_sin)
+
+
+class _Rotation(torch.autograd.Function):
+    """In place on the linear map's output, which no backward pass needs; the way back is the opposite angle."""
+
+    @staticmethod
+    def forward(ctx: Any, qkv_NHCd: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+        ctx.angle = cos, sin
+        _rotate(qkv_NHCd, cos, sin)
+        ctx.mark_dirty(qkv_NHCd)
+        return qkv_NHCd
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, grad_NHCd: Tensor) -> tuple[Tensor, None, None]:
+        cos, sin = ctx.angle
+        grad_NHCd = grad_NHCd.clone()
+        _rotate(grad_NHCd, cos, -sin)
+        return grad_NHCd, None, None

@@ -1,0 +1,51 @@
+"""What the reference says of a fixed data set: asked once before the first step, and kept beside the run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors.torch import load, save
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+
+from overopt.engine.head import logps_of_trees
+from overopt.engine.packing import Tree
+from overopt.models.policy import Policy
+from overopt.records.files import replace_file
+
+
+@dataclass
+class Item:
+    """A prompt with its ranked completions, best first; then the same under each of the loss's other prompts."""
+
+    views: list[Tree]
+    ref_logps: list[list[Tensor]] | None = None
+    """log pi_ref of the tokens of each completion, by view, once the reference was asked."""
+
+
+def ask_reference(reference: Policy, items: Sequence[Item], temperature: float, token_budget: int, file: Path) -> None:
+    """Give every item the reference's log-probabilities: read from `file`, or made in one pass and written there.
+
+    The pass is over the items in their order, so that a run which goes on, with or without its file, finds equal bits.
+    """
+    trees = [tree for item in items for tree in item.views]
+    lengths = [len(completion) for tree in trees for completion in tree.completions]
+    logp_N = load(file.read_bytes())["logp"] if file.is_file() else torch.zeros(0)
+    if len(logp_N) != sum(lengths):
+        logps = logps_of_trees(reference, trees, temperature, token_budget)
+        logp_N = logps.logp_BT[logps.mask_BT.bool()].cpu()
+        replace_file(file, save({"logp": logp_N}))
+    rows = iter(logp_N.to(reference.device).split(lengths))
+    for item in items:
+        item.ref_logps = [[next(rows) for _ in tree.completions] for tree in item.views]
+
+
+def known_logps(items: Sequence[Item]) -> Tensor | None:
+    """The reference's log-probabilities of a batch, `[B, T]`: all items under their own prompts, then the next view."""
+    known = [item.ref_logps for item in items if item.ref_logps is not None]
+    if len(known) < len(items):
+        return None
+    return pad_sequence([row for view in zip(*known, strict=True) for rows in view for row in rows], batch_first=True)

@@ -1,0 +1,45 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from overopt.engine.memory import LEAST, TokenBudget, out_of_memory
+from overopt.errors import UserError
+
+
+def test_the_budget_halves_until_the_work_fits_and_stays() -> None:
+    budget, tried, undone = TokenBudget(1000), [], []
+
+    def work(tokens: int) -> int:
+        tried.append(tokens)
+        if tokens > 300:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return tokens
+
+    assert budget.within(work, lambda: undone.append(len(tried))) == 250
+    assert (tried, undone, budget) == ([1000, 500, 250], [1, 2], TokenBudget(250, reductions=2))
+    assert budget.within(work) == 250 and tried[3:] == [250]
+
+
+def test_when_no_budget_helps_the_user_is_told_what_might() -> None:
+    def work(tokens: int) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 1 TiB\nmore")
+
+    budget = TokenBudget(4 * LEAST)
+    with pytest.raises(UserError, match=r"Tried to allocate 1 TiB\): lower max_prompt_tokens.*gradient_checkpointing"):
+        budget.within(work)
+    assert budget.tokens == LEAST
+
+
+def test_other_errors_are_not_taken_for_it() -> None:
+    def work(tokens: int) -> None:
+        raise RuntimeError("shape mismatch")
+
+    with pytest.raises(RuntimeError, match="shape mismatch"):
+        TokenBudget(100).within(work)
+
+
+def test_what_torch_says_on_a_cpu_counts() -> None:
+    with pytest.raises(RuntimeError) as caught:
+        torch.empty(1 << 60, dtype=torch.uint8)
+    assert out_of_memory(caught.value)
