@@ -182,16 +182,16 @@ def backward_rate(weights: Sequence[torch.Tensor], rows: int) -> float:
     x = {size: torch.randn(rows, size) for w in weights for size in w.shape}
     flops = 4 * rows * sum(w.numel() for w in weights)
 
-    def input_gradients(product: Product) -> None:
+    def of_inputs(product: Product) -> None:
         for weight in weights:
             product(x[weight.shape[0]], weight.t())
 
-    def weight_gradients() -> None:
+    def of_weights(product: Product) -> None:
         for weight in weights:
-            x[weight.shape[0]].t() @ x[weight.shape[1]]
+            product(x[weight.shape[0]].t(), x[weight.shape[1]].t())
 
-    of_inputs = min(seconds(partial(input_gradients, product)) for product in products())
-    return flops / (of_inputs + seconds(weight_gradients))
+    best = [min(seconds(partial(run, product)) for product in products()) for run in (of_inputs, of_weights)]
+    return flops / sum(best)
 
 
 def seconds(work: Callable[[], Any]) -> float:

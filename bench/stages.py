@@ -27,30 +27,34 @@ from measuring import cpu_seconds_of, machine
 
 START, REST = "start and imports", "the rest"
 POINTS = [
-    ("online", "make_step", "shaping, metrics"),
-    ("online", "collect", "texts, gold"),
-    ("rollouts", "sample_in_batches", "sampling"),
-    ("rollouts", "_score", "reward"),
-    ("rollouts", "logps_of_trees", "reference"),
-    ("online", "update_policy", "update"),
-    ("online", "consecutive", "kl_prev"),
-    ("offline", "_batch", "reference"),
-    ("offline", "_descend", "update"),
-    ("sft", "_descend", "update"),
-    ("reward_model", "_descend", "update"),
-    ("pairs", "sample_in_batches", "sampling"),
-    ("session.Session", "evaluate", "evaluation"),
-    ("offline", "_evaluate_pairs", "evaluation"),
-    ("session.Session", "log", "records"),
-    ("session.Session", "record", "records"),
-    ("session.Session", "keep", "checkpoints"),
-    ("session.Session", "finish", "checkpoints"),
+    ("training.online", "make_step", "shaping, metrics"),
+    ("training.online", "collect", "texts, gold"),
+    ("training.rollouts", "sample_in_batches", "sampling"),
+    ("training.rollouts", "_score", "reward"),
+    ("training.rollouts", "logps_of_trees", "reference"),
+    ("training.online", "update_policy", "update"),
+    ("training.online", "consecutive", "kl_prev"),
+    ("training.offline", "_batch", "reference"),
+    ("training.offline", "_descend", "update"),
+    ("training.sft", "_descend", "update"),
+    ("training.reward_model", "_descend", "update"),
+    ("training.pairs", "sample_in_batches", "sampling"),
+    ("training.session.Session", "evaluate", "evaluation"),
+    ("evaluation.evaluator.Evaluator", "_proxy", "evaluation: proxy"),
+    ("evaluation.evaluator.Evaluator", "_distance", "evaluation: KL"),
+    ("evaluation.evaluator.Evaluator", "_reference_logp", "evaluation: references"),
+    ("training.offline", "_evaluate_pairs", "evaluation: pairs"),
+    ("training.session.Session", "log", "records"),
+    ("training.session.Session", "record", "records"),
+    ("training.session.Session", "keep", "checkpoints"),
+    ("training.session.Session", "finish", "checkpoints"),
 ]
-"""Module of `overopt.training` (and class in it), function, and the part that its time is counted as."""
+"""Module of `overopt` (and class in it), function, and the part that its time is counted as."""
 
 PARTS = [
-    "sampling", "reward", "texts, gold", "reference", "shaping, metrics", "update", "kl_prev", "evaluation", "records",
-    "checkpoints", START, REST,
+    "sampling", "reward", "texts, gold", "reference", "shaping, metrics", "update", "kl_prev", "evaluation",
+    "evaluation: proxy", "evaluation: KL", "evaluation: references", "evaluation: pairs", "records", "checkpoints",
+    START, REST,
 ]  # fmt: skip
 TARGETS = {"run": 30.0, "demo": 260.0}
 RUN, RESULTS = "kl", "seconds.jsonl"
@@ -99,12 +103,18 @@ def clock() -> Clock:
         importlib.import_module("overopt.training.stages")
         _clock = Clock()
         for where, name, part in POINTS:
-            module, _, inner = where.partition(".")
-            owner: Any = importlib.import_module(f"overopt.training.{module}")
-            owner = getattr(owner, inner) if inner else owner
+            owner = owner_of(where)
             setattr(owner, name, _clock.timed(part, getattr(owner, name)))
         _clock.seconds[START] = _clock.since
     return _clock
+
+
+def owner_of(where: str) -> Any:
+    """The module, or the class in it, that a point names."""
+    module, _, last = where.rpartition(".")
+    if not last[0].isupper():
+        return importlib.import_module(f"overopt.{where}")
+    return getattr(importlib.import_module(f"overopt.{module}"), last)
 
 
 def timed_train(config: Any, out: Path, **callbacks: Any) -> None:
@@ -200,6 +210,7 @@ def page(whole: float, lines: Sequence[Mapping[str, Any]], run: float, parts: Ma
             "",
             "`texts, gold`: decoding tokens to text, and the gold reward. `shaping, metrics`: regularizers, advantage,",
             "what is measured of a batch. `checkpoints`: weights, what the run would go on from, and their hashes.",
+            "`evaluation` by itself: greedy completions, their gold, the samples' file.",
             f"`{REST}`: loading the parents, encoding the prompts, the last records.",
             "",
             "## The demo, by run",
@@ -220,16 +231,25 @@ def run_table(total: float, parts: Mapping[str, float], steps: int) -> list[str]
 
 def demo_table(whole: float, lines: Sequence[Mapping[str, Any]]) -> list[str]:
     """A row a run, columns by part; what no run took is the command's own."""
-    shown = [part for part in PARTS if any(part in line["seconds"] for line in lines)]
+    taken = [(line, grouped(line["seconds"])) for line in lines]
+    shown = [part for part in PARTS if any(part in seconds for _, seconds in taken)]
     table = [f"| run | stage | updates | CPU s | {' | '.join(shown)} |", "|---" * (4 + len(shown)) + "|"]
-    for line in lines:
-        cells = [f"{line['seconds'][part]:.1f}" if part in line["seconds"] else "-" for part in shown]
-        total = sum(line["seconds"].values())
+    for line, seconds in taken:
+        cells = [f"{seconds[part]:.1f}" if part in seconds else "-" for part in shown]
+        total = sum(seconds.values())
         table.append(f"| `{line['run']}` | {line['stage']} | {line['steps']} | {total:.1f} | {' | '.join(cells)} |")
-    sums = {part: sum(line["seconds"].get(part, 0.0) for line in lines) for part in shown}
+    sums = {part: sum(seconds[part] for _, seconds in taken) for part in shown}
     own = whole - sum(sums.values())
     table.append(f"| scheduler, table, figure, report | - | - | {own:.1f} |" + " - |" * len(shown))
     return [*table, f"| sum | - | - | {whole:.1f} | " + " | ".join(f"{sums[part]:.1f}" for part in shown) + " |"]
+
+
+def grouped(seconds: Mapping[str, float]) -> Counter[str]:
+    """Parts of a part as one."""
+    sums: Counter[str] = Counter()
+    for part, value in seconds.items():
+        sums[part.partition(":")[0]] += value
+    return sums
 
 
 if __name__ == "__main__":
