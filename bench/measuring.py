@@ -25,12 +25,13 @@ def machine() -> str:
 
 def cpu_seconds_of(command: Sequence[str], **settings: str) -> float:
     """Runs a command, with settings added to its environment: seconds of processor time, its own children included."""
-    before = _children()
+    before = cpu_seconds_of_children()
     subprocess.run(command, check=True, env={**os.environ, **settings})
-    return _children() - before
+    return cpu_seconds_of_children() - before
 
 
-def _children() -> float:
+def cpu_seconds_of_children() -> float:
+    """Of all processes that this one started, and that have ended."""
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     return used.ru_utime + used.ru_stime
 

@@ -4,7 +4,7 @@
 
 Each point is a process of its own that makes steps of `train_online` (RLOO, KL, `kl_prev` at every step) on a GPT-NeoX
 with random weights whose completions run to their limit: the second and further steps count, their median. Exponents
-are slopes of log cost on log size. All in about five minutes.
+are slopes of log cost on log size. All in about five CPU-minutes.
 """
 
 from __future__ import annotations
@@ -22,10 +22,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
-from measuring import exponent, machine
+from measuring import cpu_seconds_of_children, exponent, machine
 from vs_trl import NoTask, make_neox, settle, status
 
 from overopt.engine.optimizer import AdamW, Constant, Optimizer
+from overopt.models.body import quiet
 from overopt.models.load import load_policy
 from overopt.models.text import Codec, word_tokenizer
 from overopt.objectives.missing_eos import Keep
@@ -149,13 +150,14 @@ def main() -> int:
     parser.add_argument("--table", type=Path, default=Path(__file__).with_suffix(".md"))
     options = parser.parse_args()
     names = options.only.split(",")
-    began, costs = time.perf_counter(), {}
+    quiet()
+    costs = {}
     for point in dict.fromkeys(point for name in names for _, point in SWEEPS[name].points):
         # Forked, so that imports cost once: no thread of torch's has been started here yet.
         with multiprocessing.get_context("fork").Pool(1) as pool:
             costs[point] = pool.apply(measure, (point, options.repeats))
         print(point, costs[point], flush=True)
-    text = page({name: SWEEPS[name] for name in names}, costs, time.perf_counter() - began)
+    text = page({name: SWEEPS[name] for name in names}, costs, cpu_seconds_of_children())
     if set(names) == set(SWEEPS):
         options.table.write_text(text, encoding="utf-8")
     print(text)
@@ -166,11 +168,12 @@ ABOUT = """\
 # What an online step costs, against its sizes
 
 RLOO with KL in the reward, one epoch, `kl_prev` at every step; a GPT-NeoX with random weights and a vocabulary of
-{vocabulary}, completions that run to their limit, fp32. Unless the table says otherwise: {base}, one thread.
+{vocabulary}, completions that run to their limit, fp32. Unless the table says otherwise, one thread and
+{base}.
 CPU s: processor time of a step, median; clock s: what the clock said, which others at work on the machine lengthen;
 peak: memory above the loaded models, optimizer included. Exponent b: cost = a size^b by least squares on logarithms; at
 the end: between the two largest sizes, where what is constant in a step counts least. Made by
-`python bench/scaling.py` in {minutes:.0f} minutes.
+`python bench/scaling.py` in {minutes:.0f} CPU-minutes.
 Machine: {machine}.
 
 """

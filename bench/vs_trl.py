@@ -38,6 +38,7 @@ import torch
 from floor import Lengths, floor
 from floor import measure as measure_rates
 from measuring import machine
+from stages import Clock, clock
 
 from overopt.config import block
 from overopt.engine import sampler
@@ -385,7 +386,10 @@ class Ours:
     losses: list[float] = field(default_factory=list)
     lengths: list[list[Lengths]] = field(default_factory=list)
     """Of every step."""
+    parts: list[dict[str, float]] = field(default_factory=list)
+    """Seconds of every step, by part."""
     session: Any = None
+    watch: Clock = field(default_factory=clock)
 
     def build(self) -> None:
         shape = SHAPES[self.row.shape]
@@ -413,9 +417,11 @@ class Ours:
         next(self.made)
 
     def step(self, captured: dict[str, Any]) -> None:
+        self.watch.take()
         began = time.process_time()
         metrics = self.made.send(captured)
         self.seconds.append(time.process_time() - began)
+        self.parts.append(self.watch.take())
         self.losses.append(metrics["loss"])
         self.lengths.append(lengths_of(captured, SHAPES[self.row.shape].group))
         next(self.made, None)
@@ -502,9 +508,11 @@ def floor_of(ours: Ours) -> dict[str, Any]:
     if "sampling" in parts:
         gigaflops |= {f"decoding, {n} rows": rates.decoding[n] for n in (min(rates.decoding), sampled)}
         gigaflops |= {f"head, {n} rows": rates.head_decoding[n] for n in (min(rates.decoding), sampled)}
+    names = sorted({name for step in ours.parts for name in step})
     return {
         "floor_s": sum(parts.values()),
         "floor_parts_s": parts,
+        "ours_parts_s": {name: statistics.mean(step.get(name, 0.0) for step in ours.parts[1:]) for name in names},
         "gigaflops": {name: rate / 1e9 for name, rate in gigaflops.items()},
     }
 
@@ -653,13 +661,13 @@ def table(known: dict[str, Any]) -> str:
     head = "| row | ratio | must | aim | TRL s | ours s | floor s | ours / floor "
     head += "| peak MB TRL | ours | ratio | must | cosine of updates | loss difference | repeats |"
     text = [head, "|---" * 15 + "|", *(compared(row, known[row.name]) for row in rows)]
-    parts = ["| row | sampling | reference | update | kl_prev | rates, Gflop/s |", "|---" * 6 + "|"]
+    parts = ["| row | sampling | reference | update | kl_prev | all else | rates, Gflop/s |", "|---" * 7 + "|"]
     parts += [made_of(row, known[row.name]) for row in rows if "floor_parts_s" in known[row.name]]
     machines = sorted({line["machine"] for line in known.values()})
     return (
         f"# TRL 1.16 and overopt on the same tokens and weights\n\n{ABOUT}\nMachine: {'; '.join(machines)}.\n\n"
         + "\n".join(text)
-        + "\n\n## What the floors are made of\n\nSeconds a step.\n\n"
+        + "\n\n## What the floors are made of\n\nSeconds a step, means: the floor's, then ours.\n\n"
         + "\n".join(parts)
         + "\n"
     )
@@ -675,10 +683,15 @@ def compared(row: Row, line: dict[str, Any]) -> str:
     return f"| {' | '.join(cells)} |"
 
 
+NECESSARY = ("sampling", "reference", "update", "kl_prev")
+
+
 def made_of(row: Row, line: dict[str, Any]) -> str:
-    parts = [shown(line["floor_parts_s"].get(part)) for part in ("sampling", "reference", "update", "kl_prev")]
-    rates = ", ".join(f"{name} {rate:.0f}" for name, rate in line["gigaflops"].items())
-    return f"| {row.name} | {' | '.join(parts)} | {rates} |"
+    floors, ours = line["floor_parts_s"], line["ours_parts_s"]
+    cells = [f"{shown(floors[part])}, {shown(ours.get(part, 0.0))}" if floors.get(part) else "-" for part in NECESSARY]
+    cells.append(shown(sum(seconds for part, seconds in ours.items() if part not in NECESSARY)))
+    cells.append(", ".join(f"{name} {rate:.0f}" for name, rate in line["gigaflops"].items()))
+    return f"| {row.name} | {' | '.join(cells)} |"
 
 
 def shown(number: float | None) -> str:
