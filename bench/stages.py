@@ -34,6 +34,7 @@ POINTS = [
     ("training.rollouts", "logps_of_trees", "reference"),
     ("training.online", "update_policy", "update"),
     ("training.online", "consecutive", "kl_prev"),
+    ("training.offline", "ask_reference", "reference"),
     ("training.offline", "_batch", "reference"),
     ("training.offline", "_descend", "update"),
     ("training.sft", "_descend", "update"),
