@@ -110,8 +110,9 @@ def _locations(value: Any, annotation: Any, address: str) -> Iterator[tuple[str,
         for key in fields_of(type(value)):
             yield from _locations(getattr(value, key), field_annotation(type(value), key), prefix + key)
     elif isinstance(value, Mapping | list | tuple):
-        for key, item in value.items() if isinstance(value, Mapping) else enumerate(value):
-            yield from _locations(item, item_annotation(inner, key), f"{prefix}{key}")
+        items: Iterable[tuple[Any, Any]] = value.items() if isinstance(value, Mapping) else enumerate(value)
+        for place, item in items:
+            yield from _locations(item, item_annotation(inner, place), f"{prefix}{place}")
     elif isinstance(value, str) and is_location(marks):
         yield address, absolute_path(value, Path.cwd())
 
