@@ -1,6 +1,6 @@
 """A sweep of 24 short runs against the same runs alone, and killed twice on its way.
 
-    python bench/sweep_24.py --out DIR [--updates 20] > bench/sweep_24.md
+    python bench/sweep_24.py --out DIR [--updates 20] [--passes 1] > bench/sweep_24.md
 
 Three passes over the same 24 runs: two seeds, each with an SFT policy and a reward model, which serve ten online runs.
 
@@ -9,6 +9,8 @@ Three passes over the same 24 runs: two seeds, each with an SFT policy and a rew
 2. one `overopt sweep`, two workers;
 3. the same, its whole process group killed by SIGKILL a few seconds after the 8th and after the 16th run has ended, and
    continued by the same command.
+
+Every pass needs both cores to itself; DIR keeps its result, so that one that was disturbed can be removed and repeated.
 
 Exits with 1 if pass 2 took more than 1.1 times half the sum of pass 1, if pass 3 did so beyond the steps that it made
 again, if it touched a run that had ended, or if any two passes differ in a byte of their records or weights.
@@ -21,13 +23,14 @@ import hashlib
 import json
 import os
 import platform
+import shutil
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -197,22 +200,41 @@ def content(out: Path) -> dict[str, str]:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, required=True, help="a folder that does not exist yet")
+    parser.add_argument("--out", type=Path, required=True, help="a folder for the runs")
     parser.add_argument("--updates", type=int, default=20, help="of each online run; the parents' steps go with it")
+    parser.add_argument("--passes", type=int, choices=(1, 2, 3), default=3, help="make only the first so many")
     options = parser.parse_args()
-    options.out.mkdir(parents=True)
-    file = options.out / "sweep.yaml"
+    out: Path = options.out
+    out.mkdir(parents=True, exist_ok=True)
+    file = out / "sweep.yaml"
     file.write_text(yaml.safe_dump(sweep(options.updates), sort_keys=False), encoding="utf-8")
 
-    seconds = alone(file, options.out / "alone")
-    whole = swept(file, options.out / "sweep")
-    killed = swept(file, options.out / "killed", KILLED_AFTER)
+    passes: list[Callable[[], dict[str, Any]]] = [
+        lambda: alone(file, out / "alone"),
+        lambda: asdict(swept(file, out / "sweep")),
+        lambda: asdict(swept(file, out / "killed", KILLED_AFTER)),
+    ]
+    names = ("alone", "sweep", "killed")[: options.passes]
+    results = [remembered(out / name, make) for name, make in zip(names, passes, strict=False)]
+    if options.passes < len(passes):
+        return 0
+    seconds, whole, killed = results[0], Swept(**results[1]), Swept(**results[2])
     half = sum(seconds.values()) / CORES
     ratios = whole.seconds / half, (killed.seconds - killed.seconds_again / CORES) / half
-    contents = [content(options.out / name) for name in ("alone", "sweep", "killed")]
+    contents = [content(out / name) for name in names]
     same = contents[0] == contents[1] == contents[2]
     print(page(options.updates, seconds, whole, killed, ratios, len(contents[0]) if same else 0))
     return int(max(ratios) > LIMIT or bool(killed.touched) or not same)
+
+
+def remembered(folder: Path, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """What a pass measured, now or before; one that was interrupted is made anew."""
+    file = folder.with_suffix(".json")
+    if not file.exists():
+        shutil.rmtree(folder, ignore_errors=True)
+        file.write_text(json.dumps(make(), indent=2))
+    found: dict[str, Any] = json.loads(file.read_text())
+    return found
 
 
 def page(
