@@ -263,7 +263,8 @@ What is measured, and how, is said at the head of the script. The limit is {LIMI
 
 - Runs that had ended before a kill: {ended}.
 - Records and weights of all three passes: {equal}.
-- Steps made again after the kills, of those recorded by then: {"; ".join(killed.redone) or "none"};
+- Steps made again after the kills, of those recorded by then:
+  {"; ".join(killed.redone) or "none"};
   {killed.seconds_again:.1f} s of training in all."""
 
 
