@@ -3,6 +3,7 @@
 #             test-browser opens the demo's report, and worse ones, in Debian's Chromium (chromium, chromium-driver),
 #             test-faults kills runs at random instants, fills their disk, damages what they kept, and compares every bit,
 #             test-objectives runs every objective for 20 updates from its YAML (some minutes),
+#             test-sinks sends runs to TensorBoard, Trackio and Weights & Biases, which it installs; it needs no account,
 #             test-theory is the long one: where the online loop ends, by Monte Carlo,
 #             test-trl compares with TRL, which it installs
 # make docs   build docs/ into site/; a broken link stops it
@@ -13,12 +14,13 @@ PIP_ARGS ?=
 BIN := .venv/bin
 STAMP := .venv/installed.stamp
 TRL_STAMP := .venv/trl.stamp
+SINKS_STAMP := .venv/sinks.stamp
 DOCS_STAMP := .venv/docs.stamp
 
-.PHONY: help install demo test test-browser test-faults test-objectives test-real test-theory test-trl docs lint example wheel clean
+.PHONY: help install demo test test-browser test-faults test-objectives test-real test-sinks test-theory test-trl docs lint example wheel clean
 
 help:
-	@echo "make install | demo | test | test-browser | test-faults | test-objectives | test-theory | test-trl | docs | lint | example | wheel | clean"
+	@echo "make install | demo | test | test-browser | test-faults | test-objectives | test-sinks | test-theory | test-trl | docs | lint | example | wheel | clean"
 
 install: $(STAMP)
 
@@ -48,6 +50,13 @@ $(TRL_STAMP): $(STAMP)
 
 test-trl: $(TRL_STAMP)
 	$(BIN)/python -m pytest tests/parity
+
+$(SINKS_STAMP): $(STAMP)
+	$(BIN)/python -m pip install --disable-pip-version-check $(PIP_ARGS) -c constraints.txt -e '.[dev,gguf,tensorboard,trackio,wandb]'
+	@touch $@
+
+test-sinks: $(SINKS_STAMP)
+	$(BIN)/python -m pytest tests/sinks
 
 test-real: $(STAMP)
 	$(BIN)/python examples/smollm2_llmbar/run.py --model-only

@@ -1,11 +1,13 @@
 """TRL's time over ours on the same tokens and weights, step by step in turn, one thread; peak memory each in a process.
 
-    python bench/vs_trl.py [--rows mini-rloo,70m-dpo] [--repeats 5] [--smollm2 FOLDER] [--out bench]
+    python bench/vs_trl.py [--algo rloo|dpo|simpo] [--shape mini|mini-full|70m|smollm2] [--compact] [--repeats N]
+                           [--json bench/vs_trl.jsonl] [--again] [--smollm2 FOLDER]
 
-Needs TRL (`pip install trl`). Our step is the default step of the product: sampling, scoring, default probes, records.
-TRL samples; our sampler does all its work and then takes TRL's token, so that both train on the same completions.
-The rows called compact give TRL what it does on a GPU only: its head on the labeled rows alone.
-Appends a line per finished row to OUT/vs_trl.jsonl, skips rows that stand there, and writes the table OUT/vs_trl.md.
+Without --algo and --shape: all rows of the table. Needs TRL (`pip install trl`). Our step is the default step of the
+product: sampling, scoring, default probes, records. TRL samples; our sampler does all its work and then takes TRL's
+token, so that both train on the same completions. The rows called compact give TRL what it does on a GPU only: its head
+on the labeled rows alone. Prints a line of JSON for each row, appends it to the file of --json, where rows that stand
+there are skipped, and writes the table beside that file, with the ending .md.
 Seconds are of processor time (one thread), which a neighbor on the machine distorts less than it distorts the clock.
 """
 
@@ -17,7 +19,6 @@ import gc
 import io
 import json
 import os
-import platform
 import random
 import re
 import statistics
@@ -34,6 +35,10 @@ os.environ |= {"TQDM_DISABLE": "1", "TRL_EXPERIMENTAL_SILENCE": "1", "WANDB_DISA
 
 import numpy as np
 import torch
+from floor import Lengths, floor
+from floor import measure as measure_rates
+from measuring import machine
+from stages import Clock, clock
 
 from overopt.config import block
 from overopt.engine import sampler
@@ -47,11 +52,13 @@ from overopt.objectives.pair_losses import DPO, SimPO
 from overopt.objectives.regularizers import KL
 from overopt.training import offline, online, rollouts
 from overopt.training.data import Prompt
+from overopt.training.planning import Shape as ArithmeticShape
 from overopt.training.probes import Probes
 from overopt.training.reference_logps import Item
 from overopt.training.session import Session
 from overopt.types import PromptRecord
 
+HERE = Path(__file__).parent
 LR, BETA, DPO_BETA, SIMPO_BETA, SIMPO_GAMMA = 1e-6, 0.05, 0.1, 2.0, 0.5
 
 
@@ -70,16 +77,21 @@ class Shape:
     architecture: dict[str, int] = field(default_factory=dict)
     """Of a GPT-NeoX with random weights; empty: the folder that --smollm2 names."""
     group: int = 4
+    ends: bool = True
+    """Whether completions end of themselves, one token in thirty-three; else they run to their limit."""
+    probes: int | None = None
+    """Steps between measurements of `kl_prev`; None: as by default, which outside the miniature is four."""
+    repeats: int | None = None
 
 
+MINI = {"hidden": 128, "layers": 4, "heads": 4, "vocabulary": 512}
 SHAPES = {
-    "mini": Shape(
-        (48, 80), completions=64, pairs=16, architecture={"hidden": 128, "layers": 4, "heads": 4, "vocabulary": 512}
-    ),
+    "mini": Shape((48, 80), completions=64, pairs=16, architecture=MINI, probes=1),
+    "mini-full": Shape((48, 80), (52, 52), completions=64, pairs=16, architecture=MINI, ends=False, probes=1),
     "70m": Shape(
         (200, 400), completions=16, pairs=8, architecture={"hidden": 512, "layers": 6, "heads": 8, "vocabulary": 50304}
     ),
-    "smollm2": Shape((100, 190), limit=32, completions=8),
+    "smollm2": Shape((100, 190), (16, 31), limit=32, completions=8, pairs=4, ends=False, repeats=3),
 }
 
 
@@ -87,30 +99,41 @@ SHAPES = {
 class Row:
     """One line of the table, with what it must reach and where the arithmetic points."""
 
-    shape: str
     algorithm: str
-    must: float
-    aim: float
-    ends: bool = True
-    """Whether completions end of themselves, one token in thirty-three; else they run to their limit."""
+    shape: str
     compact: bool = False
-    memory: tuple[float, float] | None = None
-    repeats: int | None = None
+    must: float | None = None
+    aim: float | None = None
+    memory: float | None = None
+    """Least quotient of the peaks."""
+
+    @property
+    def name(self) -> str:
+        return f"{self.shape}-{self.algorithm}" + "-compact" * self.compact
+
+    @property
+    def thinned(self) -> bool:
+        """Whether `kl_prev` is measured at some steps only."""
+        return self.algorithm == "rloo" and SHAPES[self.shape].probes is None
 
 
-ROWS = {
-    "mini-rloo": Row("mini", "rloo", 3.5, 6),
-    "mini-rloo-full": Row("mini", "rloo", 1.8, 3.5, ends=False),
-    "mini-dpo": Row("mini", "dpo", 2.5, 4),
-    "mini-simpo": Row("mini", "simpo", 2, 3.5),
-    "70m-rloo": Row("70m", "rloo", 10, 16, memory=(4, 4.7)),
-    "70m-rloo-compact": Row("70m", "rloo", 4, 6, compact=True, memory=(1.8, 2.1)),
-    "70m-dpo": Row("70m", "dpo", 6.5, 8),
-    "70m-dpo-compact": Row("70m", "dpo", 2.3, 3, compact=True),
-    "70m-simpo": Row("70m", "simpo", 4, 6),
-    "smollm2-rloo": Row("smollm2", "rloo", 2.7, 4, ends=False, repeats=3),
-    "smollm2-rloo-compact": Row("smollm2", "rloo", 2, 2.8, ends=False, compact=True, repeats=3),
-}
+TABLE = [
+    Row("rloo", "mini", must=3.5, aim=6),
+    Row("rloo", "mini-full", must=1.8, aim=3.5),
+    Row("dpo", "mini", must=2.5, aim=4),
+    Row("simpo", "mini", must=2, aim=3.5),
+    Row("rloo", "70m", must=10, aim=16, memory=4),
+    Row("rloo", "70m", compact=True, must=4, aim=6, memory=1.8),
+    Row("dpo", "70m", must=6.5, aim=8),
+    Row("dpo", "70m", compact=True, must=2.3, aim=3),
+    Row("simpo", "70m", must=4, aim=6),
+    Row("rloo", "smollm2", must=2.7, aim=4),
+    Row("rloo", "smollm2", compact=True, must=2, aim=2.8),
+]
+"""What is measured without --algo and --shape; other combinations can be asked for."""
+ALGORITHMS = ("rloo", "dpo", "simpo")
+THINNED_REPEATS = 3
+"""Least repeats where `kl_prev` is thinned: steps 2 to 4 hold its pass once."""
 
 
 def score(prompts: Sequence[str], completions: Sequence[str], **columns: Any) -> list[float]:
@@ -138,9 +161,9 @@ def model_folder(row: Row, options: argparse.Namespace) -> Path:
     shape = SHAPES[row.shape]
     if not shape.architecture:
         return Path(options.smollm2)
-    folder = Path(options.cache) / f"{row.shape}-{'ends' if row.ends else 'runs-on'}"
+    folder = Path(options.cache) / row.shape
     if not (folder / "config.json").is_file():
-        make_neox(shape.architecture, row.ends).save_pretrained(folder)
+        make_neox(shape.architecture, shape.ends).save_pretrained(folder)
         vocabulary = ["<|padding|>", "<|endoftext|>", *(f"w{i}" for i in range(2, shape.architecture["vocabulary"]))]
         word_tokenizer(vocabulary).save_pretrained(folder)
     return folder
@@ -260,7 +283,7 @@ class TRL:
             **self._common(), num_generations=shape.group, max_completion_length=shape.limit,
             temperature=1.0, top_k=0, beta=BETA,
         )  # fmt: skip
-        if not self.row.ends:
+        if not shape.ends:
             model.generation_config.suppress_tokens = None
         trainer = RLOOTrainer(
             model=model, reward_funcs=score, args=config, train_dataset=Dataset.from_dict({"prompt": prompts}),
@@ -362,7 +385,12 @@ class Ours:
     out: Path
     seconds: list[float] = field(default_factory=list)
     losses: list[float] = field(default_factory=list)
+    lengths: list[list[Lengths]] = field(default_factory=list)
+    """Of every step."""
+    parts: list[dict[str, float]] = field(default_factory=list)
+    """Seconds of every step, by part."""
     session: Any = None
+    watch: Clock = field(default_factory=clock)
 
     def build(self) -> None:
         shape = SHAPES[self.row.shape]
@@ -376,7 +404,7 @@ class Ours:
                 rewards=[{"name": "vs_trl:score", "weight": 1.0}], episodes_per_update=shape.completions,
                 samples_per_prompt=shape.group, total_episodes=shape.completions * self.steps, epochs=1,
                 temperature=1.0, max_completion_tokens=shape.limit,
-                probes=Probes(every=1 if self.row.shape == "mini" else None),
+                probes=Probes(every=shape.probes),
             )  # fmt: skip
         else:
             loss = DPO(beta=DPO_BETA) if self.row.algorithm == "dpo" else SimPO(alpha=SIMPO_BETA, gamma=SIMPO_GAMMA)
@@ -390,11 +418,21 @@ class Ours:
         next(self.made)
 
     def step(self, captured: dict[str, Any]) -> None:
+        self.watch.take()
         began = time.process_time()
         metrics = self.made.send(captured)
         self.seconds.append(time.process_time() - began)
+        self.parts.append(self.watch.take())
         self.losses.append(metrics["loss"])
+        self.lengths.append(lengths_of(captured, SHAPES[self.row.shape].group))
         next(self.made, None)
+
+    def passes(self, step: int) -> dict[str, float]:
+        """How often the necessary passes are made at a step, from 1."""
+        if self.row.algorithm == "rloo":
+            due = self.config.probes.due(step, exact=False)
+            return {"sampling": 1, "reference": 1, "update": 1, "kl_prev": float(due)}
+        return {"reference": float("reference" in self.config.loss.needs), "update": 1}
 
     def _step_online(self) -> Iterator[Any]:
         """The body of `train_online`'s loop."""
@@ -421,6 +459,14 @@ class Ours:
             yield offline.make_step(config, self.policy, reference, self.optimizer, self.session, items, {}, step)[0]
 
 
+def lengths_of(captured: dict[str, Any], group: int) -> list[Lengths]:
+    """Of a step's prompts and completions."""
+    if "pairs" in captured:
+        return [(len(p), list(map(len, pair))) for p, pair in zip(captured["prompts"], captured["pairs"], strict=True)]
+    sizes = list(map(len, captured["completions"]))
+    return [(len(p), sizes[i * group : (i + 1) * group]) for i, p in enumerate(captured["prompts"])]
+
+
 # -- measuring ---------------------------------------------------------------------------------------------------------
 
 
@@ -436,9 +482,7 @@ def timed(row: Row, options: argparse.Namespace, repeats: int) -> dict[str, Any]
     before = {name: p.detach().clone() for name, p in ours.policy.model.named_parameters()}
     theirs.train()
     trl_s, ours_s = statistics.median(theirs.seconds[1:]), statistics.median(ours.seconds[1:])
-    if (
-        ours.config.stage == "online" and row.shape != "mini"
-    ):  # what is thinned counts in full measure: as the mean does
+    if row.thinned:  # what is thinned counts in full measure: as the mean does
         ours_s = max(ours_s, statistics.mean(ours.seconds[1:]))
     return {
         "ratio": trl_s / ours_s,
@@ -448,6 +492,29 @@ def timed(row: Row, options: argparse.Namespace, repeats: int) -> dict[str, Any]
         "ours_all_s": ours.seconds[1:],
         "update_cosine": cosine(before, theirs.trainer.model, ours.policy.model),
         "loss_difference": max(abs(a - b) for a, b in zip(theirs.losses, ours.losses, strict=True)),
+        **floor_of(ours),
+    }
+
+
+def floor_of(ours: Ours) -> dict[str, Any]:
+    """The floor of our counted steps, their mean, with its parts and the rates it rests on."""
+    model = ours.policy.model
+    shape, counted = ArithmeticShape.of(model.config), ours.lengths[1:]
+    rates = measure_rates(model, counted[0])
+    steps = [floor(shape, rates, trees, ours.passes(step)) for step, trees in enumerate(counted, start=2)]
+    parts = {part: statistics.mean(step[part] for step in steps) for part in steps[0]}
+    sampled = sum(len(completions) for _, completions in counted[0])
+    gigaflops = {"forward": rates.forward, "backward": rates.backward}
+    gigaflops |= {"head forward": rates.head_forward, "head backward": rates.head_backward}
+    if "sampling" in parts:
+        gigaflops |= {f"decoding, {n} rows": rates.decoding[n] for n in (min(rates.decoding), sampled)}
+        gigaflops |= {f"head, {n} rows": rates.head_decoding[n] for n in (min(rates.decoding), sampled)}
+    names = sorted({name for step in ours.parts for name in step})
+    return {
+        "floor_s": sum(parts.values()),
+        "floor_parts_s": parts,
+        "ours_parts_s": {name: statistics.mean(step.get(name, 0.0) for step in ours.parts[1:]) for name in names},
+        "gigaflops": {name: rate / 1e9 for name, rate in gigaflops.items()},
     }
 
 
@@ -464,7 +531,7 @@ def cosine(before: dict[str, torch.Tensor], theirs: Any, ours: Any) -> float:
 def memory(row: Row, options: argparse.Namespace, side: str, steps: int = 2) -> dict[str, float]:
     """Peak resident memory of one side's steps, less what it held once its models were loaded."""
     torch.set_num_threads(1)
-    folder, tape = model_folder(row, options), Path(options.cache) / f"{row.shape}-{row.algorithm}-{row.ends}.json"
+    folder, tape = model_folder(row, options), Path(options.cache) / f"{row.name}.tape.json"
     if side == "trl":
         captured: list[dict[str, Any]] = []
         theirs = TRL(row, folder, steps, captured.append)
@@ -498,83 +565,138 @@ def fresh(options: argparse.Namespace) -> Path:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rows", default=",".join(ROWS), help="comma-separated")
-    parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--smollm2", help="folder with the weights of SmolLM2-135M (`make example` makes one)")
-    parser.add_argument("--cache", default="out/bench", help="where models and runs are put")
-    parser.add_argument("--out", type=Path, default=Path("bench"))
-    parser.add_argument("--again", action="store_true", help="measure rows that stand in the table, too")
-    parser.add_argument("--no-memory", action="store_true")
-    parser.add_argument("--part", choices=("timed", "trl", "ours"), help=argparse.SUPPRESS)
-    options = parser.parse_args()
+    options = parse()
     Path(options.cache).mkdir(parents=True, exist_ok=True)
-    names = options.rows.split(",")
     if options.part:
-        row = ROWS[names[0]]
-        result = (
-            timed(row, options, row.repeats or options.repeats)
-            if options.part == "timed"
-            else memory(row, options, options.part)
-        )
-        print(json.dumps(result))
+        row = Row(options.algo, options.shape, options.compact)
+        part = timed(row, options, options.repeats) if options.part == "timed" else memory(row, options, options.part)
+        print(json.dumps(part))
         return 0
-    lines = options.out / "vs_trl.jsonl"
-    known = {line["row"]: line for line in map(json.loads, lines.read_text().splitlines())} if lines.exists() else {}
-    for name in names:
-        if not SHAPES[ROWS[name].shape].architecture and not options.smollm2:
-            print(f"{name}: left out, it needs --smollm2 FOLDER")
-        elif options.again or name not in known:
-            known[name] = measure(name, options)
-            with lines.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(known[name]) + "\n")
-        (options.out / "vs_trl.md").write_text(table(known), encoding="utf-8")
-    print(table(known))
+    for row in chosen(options):
+        if not SHAPES[row.shape].architecture and not (Path(options.smollm2) / "config.json").is_file():
+            print(f"{row.name}: left out, it needs --smollm2 FOLDER")
+        elif options.again or COMPLETE - set(standing(options.json).get(row.name, {})):
+            line = measure(row, options)
+            with options.json.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(line) + "\n")
+        options.json.with_suffix(".md").write_text(table(standing(options.json)), encoding="utf-8")
+    print(table(standing(options.json)))
     return 0
 
 
-def measure(name: str, options: argparse.Namespace) -> dict[str, Any]:
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--algo", choices=ALGORITHMS, help="with --shape a row of its own, alone its rows of the table")
+    parser.add_argument("--shape", choices=list(SHAPES))
+    parser.add_argument("--compact", action="store_true", help="only rows in which TRL's head sees the labeled rows")
+    parser.add_argument("--repeats", type=int, help="counted steps of each side; default: 5, with SmolLM2 3")
+    parser.add_argument("--json", type=Path, default=HERE / "vs_trl.jsonl", help="where a line is added for each row")
+    parser.add_argument("--again", action="store_true", help="measure rows that stand there, too")
+    parser.add_argument(
+        "--smollm2", default=HERE.parent / "out/example/model", help="its folder; `make example` makes it"
+    )
+    parser.add_argument("--cache", default=HERE.parent / "out/bench", help="where models and runs are put")
+    parser.add_argument("--part", choices=("timed", "trl", "ours"), help=argparse.SUPPRESS)
+    return parser.parse_args()
+
+
+def chosen(options: argparse.Namespace) -> list[Row]:
+    """The row asked for, or those of the table."""
+    rows = [
+        row
+        for row in TABLE
+        if options.algo in (None, row.algorithm) and options.shape in (None, row.shape)
+        if not options.compact or row.compact
+    ]
+    if options.algo and options.shape:
+        rows = [row for row in rows if row.compact == options.compact]
+        return rows or [Row(options.algo, options.shape, options.compact)]
+    return rows
+
+
+def standing(lines: Path) -> dict[str, Any]:
+    """The last line of each row."""
+    return {line["row"]: line for line in map(json.loads, lines.read_text().splitlines())} if lines.exists() else {}
+
+
+def measure(row: Row, options: argparse.Namespace) -> dict[str, Any]:
     """A row of the table, each part in a process of its own."""
-    line: dict[str, Any] = {"row": name, "machine": machine(), "repeats": ROWS[name].repeats or options.repeats}
-    parts = ["timed"] if options.no_memory else ["timed", "trl", "ours"]
-    for part in parts:
-        command = [sys.executable, __file__, "--rows", name, "--part", part, "--repeats", str(options.repeats)]
-        command += ["--cache", options.cache] + (["--smollm2", options.smollm2] if options.smollm2 else [])
-        done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+    repeats = options.repeats or SHAPES[row.shape].repeats or 5
+    repeats = max(repeats, THINNED_REPEATS) if row.thinned else repeats
+    command = [sys.executable, __file__, "--algo", row.algorithm, "--shape", row.shape, *["--compact"] * row.compact]
+    command += ["--repeats", str(repeats), "--cache", str(options.cache), "--smollm2", str(options.smollm2)]
+    line: dict[str, Any] = {"row": row.name, "machine": machine(), "repeats": repeats}
+    for part in ("timed", "trl", "ours"):
+        done = subprocess.run([*command, "--part", part], stdout=subprocess.PIPE, text=True, check=True)
         line |= json.loads(done.stdout.splitlines()[-1])
     print(json.dumps(line), flush=True)
     return line
 
 
-def machine() -> str:
-    info = Path("/proc/cpuinfo").read_text()
-    found = re.search(r"model name\s*:\s*(.*)", info)
-    return f"{found[1] if found else platform.machine()}, torch {torch.__version__}"
+COMPLETE = {"ratio", "trl_s", "ours_s", "floor_s", "trl_peak_mb", "ours_peak_mb", "update_cosine", "loss_difference"}
+"""What a row must hold to stand."""
+ABOUT = """\
+One thread, fp32, seconds of processor time a step, medians over interleaved repeats (the first step of each side is not
+counted); peaks in a process of each side's own, above what the loaded models take. Made by `python bench/vs_trl.py`;
+GPU: not measured. `kl_prev` is measured at every step in the mini rows; elsewhere at every fourth, as by default, and
+there ours is the mean, so that the pass counts in the steps that hold it (one in three with three repeats). The
+reference's pass of DPO counts in ours. Must and aim are what the row was held to.
+
+**Floor**: FLOPs of the arithmetic that our step cannot do without, over the rates at which this machine makes such
+products (`bench/floor.py`). It holds: sampling, the prompts in one pass and then a pass a token with the rows that are
+still being written; the reference's forward pass; the update's forward pass and its backward pass of twice as many
+FLOPs; `kl_prev`'s pass in the share of counted steps that make it. A prompt counts once for all its completions, and
+the last layer only where a token is predicted. Rates are measured beside the row with the model's own sizes: the
+fastest of a few runs, by the faster of torch's and oneDNN's products; decoding's with as few rows as it has. It does
+not hold: softmax, normalization, activations, embeddings, the optimizer, text, reward functions, records, Python.
+Attention counts at the rate of the linear maps, which its small products do not reach. Nor is it the least that
+mathematics allows: a step that kept the sampler's activations could spare the update's forward pass.
+"""
 
 
 def table(known: dict[str, Any]) -> str:
-    """The rows as Markdown."""
-    head = "| row | ratio | must | aim | TRL s | ours s | cosine of updates | loss difference | peak MB TRL / ours |"
-    text = [head, "|---" * 9 + "|"]
-    for name, row in ROWS.items():
-        if name not in known:
-            continue
-        line = known[name]
-        peak = "-"
-        if "ours_peak_mb" in line:
-            peak = f"{line['trl_peak_mb']:.0f} / {line['ours_peak_mb']:.0f}"
-            peak += f" = {line['trl_peak_mb'] / line['ours_peak_mb']:.2f}"
-        text.append(
-            f"| {name} | {line['ratio']:.2f} | {row.must:g} | {row.aim:g} | {line['trl_s']:.3g} | {line['ours_s']:.3g} "
-            f"| {line['update_cosine']:.8f} | {line['loss_difference']:.1e} | {peak} |"
-        )
+    """The rows as Markdown: what was compared, then what the floors are made of."""
+    order = [row.name for row in TABLE]
+    extra = [Row(a, s, c) for s in SHAPES for a in ALGORITHMS for c in (False, True)]
+    rows = [row for row in [*TABLE, *(row for row in extra if row.name not in order)] if row.name in known]
+    head = "| row | ratio | must | aim | TRL s | ours s | floor s | ours / floor "
+    head += "| peak MB TRL | ours | ratio | must | cosine of updates | loss difference | repeats |"
+    text = [head, "|---" * 15 + "|", *(compared(row, known[row.name]) for row in rows)]
+    parts = ["| row | sampling | reference | update | kl_prev | all else | rates, Gflop/s |", "|---" * 7 + "|"]
+    parts += [made_of(row, known[row.name]) for row in rows if "floor_parts_s" in known[row.name]]
     machines = sorted({line["machine"] for line in known.values()})
     return (
-        "# TRL 1.16 and overopt on the same tokens and weights\n\n"
-        "One thread, fp32, seconds of processor time, medians over interleaved repeats. "
-        "Made by `python bench/vs_trl.py`; GPU: not measured.\n"
-        f"Machine: {'; '.join(machines)}.\n\n" + "\n".join(text) + "\n"
+        f"# TRL 1.16 and overopt on the same tokens and weights\n\n{ABOUT}\nMachine: {'; '.join(machines)}.\n\n"
+        + "\n".join(text)
+        + "\n\n## What the floors are made of\n\nSeconds a step, means: the floor's, then ours.\n\n"
+        + "\n".join(parts)
+        + "\n"
     )
+
+
+def compared(row: Row, line: dict[str, Any]) -> str:
+    floor_s, theirs, ours = (line.get(name) for name in ("floor_s", "trl_peak_mb", "ours_peak_mb"))
+    cells = [row.name, f"{line['ratio']:.2f}", shown(row.must), shown(row.aim)]
+    cells += [shown(line["trl_s"]), shown(line["ours_s"]), shown(floor_s)]
+    cells.append(f"{line['ours_s'] / floor_s:.2f}" if floor_s else "-")
+    cells += ["-"] * 3 if ours is None else [f"{theirs:.0f}", f"{ours:.0f}", f"{theirs / ours:.2f}"]
+    cells += [shown(row.memory), f"{line['update_cosine']:.8f}", f"{line['loss_difference']:.1e}", str(line["repeats"])]
+    return f"| {' | '.join(cells)} |"
+
+
+NECESSARY = ("sampling", "reference", "update", "kl_prev")
+
+
+def made_of(row: Row, line: dict[str, Any]) -> str:
+    floors, ours = line["floor_parts_s"], line["ours_parts_s"]
+    cells = [f"{shown(floors[part])}, {shown(ours.get(part, 0.0))}" if floors.get(part) else "-" for part in NECESSARY]
+    cells.append(shown(sum(seconds for part, seconds in ours.items() if part not in NECESSARY)))
+    cells.append(", ".join(f"{name} {rate:.0f}" for name, rate in line["gigaflops"].items()))
+    return f"| {row.name} | {' | '.join(cells)} |"
+
+
+def shown(number: float | None) -> str:
+    return "-" if number is None else f"{number:.3g}"
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field
 
-from overopt.config import Choice, Location, addresses, block, difference, dump, load, plugins, save, to_yaml
+from overopt.config import Choice, Location, addresses, block, difference, dump, load, locations, plugins, save, to_yaml
 
 
 class Color(Enum):
@@ -65,6 +65,15 @@ def test_locations_are_written_relative_to_a_folder(tmp_path: Path) -> None:
     tree = dump(Offline(policy=str(tmp_path / "sft"), parents=(str(tmp_path / "x/y"),)), tmp_path / "x")
     assert tree["policy"] == "../sft"
     assert tree["parents"] == ["y"]
+
+
+def test_every_location_by_its_address(monkeypatch) -> None:
+    monkeypatch.chdir("/")
+    assert locations(Offline(policy="runs/sft", parents=("/x/y", "z"))) == {
+        "policy": "/runs/sft",
+        "parents.0": "/x/y",
+        "parents.1": "/z",
+    }
 
 
 def test_save_and_load_give_the_same_object_from_any_directory(tmp_path: Path, monkeypatch) -> None:

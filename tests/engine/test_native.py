@@ -69,7 +69,7 @@ def test_a_cache_that_others_may_write_is_not_trusted(cache: Path) -> None:
 def test_it_is_compiled_once_and_kept(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert native.library() is not None
     (file,) = cache.iterdir()
-    assert file.name.startswith("decode-") and file.suffix == ".so"
+    assert file.name.startswith("native-") and file.suffix == ".so"
     assert np.float32(1e-40) * np.float32(1) > 0  # the process computes as before
     native.library.cache_clear()
     monkeypatch.setattr(native.subprocess, "run", lambda *rest, **named: pytest.fail("compiled again"))

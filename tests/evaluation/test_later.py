@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
@@ -68,6 +69,17 @@ def test_kl_is_measured_against_the_run_s_reference(chain: Chain, tmp_path: Path
     own = [row["kl_ref"] for row in run.evaluations("gold")]
     assert own[0] > 0.1
     assert [row["kl_ref"] for row in evaluate_run(run.path)] == pytest.approx(own, rel=1e-3)
+
+
+def test_a_run_that_was_moved_alone_finds_its_parents_where_they_were(run: Run, chain: Chain, tmp_path: Path) -> None:
+    rows = evaluate_run(run.path)
+    moved = load_run(shutil.copytree(run.path, tmp_path / "a" / "deeper" / "place"))
+    assert evaluate_run(moved.path) == rows
+    info = json.loads((moved.path / "run.json").read_text())
+    other = [parent | {"hash": "0" * 64} for parent in info["parents"]]
+    (moved.path / "run.json").write_text(json.dumps(info | {"parents": other}))
+    with pytest.raises(UserError, match="its policy .* is gone; without it this evaluation would not compare"):
+        evaluate_run(moved.path)
 
 
 def test_an_sft_run_has_no_reference(chain: Chain, tmp_path: Path) -> None:

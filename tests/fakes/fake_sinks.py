@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import sys
 import time
 from collections.abc import Mapping
@@ -52,6 +53,29 @@ class Hanging:
     def open(self, run: Any) -> _Noted:
         while True:
             time.sleep(60)
+
+
+@block
+class Networked:
+    """Sends each row over a connection, and waits for an answer to each."""
+
+    port: int
+
+    def open(self, run: Any) -> _Connected:
+        return _Connected(socket.create_connection(("127.0.0.1", self.port)))
+
+
+class _Connected:
+    def __init__(self, connection: socket.socket) -> None:
+        self.connection = connection
+
+    def send(self, step: int, values: Mapping[str, float]) -> None:
+        self.connection.sendall(f"{step}\n".encode())
+        if not self.connection.recv(1):
+            raise ConnectionError("the connection was closed")
+
+    def close(self, status: str) -> None:
+        self.connection.close()
 
 
 @block

@@ -309,7 +309,7 @@ class Stand:
     def _continue(self, out: Path, step: int) -> None:
         if (out / "run.json").exists():
             load_run(out).metrics()  # a run that was killed stays readable
-        finished = (out / "run.json").exists() and load_run(out).status == "finished"
+        finished = (out / "run.json").exists() and load_run(out).complete
         ending = run_in_child(self.config, out)
         assert (ending.signal, ending.status) == (0, 0), ending.said
         resumes = load_run(out).info["resumes"]

@@ -1,24 +1,22 @@
 """Sinks beside real runs: whatever they do, the records are those of a run without them."""
 
 import json
+import socket
+import threading
 import time
 from pathlib import Path
 
 import fake_sinks
 import pytest
 import tiny
+from tiny import Chain
 
+from faults import left_behind
 from overopt.integrations import beside
 from overopt.integrations.beside import Beside
 from overopt.records import Run, RunWriter
+from overopt.training.progress import Progress
 from overopt.training.stages import train
-
-
-def records(run: Run) -> dict[str, bytes]:
-    """All files that a repetition makes again, byte for byte, and the configuration."""
-    names = ["config.yaml", "metrics.jsonl", "evaluations.jsonl"]
-    files = [run.path / name for name in names] + sorted(run.path.glob("samples/*")) + sorted(run.path.glob("ch*/*/*"))
-    return {str(file.relative_to(run.path)): file.read_bytes() for file in files}
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +32,7 @@ def test_a_sink_that_raises_or_ends_its_process_changes_nothing(alone: Run, tmp_
     said: list[str] = []
     sinks = ["fake_sinks:Raising", "fake_sinks:Exiting"]
     run = train(tiny.sft(sinks=sinks), tmp_path / "run", notice=said.append)
-    assert (run.status, records(run)) == ("finished", records(alone))
+    assert (run.status, left_behind(run.path)) == ("finished", left_behind(alone.path))
     exiting, raising = warnings_of(said)  # once each
     assert exiting.startswith("sink exiting failed (exit status 3); the run and its records are not affected")
     assert raising.startswith("sink raising failed (ConnectionError: the network is unreachable)")
@@ -44,9 +42,59 @@ def test_a_sink_that_hangs_changes_nothing(alone: Run, tmp_path: Path, monkeypat
     monkeypatch.setattr(beside, "GRACE_SECONDS", 0.5)
     said: list[str] = []
     run = train(tiny.sft(sinks=["fake_sinks:Hanging"]), tmp_path / "run", notice=said.append)
-    assert (run.status, records(run)) == ("finished", records(alone))
+    assert (run.status, left_behind(run.path)) == ("finished", left_behind(alone.path))
     (hanging,) = warnings_of(said)
     assert hanging.startswith("sink hanging failed (not done 0.5 s after the run)")
+
+
+class Server:
+    """Answers a number of rows, then loses the network: closes the connection, or never answers again."""
+
+    def __init__(self, rows: int, closes: bool) -> None:
+        self.listening = socket.create_server(("127.0.0.1", 0))
+        self.rows, self.closes, self.lost = rows, closes, threading.Event()
+        threading.Thread(target=self._serve, daemon=True).start()
+
+    @property
+    def port(self) -> int:
+        return int(self.listening.getsockname()[1])
+
+    def _serve(self) -> None:
+        self.connection, _ = self.listening.accept()
+        with self.connection.makefile("rb") as lines:
+            for _ in range(self.rows):
+                lines.readline()
+                self.connection.sendall(b".")
+            lines.readline()
+        self.lost.set()
+        if self.closes:
+            self.connection.close()
+
+
+@pytest.mark.parametrize("stage", ["sft", "online"])
+@pytest.mark.parametrize("closes", [True, False])
+def test_a_sink_that_loses_its_network_halfway_changes_nothing(
+    stage: str, closes: bool, chain: Chain, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The run waits at its second step until the network is gone, so that there are steps with it and without."""
+    monkeypatch.setattr(beside, "GRACE_SECONDS", 0.5)
+    config = tiny.sft() if stage == "sft" else tiny.online(chain)
+    expected = left_behind(train(config, tmp_path / "alone").path)
+    server, said = Server(rows=1, closes=closes), []
+
+    def seen(now: Progress) -> None:
+        if now.step == 2:
+            assert server.lost.wait(60)
+
+    sink = {"name": "fake_sinks:Networked", "port": server.port}
+    run = train(config | {"sinks": [sink]}, tmp_path / "run", notice=said.append, progress=seen)
+    assert left_behind(run.path) == expected
+    (warning,) = warnings_of(said)
+    why = "ConnectionError: the connection was closed" if closes else "not done 0.5 s after the run"
+    assert warning.startswith(f"sink networked failed ({why}); the run and its records are not affected")
+    if not closes:
+        server.connection.settimeout(10)
+        assert server.connection.recv(1) == b""  # the process that hung is gone
 
 
 def test_a_sink_is_sent_the_run_and_its_end(tmp_path: Path) -> None:

@@ -1,8 +1,9 @@
-"""The libraries where they are installed, in ways that need no network; and what is said where they are not."""
+"""Sinks without their libraries, which `make test-sinks` installs and tests: names, identities, what is said."""
 
-import importlib.util
 import sys
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -10,10 +11,6 @@ from overopt.errors import ConfigError, UserError
 from overopt.integrations.replay import replay
 from overopt.integrations.sinks import TensorBoard, Trackio, WandB, identity, sink_from
 from overopt.records import Run, RunWriter, load_run
-
-
-def needs(library: str) -> pytest.MarkDecorator:
-    return pytest.mark.skipif(importlib.util.find_spec(library) is None, reason=f"{library} is an extra")
 
 
 @pytest.fixture
@@ -48,38 +45,42 @@ def test_a_run_keeps_its_identity(run: Run, tmp_path: Path) -> None:
         assert identity(load_run(writer.path)) != identity(run)
 
 
-@needs("tensorboard")
-def test_tensorboard_reads_what_was_sent_once(run: Run) -> None:
-    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-    from tensorboard.util import tensor_util
+class FakeTrackio:
+    """Its calls as far as they are used: runs with configurations, which can be deleted."""
 
-    for _ in range(2):  # the second replay takes the place of the first
-        assert replay(run.path, TensorBoard()) == 3
-    events = EventAccumulator(str(run.path / "tensorboard"))
-    events.Reload()
-    read = {
-        tag: [(e.step, float(tensor_util.make_ndarray(e.tensor_proto))) for e in events.Tensors(tag)]
-        for tag in ("train/loss", "evaluation/win_rate")
-    }
-    assert read == {"train/loss": [(1, 1.0), (2, 0.5)], "evaluation/win_rate": [(0, 0.25)]}
+    def __init__(self) -> None:
+        self.kept: list[SimpleNamespace] = []
 
+    def init(self, **settings: Any) -> SimpleNamespace:
+        run = SimpleNamespace(rows=[], **settings)
+        run.log = lambda values, step: run.rows.append((step, values))
+        run.finish = lambda: None
+        run.delete = lambda: self.kept.remove(run)
+        self.kept.append(run)
+        return run
 
-@needs("wandb")
-def test_wandb_offline_holds_what_was_sent(run: Run, tmp_path: Path) -> None:
-    assert replay(run.path, WandB(folder=str(tmp_path / "w"))) == 3
-    (file,) = tmp_path.glob("w/wandb/offline-run-*/*.wandb")
-    assert identity(run) in file.name
-    content = file.read_bytes()  # a log of records that are not compressed
-    assert content.count(b"evaluation/win_rate") >= 1
-    assert content.count(b"train/loss") >= 2
+    def Api(self) -> SimpleNamespace:
+        return SimpleNamespace(runs=self._runs)
+
+    def _runs(self, project: str) -> list[SimpleNamespace]:
+        if not self.kept:
+            raise ValueError(f"Project '{project}' does not exist")
+        return self.kept
 
 
-@needs("trackio")
-def test_trackio_holds_what_was_sent(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    if "trackio" not in sys.modules:
-        monkeypatch.setenv("TRACKIO_DIR", str(tmp_path / "trackio"))
-    assert replay(run.path, Trackio(project="overopt-test")) == 3
-    from trackio.sqlite_storage import SQLiteStorage
-
-    logs = SQLiteStorage.get_logs("overopt-test", "kl")
-    assert [(log["step"], log["train/loss"]) for log in logs if "train/loss" in log] == [(1, 1.0), (2, 0.5)]
+def test_trackio_replaces_the_same_run_and_no_other_of_its_name(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trackio = FakeTrackio()
+    monkeypatch.setitem(sys.modules, "trackio", trackio)  # type: ignore[arg-type]
+    with RunWriter.create(tmp_path / "others" / "kl", "stage: online\nlr: 0.2\n", {"stage": "online"}) as writer:
+        writer.log(1, {"loss": 3.0})
+    for path in (writer.path, run.path, run.path):
+        replay(path, Trackio())
+    assert [(kept.name, kept.rows) for kept in trackio.kept] == [
+        ("kl", [(1, {"train/loss": 3.0})]),
+        ("kl", [(0, {"evaluation/win_rate": 0.25}), (1, {"train/loss": 1.0}), (2, {"train/loss": 0.5})]),
+    ]
+    assert {kept.resume for kept in trackio.kept} == {"never"}
+    replay(run.path, Trackio(space="me/space"))
+    assert len(trackio.kept) == 3

@@ -9,6 +9,7 @@ import tiny
 import torch
 from torch import Tensor
 
+from overopt.engine import native
 from overopt.engine.packing import Tree, pack
 from overopt.models import neox
 from overopt.models.policy import Policy
@@ -47,7 +48,16 @@ def gradients(policy: Policy) -> list[Tensor]:
     return [p.grad.clone() for p in policy.model.base_model.parameters() if p.grad is not None]
 
 
-def test_hidden_states_and_gradients_are_transformers(policy: Policy) -> None:
+COMPILED = [False]
+if native.library() is not None:
+    COMPILED.append(True)
+
+
+@pytest.mark.parametrize("compiled", COMPILED)
+def test_hidden_states_and_gradients_are_transformers(
+    policy: Policy, compiled: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(native, "available", lambda device: compiled)
     assert neox.can_run(policy.model.base_model)
     expected, expected_gradients = stock(policy)
     policy.model.zero_grad()

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from overopt.errors import UserError
-from overopt.records import Run, RunWriter, find_runs, load_run
+from overopt.records import Run, RunWriter, find_runs, hash_parent, load_run
 
 
 @pytest.fixture
@@ -102,6 +102,8 @@ def test_checkpoints_and_the_hash_of_the_last(writer: RunWriter, run: Run) -> No
 
     weights_hash = hashlib.sha256(b"model.safetensors" + hashlib.sha256(b"2").digest()).hexdigest()
     assert run.hash() == hashlib.sha256(b"stage: online\nlr: 0.001\n" + weights_hash.encode()).hexdigest()
+    assert hash_parent(run.path) == run.hash()
+    assert hash_parent(run.checkpoint()) == weights_hash
 
 
 def test_what_is_no_run_is_named(tmp_path: Path, run: Run) -> None:

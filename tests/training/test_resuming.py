@@ -15,6 +15,7 @@ MACHINE = {"threads": 1, "device": "cpu"}
 @pytest.fixture
 def run(tmp_path: Path) -> Path:
     info = {**MACHINE, "parents": [PARENT], "steps": 4, "dropped": {"prompts": {"too long": 1}}}
+    info |= {"data": {"task.path": "abc"}}
     with RunWriter.create(tmp_path / "run", "stage: online\n", info) as writer:
         writer.log(1, {"lr": 1.0})
         writer.state(1, {}, {"elapsed": 0.0}, lambda file: file.write_bytes(b"") and None)
@@ -44,8 +45,10 @@ def test_without_a_state_nothing_is_compared(run: Path) -> None:
 
 
 def test_other_data_are_refused(run: Path) -> None:
-    check_data(load_run(run), 4, {"prompts": {"too long": 1}})
+    check_data(load_run(run), 4, {"prompts": {"too long": 1}}, {"task.path": "abc"})
     with pytest.raises(
         UserError, match=r"began \(steps 4 then, 3 now, dropped .*1.* then, .*2.* now\); choose another"
     ):
-        check_data(load_run(run), 3, {"prompts": {"too long": 2}})
+        check_data(load_run(run), 3, {"prompts": {"too long": 2}}, {"task.path": "abc"})
+    with pytest.raises(UserError, match=r"began \(the content of task.path\); choose another --out"):
+        check_data(load_run(run), 4, {"prompts": {"too long": 1}}, {"task.path": "abd"})

@@ -394,12 +394,55 @@ def test_a_run_does_not_go_on_with_other_data(chain: Chain, tmp_path: Path) -> N
     task = {"name": "local", "path": str(file), "evaluation_path": str(heldout)}
     config = tiny.sft(task=task, model=model, steps=None, checkpoint_every=1, batch_size=8)
     cut_short(config, tmp_path / "run", 2)
-    tiny.write_jsonl(file, records[:-8])
-    with pytest.raises(UserError, match="run: its data have changed since it began .steps 4 then, 3 now"):
-        train(config, tmp_path / "run")
-    assert len(tiny.rows(load_run(tmp_path / "run"))) == 2
+    one_changed = [*records[:-1], records[-1] | {"completion": records[0]["completion"]}]
+    for other in (records[:-8], one_changed):  # fewer steps; as many of everything
+        tiny.write_jsonl(file, other)
+        with pytest.raises(UserError, match="run: its data have changed since it began .the content of task.path.;"):
+            train(config, tmp_path / "run")
+        assert len(tiny.rows(load_run(tmp_path / "run"))) == 2
     tiny.write_jsonl(file, records)
-    assert train(config, tmp_path / "run").info["resumes"][0]["step"] == 1
+    run = train(config, tmp_path / "run")
+    assert run.info["resumes"][0]["step"] == 1
+    assert run.info["data"].keys() == {"task.path", "task.evaluation_path"}
+    tiny.write_jsonl(heldout, records[1:5])
+    with pytest.raises(UserError, match="run: its data have changed since it began .the content of task.evaluation_pa"):
+        train(config, tmp_path / "run")
+    heldout.unlink()
+    assert train(config, tmp_path / "run").status == "finished"  # what is gone is no other
+
+
+@pytest.mark.parametrize("cut", [False, True])
+def test_a_run_and_what_it_was_made_of_may_be_moved(chain: Chain, tmp_path: Path, cut: bool) -> None:
+    """To other depths each, so that no relative path holds; then the same command, with where they are now."""
+    policy = Path(shutil.copytree(chain.policy, tmp_path / "sft"))
+    words = Miniature().vocabulary()[2:]
+    file = tiny.write_jsonl(tmp_path / "data.jsonl", [{"prompt": f"{a} {b}"} for a, b in pairwise(words[:40])])
+
+    def config(policy: Path, file: Path) -> dict[str, Any]:
+        task = {"name": "local", "path": str(file)}
+        return tiny.online(chain, policy=str(policy), task=task, checkpoint_every=1, total_episodes=24)
+
+    if cut:
+        cut_short(config(policy, file), tmp_path / "run", 2)
+    else:
+        train(config(policy, file), tmp_path / "run")
+    (tmp_path / "here" / "and").mkdir(parents=True)
+    run = (tmp_path / "run").rename(tmp_path / "here" / "and" / "there")
+    moved = policy.rename(tmp_path / "here" / "sft"), file.rename(tmp_path / "here" / "and" / "data.jsonl")
+    before = left_behind(run)
+    with pytest.raises(UserError, match="sft"):
+        train(config(policy, file), run)  # nothing is there any more
+    assert left_behind(run) == before
+
+    said: list[str] = []
+    found = train(config(*moved), run, notice=said.append)
+    assert said[0] == f"{run}: goes on after step 1 of 3" if cut else said == [f"{run}: finished already, left alone"]
+    assert found.status == "finished" and (cut or left_behind(run) == before)
+
+    other = train(tiny.sft(seed=1), tmp_path / "other").path
+    for changed, what in (((other, moved[1]), "its policy"), ((moved[0], other / "config.yaml"), "its data")):
+        with pytest.raises(UserError, match=f"there: {what} .*(made anew|changed) since"):
+            train(config(*changed), run)
 
 
 SOON = {"name": "wall_time", "hours": 1e-9, "patience": 2}

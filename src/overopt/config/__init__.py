@@ -16,7 +16,7 @@ What a YAML leaves out is what the enclosing block would have had without it. Th
 from __future__ import annotations
 
 from overopt.config.blocks import Choice, Function, Location, block, name_of
-from overopt.config.dumping import addresses, difference, dump, save, to_yaml
+from overopt.config.dumping import addresses, difference, dump, locations, save, to_yaml
 from overopt.config.loading import load
 
 __all__ = [
@@ -28,6 +28,7 @@ __all__ = [
     "difference",
     "dump",
     "load",
+    "locations",
     "name_of",
     "save",
     "to_yaml",

@@ -98,6 +98,25 @@ def addresses(obj: Any) -> dict[str, Any]:
     return dict(_flat(dump(obj), ""))
 
 
+def locations(obj: Any) -> dict[str, str]:
+    """Every location in an object, as a whole path, by its address."""
+    return dict(_locations(obj, type(obj), ""))
+
+
+def _locations(value: Any, annotation: Any, address: str) -> Iterator[tuple[str, str]]:
+    inner, marks = peel(annotation)
+    prefix = f"{address}." if address else ""
+    if is_block(type(value)):
+        for key in fields_of(type(value)):
+            yield from _locations(getattr(value, key), field_annotation(type(value), key), prefix + key)
+    elif isinstance(value, Mapping | list | tuple):
+        items: Iterable[tuple[Any, Any]] = value.items() if isinstance(value, Mapping) else enumerate(value)
+        for place, item in items:
+            yield from _locations(item, item_annotation(inner, place), f"{prefix}{place}")
+    elif isinstance(value, str) and is_location(marks):
+        yield address, absolute_path(value, Path.cwd())
+
+
 def difference(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[tuple[str, Any, Any]]:
     """The addresses at which two plain trees differ, with both values; an absent one is None."""
     flat_a, flat_b = dict(_flat(a, "")), dict(_flat(b, ""))

@@ -1,4 +1,4 @@
-"""What is worth compiling: attention while sampling, a quarter of a small model's step by torch and a tenth by this.
+"""What is worth compiling: attention while sampling and rotary embedding, a third of a small model's step by torch.
 
 It is compiled once for a processor, if there is a C compiler, and kept in the user's cache; else torch does the work.
 `OVEROPT_NATIVE=0` leaves it alone. torch is used, too, on a GPU and with several threads, which this would not occupy.
@@ -15,26 +15,25 @@ import platform
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
 
-SOURCE = Path(__file__).with_name("decode.c")
+SOURCE = Path(__file__).with_name("native.c")
 FLAGS = ("-O3", "-march=native", "-ffast-math", "-fPIC")
 SECONDS = 60
 """A compiler that takes longer hangs."""
 
 
 def available(device: torch.device) -> bool:
-    """Whether sampling on this device, with the present number of threads, goes through the compiled code."""
+    """Whether this device, with the present number of threads, has its work done by the compiled code."""
     return device.type == "cpu" and torch.get_num_threads() == 1 and library() is not None
 
 
 @functools.cache
-def library() -> Callable[..., None] | None:
-    """`decode_attention` of `decode.c`, compiled now or before; None where that cannot be."""
+def library() -> ctypes.CDLL | None:
+    """The functions of `native.c`, compiled now or before; None where that cannot be."""
     compiler = next(filter(None, map(shutil.which, ("cc", "gcc", "clang"))), None)
     if compiler is None or os.name != "posix" or os.environ.get("OVEROPT_NATIVE") == "0":
         return None
@@ -71,10 +70,10 @@ def _processor() -> bytes:
 
 
 def _compiled(compiler: str, folder: Path, key: str) -> Path:
-    file = folder / f"decode-{key}.so"
+    file = folder / f"native-{key}.so"
     if not file.is_file():
         with tempfile.TemporaryDirectory(dir=folder) as place:
-            made, linked = f"{place}/decode.o", Path(place) / "decode.so"
+            made, linked = f"{place}/native.o", Path(place) / "native.so"
             # In two steps: a library linked with -ffast-math would round the whole process's subnormal numbers to 0.
             for command in ([*FLAGS, "-c", "-o", made, str(SOURCE)], ["-shared", "-o", str(linked), made, "-lm"]):
                 subprocess.run([compiler, *command], check=True, capture_output=True, timeout=SECONDS)
@@ -82,10 +81,11 @@ def _compiled(compiler: str, folder: Path, key: str) -> Path:
     return file
 
 
-def _load(file: Path) -> Callable[..., None]:
-    function: Any = ctypes.CDLL(str(file)).decode_attention
+def _load(file: Path) -> ctypes.CDLL:
+    functions = ctypes.CDLL(str(file))
     place, number = ctypes.c_void_p, ctypes.c_long
-    function.argtypes = [*[place, number, number] * 3, *[place] * 8, *[number] * 8, ctypes.c_float]
-    function.restype = None
-    result: Callable[..., None] = function
-    return result
+    strided: list[Any] = [place, number, number]
+    functions.rotate.argtypes = [*[place] * 3, *[number] * 4]
+    functions.decode_attention.argtypes = [*strided * 3, *[place] * 8, *[number] * 8, ctypes.c_float]
+    functions.rotate.restype = functions.decode_attention.restype = None
+    return functions

@@ -24,9 +24,9 @@ class NativeStore:
         """Keys and values of the prompts, and those of the samples, by layer; keys are transposed."""
         self.score = torch.empty(self.prompt + self.width)
         self.step = -1
-        function = native.library()
-        assert function is not None  # whoever makes one has asked `native.available`
-        self.function = function
+        library = native.library()
+        assert library is not None  # whoever makes one has asked `native.available`
+        self.function = library.decode_attention
 
     def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, scale: float | None) -> Tensor:
         if self.step < 0:

@@ -15,7 +15,7 @@ from overopt.evaluation.judges import Judge
 from overopt.models.load import load_policy, load_reward_model
 from overopt.models.policy import Policy
 from overopt.models.text import Codec
-from overopt.records import Run, RunLock, RunWriter, load_run
+from overopt.records import Run, RunLock, RunWriter, hash_parent, load_run
 from overopt.tasks import Miniature, Task
 from overopt.types import Dropped
 
@@ -81,15 +81,27 @@ def _policies(run: Run) -> list[tuple[int, Path]]:
 def _parent(run: Run, role: str) -> Path | None:
     """The model folder of a parent by its field; None if the configuration names none.
 
-    The configuration's location counts, which is relative to the run, so a study that was moved finds its parents.
+    The configuration's location counts, which is relative to the run, so a study that was moved finds its parents; a
+    run that was moved without them finds them where they were.
     """
     location = run.config.get(role)
     if location is None:
         return None
     path = run.path / location
     if not path.exists():
+        path = _as_it_was(run, role) or path
+    if not path.exists():
         raise UserError(f"{run.path}: its {role} {path} is gone; without it this evaluation would not compare")
     return load_run(path).checkpoint() if (path / "run.json").is_file() else path
+
+
+def _as_it_was(run: Run, role: str) -> Path | None:
+    """The place where the run found a parent, if it is still there and still the same."""
+    recorded = [parent for parent in run.info.get("parents", []) if parent["role"] == role]
+    for path, known in [(Path(parent["path"]), parent["hash"]) for parent in recorded]:
+        if path.exists() and hash_parent(path) == known:
+            return path
+    return None
 
 
 def _evaluator(run: Run, settings: _Settings, judge: Judge, split: str | None, policy: Policy) -> Evaluator:

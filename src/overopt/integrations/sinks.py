@@ -16,6 +16,8 @@ from overopt.records import Run
 
 Name = Annotated[str, Field(min_length=1)]
 PROJECT = "overopt"
+IDENTITY = "overopt_identity"
+"""Says in a tracker's configuration which run this is: names come again."""
 
 
 class Stream(Protocol):
@@ -63,14 +65,26 @@ class Trackio:
 
     project: Name = PROJECT
     space: str | None = None
-    """`user/name` of the Space; null: on this machine, where TRACKIO_DIR says."""
+    """`user/name` of the Space; null: on this machine, where TRACKIO_DIR says. Here what was sent of the same run
+    before is replaced; on a Space it stays, as another run of that name."""
 
     def open(self, run: Run) -> Stream:
         trackio = _library("trackio", "trackio")
-        quiet = {"embed": False, "auto_log_gpu": False, "auto_log_cpu": False}
-        return _Calls(
-            trackio.init(project=self.project, name=run.name, config=run.config, space_id=self.space, **quiet)
-        )
+        if self.space is None:
+            self._remove(run, trackio.Api())
+        # resumed by its name it would be one with every other run of that name, hence never
+        quiet = {"resume": "never", "embed": False, "auto_log_gpu": False, "auto_log_cpu": False}
+        config = run.config | {IDENTITY: identity(run)}
+        return _Calls(trackio.init(project=self.project, name=run.name, config=config, space_id=self.space, **quiet))
+
+    def _remove(self, run: Run, api: Any) -> None:
+        try:
+            runs = list(api.runs(self.project))
+        except ValueError:  # there is no such project yet
+            return
+        for old in runs:
+            if (old.config or {}).get(IDENTITY) == identity(run):
+                old.delete()
 
 
 @block

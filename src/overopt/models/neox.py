@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from overopt.engine import native
 from overopt.engine.attention import Attend
 
 
@@ -34,7 +35,7 @@ def run(body: Any, ids_N: Tensor, positions_N: Tensor, attend: Attend, reads_R: 
     hidden = body.embed_in(ids_N)
     cos, sin = body.rotary_emb(hidden, positions_N[None])
     half = cos.shape[-1] // 2  # the other half of the table repeats it
-    cos, sin = (x[0, :, None, None, :half] for x in (cos, sin))
+    cos, sin = (x[0, :, :half].contiguous() for x in (cos, sin))
     last = len(body.layers) - 1
     for index, layer in enumerate(body.layers):
         reads = reads_R if index == last else None
@@ -73,7 +74,13 @@ def _rotated(qkv_NHCd: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
 
 def _rotate(qkv_NHCd: Tensor, cos: Tensor, sin: Tensor) -> None:
     """Rotary embedding: (a, b) -> (a cos - b sin, b cos + a sin)."""
-    half = cos.shape[-1]
+    rows, half = cos.shape
+    library = native.library() if native.available(qkv_NHCd.device) else None
+    if library is not None and qkv_NHCd.is_contiguous():
+        pointers = (x.data_ptr() for x in (qkv_NHCd, cos, sin))
+        library.rotate(*pointers, rows, qkv_NHCd.shape[1], qkv_NHCd.shape[3], half)
+        return
+    cos, sin = cos[:, None, None], sin[:, None, None]
     a, b = qkv_NHCd[:, :, :2, :half], qkv_NHCd[:, :, :2, half : 2 * half]
     a_sin = a * sin
     a.mul_(cos).addcmul_(b, sin, value=-1)
@@ -94,6 +101,6 @@ class _Rotation(torch.autograd.Function):
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, grad_NHCd: Tensor) -> tuple[Tensor, None, None]:
         cos, sin = ctx.angle
-        grad_NHCd = grad_NHCd.clone()
+        grad_NHCd = grad_NHCd.clone(memory_format=torch.contiguous_format)
         _rotate(grad_NHCd, cos, -sin)
         return grad_NHCd, None, None

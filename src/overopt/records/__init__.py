@@ -3,7 +3,7 @@
 | file                          | what                                                                                 |
 |-------------------------------|--------------------------------------------------------------------------------------|
 | `config.yaml`                 | the configuration; rebuilds the stage                                                |
-| `run.json`                    | schema version, status, versions, commit, hardware, seed, parents, dropped records   |
+| `run.json`                    | schema version, status, versions, commit, hardware, seed, parents, data, left out |
 | `metrics.jsonl`               | one object a step; deterministic values only                                         |
 | `timings.jsonl`               | wall clock and throughput, one object a step                                         |
 | `evaluations.jsonl`           | evaluations that the run made itself, keyed by step, split, judge and prompt set     |
@@ -21,7 +21,7 @@ Neither torch nor pandas is imported here.
 
 from overopt.records.environment import environment
 from overopt.records.lock import RunLock
-from overopt.records.reader import Run, find_runs, hash_weights, load_run
+from overopt.records.reader import Run, find_runs, hash_parent, hash_weights, load_run
 from overopt.records.states import forget_states
 from overopt.records.writer import SAMPLE_COLUMNS, RunWriter, clear
 
@@ -34,6 +34,7 @@ __all__ = [
     "environment",
     "find_runs",
     "forget_states",
+    "hash_parent",
     "hash_weights",
     "load_run",
 ]

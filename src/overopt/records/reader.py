@@ -184,6 +184,11 @@ def hash_weights(folder: Path) -> str:
     return digest.hexdigest()
 
 
+def hash_parent(path: Path) -> str:
+    """What a child records of a run, or of an ordinary model folder."""
+    return load_run(path).hash() if (path / layout.INFO).is_file() else hash_weights(path)
+
+
 def _rows(file: Path) -> Iterator[dict[str, Any]]:
     if not file.exists():
         return

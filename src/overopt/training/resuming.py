@@ -9,6 +9,7 @@ from typing import Any
 from overopt.errors import UserError
 from overopt.records import Run, load_run
 from overopt.records.states import State, newest_state
+from overopt.training.sources import check_data_files
 
 
 def state_to_continue(
@@ -30,8 +31,9 @@ def state_to_continue(
     return state
 
 
-def check_data(run: Run, steps: int, dropped: Mapping[str, Any]) -> None:
+def check_data(run: Run, steps: int, dropped: Mapping[str, Any], files: Mapping[str, str]) -> None:
     """Refuse to go on with other data than those the run began with."""
+    check_data_files(run, files)
     if changes := _changes(run, {"steps": steps, "dropped": dropped}):
         raise UserError(f"{run.path}: its data have changed since it began ({changes}); choose another --out")
 

@@ -30,6 +30,7 @@ from overopt.training.interrupts import Interrupts
 from overopt.training.moving import Moving
 from overopt.training.progress import Progress
 from overopt.training.resuming import check_data, state_to_continue
+from overopt.training.sources import data_hashes
 from overopt.types import Dropped
 
 T = TypeVar("T")
@@ -106,7 +107,7 @@ class Session:
         self.steps, self.began = steps, time.monotonic()
         self.lock.acquire()
         if self.state is not None:
-            check_data(load_run(self.out), steps, self._dropped())
+            check_data(load_run(self.out), steps, self._dropped(), data_hashes(self.config.task))
             self.done = self.state.step
             self.writer = RunWriter.resume(self.out, self.state, to_yaml(self.config, self.out))
             self.notice(f"{self.out}: goes on after step {self.done} of {steps}")
@@ -138,6 +139,7 @@ class Session:
             "steps": self.steps,
             **self._machine(),
             "parents": self.parents,
+            "data": data_hashes(self.config.task),
             "provenance": dict(self.config.provenance),
             "dropped": self._dropped(),
         }

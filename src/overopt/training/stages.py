@@ -20,6 +20,7 @@ from overopt.training.progress import Progress
 from overopt.training.reward_model import RewardModelStage, train_reward_model
 from overopt.training.session import Session
 from overopt.training.sft import SFT, train_sft
+from overopt.training.sources import check_sources, may_lie_elsewhere
 
 STAGES: dict[str, type] = {cls.stage: cls for cls in (SFT, RewardModelStage, Online, Offline)}
 
@@ -130,7 +131,7 @@ def _existing(stage: Any, out: Path) -> Run | None:
     if not (out / "run.json").is_file():
         return None
     run = load_run(out)
-    changes = _changes(stage, run)
+    changes, moved = _changes(stage, run)
     if changes:
         shown = "; ".join(f"{address}: {was!r} there, {now!r} here" for address, was, now in changes[:3])
         raise UserError(f"{out}: holds a run of another configuration ({shown}); choose another --out")
@@ -139,22 +140,21 @@ def _existing(stage: Any, out: Path) -> Run | None:
         raise UserError(
             f"{out}: diverged at step {step} before, and would again; {_kept(run)}. Lower lr, or set grad_clip"
         )
+    if run.complete:
+        check_sources(run, stage, moved)
     return run
 
 
-def _changes(stage: Any, run: Run) -> list[tuple[str, Any, Any]]:
-    """Addresses at which the run was configured otherwise, with both values.
+def _changes(stage: Any, run: Run) -> tuple[list[tuple[str, Any, Any]], list[str]]:
+    """Addresses at which the run was configured otherwise, with both values; and locations that only read otherwise.
 
-    In an unfinished run that was copied to another place the locations of its parents, which it knows by hash, may read
-    otherwise: if they are other parents, it refuses once it has found them.
+    Of these the run knows the content by hash, which decides once it has been found: the run was copied to another
+    place perhaps, or its parents were.
     """
-    here = configuration.dump(stage, run.path)
-    changes = configuration.difference(_saved(run), here)
-    if run.complete:
-        return changes
-    locations = {address for address, _, _ in configuration.difference(here, configuration.dump(stage))}
-    roles = {parent["role"] for parent in run.info.get("parents", [])}
-    return [change for change in changes if change[0] not in locations or change[0].partition(".")[0] not in roles]
+    changes = configuration.difference(_saved(run), configuration.dump(stage, run.path))
+    locations = configuration.locations(stage)
+    moved = [address for address, _, _ in changes if address in locations and may_lie_elsewhere(run, address)]
+    return [change for change in changes if change[0] not in moved], moved
 
 
 def _saved(run: Run) -> dict[str, Any]:
@@ -166,7 +166,6 @@ def _saved(run: Run) -> dict[str, Any]:
 
 
 def _left_alone(run: Run, tell: Callable[[str], None]) -> Run:
-    _check_parents(run)
     tell(f"{run.path}: {run.status} already, left alone")
     if (run.path / STATES).exists() or (run.path / LOCK).exists():  # of a process that was killed just after the end
         # the folder may not be writable by now, or somebody may be evaluating the run
@@ -174,14 +173,6 @@ def _left_alone(run: Run, tell: Callable[[str], None]) -> Run:
             lock.acquire()
             forget_states(run.path)
     return run
-
-
-def _check_parents(run: Run) -> None:
-    """A finished run is this configuration's only while its parents are the ones it had."""
-    for parent in run.info.get("parents", []):
-        path = Path(parent["path"])
-        if (path / "run.json").is_file() and load_run(path).hash() != parent["hash"]:
-            raise UserError(f"{run.path}: its {parent['role']} {path} has been made anew since; choose another --out")
 
 
 def _kept(run: Run) -> str:

@@ -1,10 +1,22 @@
-/* Attention while sampling: one token of each active sample looks at its prompt and at what it has drawn so far.
- *
- * Keys lie transposed, so that the loops over places run side by side in vector registers. The key and the value of the
- * token are stored first. Rows come in the order of their slots; slot / group is the prompt.
- */
+/* What torch makes of many small pieces: rotary embedding, and attention while sampling. */
 #include <math.h>
 #include <string.h>
+
+/* In place (a, b) -> (a cos - b sin, b cos + a sin) for the first 2 half numbers of each query and key,
+ * in [rows, heads, (query, key, value), size] with cos and sin [rows, half]. */
+void rotate(float *qkv, const float *cosine, const float *sine, long rows, long heads, long size, long half)
+{
+    for (long n = 0; n < rows; n++, cosine += half, sine += half)
+        for (long h = 0; h < heads; h++, qkv += 3 * size)
+            for (long part = 0; part < 2; part++) {
+                float *a = qkv + part * size, *b = a + half;
+                for (long i = 0; i < half; i++) {
+                    float first = a[i], second = b[i];
+                    a[i] = first * cosine[i] - second * sine[i];
+                    b[i] = second * cosine[i] + first * sine[i];
+                }
+            }
+}
 
 /* score[j] = query . keys[:, j], for keys [size, stride] of which `count` columns are there */
 static void products(float *restrict score, const float *query, const float *keys, long size, long stride, long count,
@@ -44,6 +56,11 @@ static float exponentials(float *score, long count)
     return total;
 }
 
+/* One token of each active sample looks at its prompt and at what it has drawn so far.
+ *
+ * Keys lie transposed, so that the loops over places run side by side in vector registers. The key and the value of the
+ * token are stored first. Rows come in the order of their slots; slot / group is the prompt.
+ */
 void decode_attention(
     const float *query, long query_row, long query_head,               /* [active, heads, size], by strides */
     const float *key, long key_row, long key_head,                     /* [active, key_heads, size] */

@@ -1,0 +1,98 @@
+"""Runs by hand: which location may read otherwise, and what it must lead to."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from overopt.config import Location, block
+from overopt.errors import UserError
+from overopt.records import Run, RunWriter, hash_parent, load_run
+from overopt.tasks import Local, Miniature
+from overopt.training.sources import check_data_files, check_sources, data_hashes, may_lie_elsewhere
+
+DATA = "5" * 64
+
+
+@block
+class Stage:
+    policy: Location
+    task: Local | Miniature = Miniature()
+
+
+def parent(path: Path, lr: float = 0.1) -> Path:
+    """A finished run whose only checkpoint is a file of a few bytes."""
+    with RunWriter.create(path, f"stage: sft\nlr: {lr}\n", {"stage": "sft"}) as writer:
+        with writer.checkpoint(1) as folder:
+            (folder / "model.safetensors").write_bytes(b"weights")
+        writer.finish("finished")
+    return path
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Run:
+    policy = parent(tmp_path / "sft")
+    info = {
+        "parents": [{"role": "policy", "path": str(policy), "hash": hash_parent(policy)}],
+        "data": {"task.path": DATA},
+    }
+    with RunWriter.create(tmp_path / "run", "stage: online\n", info) as writer:
+        writer.finish("finished")
+    return load_run(tmp_path / "run")
+
+
+def test_every_file_of_a_task_has_its_hash(tmp_path: Path) -> None:
+    (tmp_path / "pairs.jsonl").write_text("{}\n")
+    task = Local(path=str(tmp_path / "pairs.jsonl"), evaluation_path=str(tmp_path / "gone.jsonl"))
+    assert data_hashes(task) == {"task.path": hashlib.sha256(b"{}\n").hexdigest()}
+    assert data_hashes(Miniature()) == {}
+    assert data_hashes(SimpleNamespace()) == {}
+
+
+def test_what_is_known_by_hash_may_lie_elsewhere(run: Run) -> None:
+    addresses = ["policy", "policy.path", "task.path", "task.evaluation_path", "reference", "policy_loss"]
+    assert [may_lie_elsewhere(run, address) for address in addresses] == [True, True, True, False, False, False]
+
+
+def test_data_of_other_content_are_refused(run: Run, tmp_path: Path) -> None:
+    check_data_files(run, {"task.path": DATA})
+    check_data_files(run, {})  # gone by now
+    check_data_files(load_run(parent(tmp_path / "before")), {"task.path": DATA})  # recorded no hashes yet
+    with pytest.raises(UserError, match=r"run: its data have changed since it began \(the content of task.path\)"):
+        check_data_files(run, {"task.path": "6" * 64})
+
+
+def sources(run: Run, policy: Path, *moved: str, **more: Any) -> None:
+    check_sources(run, Stage(policy=str(policy), **more), moved)
+
+
+def test_the_parent_at_its_place(run: Run, tmp_path: Path) -> None:
+    sources(run, tmp_path / "sft")
+    (tmp_path / "sft" / "config.yaml").write_text("stage: sft\nlr: 0.2\n")
+    with pytest.raises(UserError, match="run: its policy .*sft has been made anew since; choose another --out"):
+        sources(run, tmp_path / "sft")
+    (tmp_path / "sft").rename(tmp_path / "archive")
+    sources(run, tmp_path / "sft")  # gone is not another
+
+
+def test_the_parent_at_another_place(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "sft").rename(tmp_path / "moved")
+    sources(run, tmp_path / "moved", "policy")
+    other = parent(tmp_path / "other", lr=0.2)
+    with pytest.raises(UserError, match="run: its policy .*other has been made anew since; choose another --out"):
+        sources(run, other, "policy")
+    with pytest.raises(UserError, match="run: made with another policy, and .*nowhere does not exist"):
+        sources(run, tmp_path / "nowhere", "policy")
+
+
+def test_data_at_another_place(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "pairs.jsonl").write_text("{}\n")
+    task = Local(path=str(tmp_path / "pairs.jsonl"))
+    with pytest.raises(UserError, match="its data have changed"):
+        sources(run, tmp_path / "sft", "task.path", task=task)
+    with pytest.raises(UserError, match="run: made with another task.path, and .*nowhere does not exist"):
+        sources(run, tmp_path / "sft", "task.path", task=Local(path=str(tmp_path / "nowhere")))
