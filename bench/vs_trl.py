@@ -52,7 +52,7 @@ from overopt.objectives.pair_losses import DPO, SimPO
 from overopt.objectives.regularizers import KL
 from overopt.training import offline, online, rollouts
 from overopt.training.data import Prompt
-from overopt.training.planning import Shape as ArithmeticShape
+from overopt.training.planning.work import Shape as ArithmeticShape
 from overopt.training.probes import Probes
 from overopt.training.reference_logps import Item
 from overopt.training.session import Session

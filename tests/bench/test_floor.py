@@ -8,9 +8,9 @@ import pytest
 import torch
 from floor import Flops, Rates, at, decoding, floor, forward, measure, places
 
-from overopt.training.planning import Shape
+from overopt.training.planning.work import Shape
 
-SHAPE = Shape(parameters=0, linear=96, hidden=2, layers=2, vocabulary=5, key_width=4)
+SHAPE = Shape(parameters=0, linear=96, head=0, hidden=2, layers=2, vocabulary=5, key_width=4)
 """Two layers of 12 * 2^2 = 48 parameters, 8 of them for keys and values."""
 TREES = [(3, [2, 1])]
 BATCH = [(3, [2, 1]), (5, [4, 7, 1]), (2, [1, 1])]

@@ -32,3 +32,4 @@ def test_an_absent_gpu_is_the_user_s_to_mend(monkeypatch: pytest.MonkeyPatch) ->
 def test_precision_and_budget() -> None:
     assert not Compute().bf16 and Compute(precision="bf16").bf16
     assert Compute(token_budget=100).evaluation_budget == 400
+    assert Compute().token_budget is None and Compute().budget == 16_384 and Compute().evaluation_budget == 65_536

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from overopt.engine.memory import LEAST, TokenBudget, out_of_memory
+from overopt.engine.memory import LEAST, MOST, TokenBudget, fitting_tokens, out_of_memory
 from overopt.errors import UserError
 
 
@@ -43,3 +43,12 @@ def test_what_torch_says_on_a_cpu_counts() -> None:
     with pytest.raises(RuntimeError) as caught:
         torch.empty(1 << 60, dtype=torch.uint8)
     assert out_of_memory(caught.value)
+
+
+def test_what_fits_is_a_power_of_two_of_tokens() -> None:
+    """Four fifths of what is left, at 1 kB a token: of 1 GB less 200 MB 640 thousand, which holds 2^19."""
+    assert fitting_tokens(1_000_000_000, 200_000_000, 1000.0) == 2**19
+    assert fitting_tokens(1_010_000_000, 200_000_000, 1000.0) == 2**19
+    assert fitting_tokens(80_000_000_000, 0, 1e6) == 32_768  # 64 thousand tokens, less than 2^16
+    assert fitting_tokens(80_000_000_000, 0, 1.0) == MOST
+    assert fitting_tokens(1000, 2000, 1.0) == LEAST  # nothing is left: the smallest, and backing off says the rest

@@ -10,6 +10,7 @@ import torch
 from tiny_models import EOS, WORDS
 from torch import Tensor
 
+from overopt.engine import native
 from overopt.engine.head import hidden_states, logps_of_trees, target_logps
 from overopt.engine.packing import Tree, micro_batches, pack
 from overopt.engine.sampler import DrawKey, sample
@@ -131,11 +132,20 @@ def test_gradients(policy: Policy) -> None:
     check_gradients(policy)
 
 
-def test_greedy_sampling(policy: Policy) -> None:
+COMPILED = [False] if native.library() is None else [False, True]
+
+
+@pytest.mark.parametrize("compiled", COMPILED)
+def test_greedy_sampling(policy: Policy, compiled: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(native, "available", lambda device: compiled)
     check_greedy(policy)
 
 
-def test_log_probabilities_captured_while_sampling(policy: Policy) -> None:
+@pytest.mark.parametrize("compiled", COMPILED)
+def test_log_probabilities_captured_while_sampling(
+    policy: Policy, compiled: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(native, "available", lambda device: compiled)
     check_captured(policy)
 
 
@@ -167,11 +177,14 @@ def test_attention_of_its_own_is_detected_and_computed_right(odd: Policy) -> Non
     check_captured(odd)
 
 
-def test_the_fallback_says_so_once(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("kind", OF_ITS_OWN)
+def test_the_fallback_says_so_once(
+    kind: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("overopt.models.load._said", set())
     for _ in range(2):
-        build(*OF_ITS_OWN["a window"])
-    assert capsys.readouterr().err.count("this mistral model's attention is its own") == 1
+        build(*OF_ITS_OWN[kind])
+    assert capsys.readouterr().err.count(f"this {OF_ITS_OWN[kind][0]} model's attention is its own") == 1
 
 
 def test_two_threads_give_the_same_gradients() -> None:

@@ -1,15 +1,18 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import tiny
+import torch
 from tiny import Chain
 
 from overopt import config as configuration
 from overopt.errors import UserError
+from overopt.models.load import Scratch
 from overopt.models.text import Codec
-from overopt.training.common import make_evaluator, parent_policy, parent_reward_model, tokens_in
+from overopt.training.common import fit_window, make_evaluator, parent_policy, parent_reward_model, tokens_in
 from overopt.training.session import Session
 from overopt.training.stages import STAGES
 
@@ -33,6 +36,16 @@ def test_parents_are_loaded_and_remembered(chain: Chain, tmp_path: Path) -> None
         ("policy", str(chain.policy)),
         ("reward_model", str(chain.reward_model)),
     ]
+
+
+def test_a_window_that_only_long_texts_reach_is_held_against_the_limits() -> None:
+    extra = {"num_key_value_heads": 2, "sliding_window": 600}
+    settings = Scratch(architecture="mistral", hidden_size=16, layers=1, heads=2, context=1024, extra=extra)
+    policy = settings.build(["<pad>", "<eos>", "a"], 0, torch.device("cpu"), False)
+    assert policy.trees  # no text that is tried at load is as long
+    for completion, trees in [(88, True), (89, False)]:
+        fit_window(policy, SimpleNamespace(max_prompt_tokens=512, max_completion_tokens=completion))
+        assert policy.trees == trees
 
 
 def test_the_evaluator_reads_the_split_of_the_seed(chain: Chain, tmp_path: Path) -> None:

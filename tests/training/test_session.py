@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,9 @@ import torch
 from tiny import Chain
 
 from overopt import config as configuration
+from overopt.engine.memory import fitting_tokens
 from overopt.errors import DivergedError, UserError
+from overopt.models.outline import bytes_per_token
 from overopt.records import load_run
 from overopt.training.session import Session
 from overopt.training.sft import SFT
@@ -80,14 +83,35 @@ def test_a_token_budget_that_had_to_shrink_is_recorded(session: Session) -> None
     undone: list[int] = []
 
     def work(config: SFT) -> int:
-        if config.compute.token_budget > 5000:
+        if config.compute.budget > 5000:
             raise torch.OutOfMemoryError("CUDA out of memory")
-        return config.compute.token_budget
+        return config.compute.budget
 
     assert session.within_memory(work, lambda: undone.append(1)) == 16_384 // 4
     assert undone == [1, 1]
     assert load_run(session.out).info["token_budget"] == 16_384 // 4
     assert session.within_memory(work) == 16_384 // 4  # remembered
+
+
+def test_a_gpu_s_free_memory_chooses_the_token_budget(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not on a CPU; and what the user asks for stays."""
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: None)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (2 * 10**9, 10**11))
+    policy = tiny.policy()
+    pending = 12 * sum(p.numel() for p in policy.parameters()) + 3 * 2**28
+    chosen = fitting_tokens(2 * 10**9, pending, bytes_per_token(policy))
+    session.start(3)
+    session._fit_memory(policy)
+    assert session.budget.tokens == 16_384 and "token_budget" not in load_run(session.out).info  # on a CPU
+    session.device = torch.device("cuda")
+    session._fit_memory(policy)
+    assert session.budget.tokens == chosen != 16_384
+    assert load_run(session.out).info["token_budget"] == chosen
+    assert session.within_memory(lambda config: config.compute.budget) == chosen
+    session.compute = replace(session.compute, token_budget=77)
+    session.budget.tokens = 77
+    session._fit_memory(policy)
+    assert session.budget.tokens == 77
 
 
 @pytest.mark.parametrize("stage", ["sft", "reward_model", "online", "offline"])

@@ -10,19 +10,23 @@ from pydantic import Field
 from overopt.config import block
 from overopt.errors import UserError
 
+TOKENS = 16_384
+"""Of a micro-batch where nothing says how many."""
+
 
 @block
 class Compute:
     """Settings of the machine, none of the mathematics.
 
-    `token_budget` bounds the tokens of a micro-batch; when memory runs out, it is halved and the work done again.
+    `token_budget` bounds the tokens of a micro-batch; null: 16 384 on a CPU, on a GPU what its free memory holds, which
+    the run's record tells. When memory runs out, it is halved and the work done again.
     `gradient_checkpointing: layers` keeps of each layer its input only, and computes the rest once more.
     """
 
     device: Literal["auto", "cpu", "cuda"] = "auto"
     precision: Literal["fp32", "bf16"] = "fp32"
     threads: Annotated[int, Field(gt=0)] | None = None
-    token_budget: Annotated[int, Field(gt=0)] = 16_384
+    token_budget: Annotated[int, Field(gt=0)] | None = None
     gradient_checkpointing: Literal["none", "layers"] = "none"
 
     def resolve(self) -> torch.device:
@@ -38,6 +42,11 @@ class Compute:
         return self.precision == "bf16"
 
     @property
+    def budget(self) -> int:
+        """Tokens of a micro-batch, unless a GPU's memory has chosen others."""
+        return self.token_budget or TOKENS
+
+    @property
     def evaluation_budget(self) -> int:
         """Without gradients nothing is kept for the backward pass, so more fits."""
-        return 4 * self.token_budget
+        return 4 * self.budget

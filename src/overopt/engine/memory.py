@@ -16,6 +16,20 @@ T = TypeVar("T")
 LEAST = 16
 """A budget below this many tokens is no way out: every tree travels alone long before."""
 
+MOST = 1 << 20
+"""More tokens than this fill any GPU."""
+SHARE = 0.8
+"""Of the memory that is free; the rest is for what kernels need while they run, and for gaps between tensors."""
+
+
+def fitting_tokens(free: int, pending: int, per_token: float) -> int:
+    """Tokens of a micro-batch that fit `free` bytes, of which `pending` will be taken by other things, a power of two.
+
+    A power of two, so that a few megabytes more or less that other programs hold do not change a run's rounding.
+    """
+    tokens = int(SHARE * max(0, free - pending) / per_token)
+    return max(LEAST, min(MOST, 1 << tokens.bit_length() - 1 if tokens else 0))
+
 
 @dataclass
 class TokenBudget:

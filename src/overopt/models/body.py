@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from overopt.engine.attention import Attend, carried, carrier
+from overopt.engine.attention_flex import FlexAttention
 from overopt.engine.packing import Packed
 from overopt.engine.prepack import onednn
 from overopt.models import neox
@@ -72,6 +73,8 @@ class Body:
         self.pad_id: int = self.eos_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id
         self.trees = use_trees(model)
         """Whether trees are computed as such; else row by row, by the model's ordinary forward."""
+        self.flex = False
+        """Whether one kernel computes the attention of all trees; chosen at load, on a GPU."""
 
     @property
     def device(self) -> torch.device:
@@ -83,7 +86,7 @@ class Body:
         config = self.model.config
         return getattr(config, "sliding_window", None) if getattr(config, "use_sliding_window", True) else None
 
-    def autocast(self) -> torch.autocast:
+    def autocast(self) -> AbstractContextManager[Any]:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16)
 
     def linear_maps(self, rows: int) -> AbstractContextManager[None]:
@@ -94,9 +97,10 @@ class Body:
         """Hidden states after the final norm at the places of a packed batch, `[N, D]`; anything where nobody reads."""
         if not self.trees:
             return self._plain_hidden(packed)
+        attend = FlexAttention(packed.attention) if self.flex else packed.attention
         if not self._is_plain_neox():
-            return self.run(packed.ids_N, packed.positions_N, packed.attention)
-        read = self.run(packed.ids_N, packed.positions_N, packed.attention, packed.read_R)
+            return self.run(packed.ids_N, packed.positions_N, attend)
+        read = self.run(packed.ids_N, packed.positions_N, attend, packed.read_R)
         return read.new_zeros(len(packed.ids_N), read.shape[1]).index_copy(0, packed.read_R, read)
 
     def _is_plain_neox(self) -> bool:

@@ -14,6 +14,7 @@ from overopt.config import Choice, Location, block
 from overopt.engine.packing import Tree, pack
 from overopt.errors import UserError
 from overopt.models.body import Body, quiet
+from overopt.models.flex import flex_agrees
 from overopt.models.gguf import dequantize
 from overopt.models.policy import Policy
 from overopt.models.reward_model import RewardModel
@@ -157,6 +158,8 @@ def settle_attention(body: Body) -> None:
             body.trees = False  # attention of its own may trip over a mask that it does not know
     if not body.trees:
         say_plain(body)
+    elif body.device.type == "cuda":
+        body.flex = flex_agrees(body)
 
 
 def say_plain(body: Body) -> None:

@@ -66,6 +66,6 @@ class Policy(Body):
     def frozen_copy(self) -> Policy:
         """The policy as it is now, without gradients: a reference."""
         reference = Policy(copy.deepcopy(self.model), self.tokenizer, self.bf16)
-        reference.trees = self.trees
+        reference.trees, reference.flex = self.trees, self.flex
         reference.freeze()
         return reference

@@ -203,7 +203,7 @@ def _items(config: Offline, session: Session, policy: Policy, codec: Codec) -> t
     limits = Limits(config.max_prompt_tokens, config.max_completion_tokens)
     dropped, heldout_dropped = session.dropped("pairs"), session.dropped("held-out pairs")
     sampler = PairSampler(
-        config.task, codec, policy, config.seed, config.max_completion_tokens, config.compute.token_budget, dropped
+        config.task, codec, policy, config.seed, config.max_completion_tokens, config.compute.budget, dropped
     )
     pairs = config.pairs.collect(sampler)
     size, prompts = common_size(pairs.train), getattr(config.loss, "prompts", [])
@@ -339,7 +339,7 @@ def _forward(
     """Log-probabilities of all completions, micro-batch by micro-batch; each is visited while its graph lives."""
     rows, width = row_ranges(trees), max(len(c) for tree in trees for c in tree.completions)
     logps, masks, means = [], [], _MeanLogits(len(trees[0].completions), "mismatched" in config.loss.needs)
-    for members in micro_batches(trees, config.compute.token_budget):
+    for members in micro_batches(trees, config.compute.budget):
         packed = pack([trees[i] for i in members], policy.device)
         hidden = hidden_states(policy, packed)
         logp_BT = packed.spread(target_logps(policy, hidden, packed, config.temperature))

@@ -104,7 +104,7 @@ class _Batch:
         trees = [self.experience.trees[i] for i in chosen]
         total_rows = sum(len(tree.completions) for tree in trees)
         mean_len = sum(len(c) for tree in trees for c in tree.completions) / total_rows
-        for batch in micro_batches(trees, config.compute.token_budget):
+        for batch in micro_batches(trees, config.compute.budget):
             members = [chosen[i] for i in batch]
             update = self._update(members, [row for i in members for row in rows_of[i]], mean_len)
             loss_B = config.loss(update)

@@ -129,7 +129,7 @@ def _sampler(config: RewardModelStage, session: Session, policy: Any, codec: Cod
 
 
 def _descend_within(reward_model: RewardModel, trees: list[Tree], config: RewardModelStage) -> tuple[float, float]:
-    return _descend(reward_model, config.loss, trees, config.compute.token_budget)
+    return _descend(reward_model, config.loss, trees, config.compute.budget)
 
 
 def _descend(

@@ -14,12 +14,14 @@ import torch
 from overopt.config import to_yaml
 from overopt.engine import native
 from overopt.engine.compute import Compute
-from overopt.engine.memory import TokenBudget
+from overopt.engine.head import LOGITS_PER_CHUNK
+from overopt.engine.memory import TokenBudget, fitting_tokens
 from overopt.errors import DivergedError, StoppedError, UserError
 from overopt.evaluation.evaluator import Evaluator
 from overopt.integrations.beside import Beside
 from overopt.models.body import Body
 from overopt.models.load import model_folder
+from overopt.models.outline import bytes_per_token
 from overopt.models.policy import Policy
 from overopt.objectives.state import State as ObjectiveState
 from overopt.records import RunLock, RunWriter, clear, forget_states, hash_weights, load_run
@@ -37,6 +39,8 @@ T = TypeVar("T")
 
 SHOWN = ("loss", "score_mean", "gold_mean", "kl_ref", "rewards_acc", "win_rate")
 """Metrics that a status line may show."""
+GRADIENT_AND_MOMENTS = 12
+"""Bytes a parameter that the first update will take: a gradient, and the optimizer's two moments."""
 
 
 @dataclass
@@ -75,7 +79,7 @@ class Session:
     def __post_init__(self) -> None:
         self.device = self.compute.resolve()
         self.lock = RunLock(self.out)
-        self.budget = TokenBudget(self.compute.token_budget)
+        self.budget = TokenBudget(self.compute.budget)
 
     def parent(self, role: str, location: str, stages: Collection[str]) -> Path:
         """The model folder of a parent: a finished run of one of these stages, or an ordinary model folder."""
@@ -124,12 +128,25 @@ class Session:
 
         def with_budget(tokens: int) -> T:
             compute = replace(self.compute, token_budget=tokens)
-            return work(self.config if tokens == self.compute.token_budget else replace(self.config, compute=compute))
+            return work(self.config if tokens == self.compute.budget else replace(self.config, compute=compute))
 
         made = self.budget.within(with_budget, undo)
         if self.budget.reductions > reductions and self.writer is not None:
             self.writer.update(token_budget=self.budget.tokens)
         return made
+
+    def _fit_memory(self, model: Body) -> None:
+        """On a GPU, where nothing else is asked for: the token budget that its free memory holds."""
+        if self.device.type != "cuda" or self.compute.token_budget is not None:
+            return
+        torch.cuda.empty_cache()
+        free, _ = torch.cuda.mem_get_info(self.device)
+        trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
+        pending = trained * GRADIENT_AND_MOMENTS + 3 * 4 * LOGITS_PER_CHUNK
+        per_token = bytes_per_token(model, self.compute.gradient_checkpointing == "layers")
+        self.budget.tokens = fitting_tokens(free, pending, per_token)
+        assert self.writer is not None
+        self.writer.update(token_budget=self.budget.tokens)
 
     def _info(self) -> dict[str, Any]:
         return {
@@ -175,6 +192,7 @@ class Session:
         self.moving, self.kept, self.states = moving, frozenset(kept), frozenset(states) | frozenset(kept)
         if self.state is None:
             moving.begin(self.config.seed)
+            self._fit_memory(moving.model)
         else:
             trainer = self.state.trainer
             moving.restore(self.done, self.state.tensors, trainer["moving"])

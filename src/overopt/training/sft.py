@@ -103,7 +103,7 @@ def _initial_policy(config: SFT, session: Session) -> Policy:
 
 
 def _descend_within(policy: Policy, trees: list[Tree], config: SFT) -> float:
-    return _descend(policy, trees, config.loss_on_prompt, config.compute.token_budget)
+    return _descend(policy, trees, config.loss_on_prompt, config.compute.budget)
 
 
 def _descend(policy: Policy, trees: list[Tree], on_prompt: bool, token_budget: int) -> float:

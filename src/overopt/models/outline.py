@@ -1,0 +1,71 @@
+"""A policy without memory for its weights: its operations can be walked through, to count what they would hold."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from overopt.engine.attention import TreeAttention, shared_heads
+from overopt.engine.footprint import peak_bytes
+from overopt.engine.packing import Packed, Tree, pack
+from overopt.models.body import Body
+from overopt.models.load import outline
+from overopt.models.policy import Policy
+
+PROBE = 256
+"""Tokens of the prompt, and of the completion, of the trees that are walked through."""
+
+
+class Outline(Policy):
+    """A policy of a Hugging Face configuration on meta tensors; with `bf16` all of it is in bf16.
+
+    `longest`: the longest tree's branch; a model whose window is shorter goes row by row.
+    """
+
+    def __init__(self, config: Any, longest: int, bf16: bool = False) -> None:
+        ends = SimpleNamespace(eos_token_id=0, pad_token_id=0)
+        super().__init__(outline(config).to(torch.bfloat16 if bf16 else torch.float32), ends, bf16)
+        if self.window is not None and self.window < longest:
+            self.trees = False
+
+    def autocast(self) -> AbstractContextManager[Any]:
+        return nullcontext()  # torch knows none on meta tensors
+
+    def hidden(self, packed: Packed) -> Tensor:
+        trees = packed.attention
+        return super().hidden(replace(packed, attention=_Fused(trees.sizes, trees.segment_N, trees.read)))
+
+
+class _Fused(TreeAttention):
+    """Attention as a fused kernel holds it; on meta tensors torch would take the plain one, and all its scores."""
+
+    def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, scale: float | None) -> Tensor:
+        key, value = (shared_heads(x, query.shape[1]) for x in (key, value))
+        masks, queries = self.masks(query.dtype), self.sizes
+        if query.shape[2] < sum(self.sizes):
+            masks = [m[r.start : r.stop] for m, r in zip(masks, self.read, strict=True)]
+            queries = [len(r) for r in self.read]
+        split = query.split(queries, 2), key.split(self.sizes, 2), value.split(self.sizes, 2)
+        fused = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
+        outs = [fused(q, k, v, attn_mask=m, scale=scale)[0] for q, k, v, m in zip(*split, masks, strict=True)]
+        return torch.cat([out.transpose(1, 2) for out in outs], 1)
+
+
+def bytes_per_token(model: Body, checkpointed: bool = False) -> float:
+    """What the body of a model like this one keeps of each token for the backward pass."""
+    outline = Outline(model.model.config, 2 * PROBE, model.bf16)
+    if checkpointed:
+        outline.checkpoint_layers()
+    trees = [Tree([0] * PROBE, [[0] * PROBE])] * 2
+
+    def descend(trees: list[Tree]) -> None:
+        outline.hidden(pack(trees, outline.device)).sum().backward()
+
+    descend(trees)  # from here on gradients are there and hold nothing more
+    more = peak_bytes(lambda: descend(trees)) - peak_bytes(lambda: descend(trees[:1]))
+    return more / (2 * PROBE)
