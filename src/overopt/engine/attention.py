@@ -6,7 +6,7 @@ learns it from the object that `carrier` hangs on the attention mask, which tran
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Protocol
 
 import torch
@@ -55,15 +55,19 @@ class TreeAttention:
         return self._masks
 
     def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, scale: float | None) -> Tensor:
+        parts = self.parts(query, key, value)
+        outs = [F.scaled_dot_product_attention(q, k, v, attn_mask=m, scale=scale) for q, k, v, m in parts]
+        return torch.cat([out.transpose(1, 2) for out in outs], 1)
+
+    def parts(self, query: Tensor, key: Tensor, value: Tensor) -> Iterator[tuple[Tensor, Tensor, Tensor, Tensor]]:
+        """Queries, keys, values and mask of each tree."""
         key, value = (shared_heads(x, query.shape[1]) for x in (key, value))
         masks, queries = self.masks(query.dtype), self.sizes
         if query.shape[2] < sum(self.sizes):
             masks = [m[r.start : r.stop] for m, r in zip(masks, self.read, strict=True)]
             queries = [len(r) for r in self.read]
         split = query.split(queries, 2), key.split(self.sizes, 2), value.split(self.sizes, 2)
-        parts = zip(*split, masks, strict=True)
-        outs = [F.scaled_dot_product_attention(q, k, v, attn_mask=m, scale=scale) for q, k, v, m in parts]
-        return torch.cat([out.transpose(1, 2) for out in outs], 1)
+        return zip(*split, masks, strict=True)
 
 
 def may_see(segment_L: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from overopt.engine.attention import TreeAttention, shared_heads
+from overopt.engine.attention import TreeAttention
 from overopt.engine.footprint import peak_bytes
 from overopt.engine.packing import Packed, Tree, pack
 from overopt.models.body import Body
@@ -45,14 +45,8 @@ class _Fused(TreeAttention):
     """Attention as a fused kernel holds it; on meta tensors torch would take the plain one, and all its scores."""
 
     def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, scale: float | None) -> Tensor:
-        key, value = (shared_heads(x, query.shape[1]) for x in (key, value))
-        masks, queries = self.masks(query.dtype), self.sizes
-        if query.shape[2] < sum(self.sizes):
-            masks = [m[r.start : r.stop] for m, r in zip(masks, self.read, strict=True)]
-            queries = [len(r) for r in self.read]
-        split = query.split(queries, 2), key.split(self.sizes, 2), value.split(self.sizes, 2)
         fused = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
-        outs = [fused(q, k, v, attn_mask=m, scale=scale)[0] for q, k, v, m in zip(*split, masks, strict=True)]
+        outs = [fused(q, k, v, attn_mask=m, scale=scale)[0] for q, k, v, m in self.parts(query, key, value)]
         return torch.cat([out.transpose(1, 2) for out in outs], 1)
 
 
