@@ -276,9 +276,10 @@ def table(known: dict[str, Any]) -> str:
         "Beside the steps are evaluations, the sampling of pairs, and the reference's pass. "
         f"Made by `python bench/plan.py`.\nMachine: {cpu[1] if cpu else 'unknown'}, torch {torch.__version__}.\n\n"
         + "\n".join(text)
-        + "\n\nMeant to be within 25 % in time and 15 % in memory. What the plan does not know is what the allocator keeps "
-        "of freed pieces when every batch has another size: the peak of a long offline run creeps above what its "
-        "largest step holds.\n"
+        + "\n\nMeant to be within 25 % in time and 15 % in memory. What the plan does not know is what the allocator "
+        "keeps of freed pieces when every batch has another size: the peak of an offline run creeps above what its "
+        "largest step holds. Told to give them back (MALLOC_TRIM_THRESHOLD_=1000000) mini-simpo peaks at 109 MB after "
+        "8 steps instead of 174, and takes 1.3 times as long.\n"
     )
 
 
