@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -68,9 +69,16 @@ def test_wandb_offline(run: Run, tmp_path: Path) -> None:
     assert replay(run.path, WandB(folder=str(tmp_path / "w"))) == 3
     (file,) = tmp_path.glob("w/wandb/offline-run-*/*.wandb")
     assert identity(run) in file.name
-    content = file.read_bytes()  # a log of records that are not compressed
-    assert content.count(b"evaluation/win_rate") >= 1
-    assert content.count(b"train/loss") >= 2
+    assert_holds(file, b"evaluation/win_rate", 1)
+    assert_holds(file, b"train/loss", 2)
+
+
+def assert_holds(file: Path, text: bytes, times: int) -> None:
+    """W&B's file, a log of records that are not compressed; a process of its own writes it, and may take its time."""
+    end = time.monotonic() + 60
+    while file.read_bytes().count(text) < times:
+        assert time.monotonic() < end, f"{file.name} does not come to hold {text!r}"
+        time.sleep(0.2)
 
 
 def test_trackio(run: Run, tmp_path: Path, trackio_folder: Path) -> None:
@@ -117,7 +125,7 @@ def test_all_of_them_beside_a_run_that_does_not_notice(
     assert [step for step, _ in shown] == [step for step, _ in losses]
     assert [loss for _, loss in shown] == pytest.approx([loss for _, loss in losses], rel=1e-6)
     (file,) = tmp_path.glob("w/wandb/offline-run-*/*.wandb")
-    assert file.read_bytes().count(b"train/loss") >= LIVE
+    assert_holds(file, b"train/loss", LIVE)
 
 
 def test_wandb_whose_server_cannot_be_reached_costs_a_warning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
