@@ -56,8 +56,10 @@ METRICS: dict[str, Meaning] = {
     "eos_rate": _online("share", "completions that ended by themselves"),
     "len_mean": _online("tokens", "mean |y|, EOS included"),
     "approxkl": _online("nats", "mean of half the squared log-ratio of new and sampling policy, over all minibatches"),
-    "kl_prev": _online("nats", "KL from the updated policy to the one that sampled, on this update's rollouts"),
-    "kl_prev_reverse": _online("nats", "the other direction"),
+    "kl_prev": _online(
+        "nats", "KL from the updated policy to the one that sampled, on this update's rollouts", "`probes` are due"
+    ),
+    "kl_prev_reverse": _online("nats", "the other direction", "`probes` are due"),
     "ratio_mean": _online("", "mean ratio of a completion's probabilities, new to sampling policy"),
     "ratio_var": _online("", "its variance"),
     "clipfrac": _online("share", "rows (or a row's tokens) whose gradient the clip took", "the loss clips"),
@@ -75,7 +77,7 @@ METRICS: dict[str, Meaning] = {
     "logps_chosen_mean": _offline("nats per token", "mean of log pi(y_w|x) / |y_w|"),
     "logps_rejected_sum": _offline("nats", "mean of log pi(y_l|x)"),
     "logps_rejected_mean": _offline("nats per token", "mean of log pi(y_l|x) / |y_l|"),
-    "ref_margin": _offline("nats", "mean of log pi_ref(y_w|x) - log pi_ref(y_l|x)"),
+    "ref_margin": _offline("nats", "mean of log pi_ref(y_w|x) - log pi_ref(y_l|x)", "the reference was asked"),
     "logits_chosen": _offline("", "mean logit at the chosen completion's tokens, over tokens and vocabulary"),
     "logits_rejected": _offline("", "the same of the rejected completion"),
     "nonfinite": Meaning("", "names of what was not finite at this update, and so is absent", ALL, "there are such"),
