@@ -3,6 +3,7 @@
 #             test-browser opens the demo's report, and worse ones, in Debian's Chromium (chromium, chromium-driver),
 #             test-faults kills runs at random instants, fills their disk, damages what they kept, and compares every bit,
 #             test-objectives runs every objective for 20 updates from its YAML (some minutes),
+#             test-real compares SmolLM2's own weights, which it fetches, with plain transformers,
 #             test-sinks sends runs to TensorBoard, Trackio and Weights & Biases, which it installs; it needs no account,
 #             test-theory is the long one: where the online loop ends, by Monte Carlo,
 #             test-trl compares with TRL, which it installs

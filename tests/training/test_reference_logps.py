@@ -54,6 +54,9 @@ def test_a_run_that_goes_on_reads_the_same_bits_and_asks_again_only_if_they_do_n
     torch.testing.assert_close(known_logps(again), known_logps(first), atol=0, rtol=0)
     ask_reference(policy, again[:2], 1.0, 30, tmp_path / FILE)
     assert calls == [0]
+    (tmp_path / FILE).write_bytes((tmp_path / FILE).read_bytes()[:40])  # torn
+    ask_reference(policy, again[:2], 1.0, 30, tmp_path / FILE)
+    assert calls == [0, 1]
 
 
 def test_two_epochs_ask_for_each_pair_once(chain: Chain, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
@@ -33,7 +34,7 @@ def ask_reference(reference: Policy, items: Sequence[Item], temperature: float, 
     """
     trees = [tree for item in items for tree in item.views]
     lengths = [len(completion) for tree in trees for completion in tree.completions]
-    logp_N = load(file.read_bytes())["logp"] if file.is_file() else torch.zeros(0)
+    logp_N = _kept(file)
     if len(logp_N) != sum(lengths):
         logps = logps_of_trees(reference, trees, temperature, token_budget)
         logp_N = logps.logp_BT[logps.mask_BT.bool()].cpu()
@@ -41,6 +42,14 @@ def ask_reference(reference: Policy, items: Sequence[Item], temperature: float, 
     rows = iter(logp_N.to(reference.device).split(lengths))
     for item in items:
         item.ref_logps = [[next(rows) for _ in tree.completions] for tree in item.views]
+
+
+def _kept(file: Path) -> Tensor:
+    """What the file holds; nothing if there is none or it is damaged, for it can be made again."""
+    try:
+        return load(file.read_bytes())["logp"]
+    except (OSError, SafetensorError, KeyError):
+        return torch.zeros(0)
 
 
 def known_logps(items: Sequence[Item]) -> Tensor | None:
