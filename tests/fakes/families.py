@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
@@ -11,10 +13,13 @@ from transformers import PreTrainedTokenizerFast
 TEXT = [
     "the cat sat on the mat . the dog ran over the hill . a short answer and a long answer to the question",
     "Paris is the capital of France , and def f ( a , b ) : return a + b is some code",
-    "Capital of France ? Question : what is the sum of two and three ? Answer : it is five .",
+    "Capital of France ? Question : what is the sum of two and three ? Answer : it is five .\n\n\n",
 ] * 5
 BYTES = [f"<0x{i:02X}>" for i in range(256)]
-GPT4 = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+GPT4 = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*"
+    r"|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
 """How Llama 3 and Qwen cut text into words."""
 
 
@@ -57,8 +62,11 @@ def sentencepiece(
     eos: str = "</s>",
     prefix: str = "normalizer",
 ) -> Any:
-    """BPE of SentencePiece. `prefix`, what puts a space before every text: the normalizer (Llama 2, Phi-3), the
-    pre-tokenizer (`always`, or `first` for before the first piece only), or nothing (Gemma)."""
+    """BPE of SentencePiece, as in Llama 2, Phi-3 and Gemma.
+
+    `prefix`, what puts a space before every text: the normalizer, the pre-tokenizer (`always`, or `first`: before the
+    first piece only), or `none`.
+    """
     tokenizer = Tokenizer(models.BPE(unk_token="<unk>", byte_fallback=True, fuse_unk=True))
     replace = normalizers.Replace(" ", "▁")
     pieces = [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse()]
@@ -112,13 +120,16 @@ def wordpiece(bos: bool = False) -> Any:
     return _wrapped(tokenizer, None, ends, eos_token="[SEP]", pad_token="[PAD]", unk_token="[UNK]")
 
 
-def _of(make: Callable[[], Any], template: str) -> Callable[[], Any]:
+def _of(make: Callable[[], Any], template: str | None = None) -> Callable[[], Any]:
+    """Trains once, and gives copies."""
+
+    @cache
     def made() -> Any:
         tokenizer = make()
         tokenizer.chat_template = template
         return tokenizer
 
-    return made
+    return lambda: copy.deepcopy(made())
 
 
 CHATML = (
@@ -137,7 +148,8 @@ LLAMA3 = (
     "{% if add_generation_prompt %}{{ '<|start_header_id|>assistant<|end_header_id|>\n\n' }}{% endif %}"
 )
 GEMMA = (
-    "{{ bos_token }}{% if messages[0]['role'] == 'system' %}{{ raise_exception('System role not supported') }}{% endif %}"
+    "{{ bos_token }}{% if messages[0]['role'] == 'system' %}"
+    "{{ raise_exception('System role not supported') }}{% endif %}"
     "{% for m in messages %}{% if (m['role'] == 'user') != (loop.index0 % 2 == 0) %}"
     "{{ raise_exception('Conversation roles must alternate user/assistant/user/assistant/...') }}{% endif %}"
     "{{ '<start_of_turn>' + ('model' if m['role'] == 'assistant' else m['role']) + '\n' + m['content']"
@@ -180,15 +192,18 @@ LAYOUTS: dict[str, Callable[[], Any]] = {
 """Tokenizer and chat template of well-known models."""
 
 FAMILIES: dict[str, Callable[[], Any]] = {
-    "byte-level BPE": byte_level,
-    "byte-level BPE, BOS": lambda: byte_level("<bos>"),
-    "SentencePiece BPE, normalizer": sentencepiece,
-    "SentencePiece BPE, normalizer, BOS": lambda: sentencepiece("<s>"),
-    "SentencePiece BPE, Metaspace": lambda: sentencepiece(prefix="always"),
-    "SentencePiece BPE, Metaspace first, BOS": lambda: sentencepiece("<s>", prefix="first"),
-    "Unigram": unigram,
-    "Unigram, BOS": lambda: unigram("<s>"),
-    "WordPiece": wordpiece,
-    "WordPiece, BOS": lambda: wordpiece(bos=True),
+    name: _of(make)
+    for name, make in {
+        "byte-level BPE": byte_level,
+        "byte-level BPE, BOS": lambda: byte_level("<bos>"),
+        "SentencePiece BPE, normalizer": sentencepiece,
+        "SentencePiece BPE, normalizer, BOS": lambda: sentencepiece("<s>"),
+        "SentencePiece BPE, Metaspace": lambda: sentencepiece(prefix="always"),
+        "SentencePiece BPE, Metaspace first, BOS": lambda: sentencepiece("<s>", prefix="first"),
+        "Unigram": unigram,
+        "Unigram, BOS": lambda: unigram("<s>"),
+        "WordPiece": wordpiece,
+        "WordPiece, BOS": lambda: wordpiece(bos=True),
+    }.items()
 }
 """Kinds of tokenizers, with and without what they put before every text."""

@@ -175,7 +175,7 @@ class Codec:
         return {text: i for text, i in texts.items() if text}
 
     def _without_end(self, text: str) -> tuple[str, int | None]:
-        """The text up to the end that it carries itself, if it does, and that end's token; of several ends the first."""
+        """The text up to an end that it carries itself, and that end's token, if it does; of several ends the first."""
         ends, own = self._end_texts(self.end_ids), None
         while found := next((end for end in ends if text.rstrip().endswith(end)), None):
             text, own = text.rstrip().removesuffix(found), ends[found]
