@@ -130,12 +130,13 @@ def pair_metrics(
     """
     chosen, rejected = scores.chosen, scores.rejected
     chosen_P, rejected_P = loss.reward(scores)
+    margin_P = chosen_P - rejected_P
     metrics = {
         "loss": loss_P.mean(),
         "rewards_chosen": chosen_P.mean(),
         "rewards_rejected": rejected_P.mean(),
-        "rewards_acc": (chosen_P > rejected_P).float().mean(),
-        "rewards_margin": (chosen_P - rejected_P).mean(),
+        "rewards_acc": torch.heaviside(margin_P, margin_P.new_tensor(0.5)).mean(),
+        "rewards_margin": margin_P.mean(),
         "logps_chosen_sum": chosen.logp_P.mean(),
         "logps_chosen_mean": chosen.mean_logp_P.mean(),
         "logps_rejected_sum": rejected.logp_P.mean(),

@@ -144,7 +144,8 @@ def _descend(
         loss = reward_loss(score_PK).sum() / len(trees)
         loss.backward()
         total += float(loss.detach())
-        right += float((gaps(score_PK.detach()) > 0).float().mean(1).sum())
+        gap_PK = gaps(score_PK.detach())
+        right += float(torch.heaviside(gap_PK, gap_PK.new_tensor(0.5)).mean(1).sum())
     return total, right / len(trees)
 
 
