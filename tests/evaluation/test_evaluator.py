@@ -152,3 +152,19 @@ def test_likelihood_of_the_references() -> None:
 def test_the_prompt_set_names_prompts_and_references() -> None:
     other = [*RECORDS[:4], PromptRecord("p4", "so", "dog")]
     assert evaluator(FakeTask()).prompt_set != evaluator(FakeTask(), records=other).prompt_set
+
+
+def test_the_distance_on_a_prompt_does_not_depend_on_the_other_prompts() -> None:
+    """The mean over five prompts is that of two and of three, each set with an evaluator of its own."""
+    policy = tiny.policy()
+    reference = policy.frozen_copy()
+    with torch.no_grad():
+        policy.head.weight.mul_(3.0)
+
+    def distance(records: list[PromptRecord]) -> float:
+        kl: float = evaluator(FakeTask(), reference=reference, records=records).evaluate(policy, 0)[0]["kl_ref"]
+        return kl
+
+    two, three = distance(RECORDS[:2]), distance(RECORDS[2:])
+    assert abs(two - three) > 0.1
+    assert distance(RECORDS) == pytest.approx((2 * two + 3 * three) / 5, rel=1e-4)
