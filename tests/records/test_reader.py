@@ -193,3 +193,35 @@ def test_equal_content_in_another_place_has_the_same_hash(writer: RunWriter, run
         (folder / "config.json").write_text("{}")
     writer.pairs([{"prompt_id": "a"}])
     assert hash_parent(shutil.copytree(run.path, tmp_path / "elsewhere")) == hash_parent(run.path)
+
+
+def test_evaluations_of_another_prompt_set_or_judge_stand_beside_each_other(writer: RunWriter, run: Run) -> None:
+    row = {"step": 10, "split": "tuning", "judge": "gold", "prompt_set": "a", "win_rate": 0.5}
+    rows = [row, row | {"prompt_set": "b", "win_rate": 0.25}, row | {"judge": "pairs", "win_rate": 0.125}]
+    for one in rows:
+        writer.evaluate(one)
+    assert run.evaluations() == rows
+    writer.evaluate(row | {"win_rate": 0.75})  # the same evaluation, made again
+    assert sorted(found["win_rate"] for found in run.evaluations()) == [0.125, 0.25, 0.75]
+
+
+def test_a_run_is_complete_at_its_last_step_or_stopped_in_time(writer: RunWriter, run: Run) -> None:
+    found = {}
+    for status in ("running", "interrupted", "finished", "stopped", "diverged", "failed"):
+        writer.update(status=status)
+        found[status] = load_run(run.path).complete
+    assert [status for status, complete in found.items() if complete] == ["finished", "stopped"]
+
+
+def test_a_run_has_the_name_that_it_was_given_else_its_folder_s(writer: RunWriter, run: Run) -> None:
+    assert run.name == "kl"
+    writer.update(name="no penalty")
+    assert load_run(run.path).name == "no penalty"
+
+
+def test_links_are_not_followed_to_runs(tmp_path: Path) -> None:
+    """A link back to a folder above would never end, and a run that is linked to would be there twice."""
+    (tmp_path / "runs" / "a").mkdir(parents=True)
+    (tmp_path / "runs" / "a" / "run.json").write_text(json.dumps({"schema_version": 1}))
+    (tmp_path / "runs" / "again").symlink_to(tmp_path / "runs" / "a")
+    assert find_runs(tmp_path) == [tmp_path / "runs" / "a"]
