@@ -87,25 +87,6 @@ def test_proxy_alone(tmp_path: Path) -> None:
     assert found(ProxyAlone(truth="outcome"), past) == [None] * 4
 
 
-def test_entropy(tmp_path: Path) -> None:
-    past = updates(tmp_path, [{"entropy_tok": 0.1}, {"entropy_tok": 0.5}, {"loss": 0.0}, {"entropy_tok": 2.0}])
-    low, high = "entropy 0.1 below 0.2 nats per token", "entropy 2 above 1 nats per token"
-    assert found(Entropy(low=0.2, high=1.0), past) == [high, None, None, low]
-    assert found(Entropy(low=0.2), past) == [None, None, None, low]
-    with pytest.raises(ValidationError, match="low or high"):
-        Entropy()
-
-
-def test_nan(tmp_path: Path) -> None:
-    past = updates(tmp_path, [{"gold_mean": 1.0}, {"gold_mean": float("nan")}])
-    assert found(NotFinite(), past) == ["not finite: gold_mean", None]
-
-
-def test_wall_time(tmp_path: Path) -> None:
-    past = updates(tmp_path, [{"loss": 0.0}] * 3)  # half an hour each
-    assert found(WallTime(hours=1.0), past) == ["1.5 of 1 hours spent", None, None]
-
-
 @pytest.mark.parametrize("condition", [LabelSoFar(), ProxyAlone(), ProxyAlone(truth="outcome")], ids=repr)
 def test_what_comes_later_changes_nothing_about_a_point(tmp_path: Path, condition: Any) -> None:
     """Gold and wins fall at steps 2 and 3 under a rising proxy; at step 4, unknown until then, they are at their best.
@@ -152,3 +133,22 @@ def test_proxy_alone_takes_a_significant_fall_and_a_significant_rise(
 ) -> None:
     past = scattered(tmp_path, [ZERO, [-gold for gold in fall]], [ZERO, rise])
     assert [problem is not None for problem in found(ProxyAlone(), past)] == [met, False]
+
+
+def test_entropy(tmp_path: Path) -> None:
+    past = updates(tmp_path, [{"entropy_tok": 0.1}, {"entropy_tok": 0.5}, {"loss": 0.0}, {"entropy_tok": 2.0}])
+    low, high = "entropy 0.1 below 0.2 nats per token", "entropy 2 above 1 nats per token"
+    assert found(Entropy(low=0.2, high=1.0), past) == [high, None, None, low]
+    assert found(Entropy(low=0.2), past) == [None, None, None, low]
+    with pytest.raises(ValidationError, match="low or high"):
+        Entropy()
+
+
+def test_nan(tmp_path: Path) -> None:
+    past = updates(tmp_path, [{"gold_mean": 1.0}, {"gold_mean": float("nan")}])
+    assert found(NotFinite(), past) == ["not finite: gold_mean", None]
+
+
+def test_wall_time(tmp_path: Path) -> None:
+    past = updates(tmp_path, [{"loss": 0.0}] * 3)  # half an hour each
+    assert found(WallTime(hours=1.0), past) == ["1.5 of 1 hours spent", None, None]
