@@ -124,7 +124,7 @@ def table(*rows: list[float]) -> Table:
 def test_frequencies_are_the_probabilities() -> None:
     """Chi-square of 4000 first tokens and of those that follow a 2; 16.27 is p = 0.001 at 3 degrees of freedom."""
     model = table([0.1, 0.2, 0.3, 0.4], [0.25] * 4, [0.55, 0.15, 0.25, 0.05], [0.4, 0.1, 0.1, 0.4])
-    model.eos_id = 99
+    model.end_ids = frozenset({99})
     samples = sample(model, [[0]], ["p"], 4000, 1.0, 2, KEY)
     first_B, second_B = samples.tokens_BT.T
     follow_B = second_B[first_B == 2]
@@ -138,7 +138,7 @@ def test_frequencies_are_the_probabilities() -> None:
 def test_temperature_sharpens_the_frequencies() -> None:
     """Odds of 3 to 1 become 9 to 1 at temperature 1/2: 3600 of 4000, standard deviation 19."""
     model = table([0.75, 0.25], [0.5, 0.5])
-    model.eos_id = 99
+    model.end_ids = frozenset({99})
     samples = sample(model, [[0]], ["p"], 4000, 0.5, 1, KEY)
     assert abs(int((samples.tokens_BT == 0).sum()) - 3600) < 4 * 19
     assert sorted(set(samples.logp_BT.exp().flatten().tolist())) == pytest.approx([0.1, 0.9])

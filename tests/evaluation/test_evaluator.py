@@ -100,7 +100,7 @@ def test_completions_are_greedy() -> None:
     with torch.no_grad():
         for _ in range(samples[0]["length"]):
             written.append(int(policy.model(torch.tensor([ids + written])).logits[0, -1].argmax()))
-    ended = written[-1] == policy.eos_id
+    ended = written[-1] in policy.end_ids
     assert samples[0]["ended"] == ended
     assert samples[0]["completion"].split() == policy.tokenizer.convert_ids_to_tokens(written[: len(written) - ended])
 

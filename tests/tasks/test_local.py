@@ -67,7 +67,7 @@ def test_pairs_serve_as_preferences_prompts_and_demonstrations(tmp_path: Path) -
     dropped = Dropped()
     preferences = task.preferences(0, dropped)
     assert [(pair.chosen, pair.rejected) for pair in preferences] == [
-        (Completion("one"), Completion("two")),
+        (Completion("one"), Completion("  two")),
         (Completion("three"), Completion("four")),
         (Completion(""), Completion("five")),
         (Completion("six"), Completion("seven")),
