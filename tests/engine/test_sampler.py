@@ -7,7 +7,7 @@ from tiny_models import EOS, Table, tiny_policy
 
 from overopt.engine.head import logps_of_trees
 from overopt.engine.packing import Tree
-from overopt.engine.sampler import DrawKey, Samples, sample, sample_in_batches
+from overopt.engine.sampler import DrawKey, Samples, choose, sample, sample_in_batches
 from overopt.models.policy import Policy
 
 KEY = DrawKey(seed=0, purpose="test", step=3)
@@ -223,3 +223,15 @@ def test_uniforms_are_a_prefix_of_longer_ones() -> None:
     assert ((many >= 0) & (many < 1)).all()
     assert KEY.uniforms("p", 1, 3).tolist() != few.tolist()
     assert KEY.uniforms("q", 0, 3).tolist() != few.tolist()
+
+
+def test_rare_tokens_of_a_large_vocabulary_are_each_drawn_in_their_turn() -> None:
+    """Behind a token of nearly 1 come a hundred thousand of 1e-9: float32 near 1 has steps of 6e-8, of sixty tokens."""
+    rare, count = 1e-9, 100_000
+    probability_V = torch.full((count + 1,), rare)
+    probability_V[0] = 0.9999
+    mass = probability_V.double()
+    tokens = torch.arange(1, count, 997)
+    uniform_R = (mass[0] + (tokens.double() - 0.5) * mass[1]) / mass.sum()  # the middle of each token's part
+    drawn = choose(probability_V.expand(len(tokens), -1), 1.0, uniform_R)
+    assert drawn.tolist() == tokens.tolist()
