@@ -45,10 +45,14 @@ class RewardModel(Body):
         reward_model.trees, reward_model.flex = policy.trees, policy.flex
         return reward_model
 
+    def raw_score(self, packed: Packed) -> Tensor:
+        """head(h_last) of the B completions, what training moves: normalizing a checkpoint leaves it as it is."""
+        hidden_BD = hidden_states(self, packed)[packed.last_B]
+        return self.head(hidden_BD.float())[:, 0]
+
     def score(self, packed: Packed) -> Tensor:
         """Normalized scores of the B completions; differentiable."""
-        hidden_BD = hidden_states(self, packed)[packed.last_B]
-        return (self.head(hidden_BD.float())[:, 0] - self.mean) / self.scale
+        return (self.raw_score(packed) - self.mean) / self.scale
 
     @torch.no_grad()
     def score_trees(self, trees: Sequence[Tree], token_budget: int) -> Tensor:
@@ -59,6 +63,6 @@ class RewardModel(Body):
         return torch.cat(parts)
 
     def normalize(self, mean: float, scale: float) -> None:
-        """Shift and scale the scores so that what scored `mean` scores 0, in units of `scale`."""
+        """Shift and scale the scores so that a raw score of `mean` is 0, in units of `scale`."""
         self.mean, self.scale, self.normalized = mean, scale, True
         self.model.config.reward_mean, self.model.config.reward_scale = mean, scale
