@@ -14,6 +14,7 @@ from tiny import Chain
 from overopt.config import load
 from overopt.engine.head import logps_of_trees
 from overopt.models.load import load_policy, load_reward_model
+from overopt.models.scorer import Scorer
 from overopt.models.text import Codec
 from overopt.records import load_run
 from overopt.training.data import Limits, Prompt, encode_prompts
@@ -35,12 +36,12 @@ def setting(chain: Chain, **changes: Any) -> Setting:
     config = load({"online": Online}, tiny.online(chain, **changes))
     device = torch.device("cpu")
     policy = load_policy(load_run(chain.policy).checkpoint(), device)
-    reward_model = None
-    if config.reward_model is not None:
-        reward_model = load_reward_model(load_run(chain.reward_model).checkpoint(), device)
     codec = Codec(policy.tokenizer, config.task.prompt_style)
+    scorer = None
+    if config.reward_model is not None:
+        scorer = Scorer(load_reward_model(load_run(chain.reward_model).checkpoint(), device), codec)
     prompts = encode_prompts(codec, config.task.prompts(0, Dropped()), Limits(512, 24), Dropped())
-    return Setting(config, Actors(policy, policy.frozen_copy(), reward_model, codec), prompts[:4])
+    return Setting(config, Actors(policy, policy.frozen_copy(), scorer, codec), prompts[:4])
 
 
 @pytest.fixture(scope="module")

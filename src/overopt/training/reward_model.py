@@ -89,7 +89,7 @@ def train_reward_model(config: RewardModelStage, session: Session) -> None:
     scale_trees = _normalization_trees(config, codec, heldout)
     steps = max(1, config.epochs * (len(train) // config.batch_size))
     generator = torch.Generator().manual_seed(config.seed)
-    reward_model = RewardModel.from_policy(policy, generator)
+    reward_model = RewardModel.from_policy(policy, generator, config.task.prompt_style)
     optimizer = Optimizer(reward_model.parameters(), config.optimizer, config.lr, config.schedule, steps)
     checkpoints = checkpoint_steps(steps, config.checkpoint_every or steps)
     writer = session.start(steps, split=split)
