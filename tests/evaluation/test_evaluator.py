@@ -114,7 +114,7 @@ def test_the_reward_model_can_judge() -> None:
         records=records,
     )
     row, samples = judge.evaluate(policy, 0)
-    codec = scorer.codec
+    codec = Codec(policy.tokenizer, "raw")
     for record, sample in zip(RECORDS, samples, strict=False):
         assert record.reference is not None
         tree = Tree(codec.prompt(record), [codec.completion(Completion(record.reference))])

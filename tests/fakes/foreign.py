@@ -18,28 +18,8 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-WORDS = [
-    "please",
-    "write",
-    "a",
-    "short",
-    "long",
-    "poem",
-    "about",
-    "rain",
-    "and",
-    "the",
-    "sea",
-    "cat",
-    "dog",
-    "sat",
-    "ran",
-    "over",
-    "hill",
-    "mat",
-    "good",
-    "bad",
-]
+TEXT = "please write a short long poem about rain and the sea cat dog sat ran over hill mat good bad"
+WORDS = TEXT.split()
 CHATML = (
     "{% for m in messages %}{{ '<|im_start|>' + m['role'] + '\n' + m['content'] + '<|im_end|>' + '\n' }}{% endfor %}"
     "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
@@ -59,7 +39,7 @@ def bpe(size: int, template: str | None, specials: tuple[str, ...], eos: str, pa
     trainer = trainers.BpeTrainer(
         vocab_size=size, special_tokens=list(specials), initial_alphabet=alphabet, show_progress=False
     )
-    tokenizer.train_from_iterator([" ".join(WORDS)] * 3, trainer)
+    tokenizer.train_from_iterator([TEXT] * 3, trainer)
     fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token=eos, **({"pad_token": pad} if pad else {}))
     fast.chat_template = template
     return fast

@@ -98,9 +98,9 @@ def test_the_same_function_with_its_vocabulary_in_another_order_scores_alike(tmp
 
 @pytest.mark.parametrize("style", STYLES)
 def test_one_whose_end_is_its_padding_is_read_where_transformers_reads_it(tmp_path: Path, style: PromptStyle) -> None:
-    tokenizer = foreign.policys(
-        pad="<|im_end|>", template=foreign.CHATML.replace(" + '\\n' }}{% endfor", " }}{% endfor")
-    )
+    template = foreign.CHATML.replace(" + '\n' }}{% endfor", " }}{% endfor")  # it ends in the padding, too
+    assert template != foreign.CHATML
+    tokenizer = foreign.policys(pad="<|im_end|>", template=template)
     foreign.save_reward_model(tmp_path, tokenizer)
     score_B, _ = scored(tmp_path, Codec(foreign.policys(), style))
     torch.testing.assert_close(score_B, plain_scores(tmp_path, style), atol=1e-5, rtol=0)
