@@ -108,7 +108,7 @@ def test_one_whose_end_is_its_padding_is_read_where_transformers_reads_it(tmp_pa
 
 def test_our_own_is_read_at_its_end_even_if_that_is_its_padding(tmp_path: Path) -> None:
     policy = tiny.policy()
-    policy.pad_id = policy.eos_id  # as of a tokenizer that names no padding
+    policy.pad_id = policy.tokenizer.eos_token_id  # as of a tokenizer that names no padding
     ours = RewardModel.from_policy(policy, torch.Generator().manual_seed(0), "raw")
     trees = [Tree(tree.prompt, [c]) for tree in tiny.TREES for c in tree.completions]
     ours.save(tmp_path)

@@ -124,7 +124,7 @@ def _evaluator(
         raise UserError(f"{run.path}: names no reward model to judge with; use --judge gold")
     seed = run.info["seed"] if split is None else SPLIT_SEED[split]
     name, records = task.evaluation(seed, Dropped())
-    codec = Codec(policy.tokenizer, task.prompt_style)
+    codec = Codec.of(policy, task.prompt_style)
     scorer = None if reward_folder is None else Scorer(load_reward_model(reward_folder, device, bf16), codec)
     for text in [] if scorer is None else scorer.notices:
         notice(text)
@@ -155,4 +155,5 @@ def _policy(folder: Path, evaluator: Evaluator, device: torch.device, bf16: bool
             f"{folder}: does not share the vocabulary of what its run started from (here): {'; '.join(found)}; "
             "was its tokenizer changed since?"
         )
+    policy.end_ids = evaluator.codec.end_ids
     return policy

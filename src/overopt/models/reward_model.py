@@ -40,7 +40,7 @@ class RewardModel(Body):
 
         config = copy.deepcopy(policy.model.config)
         # transformers reads the last token that is not padding, we the last: no end of a text may count as padding
-        config.num_labels, config.pad_token_id = 1, None if policy.pad_id == policy.eos_id else policy.pad_id
+        config.num_labels, config.pad_token_id = 1, None if policy.pad_id in policy.end_ids else policy.pad_id
         if prompt_style is not None:
             config.reward_prompt_style = prompt_style
         with torch.device("meta"):

@@ -23,8 +23,9 @@ class Scorer:
     """Scores of what a policy wrote, as the reward model would have read it while it was trained.
 
     Where both share vocabulary, prompt style and template, the ids that were sampled are scored as they are. Else each
-    text is encoded again: as the reward model's own run rendered it or, of a foreign folder under `chat_template`, as
-    its template writes the whole conversation. `notices` say which of that is so.
+    text is encoded again, as the reward model's own run rendered it. A folder from elsewhere reads, under
+    `chat_template`, the whole conversation as its template writes it, what stands behind the last turn's end included.
+    `notices` say which of that is so.
     """
 
     def __init__(self, reward_model: RewardModel, written: Codec) -> None:
@@ -35,7 +36,7 @@ class Scorer:
         self.codec = written if self.direct else self._codec(written)
         foreign = reward_model.prompt_style is None and not reward_model.normalized
         config = reward_model.model.config.get_text_config()
-        self._closing = _closing(self.codec) if foreign and reward_model.tokenizer.chat_template else None
+        self._after_end = self.codec.after_end if foreign and reward_model.tokenizer.chat_template else []
         self._padding = config.pad_token_id if foreign else None
         self._positions: int | None = getattr(config, "max_position_embeddings", None)
         self._rows = reward_model.model.get_input_embeddings().weight.shape[0]
@@ -62,13 +63,12 @@ class Scorer:
     def _tree(self, record: PromptRecord | Preference, tree: Tree, completions: list[Completion]) -> Tree:
         """A record's prompt and completions in the reward model's tokens."""
         if self.direct and all(max(ids, default=0) < self._rows for ids in tree.completions):
-            prompt, rows = tree.prompt, list(tree.completions)
-            if self._closing is not None:
-                bodies = [ids[:-1] if c.ended else ids for ids, c in zip(rows, completions, strict=True)]
-                rows = [self._closed(ids, c) for ids, c in zip(bodies, completions, strict=True)]
+            prompt, rows = tree.prompt, [*tree.completions]
         else:
-            prompt, rows = self._prompt(record), [self._completion(c) for c in completions]
+            prompt, rows = self._prompt(record), [self.codec.completion(c, record) for c in completions]
             self._check_positions(prompt, rows, tree)
+        if self._after_end:
+            rows = [[*ids, *self._after_end] if c.ended else ids for ids, c in zip(rows, completions, strict=True)]
         return Tree(prompt, rows if self._padding is None else [_unpadded(row, self._padding) for row in rows])
 
     def _prompt(self, record: PromptRecord | Preference) -> list[int]:
@@ -77,14 +77,6 @@ class Scorer:
         if known is None:
             known = self._prompts[id(record)] = record, self.codec.prompt(record)  # kept, so that its id stays its own
         return known[1]
-
-    def _completion(self, completion: Completion) -> list[int]:
-        if self._closing is None:
-            return self.codec.completion(completion)
-        return self._closed(self.codec.completion(Completion(completion.text, ended=False)), completion)
-
-    def _closed(self, ids: Sequence[int], completion: Completion) -> list[int]:
-        return [*ids, *(self._closing or [])] if completion.ended else list(ids)
 
     def _check_positions(self, prompt: Sequence[int], rows: Sequence[Sequence[int]], tree: Tree) -> None:
         longest = len(prompt) + max(map(len, rows))
@@ -136,7 +128,7 @@ class Scorer:
                 raise UserError(f"{self.name} was trained under chat_template, but its tokenizer has no chat template")
             self.notices.append(f"{self.name} has no chat template; it scores each text under prompt_style raw")
             style = "raw"
-        return Codec(model.tokenizer, style)
+        return Codec(model.tokenizer, style, model.end_ids)
 
 
 def check_finite(score_B: Tensor, who: str, remedy: str) -> None:
@@ -148,23 +140,6 @@ def check_finite(score_B: Tensor, who: str, remedy: str) -> None:
             f"{who} gave {int(broken_B.sum())} of {len(score_B)} completions a score that is not finite or too large "
             f"to train on (completion {i}: {float(score_B[i]):g}); {remedy}"
         )
-
-
-def _closing(codec: Codec) -> list[int] | None:
-    """What a chat template writes after an answer, to the end of the conversation: a reward model reads its last token.
-
-    None where there is no template, or where it ends an answer with nothing.
-    """
-    if codec.prompt_style != "chat_template":
-        return None
-    answer = "an answer"
-    messages = [{"role": "user", "content": "a question"}, {"role": "assistant", "content": answer}]
-    try:
-        text = codec.tokenizer.apply_chat_template(messages, tokenize=False)
-    except Exception:  # one that takes no such conversation fails, or not, with the records' own
-        return None
-    _, found, rest = text.rpartition(answer)
-    return codec.tokenizer.encode(rest, add_special_tokens=False) or None if found else None
 
 
 def _unpadded(ids: Sequence[int], padding: int) -> Sequence[int]:
