@@ -33,6 +33,7 @@ from overopt.training.data import (
 )
 from overopt.training.moving import Moving
 from overopt.training.pairs import FromRun, Pairs, PairSampler, Sampled, ceilings_of, check_takes, golds_of, to_row
+from overopt.training.probes import in_order
 from overopt.training.session import Session
 from overopt.types import Dropped, Preference
 
@@ -84,6 +85,7 @@ def train_reward_model(config: RewardModelStage, session: Session) -> None:
     size = common_size(pairs.train)
     check_takes("loss", config.loss, size, PlackettLuce)
     train = encode_preferences(codec, of_size(pairs.train, size, dropped), limits, dropped)
+    dropped.kept = len(train)
     stream = batches(train, config.batch_size, random_stream(config.seed, "pair order"), "batch_size", dropped)
     heldout = _Heldout(codec, pairs.heldout, size, limits, session.dropped("held-out pairs"))
     scale_trees = _normalization_trees(config, codec, heldout)
@@ -144,7 +146,7 @@ def _descend(
         loss = reward_loss(score_PK).sum() / len(trees)
         loss.backward()
         total += float(loss.detach())
-        right += float((gaps(score_PK.detach()) > 0).float().mean(1).sum())
+        right += float(in_order(gaps(score_PK.detach())).mean(1).sum())
     return total, right / len(trees)
 
 
@@ -163,6 +165,7 @@ class _Heldout:
         encoded = [(r, encode_preferences(codec, [r], limits, dropped)) for r in sized]
         self.records = [r for r, trees in encoded if trees]
         self.trees = [tree for _, trees in encoded for tree in trees]
+        dropped.kept = len(self.trees)
 
     def scores(self, reward_model: RewardModel, token_budget: int) -> Tensor:
         """Scores, the best-labelled completion's first, `[n, K]`."""
@@ -179,7 +182,7 @@ class _Heldout:
         gap = gaps(score).flatten()
         row = {
             "n": len(score),
-            "accuracy": float(((gap > 0).double() + 0.5 * (gap == 0)).mean()),
+            "accuracy": float(in_order(gap).mean()),
             "margin": float(gap.mean()),
             "score_mean": float(score.mean()),
             "score_sd": float(score.std()),
