@@ -66,9 +66,7 @@ def _flaw(example: Example, seen: Seen) -> str | None:
     """Why an example that was read is of no use."""
     turns = [turn.get("content") for turn in example.messages or ()]
     texts = [example.prompt, example.reference, example.rejected, *example.between, *turns]
-    if any(
-        "\ud800" <= char <= "\udfff" for text in texts if text is not None and not text.isascii() for char in text
-    ):
+    if any("\ud800" <= char <= "\udfff" for text in texts if text is not None and not text.isascii() for char in text):
         return "text with half a surrogate pair"  # JSON can spell it, no tokenizer takes it
     if not example.prompt.strip():
         return "empty prompt"

@@ -18,12 +18,9 @@ def beside(row: Row) -> Row:
         if row.get(name):
             raise UserError(f"field '{name}' is part of the prompt, and only text is trained on; take the field out")
     tools = row.get("tools")
-    if isinstance(tools, str) and tools.strip():
-        tools = json_value(tools.encode("utf-8", "surrogatepass"), "field 'tools'")
-    elif not tools or tools == [{}]:
-        row.pop("tools", None)
-        return {}
-    if not tools:
+    if isinstance(tools, str):
+        tools = json_value(tools.encode("utf-8", "surrogatepass"), "field 'tools'") if tools.strip() else None
+    if not tools or tools == [{}]:
         row.pop("tools", None)
         return {}
     if not isinstance(tools, list) or not all(isinstance(tool, dict) for tool in tools):

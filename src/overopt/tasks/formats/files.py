@@ -162,7 +162,7 @@ def _parquet(file: BinaryIO, path: Path) -> Iterator[tuple[str, Row]]:
     number = 0
     try:
         for batch in pyarrow.parquet.ParquetFile(io.BytesIO(file.read())).iter_batches():
-            for row in batch.to_pylist():
+            for row in _in_microseconds(batch).to_pylist():
                 number += 1
                 place = f"{path}: row {number}"
                 yield place, _row(_without_nulls(row), place)
@@ -173,6 +173,17 @@ def _parquet(file: BinaryIO, path: Path) -> Iterator[tuple[str, Row]]:
         raise UserError(
             f"{path}: not a Parquet file, or a damaged one{after} ({shortened(error)}); fetch or write it again"
         ) from None
+
+
+def _in_microseconds(batch: Any) -> Any:
+    """Python's times have no nanoseconds, and a time that has some would be refused."""
+    from pyarrow import timestamp, types
+
+    for i, column in enumerate(batch.columns):
+        if types.is_timestamp(column.type):
+            exact = column.cast(timestamp("us", column.type.tz), safe=False)
+            batch = batch.set_column(i, batch.schema.names[i], exact)
+    return batch
 
 
 def _without_nulls(value: Any) -> Any:

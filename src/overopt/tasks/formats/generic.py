@@ -56,9 +56,7 @@ def read(row: Row, dropped: Dropped) -> Example | None:
         return None
     if isinstance(row.get("prompt"), str) and len(turns) == 1:
         return Example(row["prompt"], reference, rejected, columns=columns)
-    return Example(
-        chat.flatten(turns), reference, rejected, messages=tuple(turns), chat_only=True, columns=columns
-    )
+    return Example(chat.flatten(turns), reference, rejected, messages=tuple(turns), chat_only=True, columns=columns)
 
 
 def _prompt(prompt: Any, befores: list[list[Message]], row: Row, dropped: Dropped) -> list[Message] | None:
