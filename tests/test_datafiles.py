@@ -106,9 +106,9 @@ def test_a_name_that_no_file_can_have(tmp_path: Path, name: str) -> None:
 
 def test_whatever_a_reader_raises_is_said_of_the_file(tmp_path: Path) -> None:
     (tmp_path / "a.jsonl").write_text("{}")
-    with pytest.raises(UserError, match=r"a\.jsonl: cannot be read \(ZeroDivisionError: first line\)$"):
-        with opened(tmp_path / "a.jsonl"):
-            raise ZeroDivisionError("first line\nsecond line")
+    said = pytest.raises(UserError, match=r"a\.jsonl: cannot be read \(ZeroDivisionError: first line\)$")
+    with said, opened(tmp_path / "a.jsonl"):
+        raise ZeroDivisionError("first line\nsecond line")
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")

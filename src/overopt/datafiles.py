@@ -1,7 +1,7 @@
 """Data files of the user's, at the one edge where they are opened, unpacked, decoded and parsed.
 
-What a file holds decides, not what it is called. Whatever fails here, in our code or in a library's, is a UserError that
-names the file: it is the file that is damaged.
+What a file holds decides, not what it is called. Whatever fails here, in our code or in a library's, is a UserError
+that names the file: it is the file that is damaged.
 """
 
 from __future__ import annotations
@@ -52,7 +52,12 @@ _BOMS = (
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )  # of 32 bits first: its mark begins as that of 16
-_NULS = {(0, 1, 1, 1): "utf-32-le", (1, 1, 1, 0): "utf-32-be", (0, 1, 0, 1): "utf-16-le", (1, 0, 1, 0): "utf-16-be"}
+_NULS: dict[tuple[int, ...], str] = {
+    (0, 1, 1, 1): "utf-32-le",
+    (1, 1, 1, 0): "utf-32-be",
+    (0, 1, 0, 1): "utf-16-le",
+    (1, 0, 1, 0): "utf-16-be",
+}
 """Which of the first four bytes are 0 in a text that begins with ASCII and has no mark."""
 _NUMBERED = re.compile(r"[-_.]\d+-of-\d+\b.*")
 _SPLIT = re.compile(r"(?:^|[-_. ])(train|test|val|valid|validation|dev|eval)(?:[-_. ]|\d|$)", re.IGNORECASE)

@@ -1,4 +1,4 @@
-"""Which records a run's readers left out, in words: said before training from the counts, and after it from `run.json`."""
+"""Which records a run's readers left out, in words: before training from their counts, after it from `run.json`."""
 
 from __future__ import annotations
 

@@ -42,7 +42,7 @@ class Local:
     """
 
     path: Location
-    """JSONL, JSON, Parquet, CSV or TSV, each gzipped or not; or a folder of such files, or a pattern: `data/train-*`."""
+    """JSONL, JSON, Parquet, CSV or TSV, each gzipped or not; a folder of such files, or a pattern: `data/train-*`."""
     evaluation_path: Location | None = None
     """A file to evaluate on instead of a held-out part of `path`; its prompts are then left out of `path`."""
     holdout: Annotated[float, Field(gt=0, lt=1)] = 0.2

@@ -1,4 +1,4 @@
-"""200 damaged files for the readers of data: each is read, or refused in words that name the file; none gets through."""
+"""200 damaged files for every reader of data: each is read, or refused in words that name it; none gets through."""
 
 from __future__ import annotations
 
@@ -83,9 +83,10 @@ WRITERS: dict[str, Callable[[Rows], bytes]] = {
     "jsonl.gz": lambda rows: gzip.compress(jsonl(rows)),
 }
 WRONG: list[Any] = [
-    None, True, 3, 10**400, 0.5, float("nan"), float("inf"), "", " ", "text", "\ud800", [], [[]], {}, {"role": 3}, [None],
-    ["a", 3], [{"role": "user"}], [{"role": "assistant", "content": [{"type": "image", "url": "x"}]}], [[["a"] * 3]],
-    [turn("assistant", None)], [turn("assistant", "b", tool_calls=[{}])], [turn("user", "a"), turn("user", "b")],
+    None, True, 3, 10**400, 0.5, float("nan"), float("inf"), "", " ", "text", "\ud800", [], [[]], {}, {"role": 3},
+    [None], ["a", 3], [{"role": "user"}], [{"role": "assistant", "content": [{"type": "image", "url": "x"}]}],
+    [[["a"] * 3]], [turn("assistant", None)], [turn("assistant", "b", tool_calls=[{}])],
+    [turn("user", "a"), turn("user", "b")],
     [{"from": "gpt"}, {"from": "nobody", "value": "x"}], [{"from": None, "value": {}}], {"a": {"b": [1, {"c": None}]}},
 ]  # fmt: skip
 

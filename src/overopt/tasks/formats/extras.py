@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from overopt.datafiles import json_value
 from overopt.errors import UserError
 from overopt.tasks.formats.example import Row

@@ -113,7 +113,7 @@ def _described(value: Any) -> str:
 
 
 def _csv(file: BinaryIO, path: Path, dropped: Dropped, delimiter: str | None) -> Iterator[tuple[str, Row]]:
-    """Every cell is text. The first line names the columns; if it is not said what parts them, its commonest sign does."""
+    """Every cell is text. The first line names the columns, and its commonest sign parts them if none is said."""
     csv.field_size_limit(LONGEST_CELL)
     lines = file.readlines()
     parting = delimiter or max(",;\t", key=lines[0].decode("utf-8", "replace").count)
@@ -177,13 +177,13 @@ def _parquet(file: BinaryIO, path: Path) -> Iterator[tuple[str, Row]]:
 
 def _in_microseconds(batch: Any) -> Any:
     """Python's times have no nanoseconds, and a time that has some would be refused."""
-    from pyarrow import timestamp, types
+    from pyarrow import RecordBatch, timestamp, types
 
-    for i, column in enumerate(batch.columns):
-        if types.is_timestamp(column.type):
-            exact = column.cast(timestamp("us", column.type.tz), safe=False)
-            batch = batch.set_column(i, batch.schema.names[i], exact)
-    return batch
+    columns = [
+        column.cast(timestamp("us", column.type.tz), safe=False) if types.is_timestamp(column.type) else column
+        for column in batch.columns
+    ]
+    return RecordBatch.from_arrays(columns, names=batch.schema.names)
 
 
 def _without_nulls(value: Any) -> Any:

@@ -1,8 +1,8 @@
 """The plain form: `prompt` with `chosen` and `rejected`, with one of `completion`, `reference`, `response`, or alone.
 
 Each is a string, or a list of chat messages (`role`, `content`). Completions written as messages end with the
-assistant's turn; the turns before it are the prompt, or where there is a `prompt` field, its context: a system turn, the
-history. A record whose turns disagree with its prompt is dropped and counted.
+assistant's turn; the turns before it are the prompt, or where there is a `prompt` field, its context: a system turn,
+the history. A record whose turns disagree with its prompt is dropped and counted.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Alpaca and its kin: `instruction` (`question`, `query`) with `output` (`answer`, ...), or with `chosen` and `rejected`.
+"""Alpaca and its kin: `instruction` (`question`, `query`) with `output` (`answer`), or with `chosen` and `rejected`.
 
 `input` (`context`) follows the instruction after a blank line. A `system` (`system_prompt`) text and a `history` of
 [question, answer] pairs stand before it as turns. An answer stays among the columns, for functions that check with it.

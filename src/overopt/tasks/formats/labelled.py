@@ -32,7 +32,7 @@ def label(row: Row) -> bool | None:
 
 
 def paired(examples: Sequence[Example]) -> tuple[list[Example], int]:
-    """Of each prompt, the first completion labelled true with the first labelled false, and so on; the number left over.
+    """Of each prompt, the first completion labelled true with the first labelled false, and so on; how many are left.
 
     Examples that are no labelled ones stay as they are.
     """

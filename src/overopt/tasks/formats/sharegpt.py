@@ -1,4 +1,4 @@
-"""ShareGPT: `conversations` of `from` and `value` (or role and content), a `system` text and `chosen`, `rejected` beside."""
+"""ShareGPT: `conversations` of `from` and `value` (or role and content); `system`, `chosen`, `rejected` beside them."""
 
 from __future__ import annotations
 
