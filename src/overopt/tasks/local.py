@@ -13,7 +13,7 @@ from pydantic import Field
 from overopt.config import Function, Location, block
 from overopt.errors import UserError
 from overopt.tasks import functions
-from overopt.tasks.base import PromptStyle, Report
+from overopt.tasks.base import PromptStyle, Report, own_text
 from overopt.tasks.formats import Example, Format, identical, paired, read_examples
 from overopt.types import Completion, Dropped, Preference, PromptRecord, preference
 
@@ -27,10 +27,6 @@ def _digest(prompt: str) -> str:
 
 def _held_out(example: Example, share: float) -> bool:
     return int(_digest(example.prompt)[:13], 16) / 16**13 < share
-
-
-def _completion(text: str) -> Completion:
-    return Completion(text.lstrip(" "))
 
 
 @block
@@ -118,7 +114,7 @@ class Local:
 
     def _read(self, path: str, role: str, dropped: Dropped) -> list[Example]:
         found = Dropped()
-        examples = read_examples(Path(path), self.format, found, self.limit, _completion)
+        examples = read_examples(Path(path), self.format, found, self.limit, self._own)
         for reason, count in found.reasons.items():
             _set(dropped, f"{role} file: {reason}", count)
         if self.prompt_style == "raw":
@@ -158,19 +154,24 @@ class Local:
 
     # --- As which records
 
+    def _own(self, completion: str, prompt: str) -> str:
+        return own_text(completion, prompt, self.prompt_style)
+
     def _meta(self, example: Example) -> dict[str, Any]:
         chat = self.prompt_style == "chat_template" and example.messages is not None
         return {**example.columns, **({"messages": list(example.messages or ())} if chat else {})}
 
     def _record(self, example: Example, prompt_id: str) -> PromptRecord:
         """An empty reference is none, and a bad one: nothing to imitate, and nothing to be judged against."""
-        reference = "" if example.desirable is False else (example.reference or "").lstrip(" ")
-        return PromptRecord(prompt_id, example.prompt, reference if reference.strip() else None, self._meta(example))
+        good = "" if example.desirable is False else example.reference or ""
+        reference = self._own(good, example.prompt)
+        known = reference if reference.strip() else None
+        return PromptRecord(prompt_id, example.prompt, known, self._meta(example), example.place)
 
     def _preferences(self, examples: list[Example], role: str, dropped: Dropped) -> list[Preference]:
         """Pairs and rankings as they are; records labelled one by one are paired by prompt."""
         pairs, left = paired(examples)
-        kept = [pair for pair in pairs if not identical(pair, _completion)]
+        kept = [pair for pair in pairs if not identical(pair, self._own)]
         _set(dropped, f"{role} pairs: no completion of the other label to pair with", left)
         _set(dropped, f"{role} pairs: chosen and rejected are identical", len(pairs) - len(kept))
         if role == "training":
@@ -180,8 +181,8 @@ class Local:
     def _preference(self, example: Example) -> Preference:
         if not example.ranked:
             raise UserError(f"{example.place}: no 'chosen' and 'rejected': preference pairs are needed here")
-        ranked = tuple(map(_completion, example.ranked))
-        return preference(_digest(example.prompt)[:16], example.prompt, ranked, self._meta(example))
+        ranked = tuple(Completion(self._own(text, example.prompt)) for text in example.ranked)
+        return preference(_digest(example.prompt)[:16], example.prompt, ranked, self._meta(example), example.place)
 
     def _numbered(self, examples: Iterable[Example]) -> list[PromptRecord]:
         """Every example, though its prompt may come again: the second of a prompt is called ID-2, and so on."""

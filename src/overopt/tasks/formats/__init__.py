@@ -52,13 +52,17 @@ def detect(row: Row) -> Form:
     return form
 
 
-Seen = Callable[[str], object]
-"""What training makes of a completion's text: two texts of which it makes the same are no pair."""
+Seen = Callable[[str, str], object]
+"""What training makes of a completion after its prompt: two of which it makes the same are no pair."""
+
+
+def as_written(completion: str, prompt: str) -> str:
+    return completion
 
 
 def identical(example: Example, seen: Seen) -> bool:
     """Whether two ranked completions are one to training; blank ones are."""
-    ranked = [seen(text) if text.strip() else None for text in example.ranked]
+    ranked = [seen(text, example.prompt) if text.strip() else None for text in example.ranked]
     return len(set(ranked)) < len(ranked)
 
 
@@ -94,7 +98,7 @@ def _examples(path: Path, form: Form | None, dropped: Dropped, seen: Seen) -> It
 
 
 def read_examples(
-    path: Path, format: Format, dropped: Dropped, limit: int | None = None, seen: Seen = str
+    path: Path, format: Format, dropped: Dropped, limit: int | None = None, seen: Seen = as_written
 ) -> list[Example]:
     """The usable examples of a file (or of a folder's, or a pattern's), in its order; at least one, or a UserError.
 
