@@ -96,6 +96,8 @@ class Dropped:
     """How many records were left out, by reason. Every reader fills one; `run.json` carries it."""
 
     reasons: Counter[str] = field(default_factory=Counter)
+    kept: int | None = None
+    """How many are used, where a stage has said so."""
 
     def add(self, reason: str, count: int = 1) -> None:
         self.reasons[reason] += count

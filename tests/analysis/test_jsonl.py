@@ -26,12 +26,12 @@ def test_records_with_their_lines(tmp_path: Path, name: str) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"", "{file}: the file is empty; expected one JSON object a line"),
+        (b"", "{file}: the file is empty"),
         (b"\n \n", "{file}: the file is empty"),
         (b'{"a": 1}\n{"a": \n', "{file}:2: not JSON"),
         (b'{"a": 1}\n[1, 2]\n', "{file}:2: expected a JSON object, got [1, 2]"),
-        (b'{"a": "\xff"}\n', "{file}:1: not JSON ('utf-8' codec can't decode byte 0xff"),
-        ('{"a": 1}\n'.encode("utf-16"), "{file}:1: not JSON ('utf-8' codec can't decode byte 0xff"),
+        (b'{"a": "\xff"}\n', "{file}:1: not text in UTF-8 (byte 0xff at 7); save the file as UTF-8"),
+        ('{"a": 1}\n'.encode("utf-16")[:-1], "{file}: is UTF-16, and damaged"),
         (b'{"a": 1}\n' + b"[" * 100_000, "{file}:2: not JSON"),
     ],
 )
@@ -48,7 +48,7 @@ def test_a_damaged_gzip_file_and_a_missing_one(tmp_path: Path) -> None:
         file.write_bytes(content)
         with pytest.raises(UserError, match=r"a.jsonl.gz: damaged gzip file"):
             list(read_records(file))
-    with pytest.raises(UserError, match=r"none.jsonl: cannot be read \(No such file or directory\)"):
+    with pytest.raises(UserError, match="none.jsonl: no such file"):
         list(read_records(tmp_path / "none.jsonl"))
 
 

@@ -297,7 +297,7 @@ def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
     os.mkdir("folder")
     assert problem("folder") == ["folder: cannot be read: Is a directory"]
     Path("bytes").write_bytes(b"lr: \xff")
-    assert problem("bytes") == ["bytes: not a text file in UTF-8 (invalid start byte at byte 4)"]
+    assert problem("bytes") == ["bytes: not a text file in UTF-8 (invalid start byte at byte 4); save it as UTF-8"]
 
 
 def test_the_stage_of_a_single_class_may_be_given_and_must_agree() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -97,6 +98,15 @@ def test_anchors_are_read_and_loops_refused() -> None:
         ("a: !!int x", 1, "'x' cannot be read as"),
         ("a: !!set {x}", 1, "means nothing here"),
         ("a: " + "9" * 5000, 1, "too many digits"),
+        ("a: 0x" + "f" * 5000, 1, "too many digits"),
+        ("a: " + "[" * 10_000 + "]" * 10_000, 1, "nested too deep"),
+        ("\n".join(" " * depth + "a:" for depth in range(2_000)), 1, "nested too deep"),
+        (
+            "a: &a [x, x, x, x]\n"
+            + "".join(f"{name}: &{name} [{', '.join([f'*{of}'] * 9)}]\n" for of, name in pairwise("abcdefghi")),
+            1,
+            "more than 1,000,000 values, or aliases",
+        ),
     ],
 )
 def test_what_is_no_yaml_is_refused_with_its_line(text: str, line: int, problem: str) -> None:

@@ -32,6 +32,13 @@ def test_every_run_of_a_sweep_is_planned() -> None:
     assert stages["kl-coef=0.2-lr=2e-5-seed=1"].regularizers[0].coef == 0.2
 
 
+def test_a_file_in_another_encoding_is_refused_by_its_loader(tmp_path: Path) -> None:
+    file = tmp_path / "sft.yaml"
+    file.write_bytes("stage: sft\n".encode("utf-16"))
+    with pytest.raises(UserError, match="sft.yaml: not a text file in UTF-8 .*; save it as UTF-8"):
+        stages_of(file)
+
+
 def test_what_does_not_fit_the_file_is_refused(tmp_path: Path) -> None:
     file = tmp_path / "sft.yaml"
     file.write_text("stage: sft\nmodel: {name: scratch}\n")

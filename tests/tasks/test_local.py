@@ -153,6 +153,10 @@ def test_few_evaluation_prompts_are_the_same_few_whatever_their_order(tmp_path: 
 # --- Prompt styles
 
 
+def answer(text: str) -> dict[str, str]:
+    return {"role": "assistant", "content": text}
+
+
 CHAT = [{"role": "user", "content": "Why?"}, {"role": "assistant", "content": "So."}, {"role": "user", "content": "?"}]
 
 
@@ -209,6 +213,78 @@ def test_records_know_their_place(tmp_path: Path) -> None:
     assert [r.place for r in task.prompts(0, Dropped())] == places
     ranked = local(tmp_path, [{"prompt": "x", "responses": ["a", "b", "c"], "ranking": [0, 1, 2]}], holdout=0.0001)
     assert [r.place for r in ranked.preferences(0, Dropped())] == places[:1]
+
+
+def test_tools_reach_a_chat_template_or_are_refused_by_name(tmp_path: Path) -> None:
+    tools = [{"type": "function", "function": {"name": "add"}}]
+    rows = [{"prompt": "p", "completion": "c", "tools": tools}]
+    (record,) = local(tmp_path, rows, prompt_style="chat_template", holdout=0.0001).demonstrations(0, Dropped())
+    assert record.meta["tools"] == tools
+    with pytest.raises(UserError, match=r"train\.jsonl:1: only a chat template shows 'tools' to a model"):
+        local(tmp_path, rows).prompts(0, Dropped())
+
+
+def test_a_context_that_raw_text_would_leave_out_is_refused(tmp_path: Path) -> None:
+    before = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Why?"}]
+    rows = [{"prompt": "Why?", "chosen": [*before, answer("a")], "rejected": [*before, answer("b")]}]
+    with pytest.raises(UserError, match="set prompt_style: chat_template"):
+        local(tmp_path, rows).preferences(0, Dropped())
+    (pair,) = local(tmp_path, rows, prompt_style="chat_template", holdout=0.0001).preferences(0, Dropped())
+    assert messages_of(pair) == before
+
+
+# --- Records labelled one by one
+
+
+def labelled(count: int) -> list[dict[str, Any]]:
+    """Prompts with a good and a bad completion each, and every third prompt with a good one alone."""
+    rows = []
+    for n in range(count):
+        rows.append({"prompt": f"p{n}", "completion": f"good {n}", "label": True})
+        if n % 3:
+            rows.append({"prompt": f"p{n}", "completion": f"bad {n}", "label": False})
+    return rows
+
+
+def test_bad_completions_are_not_imitated(tmp_path: Path) -> None:
+    task, dropped = (
+        local(tmp_path, labelled(9), evaluation_path=str(write(tmp_path / "e.jsonl", pairs(1, 90)))),
+        Dropped(),
+    )
+    assert [record.reference for record in task.demonstrations(0, dropped)] == [f"good {n}" for n in range(9)]
+    assert dropped.reasons == {"demonstrations: labelled false": 6}
+    assert [record.reference for record in task.prompts(0, dropped)] == [f"good {n}" for n in range(9)]
+    bad = local(tmp_path, [{"prompt": "p", "completion": "bad", "label": False}], holdout=0.0001)
+    assert [record.reference for record in bad.prompts(0, Dropped())] == [None]
+    with pytest.raises(UserError, match="nothing to imitate: every completion is labelled false"):
+        bad.demonstrations(0, Dropped())
+    with pytest.raises(UserError, match="no pair to train on: no prompt has a completion of either label"):
+        bad.preferences(0, Dropped())
+
+
+def test_good_and_bad_completions_of_a_prompt_are_pairs(tmp_path: Path) -> None:
+    task, dropped = (
+        local(tmp_path, labelled(9), evaluation_path=str(write(tmp_path / "e.jsonl", pairs(1, 90)))),
+        Dropped(),
+    )
+    found = [(pair.prompt, pair.chosen.text, pair.rejected.text) for pair in task.preferences(0, dropped)]
+    assert found == [(f"p{n}", f"good {n}", f"bad {n}") for n in (1, 2, 4, 5, 7, 8)]
+    assert dropped.reasons == {"training pairs: no completion of the other label to pair with": 3}
+
+
+# --- Several files
+
+
+def test_a_folder_of_shards_is_one_data_set(tmp_path: Path) -> None:
+    folder = tmp_path / "shards"
+    folder.mkdir()
+    for shard in range(3):
+        write(folder / f"part-{shard}.jsonl", pairs(20, start=20 * shard))
+    one = local(tmp_path, pairs(60))
+    for path in (folder, folder / "part-*.jsonl"):
+        many = Local(path=str(path))
+        assert many.prompts(0, Dropped()) == one.prompts(0, Dropped())
+        assert many.evaluation(0, Dropped()) == one.evaluation(0, Dropped())
 
 
 # --- As a config

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import math
 from pathlib import Path
 from typing import Any, ClassVar, get_args
@@ -21,6 +22,7 @@ from overopt.objectives.pair_losses import DPO, KTO, Cringe, GammaPO, PairLosses
 from overopt.objectives.ranking_losses import RankingLosses
 from overopt.objectives.state import call, initial_state
 from overopt.records import Run, load_run
+from overopt.tasks import Miniature
 from overopt.training import offline
 from overopt.training.offline import Offline
 from overopt.training.reference_logps import Item
@@ -121,6 +123,57 @@ def test_the_same_configuration_gives_the_same_bits_whatever_is_evaluated(
     alone = train(tiny.offline(chain, reward_model=None), tmp_path / "alone")
     assert tiny.metrics(alone) == tiny.metrics(dpo)
     assert "proxy_mean" not in alone.evaluations("gold")[0]
+
+
+def test_before_the_first_step_every_pair_is_a_tie_and_half_right(chain: Chain, tmp_path: Path) -> None:
+    run = train(tiny.offline(chain, reward_model=None), tmp_path / "run")
+    first = next(row for row in run.evaluations("pairs") if row["step"] == 0)
+    assert (first["accuracy"], first["margin"]) == (0.5, 0.0)
+    assert run.series("rewards_acc")[1][0] == 0.5
+
+
+def told(chain: Chain, rows: list[dict[str, str]], folder: Path, **changes: Any) -> tuple[list[str], Run]:
+    """What a run on pairs from a file says, and the run."""
+    (folder / "pairs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    task = {"name": "local", "path": str(folder / "pairs.jsonl"), "holdout": 0.5}
+    notices: list[str] = []
+    settings = {"reward_model": None, "pairs": "task", "task": task, "steps": 1, "checkpoint_every": 1, "batch_size": 2}
+    run = train(tiny.offline(chain, **settings | changes), folder / "run", notice=notices.append)
+    return notices, run
+
+
+def test_what_a_limit_leaves_out_is_said_before_training(chain: Chain, tmp_path: Path) -> None:
+    words = Miniature().vocabulary() or []
+    short, long = words[2], " ".join(words[2:4] * 10)
+    rows = [{"prompt": f"{words[2 + n]}", "chosen": long if n % 4 else short, "rejected": words[3]} for n in range(40)]
+    notices, run = told(chain, rows, tmp_path, max_completion_tokens=8)
+    dropped, kept = run.info["dropped"], run.info["kept"]
+    lost = dropped["pairs"]["completion longer than 8 tokens"]
+    assert lost > kept["pairs"] >= 2
+    assert notices == [
+        f"{run.path}: {what}: {n} of {n + kept[what]} records are left out ({n} x completion longer than 8 tokens, "
+        "see max_completion_tokens)"
+        for what in ("pairs", "held-out pairs")
+        if (n := dropped[what]["completion longer than 8 tokens"])
+    ]
+
+
+def test_that_no_held_out_pair_is_left_is_said(chain: Chain, tmp_path: Path) -> None:
+    words = Miniature().vocabulary() or []
+    rows = [{"prompt": words[2 + n], "chosen": words[2], "rejected": words[3]} for n in range(40)]
+    (tmp_path / "evaluation.jsonl").write_text(
+        json.dumps({"prompt": words[60], "chosen": " ".join(words[2:4] * 10), "rejected": words[3]}) + "\n"
+    )
+    task = {
+        "name": "local",
+        "path": str(tmp_path / "pairs.jsonl"),
+        "evaluation_path": str(tmp_path / "evaluation.jsonl"),
+    }
+    notices, run = told(chain, rows, tmp_path, task=task, max_completion_tokens=8)
+    (notice,) = notices
+    assert notice.startswith(f"{run.path}: held-out pairs: 1 of 1 records are left out (1 x completion longer than 8")
+    assert notice.endswith("no held-out pair is left, and no accuracy on any is recorded")
+    assert run.info["kept"] == {"pairs": 40, "held-out pairs": 0, "evaluation": 1}
 
 
 GOLDEN = {

@@ -10,7 +10,7 @@ from preferences import ranking, sums
 from overopt.engine.head import logps_of_trees
 from overopt.engine.sampler import Samples
 from overopt.objectives.pair_losses import DPO, SimPO
-from overopt.training.probes import Probes, UpdateStatistics, consecutive, pair_metrics, rollout_metrics
+from overopt.training.probes import Probes, UpdateStatistics, consecutive, in_order, pair_metrics, rollout_metrics
 from overopt.types import PolicyUpdate, Rollouts
 
 LOGP = torch.tensor([[-1.0, -2.0, 0.0], [-0.5, -1.5, -4.0]])
@@ -155,6 +155,12 @@ def test_pair_metrics_by_hand() -> None:
     simpo = pair_metrics(scores, SimPO(alpha=2.0), torch.zeros(2), (0.0, 0.0))
     assert "ref_margin" not in simpo
     assert simpo["rewards_chosen"] == -4.0 and simpo["rewards_margin"] == 0.0
+
+
+def test_a_tie_counts_as_half() -> None:
+    assert in_order(torch.tensor([2.0, 0.0, -1.0])).tolist() == [1.0, 0.5, 0.0]
+    scores = ranking(sums([-4.0, -6.0], [2, 3], [-5.0, -5.0]), sums([-5.0, -7.0], [4, 1], [-6.0, -5.0]))  # gaps 0, 1
+    assert pair_metrics(scores, DPO(beta=0.5), torch.zeros(2), (0.0, 0.0))["rewards_acc"] == 0.75
 
 
 def test_what_costs_a_pass_is_exact_in_the_miniature_and_thinned_elsewhere() -> None:

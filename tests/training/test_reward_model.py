@@ -63,6 +63,13 @@ def test_the_loss_of_rankings_is_plackett_luce() -> None:
     assert accuracy == pytest.approx(float((reward_model.gaps(score_PK) > 0).float().mean()))
 
 
+def test_equal_scores_of_a_pair_are_half_right_in_training_and_held_out() -> None:
+    model = RewardModel.from_policy(tiny.policy(), torch.Generator().manual_seed(0))
+    twins = [Tree(tree.prompt, [tree.completions[0]] * 2) for tree in tiny.TREES]
+    _, accuracy = reward_model._descend(model, BradleyTerry(), twins, 30)
+    assert accuracy == 0.5
+
+
 def test_the_last_row_is_what_the_heldout_pairs_say(chain: Chain) -> None:
     run = load_run(chain.reward_model)
     model = load_reward_model(run.checkpoint(), CPU)

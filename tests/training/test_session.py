@@ -29,11 +29,16 @@ def session(tmp_path: Path) -> Session:
 
 def test_nothing_is_written_before_the_start(session: Session) -> None:
     session.dropped("demonstrations").add("too long", 3)
+    session.dropped("demonstrations").kept = 97
+    notices: list[str] = []
+    session.notice = notices.append
     assert not session.out.exists()
     session.start(3, split="tuning")
     info = json.loads((session.out / "run.json").read_text())
     assert info["status"] == "running"
     assert info["dropped"] == {"demonstrations": {"too long": 3}}
+    assert info["kept"] == {"demonstrations": 97}
+    assert notices == [f"{session.out}: demonstrations: 3 of 100 records are left out (3 x too long)"]
     assert info["provenance"] == {"lr": "our choice"}
     assert (info["stage"], info["seed"], info["steps"], info["split"]) == ("sft", 0, 3, "tuning")
     assert info["device"] == "cpu" and info["threads"] == 1

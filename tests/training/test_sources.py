@@ -53,6 +53,22 @@ def test_every_file_of_a_task_has_its_hash(tmp_path: Path) -> None:
     assert data_hashes(SimpleNamespace()) == {}
 
 
+def test_the_shards_of_a_folder_or_a_pattern_are_hashed_with_their_order(tmp_path: Path) -> None:
+    folder = tmp_path / "shards"
+    folder.mkdir()
+    contents = {"a.jsonl": b'{"x": 1}\n', "b.jsonl": b'{"x": 2}\n'}
+    for name, content in contents.items():
+        (folder / name).write_bytes(content)
+    listed = "".join(f"{name} {hashlib.sha256(content).hexdigest()}\n" for name, content in contents.items())
+    both = {"task.path": hashlib.sha256(listed.encode()).hexdigest()}
+    assert data_hashes(Local(path=str(folder))) == data_hashes(Local(path=str(folder / "*.jsonl"))) == both
+    one = {"task.path": hashlib.sha256(contents["a.jsonl"]).hexdigest()}
+    assert data_hashes(Local(path=str(folder / "a*"))) == one
+    (folder / "b.jsonl").write_bytes(b"{}\n")
+    assert data_hashes(Local(path=str(folder))) != both
+    assert data_hashes(Local(path=str(tmp_path / "none*"))) == {}
+
+
 def test_what_is_known_by_hash_may_lie_elsewhere(run: Run) -> None:
     addresses = ["policy", "policy.path", "task.path", "task.evaluation_path", "reference", "policy_loss"]
     assert [may_lie_elsewhere(run, address) for address in addresses] == [True, True, True, False, False, False]

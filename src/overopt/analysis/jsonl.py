@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import gzip
 import json
-import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from overopt.datafiles import json_value, opened
 from overopt.errors import UserError
 
 Record = Mapping[str, Any]
@@ -20,17 +19,12 @@ LARGEST = 1e100
 def read_records(path: Path) -> Iterator[tuple[str, Record]]:
     """(FILE:LINE, record) of every line that is not blank; at least one."""
     found = False
-    try:
-        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as lines:
-            for number, line in enumerate(lines, start=1):
-                if line.strip():
-                    found = True
-                    place = f"{path}:{number}"
-                    yield place, _record(line.removeprefix(b"\xef\xbb\xbf"), place)
-    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-        raise UserError(f"{path}: damaged gzip file ({error})") from None
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror or error})") from None
+    with opened(path, pipes=True) as lines:
+        for number, line in enumerate(lines, start=1):
+            if line.strip():
+                found = True
+                place = f"{path}:{number}"
+                yield place, _record(line, place)
     if not found:
         raise UserError(f"{path}: the file is empty; expected one JSON object a line")
 
@@ -67,10 +61,7 @@ WORDS: Mapping[type, str] = {str: "a text", list: "a list", dict: "an object"}
 
 
 def _record(line: bytes, place: str) -> Record:
-    try:
-        record = json.loads(line.decode())
-    except (ValueError, RecursionError) as error:  # also of bytes that are not UTF-8, and of a million brackets
-        raise UserError(f"{place}: not JSON ({error}); expected one object a line") from None
+    record = json_value(line, place)
     if not isinstance(record, dict):
         raise UserError(f"{place}: expected a JSON object, got {_brief(record)}")
     return record
@@ -78,5 +69,8 @@ def _record(line: bytes, place: str) -> Record:
 
 def _brief(value: Any) -> str:
     """As it stands in the file, cut: it may be a whole document."""
-    text = json.dumps(value)
+    try:
+        text = json.dumps(value)
+    except RecursionError:
+        text = f"a {type(value).__name__} of a great depth"
     return text if len(text) <= 40 else f"{text[:37]}..."

@@ -110,7 +110,9 @@ def _read(path: Path) -> yaml12.Document:
     except FileNotFoundError:
         raise ConfigError([f"{path}: there is no such file"]) from None
     except UnicodeDecodeError as error:
-        raise ConfigError([f"{path}: not a text file in UTF-8 ({error.reason} at byte {error.start})"]) from None
+        raise ConfigError(
+            [f"{path}: not a text file in UTF-8 ({error.reason} at byte {error.start}); save it as UTF-8"]
+        ) from None
     except OSError as error:
         raise ConfigError([f"{path}: cannot be read: {error.strerror}"]) from None
     except yaml12.YamlError as error:

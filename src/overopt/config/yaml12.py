@@ -15,6 +15,8 @@ import yaml
 Address = tuple[str | int, ...]
 """Keys and list positions from the root down to a value."""
 
+MOST_VALUES = 1_000_000
+"""A few aliases of aliases can stand for more values than a memory holds."""
 _TAG = "tag:yaml.org,2002:"
 _INT = re.compile(r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+")
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
@@ -65,6 +67,13 @@ for _name, _pattern in _CORE_SCHEMA.items():
 def parse(text: str) -> Document:
     """Read one YAML document. Duplicate keys are listed in `problems`, and the first one counts."""
     try:
+        return _parse(text)
+    except RecursionError:
+        raise YamlError(1, "brackets or blocks nested too deep") from None
+
+
+def _parse(text: str) -> Document:
+    try:
         root = yaml.compose(text, Loader=_Loader)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
@@ -85,6 +94,8 @@ def write(tree: Any) -> str:
 def _build(node: yaml.Node, address: Address, document: Document, parents: tuple[yaml.Node, ...]) -> Any:
     line = node.start_mark.line + 1
     document.lines.setdefault(address, line)
+    if len(document.lines) > MOST_VALUES:
+        raise YamlError(line, f"more than {MOST_VALUES:,} values, or aliases that stand for as many")
     if node in parents:
         raise YamlError(line, "an alias refers to the block it stands in")
     if isinstance(node, yaml.MappingNode) and node.tag == _TAG + "map":
@@ -128,6 +139,8 @@ def _scalar(node: yaml.ScalarNode, line: int) -> Any:
     if kind == "float":
         return float(text.lower().replace(".inf", "inf").replace(".nan", "nan"))
     try:
-        return int(text, {"0o": 8, "0x": 16}.get(text[:2], 10))
-    except ValueError as error:  # Python refuses integers of thousands of digits
+        value = int(text, {"0o": 8, "0x": 16}.get(text[:2], 10))
+        str(value)
+    except ValueError as error:  # Python refuses integers of thousands of digits, some only when they are written
         raise YamlError(line, "an integer with too many digits") from error
+    return value

@@ -20,6 +20,7 @@ Neither torch nor pandas is imported here.
 """
 
 from overopt.records.environment import environment
+from overopt.records.left_out import left_out
 from overopt.records.lock import RunLock
 from overopt.records.reader import Run, find_runs, hash_parent, hash_weights, load_run
 from overopt.records.states import forget_states
@@ -36,5 +37,6 @@ __all__ = [
     "forget_states",
     "hash_parent",
     "hash_weights",
+    "left_out",
     "load_run",
 ]

@@ -71,7 +71,9 @@ METRICS: dict[str, Meaning] = {
     "rewards_rejected": _offline("", "implicit reward of the rejected (or worst) completion, mean"),
     "rewards_margin": _offline("", "their difference, mean"),
     "rewards_acc": Meaning(
-        "share", "pairs whose chosen completion has the greater reward", ("offline", "reward_model")
+        "share",
+        "pairs whose chosen completion has the greater reward, a tie counting as half",
+        ("offline", "reward_model"),
     ),
     "logps_chosen_sum": _offline("nats", "mean of log pi(y_w|x)"),
     "logps_chosen_mean": _offline("nats per token", "mean of log pi(y_w|x) / |y_w|"),
@@ -120,7 +122,7 @@ EVALUATIONS: dict[str, Meaning] = _PLACE | {
 """`evaluations.jsonl`: a line for each checkpoint. Absent values are null or not there."""
 
 PAIR_EVALUATIONS: dict[str, Meaning] = _PLACE | {
-    "accuracy": Meaning("share", "held-out pairs ordered as labelled", _PAIRS),
+    "accuracy": Meaning("share", "held-out pairs ordered as labelled, a tie counting as half", _PAIRS),
     "margin": Meaning("", "mean difference of their rewards, implicit or scored", _PAIRS),
     "score_mean": Meaning("reward", "mean score of held-out completions", _SCORED),
     "score_sd": Meaning("reward", "its standard deviation", _SCORED),

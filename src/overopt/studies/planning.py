@@ -16,7 +16,7 @@ from overopt.training.stages import STAGES
 
 def stages_of(file: Path, scale: str | None = None, overrides: Sequence[tuple[str, str]] = ()) -> dict[str, Any]:
     """The stages of a YAML by name, of a sweep every single run; `overrides` are of one stage only."""
-    if not (file.is_file() and re.search(r"^runs:", file.read_text(encoding="utf-8"), re.MULTILINE)):
+    if not _holds_runs(file):
         if scale is not None:
             raise UserError(f"--scale: {file} is one stage; only a study has scales")
         return {file.stem: load(STAGES, file, overrides)}
@@ -26,3 +26,11 @@ def stages_of(file: Path, scale: str | None = None, overrides: Sequence[tuple[st
     if study.grid or study.lists or study.seeds:
         study = expand(study, file, Path())
     return {run: load(STAGES, study.config(run, scale or study.default_scale, 0)) for run in study.runs}
+
+
+def _holds_runs(file: Path) -> bool:
+    """Whether it is a sweep's or a study's; one that cannot be read is none, and its loader says why."""
+    try:
+        return re.search(rb"^runs:", file.read_bytes(), re.MULTILINE) is not None
+    except OSError:
+        return False

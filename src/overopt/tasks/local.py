@@ -14,7 +14,7 @@ from overopt.config import Function, Location, block
 from overopt.errors import UserError
 from overopt.tasks import functions
 from overopt.tasks.base import PromptStyle, Report, own_text
-from overopt.tasks.formats import Example, Format, read_examples
+from overopt.tasks.formats import Example, Format, identical, paired, read_examples
 from overopt.types import Completion, Dropped, Preference, PromptRecord, preference
 
 T = TypeVar("T")
@@ -38,7 +38,7 @@ class Local:
     """
 
     path: Location
-    """JSONL, JSON or Parquet, each gzipped or not."""
+    """JSONL, JSON, Parquet, CSV or TSV, each gzipped or not; a folder of such files, or a pattern: `data/train-*`."""
     evaluation_path: Location | None = None
     """A file to evaluate on instead of a held-out part of `path`; its prompts are then left out of `path`."""
     holdout: Annotated[float, Field(gt=0, lt=1)] = 0.2
@@ -48,7 +48,7 @@ class Local:
     prompt_style: PromptStyle = "raw"
     """`raw`: the prompt is text to continue. `chat_template`: it is a user's turn, through the model's template."""
     limit: Annotated[int, Field(gt=0)] | None = None
-    """Read at most this many usable records of each file."""
+    """Read at most this many usable records of each path."""
     evaluation_prompts: Annotated[int, Field(gt=0)] | None = None
     """Answer at most this many of the evaluation prompts, chosen by their text alone; held-out pairs all stay."""
     report: Report = Report()
@@ -69,6 +69,9 @@ class Local:
         for example in examples:
             if example.reference is None:
                 raise UserError(f"{example.place}: no 'chosen' or 'completion': a reference to imitate is needed here")
+        good = [example for example in examples if example.desirable is not False]
+        _set(dropped, "demonstrations: labelled false", len(examples) - len(good))
+        examples = _some(good, f"{self.path}: nothing to imitate: every completion is labelled false")
         records = [record for record in self._numbered(examples) if record.reference is not None]
         _set(dropped, "demonstrations: empty reference", len(examples) - len(records))
         return _some(records, f"{self.path}: nothing to imitate: every reference is empty")
@@ -83,10 +86,10 @@ class Local:
         return self.evaluation(seed, Dropped())[1]
 
     def preferences(self, seed: int, dropped: Dropped) -> list[Preference]:
-        return [self._preference(example) for example in self._training(dropped)]
+        return self._preferences(self._training(dropped), "training", dropped)
 
     def evaluation_preferences(self, seed: int, dropped: Dropped) -> tuple[str, list[Preference]]:
-        return self._split, [self._preference(example) for example in self._evaluation(dropped)]
+        return self._split, self._preferences(self._evaluation(dropped), "evaluation", dropped)
 
     def evaluation(self, seed: int, dropped: Dropped) -> tuple[str, list[PromptRecord]]:
         records = self._once(self._evaluation(dropped), dropped, "evaluation")
@@ -111,7 +114,7 @@ class Local:
 
     def _read(self, path: str, role: str, dropped: Dropped) -> list[Example]:
         found = Dropped()
-        examples = read_examples(Path(path), self.format, found, self.limit)
+        examples = read_examples(Path(path), self.format, found, self.limit, self._own)
         for reason, count in found.reasons.items():
             _set(dropped, f"{role} file: {reason}", count)
         if self.prompt_style == "raw":
@@ -119,6 +122,11 @@ class Local:
                 if example.chat_only:
                     raise UserError(
                         f"{example.place}: the prompt is a list of chat messages; set prompt_style: chat_template"
+                    )
+                if "tools" in example.columns:
+                    raise UserError(
+                        f"{example.place}: only a chat template shows 'tools' to a model; set prompt_style: "
+                        "chat_template, or take the field out"
                     )
         return examples
 
@@ -146,20 +154,34 @@ class Local:
 
     # --- As which records
 
+    def _own(self, completion: str, prompt: str) -> str:
+        return own_text(completion, prompt, self.prompt_style)
+
     def _meta(self, example: Example) -> dict[str, Any]:
         chat = self.prompt_style == "chat_template" and example.messages is not None
         return {**example.columns, **({"messages": list(example.messages or ())} if chat else {})}
 
     def _record(self, example: Example, prompt_id: str) -> PromptRecord:
-        """An empty reference is none: nothing to imitate, and nothing to be judged against."""
-        reference = own_text(example.reference or "", example.prompt, self.prompt_style)
+        """An empty reference is none, and a bad one: nothing to imitate, and nothing to be judged against."""
+        good = "" if example.desirable is False else example.reference or ""
+        reference = self._own(good, example.prompt)
         known = reference if reference.strip() else None
         return PromptRecord(prompt_id, example.prompt, known, self._meta(example), example.place)
+
+    def _preferences(self, examples: list[Example], role: str, dropped: Dropped) -> list[Preference]:
+        """Pairs and rankings as they are; records labelled one by one are paired by prompt."""
+        pairs, left = paired(examples)
+        kept = [pair for pair in pairs if not identical(pair, self._own)]
+        _set(dropped, f"{role} pairs: no completion of the other label to pair with", left)
+        _set(dropped, f"{role} pairs: chosen and rejected are identical", len(pairs) - len(kept))
+        if role == "training":
+            _some(kept, f"{self.path}: no pair to train on: no prompt has a completion of either label")
+        return [self._preference(example) for example in kept]
 
     def _preference(self, example: Example) -> Preference:
         if not example.ranked:
             raise UserError(f"{example.place}: no 'chosen' and 'rejected': preference pairs are needed here")
-        ranked = tuple(Completion(own_text(text, example.prompt, self.prompt_style)) for text in example.ranked)
+        ranked = tuple(Completion(self._own(text, example.prompt)) for text in example.ranked)
         return preference(_digest(example.prompt)[:16], example.prompt, ranked, self._meta(example), example.place)
 
     def _numbered(self, examples: Iterable[Example]) -> list[PromptRecord]:

@@ -84,6 +84,7 @@ def make_evaluator(
     split, records = config.task.evaluation(config.seed, dropped)
     limits = Limits(config.max_prompt_tokens, config.max_completion_tokens)
     fitting = [p.record for p in encode_prompts(codec, records, limits, dropped)]
+    dropped.kept = len(fitting)
     if not fitting:
         raise UserError(f"task: no prompt is left to evaluate on (dropped: {dict(dropped.reasons)})")
     return Evaluator(

@@ -210,6 +210,7 @@ def _items(config: Offline, session: Session, policy: Policy, codec: Codec) -> t
 
     def encoded(records: list[Preference], dropped: Dropped) -> list[Item]:
         views = encode_views(codec, of_size(records, size, dropped), prompts, limits, dropped)
+        dropped.kept = len(views)
         return [Item(trees) for trees in views]
 
     return encoded(pairs.train, dropped), encoded(pairs.heldout[:HELDOUT_PAIRS], heldout_dropped)

@@ -132,6 +132,7 @@ def train_online(config: Online, session: Session) -> None:
     actors = _load(config, session)
     limits, dropped = Limits(config.max_prompt_tokens, config.max_completion_tokens), session.dropped("prompts")
     prompts = encode_prompts(actors.codec, config.task.prompts(config.seed, dropped), limits, dropped)
+    dropped.kept = len(prompts)
     check_rewards(config.rewards, [prompt.record for prompt in prompts])
     actors.sampler_is_exact = sampler_gap(config, actors, prompts[0]) < SAMPLER_GAP if prompts else True
     order = random_stream(config.seed, "prompt order")

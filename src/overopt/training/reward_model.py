@@ -85,6 +85,7 @@ def train_reward_model(config: RewardModelStage, session: Session) -> None:
     size = common_size(pairs.train)
     check_takes("loss", config.loss, size, PlackettLuce)
     train = encode_preferences(codec, of_size(pairs.train, size, dropped), limits, dropped)
+    dropped.kept = len(train)
     stream = batches(train, config.batch_size, random_stream(config.seed, "pair order"), "batch_size", dropped)
     heldout = _Heldout(codec, pairs.heldout, size, limits, session.dropped("held-out pairs"))
     scale_trees = _normalization_trees(config, codec, heldout)
@@ -163,6 +164,7 @@ class _Heldout:
         encoded = [(r, encode_preferences(codec, [r], limits, dropped)) for r in sized]
         self.records = [r for r, trees in encoded if trees]
         self.trees = [tree for _, trees in encoded for tree in trees]
+        dropped.kept = len(self.trees)
 
     def scores(self, reward_model: RewardModel, token_budget: int) -> Tensor:
         """Scores, the best-labelled completion's first, `[n, K]`."""

@@ -24,7 +24,7 @@ from overopt.models.load import model_folder
 from overopt.models.outline import bytes_per_token
 from overopt.models.policy import Policy
 from overopt.objectives.state import State as ObjectiveState
-from overopt.records import RunLock, RunWriter, clear, forget_states, hash_weights, load_run
+from overopt.records import RunLock, RunWriter, clear, forget_states, hash_weights, left_out, load_run
 from overopt.records.layout import PAIRS
 from overopt.records.states import State
 from overopt.stopping import Watch, decide
@@ -110,6 +110,8 @@ class Session:
         """Everything is at hand: make the run directory, or go on with the run that it holds."""
         self.steps, self.began = steps, time.monotonic()
         self.lock.acquire()
+        for sentence in left_out(self._dropped(), self._kept()):
+            self.notice(f"{self.out}: {sentence}")
         if self.state is not None:
             check_data(load_run(self.out), steps, self._dropped(), data_hashes(self.config.task))
             self.done = self.state.step
@@ -159,6 +161,7 @@ class Session:
             "data": data_hashes(self.config.task),
             "provenance": dict(self.config.provenance),
             "dropped": self._dropped(),
+            "kept": self._kept(),
         }
 
     def _machine(self) -> dict[str, Any]:
@@ -167,6 +170,9 @@ class Session:
 
     def _dropped(self) -> dict[str, dict[str, int]]:
         return {what: dict(d.reasons) for what, d in self.data.items()}
+
+    def _kept(self) -> dict[str, int]:
+        return {what: d.kept for what, d in self.data.items() if d.kept is not None}
 
     @cached_property
     def state(self) -> State | None:

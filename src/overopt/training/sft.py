@@ -74,6 +74,7 @@ def train_sft(config: SFT, session: Session) -> None:
     limits = Limits(config.max_prompt_tokens, config.max_completion_tokens)
     dropped = session.dropped("demonstrations")
     trees = encode_demonstrations(codec, config.task.demonstrations(config.seed, dropped), limits, dropped)
+    dropped.kept = len(trees)
     stream = batches(trees, config.batch_size, random_stream(config.seed, "sft order"), "batch_size", dropped)
     steps = config.steps or len(trees) // config.batch_size
     evaluator = make_evaluator(config, session, codec, temperature=1.0)

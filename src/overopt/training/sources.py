@@ -7,24 +7,40 @@ there decides.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from overopt import config as configuration
+from overopt.datafiles import shards
 from overopt.errors import UserError
 from overopt.models.load import model_folder
 from overopt.records import Run, hash_parent
 
 
 def data_hashes(task: Any) -> dict[str, str]:
-    """SHA-256 of each file that a task names, by its address in a stage."""
-    hashes = {}
-    for address, location in configuration.locations(task).items():
-        if Path(location).is_file():
-            with open(location, "rb") as content:
-                hashes[f"task.{address}"] = hashlib.file_digest(content, "sha256").hexdigest()
-    return hashes
+    """SHA-256 of the data at each location that a task names, by its address in a stage."""
+    files = {f"task.{address}": _files(place) for address, place in configuration.locations(task).items()}
+    return {address: _hash(found) for address, found in files.items() if found}
+
+
+def _files(location: str) -> list[Path]:
+    """The data files at a location: one, a folder's or a pattern's; none where it leads to something else."""
+    try:
+        return [file for file in shards(Path(location)) if file.is_file()]
+    except UserError:
+        return []
+
+
+def _hash(files: Sequence[Path]) -> str:
+    """Of one file its content's; of several also of their names, since their order is the records'."""
+    digests = []
+    for file in files:
+        with file.open("rb") as content:
+            digests.append(hashlib.file_digest(content, "sha256").hexdigest())
+    if len(files) == 1:
+        return digests[0]
+    return hashlib.sha256("".join(f"{f.name} {d}\n" for f, d in zip(files, digests, strict=True)).encode()).hexdigest()
 
 
 def may_lie_elsewhere(run: Run, address: str) -> bool:
@@ -50,7 +66,7 @@ def check_sources(run: Run, stage: Any, moved: Collection[str]) -> None:
     """
     places = {address: Path(place) for address, place in configuration.locations(stage).items()}
     for address in moved:
-        if not places[address].exists():
+        if not places[address].exists() and not _files(str(places[address])):
             raise UserError(f"{run.path}: made with another {address}, and {places[address]} does not exist")
     elsewhere = {address.partition(".")[0]: places[address] for address in moved}
     for parent in run.info.get("parents", []):

@@ -100,6 +100,17 @@ def test_a_run_without_evaluations_is_in_the_table_with_nothing_in_its_cells(tmp
     assert "curves" not in [figure["name"] for figure in group["figures"]]
 
 
+def test_what_the_readers_left_out_is_said_after_the_run_too(tmp_path: Path) -> None:
+    path = offline_run(tmp_path / "dpo")
+    info = json.loads((path / "run.json").read_text())
+    info |= {"dropped": {"pairs": {"completion longer than 64 tokens": 28}, "prompts": {}}, "kept": {"pairs": 4}}
+    (path / "run.json").write_text(json.dumps(info))
+    online_run(tmp_path / "of-before")
+    assert content_at(tmp_path, ("curves",))["dropped"] == [
+        "dpo, pairs: 28 of 32 records are left out (28 x completion longer than 64 tokens, see max_completion_tokens)"
+    ]
+
+
 def test_what_the_runs_stand_on_and_what_was_left_out(tmp_path: Path) -> None:
     online_run(tmp_path / "kl")
     base_run(tmp_path / "sft")

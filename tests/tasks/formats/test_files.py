@@ -1,5 +1,6 @@
 import gzip
 import json
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -75,17 +76,17 @@ def test_windows_line_ends_and_a_byte_order_mark_are_no_matter(tmp_path: Path) -
     [
         ("a.jsonl", b'{"x": 1}\nno json\n', r"a\.jsonl:2: not JSON"),
         ("a.jsonl", b'{"x": 1}\n[1]\n', r"a\.jsonl:2: expected an object with named fields, got list"),
-        ("a.jsonl", b'{"x": "\xff"}\n', r"a\.jsonl:1: not JSON"),
+        ("a.jsonl", b'{"x": "\xff"}\n', r"a\.jsonl:1: not text in UTF-8 \(byte 0xff at 7\)"),
         ("a.json", b'[{"x": 1},\n{"x" 2}]', r"a\.json:2: not JSON"),
         ("a.json", b'{"x": 1}\n{"x"\n', r"a\.json:2: not JSON"),
         ("a.json", b'[{"x": 1}, 3]', r"a\.json: record 2: expected an object"),
-        ("a.json", b'{"data": []}', r"a\.json: expected a list of records"),
-        ("a.json", b'[{"x": "\xff"}]', r"a\.json: not JSON"),
+        ("a.json", b'{"x": 1}', r"a\.json: expected a list of records, .*; got one object with the fields x"),
+        ("a.json", b'[\n{"x": "\xff"}]', r"a\.json:2: not text in UTF-8"),
         ("a.parquet", b"PAR1 not really", r"a\.parquet: not a Parquet file"),
         ("a.jsonl.gz", b'{"x": 1}', r"a\.jsonl\.gz: damaged gzip file"),
         ("a.jsonl.gz", gzip.compress(b'{"x": 1}\n' * 99)[:-9], r"a\.jsonl\.gz: damaged gzip file"),
         ("a.jsonl", b"", r"a\.jsonl: the file is empty"),
-        ("a.csv", b"x\n1\n", r"a\.csv: unknown kind of file; expected \.jsonl, \.json, \.parquet"),
+        ("a.txt", b"x\n1\n", r"a\.txt: unknown kind of file; expected \.jsonl, \.ndjson, \.json, \.parquet, \.csv"),
         ("a", b"x", "a: unknown kind of file"),
     ],
 )
@@ -101,3 +102,90 @@ def test_no_file_and_a_folder(tmp_path: Path) -> None:
     (tmp_path / "folder.json").mkdir()
     with pytest.raises(UserError, match="is a folder"):
         rows_of(tmp_path / "folder.json")
+
+
+# --- CSV
+
+
+def test_csv_and_tsv_cells_are_text_by_the_names_of_the_first_line(tmp_path: Path) -> None:
+    text = ',prompt,chosen\r\n0,"a, ""b""\nc",5\r\n\r\n1, d,\r\n'
+    (tmp_path / "a.csv").write_bytes(b"\xef\xbb\xbf" + text.encode())  # with the mark and the index that programs write
+    rows = [{"prompt": 'a, "b"\nc', "chosen": "5"}, {"prompt": " d", "chosen": ""}]
+    dropped = Dropped()
+    assert list(read_rows(tmp_path / "a.csv", dropped)) == [
+        (f"{tmp_path}/a.csv:2", rows[0]),
+        (f"{tmp_path}/a.csv:5", rows[1]),
+    ]
+    assert dropped.reasons == {"blank line": 1}
+    (tmp_path / "semicolon.csv").write_text("prompt;chosen\na,b;5\n")
+    (tmp_path / "a.tsv").write_text("prompt\tchosen\na,b\t5\n")
+    assert rows_of(tmp_path / "semicolon.csv") == rows_of(tmp_path / "a.tsv") == [{"prompt": "a,b", "chosen": "5"}]
+
+
+def test_a_cell_may_be_long(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text(f"prompt,chosen\n{'a' * 200_000},b\n")
+    assert len(rows_of(tmp_path / "a.csv")[0]["prompt"]) == 200_000
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (b"a,b\n1,2\n1,2,3\n", r":3: 3 cells, but 2 columns; a cell that holds ',' must be quoted"),
+        (b"a,b\n1\n", r":2: 1 cells, but 2 columns"),
+        (b'a,b\n1,2\n1,"2\n', r":3: not CSV \(unexpected end of data\)"),
+        (b'a,b\n"1"x,2\n', r":2: not CSV"),
+        (b"a,a\n1,2\n", r":1: two columns are named 'a'"),
+        (b"a,b\n1,\xe9\n", r":2: not text in UTF-8 \(byte 0xe9"),
+    ],
+)
+def test_csv_that_is_none(tmp_path: Path, text: bytes, message: str) -> None:
+    (tmp_path / "a.csv").write_bytes(text)
+    with pytest.raises(UserError, match=r"a\.csv" + message):
+        rows_of(tmp_path / "a.csv")
+
+
+# --- Other containers
+
+
+def test_a_json_file_of_columns_or_of_one_named_list(tmp_path: Path) -> None:
+    for value in ({"prompt": ["a", "b"], "n": [1, 2]}, {"data": [{"prompt": "a", "n": 1}, {"prompt": "b", "n": 2}]}):
+        (tmp_path / "a.json").write_text(json.dumps(value))
+        assert rows_of(tmp_path / "a.json") == [{"prompt": "a", "n": 1}, {"prompt": "b", "n": 2}]
+    for value in ({"messages": [{"role": "user", "content": "a"}]}, {"a": [1], "b": [1, 2]}, {"a": [], "b": 1}, 3):
+        (tmp_path / "a.json").write_text(json.dumps(value))
+        with pytest.raises(UserError, match="a.json: expected a list of records, or one record a line; got"):
+            rows_of(tmp_path / "a.json")
+
+
+def test_a_folder_of_shards_is_read_in_order_and_a_place_names_the_shard(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    for name, n in (("b", 2), ("a", 1)):
+        parquet(tmp_path / "data" / f"{name}.parquet", [{"x": n}])
+    places = [(f"{tmp_path}/data/a.parquet: row 1", {"x": 1}), (f"{tmp_path}/data/b.parquet: row 1", {"x": 2})]
+    assert list(read_rows(tmp_path / "data", Dropped())) == places
+    assert list(read_rows(tmp_path / "data" / "*.parquet", Dropped())) == places
+
+
+def test_parquet_damaged_in_its_pages_or_its_metadata(tmp_path: Path) -> None:
+    whole = parquet(tmp_path / "a.parquet", [{"prompt": f"a {n}", "chosen": "b"} for n in range(40)])
+    for damaged in (whole[:200] + bytes(64) + whole[264:], whole[len(whole) // 2 :], whole[:-20], b"PARE" + whole[4:]):
+        (tmp_path / "a.parquet").write_bytes(damaged)
+        with pytest.raises(UserError, match=r"a\.parquet: .*Parquet file"):
+            rows_of(tmp_path / "a.parquet")
+
+
+def test_parquet_of_odd_types(tmp_path: Path) -> None:
+    table = pyarrow.table(
+        {
+            "prompt": pyarrow.array(["a", "a"]).dictionary_encode(),
+            "large": pyarrow.array(["b", "c"], pyarrow.large_string()),
+            "when": pyarrow.array([1_500, 2], pyarrow.timestamp("ns")),
+            "raw": [b"\xff", None],
+            "calls": [[{"name": "x", "b": 1}], [{"name": "y", "b": None}]],
+        }
+    )
+    pyarrow.parquet.write_table(table, tmp_path / "a.parquet")
+    first, second = rows_of(tmp_path / "a.parquet")
+    assert (first["prompt"], first["large"], first["raw"]) == ("a", "b", b"\xff")
+    assert first["when"] == datetime(1970, 1, 1, microsecond=1)
+    assert second["calls"] == [{"name": "y"}] and "raw" not in second  # a null is an absent field, at any depth

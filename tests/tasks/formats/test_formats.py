@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from overopt.errors import UserError
-from overopt.tasks.formats import detect, generic, hh, llmbar, read_examples
+from overopt.tasks.formats import conversation, detect, generic, hh, instruction, llmbar, read_examples, sharegpt
 from overopt.types import Dropped
 
 
@@ -28,6 +28,11 @@ def pair(prompt: str, chosen: str = "good", rejected: str = "bad") -> dict[str, 
         ({"chosen": "b", "rejected": "c"}, generic),
         ({"input": "a", "output_1": "b", "output_2": "c", "label": 1, "source": "d"}, llmbar),
         ({"input": "a", "output_1": "b"}, generic),
+        ({"messages": [{"role": "user", "content": "a"}]}, conversation),
+        ({"prompt": "a", "chosen": "b", "rejected": "c", "messages": []}, generic),
+        ({"instruction": "a", "input": "", "output": "b"}, instruction),
+        ({"question": "a", "answer": "b"}, instruction),
+        ({"conversations": [{"from": "human", "value": "a"}]}, sharegpt),
     ],
 )
 def test_the_first_row_tells_the_form(row: dict[str, Any], form: object) -> None:
@@ -42,6 +47,30 @@ def test_empty_prompts_and_identical_completions_are_dropped_and_counted(tmp_pat
     examples = read_examples(path, "auto", dropped)
     assert [(example.prompt, example.place) for example in examples] == [("a", f"{path}:1"), ("c", f"{path}:5")]
     assert dropped.reasons == {"empty prompt": 2, "chosen and rejected are identical": 1}
+
+
+def test_completions_of_which_training_makes_the_same_are_identical(tmp_path: Path) -> None:
+    path = write(tmp_path / "pairs.jsonl", pair("a"), pair("b", "x", "  x"), pair("c", "\n", "  "), pair("d", "x", "X"))
+    dropped = Dropped()
+    examples = read_examples(path, "auto", dropped, seen=lambda text, prompt: text.lstrip(" "))
+    assert [example.prompt for example in examples] == ["a", "d"]
+    assert dropped.reasons == {"chosen and rejected are identical": 2}
+
+
+def test_tools_and_labels_stand_beside_any_form(tmp_path: Path) -> None:
+    tools = [{"type": "function", "function": {"name": "add"}}]
+    talk = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]
+    ranked = {"prompt": "a", "responses": ["b", "c"], "ranking": [1, 0]}
+    rows = {
+        "generic": pair("a"),
+        "ranking": ranked,
+        "messages": {"messages": talk, "label": False},
+        "alpaca": {"instruction": "a", "output": "b", "label": False},
+    }
+    for name, row in rows.items():
+        (example,) = read_examples(write(tmp_path / f"{name}.jsonl", {**row, "tools": tools}), "auto", Dropped())
+        assert example.columns["tools"] == tools
+        assert example.desirable is (False if "label" in row else None)
 
 
 def test_text_that_no_tokenizer_takes_is_dropped(tmp_path: Path) -> None:

@@ -45,6 +45,42 @@ def test_a_text_prompt_beside_whole_conversations() -> None:
     assert read(row, Dropped()) == Example("Why?", "b", "c")
 
 
+SYSTEM, HI = {"role": "system", "content": "Be brief."}, {"role": "assistant", "content": "Hi."}
+
+
+def test_the_turns_before_an_answer_are_its_context_beside_a_prompt_too() -> None:
+    before = [SYSTEM, {"role": "user", "content": "Hello"}, HI, USER]
+    row = {"prompt": "Why?", "chosen": [*before, answer("b")], "rejected": [*before, answer("c")]}
+    text = "system: Be brief.\n\nuser: Hello\n\nassistant: Hi.\n\nuser: Why?"
+    assert read(row, Dropped()) == Example(text, "b", "c", messages=tuple(before), chat_only=True)
+    listed = row | {"prompt": [USER]}
+    assert read(listed, Dropped()) == read(row, Dropped())
+    one = row | {"rejected": "c"}  # a text answers what the other does
+    dropped = Dropped()
+    assert read(one, dropped) is None
+    assert dropped.reasons == {"chosen and rejected differ before the last turn": 1}
+
+
+@pytest.mark.parametrize("key", ["chosen", "rejected"])
+@pytest.mark.parametrize("prompt", ["Why?", [USER]])
+def test_an_answer_to_another_prompt_is_dropped(key: str, prompt: Any) -> None:
+    row = {"prompt": prompt, "chosen": [USER, answer("b")], "rejected": [USER, answer("c")]}
+    row[key] = [{"role": "user", "content": "Where?"}, answer("b")]
+    dropped = Dropped()
+    assert read(row, dropped) is None
+    assert dropped.reasons == {"answers another prompt than its record's": 1}
+
+
+def test_messages_keep_their_calls_and_an_answer_that_is_a_call_is_counted() -> None:
+    call = {"role": "assistant", "content": "", "tool_calls": [{"function": {"name": "add"}}]}
+    result = {"role": "tool", "content": "5", "tool_call_id": "c"}
+    found = read({"prompt": [USER, call, result], "completion": [answer("5")]}, Dropped())
+    assert found is not None and found.messages == (USER, call, result)
+    dropped = Dropped()
+    assert read({"prompt": [USER], "completion": [call]}, dropped) is None
+    assert dropped.reasons == {"the answer holds 'tool_calls', and only text is learnt": 1}
+
+
 def test_conversations_that_part_early_are_dropped() -> None:
     dropped = Dropped()
     assert read({"chosen": [USER, answer("b")], "rejected": [answer("x"), answer("c")]}, dropped) is None
@@ -54,7 +90,10 @@ def test_conversations_that_part_early_are_dropped() -> None:
 @pytest.mark.parametrize(
     ("row", "message"),
     [
-        ({"text": "a"}, r"without its field 'prompt' \(fields present: text\)"),
+        (
+            {"text": "a"},
+            r"without its field 'prompt' \(fields present: text\); what is read are prompt with chosen and",
+        ),
         ({"chosen": "b", "rejected": "c"}, "without its field 'prompt'"),
         ({"prompt": "a", "rejected": "c"}, "without its field 'chosen'"),
         ({"prompt": 3}, "field 'prompt' must be text or a list of chat messages, got int"),

@@ -18,7 +18,7 @@ def test_the_label_names_the_chosen_output() -> None:
     assert read({**ROW, "label": 2}, Dropped()) == Example("Name a fruit.", "Carrots are roots.", "Pear.")
 
 
-@pytest.mark.parametrize("label", [0, 3, "1", True])
+@pytest.mark.parametrize("label", [0, 3, "one", True])
 def test_any_other_label_is_the_users_error(label: Any) -> None:
     with pytest.raises(UserError, match="field 'label' must be 1 or 2, got"):
         read({**ROW, "label": label}, Dropped())
@@ -43,3 +43,8 @@ def test_a_file_as_it_is_published(tmp_path: Path) -> None:
         ("Add a fruit.", "Carrots are roots."),
     ]
     assert dropped.reasons == {"chosen and rejected are identical": 1}
+
+
+def test_a_label_may_be_text_as_a_csv_has_it() -> None:
+    row = {"input": "a", "output_1": "b", "output_2": "c", "label": "2"}
+    assert read(row, Dropped()) == Example("a", "c", "b")

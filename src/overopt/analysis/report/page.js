@@ -331,6 +331,9 @@
   if (report.left_out.length) {
     put("verdict", make("div", { class: "warning" }, make("p", {}, `Left out, because unreadable: ${report.left_out.length}`), make("ul", {}, ...report.left_out.map((reason) => make("li", {}, reason)))));
   }
+  if (report.dropped.length) {
+    put("verdict", make("div", { class: "warning" }, make("p", {}, "Data that was not used:"), make("ul", {}, ...report.dropped.map((what) => make("li", {}, what)))));
+  }
   for (const group of report.groups) {
     put("verdict", make("h3", {}, group.title), make("p", { class: "sentence" }, group.sentence));
     put("runs", titled(group), runTable(group));

@@ -47,6 +47,7 @@ def content(collection: Collection, figures: Mapping[str, Sequence[Figure]], tit
         "title": title,
         "generated": datetime.now(UTC).isoformat(timespec="minutes"),
         "left_out": list(collection.left_out),
+        "dropped": [f"{record.name}, {text}" for record in collection.records for text in record.dropped],
         "groups": [_group(group, figures.get(group.slug, ()), share) for group in collection.groups],
         "bases": [_base(record) for record in collection.bases],
         "made": made(collection),

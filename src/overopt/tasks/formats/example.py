@@ -9,8 +9,8 @@ from typing import Any
 from overopt.errors import UserError
 
 Row = dict[str, Any]
-Message = dict[str, str]
-"""`role` and `content`."""
+Message = dict[str, Any]
+"""`role` and `content`, a text, and whatever else the file's message has; none but a call of a tool has no content."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +27,8 @@ class Example:
     """The prompt as chat messages, if the form knows its turns; None means one user turn."""
     chat_only: bool = False
     """The row itself was written as chat messages, so its prompt is no text to be used raw."""
+    desirable: bool | None = None
+    """Whether the reference is a good completion, where records are labelled one by one."""
     columns: Mapping[str, Any] = field(default_factory=dict)
     """The row's other fields, for functions of the user's that score completions."""
     place: str = ""

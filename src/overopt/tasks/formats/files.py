@@ -1,39 +1,52 @@
-"""Rows of a JSONL, JSON or Parquet file, gzipped or not, each with the place to name in an error."""
+"""Rows of JSONL, JSON, Parquet, CSV and TSV files, gzipped or not, each with the place to name in an error."""
 
 from __future__ import annotations
 
-import gzip
+import csv
 import io
-import json
-import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import Any, BinaryIO
 
+from overopt.datafiles import (
+    ENCRYPTED,
+    EXTENSIONS,
+    PARQUET,
+    extension,
+    json_value,
+    opened,
+    shards,
+    shortened,
+    starts,
+    utf8,
+)
 from overopt.errors import UserError
 from overopt.tasks.formats.example import Row
 from overopt.types import Dropped
 
-EXTENSIONS = (".jsonl", ".json", ".parquet")
+LONGEST_CELL = 2**31 - 1
+"""Of a CSV file; its library's own limit, 131,072 characters, is less than a long document."""
 
 
-def _extension(path: Path) -> str:
-    suffixes = [suffix.lower() for suffix in path.suffixes]
-    if suffixes and suffixes[-1] == ".gz":
-        suffixes.pop()
-    if not suffixes or suffixes[-1] not in EXTENSIONS:
-        raise UserError(f"{path}: unknown kind of file; expected {', '.join(EXTENSIONS)}, or one of them with .gz")
-    return suffixes[-1]
+def read_rows(path: Path, dropped: Dropped) -> Iterator[tuple[str, Row]]:
+    """(place, row) for each record of a file, of a folder's files or of those that a pattern matches.
 
-
-def _open(path: Path) -> BinaryIO:
-    if not path.exists():
-        raise UserError(f"{path}: no such file")
-    if path.is_dir():
-        raise UserError(f"{path}: is a folder; name a file in it")
-    if path.stat().st_size == 0:
-        raise UserError(f"{path}: the file is empty")
-    return cast("BinaryIO", gzip.open(path)) if path.suffix.lower() == ".gz" else path.open("rb")
+    `place` is FILE:LINE, or the record's number where the file has no lines.
+    """
+    for file in shards(path):
+        kind = extension(file)
+        if kind is None and file.exists() and not file.is_dir():
+            known = ", ".join(EXTENSIONS)
+            raise UserError(f"{file}: unknown kind of file; expected {known}, or one of them with .gz")
+        with opened(file) as content:
+            if starts(content, PARQUET) or kind == ".parquet":
+                yield from _parquet(content, file)
+            elif kind == ".json":
+                yield from _json(content, file, dropped)
+            elif kind in (".csv", ".tsv"):
+                yield from _csv(content, file, dropped, "\t" if kind == ".tsv" else None)
+            else:
+                yield from _lines(content, file, dropped)
 
 
 def _row(value: Any, place: str) -> Row:
@@ -46,71 +59,137 @@ def _row(value: Any, place: str) -> Row:
 def _lines(file: BinaryIO, path: Path, dropped: Dropped) -> Iterator[tuple[str, Row]]:
     for number, line in enumerate(file, start=1):
         place = f"{path}:{number}"
-        if number == 1:
-            line = line.removeprefix(b"\xef\xbb\xbf")  # some editors write a byte order mark
         if not line.strip():
             dropped.add("blank line")
             continue
-        try:
-            value = json.loads(line)
-        except (json.JSONDecodeError, UnicodeDecodeError) as error:
-            raise UserError(f"{place}: not JSON ({error})") from None
-        yield place, _row(value, place)
+        yield place, _row(json_value(line, place), place)
 
 
 def _is_json_lines(data: bytes) -> bool:
     """Whether a .json file holds one object a line, as many published ones do."""
-    lines = data.splitlines()
+    first, _, rest = data.lstrip().partition(b"\n")
     try:
-        return len(lines) > 1 and isinstance(json.loads(lines[0]), dict)
-    except ValueError:
+        return bool(rest.strip()) and isinstance(json_value(first, ""), dict)
+    except UserError:
         return False
 
 
 def _json(file: BinaryIO, path: Path, dropped: Dropped) -> Iterator[tuple[str, Row]]:
-    data = file.read().removeprefix(b"\xef\xbb\xbf")
+    data = file.read()
     if _is_json_lines(data):
         yield from _lines(io.BytesIO(data), path, dropped)
         return
-    try:
-        records = json.loads(data)
-    except json.JSONDecodeError as error:
-        raise UserError(f"{path}:{error.lineno}: not JSON ({error.msg})") from None
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path}: not JSON ({error})") from None
-    if not isinstance(records, list):
-        raise UserError(f"{path}: expected a list of records, or one record a line")
+    name, records = _records(json_value(data, str(path), whole_file=True), path)
     for number, record in enumerate(records, start=1):
-        place = f"{path}: record {number}"
+        place = f"{path}: {name} {number}"
         yield place, _row(record, place)
 
 
-def _parquet(file: BinaryIO, path: Path) -> Iterator[tuple[str, Row]]:
-    import pyarrow  # lazily: it costs 0.2 s and most files are JSONL
-    import pyarrow.parquet
+def _records(value: Any, path: Path) -> tuple[str, list[Any]]:
+    """What a record is called, and all of them: the list, the one list that a file holds by name, or its columns."""
+    if isinstance(value, list):
+        return "record", value
+    fields = value if isinstance(value, dict) else {}
+    lists = [field for field in fields.values() if isinstance(field, list)]
+    objects = [all(isinstance(item, dict) for item in field) for field in lists]
+    if len(fields) == len(lists) == 1 and objects == [True] and not _is_chat(lists[0]):
+        return f"{next(iter(fields))}, record", lists[0]
+    if len(fields) == len(lists) > 1 and not any(objects) and len({len(field) for field in lists}) == 1:
+        return "row", [dict(zip(fields, row, strict=True)) for row in zip(*lists, strict=True)]
+    raise UserError(
+        f"{path}: expected a list of records, or one record a line; got {_described(value)}. "
+        "Write the records as a list, or one a line into a .jsonl file"
+    )
 
+
+def _is_chat(items: list[Any]) -> bool:
+    return any("role" in item or "from" in item for item in items)
+
+
+def _described(value: Any) -> str:
+    if not isinstance(value, dict):
+        return f"a lone {type(value).__name__}"
+    return f"one object with the fields {', '.join(list(value)[:8]) or 'none'}"
+
+
+def _csv(file: BinaryIO, path: Path, dropped: Dropped, delimiter: str | None) -> Iterator[tuple[str, Row]]:
+    """Every cell is text. The first line names the columns, and its commonest sign parts them if none is said."""
+    csv.field_size_limit(LONGEST_CELL)
+    lines = file.readlines()
+    parting = delimiter or max(",;\t", key=lines[0].decode("utf-8", "replace").count)
+    texts = (utf8(line, f"{path}:{number}") for number, line in enumerate(lines, start=1))
+    names: list[str] | None = None
+    for place, cells in _cells(csv.reader(texts, delimiter=parting, strict=True), path):
+        if not any(cell.strip() for cell in cells):
+            dropped.add("blank line")
+        elif names is None:
+            names = _header(cells, place)
+        elif len(cells) != len(names):
+            raise UserError(
+                f"{place}: {len(cells)} cells, but {len(names)} columns; a cell that holds {parting!r} must be quoted"
+            )
+        else:  # a column without a name is the index that some programs write
+            yield place, {name: cell for name, cell in zip(names, cells, strict=True) if name}
+
+
+def _cells(reader: Any, path: Path) -> Iterator[tuple[str, list[str]]]:
+    """(place, cells) of each record; one may go over several lines, and its place is the first."""
+    while True:
+        place = f"{path}:{reader.line_num + 1}"
+        try:
+            cells = next(reader, None)
+        except csv.Error as error:
+            raise UserError(f"{place}: not CSV ({error}); a cell with quotes or line ends must be quoted") from None
+        if cells is None:
+            return
+        yield place, cells
+
+
+def _header(cells: list[str], place: str) -> list[str]:
+    names = [cell.strip() for cell in cells]
+    twice = next((name for name in names if name and names.count(name) > 1), None)
+    if twice is not None:
+        raise UserError(f"{place}: two columns are named {twice!r}")
+    return names
+
+
+def _parquet(file: BinaryIO, path: Path) -> Iterator[tuple[str, Row]]:
+    import pyarrow.parquet  # lazily: it costs 0.2 s and most files are JSONL
+
+    if starts(file, ENCRYPTED):
+        raise UserError(f"{path}: is a Parquet file that is encrypted; write it without encryption")
+
+    number = 0
     try:
-        batches = pyarrow.parquet.ParquetFile(io.BytesIO(file.read())).iter_batches()
-        number = 0
-        for batch in batches:
-            for row in batch.to_pylist():
+        for batch in pyarrow.parquet.ParquetFile(io.BytesIO(file.read())).iter_batches():
+            for row in _in_microseconds(batch).to_pylist():
                 number += 1
                 place = f"{path}: row {number}"
-                yield place, _row(row, place)
-    except pyarrow.ArrowInvalid as error:
-        raise UserError(f"{path}: not a Parquet file ({error})") from None
+                yield place, _row(_without_nulls(row), place)
+    except UserError:
+        raise
+    except Exception as error:  # several of the library's, and the system's, for one damage or another
+        after = f" after row {number}" if number else ""
+        raise UserError(
+            f"{path}: not a Parquet file, or a damaged one{after} ({shortened(error)}); fetch or write it again"
+        ) from None
 
 
-def read_rows(path: Path, dropped: Dropped) -> Iterator[tuple[str, Row]]:
-    """(place, row) for each record; `place` is FILE:LINE, or the record's number where the file has no lines."""
-    extension = _extension(path)
-    with _open(path) as file:
-        try:
-            if extension == ".jsonl":
-                yield from _lines(file, path, dropped)
-            elif extension == ".json":
-                yield from _json(file, path, dropped)
-            else:
-                yield from _parquet(file, path)
-        except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-            raise UserError(f"{path}: damaged gzip file ({error})") from None
+def _in_microseconds(batch: Any) -> Any:
+    """Python's times have no nanoseconds, and a time that has some would be refused."""
+    from pyarrow import RecordBatch, timestamp, types
+
+    columns = [
+        column.cast(timestamp("us", column.type.tz), safe=False) if types.is_timestamp(column.type) else column
+        for column in batch.columns
+    ]
+    return RecordBatch.from_arrays(columns, names=batch.schema.names)
+
+
+def _without_nulls(value: Any) -> Any:
+    """Objects in a column have one set of fields, null where a row's own has none."""
+    if isinstance(value, dict):
+        return {name: _without_nulls(field) for name, field in value.items() if field is not None}
+    if isinstance(value, list):
+        return [_without_nulls(item) for item in value]
+    return value

@@ -1,7 +1,8 @@
 """The plain form: `prompt` with `chosen` and `rejected`, with one of `completion`, `reference`, `response`, or alone.
 
 Each is a string, or a list of chat messages (`role`, `content`). Completions written as messages end with the
-assistant's turn; the turns before it are the prompt, where there is no `prompt` field.
+assistant's turn; the turns before it are the prompt, or where there is a `prompt` field, its context: a system turn,
+the history. A record whose turns disagree with its prompt is dropped and counted.
 """
 
 from __future__ import annotations
@@ -9,43 +10,27 @@ from __future__ import annotations
 from typing import Any
 
 from overopt.errors import UserError
+from overopt.tasks.formats import chat
 from overopt.tasks.formats.example import Example, Message, Row, present, require
 from overopt.types import Dropped
 
 REFERENCE_FIELDS = ("completion", "reference", "response")
+READ = (
+    "what is read are prompt with chosen and rejected, prompt with completion (and label), prompt alone, messages, "
+    "instruction or question with output or answer, conversations, prompt with responses and scores"
+)
 
 
 def matches(row: Row) -> bool:
     return True
 
 
-def _messages(value: list[Any], name: str) -> list[Message]:
-    for message in value:
-        if not isinstance(message, dict) or not all(isinstance(message.get(key), str) for key in ("role", "content")):
-            raise UserError(f"field '{name}': every chat message needs 'role' and 'content', both text")
-    if not value:
-        raise UserError(f"field '{name}': an empty list of chat messages")
-    return [{"role": message["role"], "content": message["content"]} for message in value]
-
-
-def _completion(row: Row, name: str) -> tuple[list[Message], str]:
-    """The turns before the completion, if it came with any, and its text."""
+def _completion(row: Row, name: str, dropped: Dropped) -> tuple[list[Message], str] | None:
+    """The turns before the completion, if it came with any, and its text; None if it was dropped."""
     value = row[name]
     if isinstance(value, str):
         return [], value
-    if not isinstance(value, list):
-        raise UserError(f"field '{name}' must be text or a list of chat messages, got {type(value).__name__}")
-    *before, last = _messages(value, name)
-    if last["role"] != "assistant":
-        raise UserError(f"field '{name}': the last message must be the assistant's, not the {last['role']}'s")
-    return before, last["content"]
-
-
-def _flatten(messages: list[Message]) -> str:
-    """Chat messages as text, to tell prompts apart: a lone user turn is the same prompt as its bare string."""
-    if [message["role"] for message in messages] == ["user"]:
-        return messages[0]["content"]
-    return "\n\n".join(f"{message['role']}: {message['content']}" for message in messages)
+    return chat.answer(chat.messages(value, name), name, dropped)
 
 
 def _completion_fields(row: Row) -> list[str]:
@@ -60,22 +45,36 @@ def _completion_fields(row: Row) -> list[str]:
 
 def read(row: Row, dropped: Dropped) -> Example | None:
     fields = _completion_fields(row)
-    completions = [_completion(row, name) for name in fields]
-    texts = [text for _, text in completions]
+    completions = [_completion(row, name, dropped) for name in fields]
+    if None in completions:
+        return None  # counted where it was dropped
+    befores, texts = [c[0] for c in completions if c], [c[1] for c in completions if c]
     reference, rejected = (*texts, None, None)[:2]
-    prompt = row.get("prompt")
     columns = {name: value for name, value in row.items() if name not in ("prompt", "messages", *fields)}
-    if isinstance(prompt, str):
-        return Example(prompt, reference, rejected, columns=columns)
+    turns = _prompt(row.get("prompt"), befores, row, dropped)
+    if turns is None:
+        return None
+    if isinstance(row.get("prompt"), str) and len(turns) == 1:
+        return Example(row["prompt"], reference, rejected, columns=columns)
+    return Example(chat.flatten(turns), reference, rejected, messages=tuple(turns), chat_only=True, columns=columns)
+
+
+def _prompt(prompt: Any, befores: list[list[Message]], row: Row, dropped: Dropped) -> list[Message] | None:
+    """The turns that are answered: the prompt's, with those that stand before an answer in its own field."""
     if prompt is None:
-        if not completions or not all(before for before, _ in completions):
-            raise UserError(f"a record without its field 'prompt' (fields present: {present(row)})")
-        prompt = completions[0][0]
-        if any(before != prompt for before, _ in completions):
-            dropped.add("chosen and rejected differ before the last turn")
-            return None
-    elif not isinstance(prompt, list):
-        raise UserError(f"field 'prompt' must be text or a list of chat messages, got {type(prompt).__name__}")
-    messages = _messages(prompt, "prompt")
-    chat = tuple(messages)
-    return Example(_flatten(messages), reference, rejected, messages=chat, chat_only=True, columns=columns)
+        if not befores or not all(befores):
+            raise UserError(
+                f"a record without its field 'prompt' (fields present: {present(row)}); {READ}: rename what you have"
+            )
+        contexts: list[list[Message] | None] = [*befores]
+    else:
+        turns = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else chat.messages(prompt, "prompt")
+        contexts = [chat.context(turns, before) for before in befores] or [turns]
+    if None in contexts:
+        dropped.add("answers another prompt than its record's")
+        return None
+    found = [context for context in contexts if context is not None]
+    if not all(chat.same(context, found[0]) for context in found):
+        dropped.add("chosen and rejected differ before the last turn")
+        return None
+    return found[0]

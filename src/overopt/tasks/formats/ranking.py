@@ -29,7 +29,8 @@ def _responses(row: Row) -> list[str]:
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    """Also of integers that no float holds, which `isfinite` does not take."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < math.inf
 
 
 def _scores(row: Row, count: int) -> list[float] | None:

@@ -1,0 +1,26 @@
+"""Whole conversations: `messages` of role and content, the last answer being what is learnt, the rest its context.
+
+A conversation that ends with another's turn is a prompt. A `prompt` beside it must be one of its turns at either end.
+"""
+
+from __future__ import annotations
+
+from overopt.tasks.formats import chat, generic
+from overopt.tasks.formats.example import Example, Row
+from overopt.types import Dropped
+
+
+def matches(row: Row) -> bool:
+    others = ("chosen", "rejected", *generic.REFERENCE_FIELDS)
+    return isinstance(row.get("messages"), list) and not any(name in row for name in others)
+
+
+def read(row: Row, dropped: Dropped) -> Example | None:
+    turns = chat.messages(row.get("messages"), "messages")
+    rest = {name: value for name, value in row.items() if name != "messages"}
+    if turns[-1]["role"] != "assistant":
+        return generic.read({**rest, "prompt": turns}, dropped)
+    if len(turns) == 1 and "prompt" not in row:
+        dropped.add("a conversation of one answer")
+        return None
+    return generic.read({**rest, "completion": turns}, dropped)

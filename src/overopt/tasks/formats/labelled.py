@@ -1,0 +1,56 @@
+"""KTO's records: one completion, and a `label` (or `kto_tag`) that says whether it is a good one.
+
+Those labelled true are demonstrations. Where a prompt has both kinds, they are pairs. Losses of single labelled
+completions there are none here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from overopt.tasks.formats.example import Example, Row
+
+NAMES = ("label", "kto_tag")
+TEXTS = {"true": True, "1": True, "false": False, "0": False}
+"""How files without types spell it."""
+
+
+def label(row: Row) -> bool | None:
+    """The label of a row's one completion; None if it has none, or a field of this name that means something else.
+
+    A number or a text is a label only beside `prompt` and `completion`: elsewhere it may be a class.
+    """
+    value = next((row[name] for name in NAMES if name in row), None)
+    if isinstance(value, bool):
+        return value
+    if not {"prompt", "completion"} <= set(row):
+        return None
+    if isinstance(value, str):
+        return TEXTS.get(value.strip().lower())
+    return bool(value) if value in (0, 1) else None
+
+
+def paired(examples: Sequence[Example]) -> tuple[list[Example], int]:
+    """Of each prompt, the first completion labelled true with the first labelled false, and so on; how many are left.
+
+    Examples that are no labelled ones stay as they are.
+    """
+    good, bad = _by_prompt(examples, True), _by_prompt(examples, False)
+    pairs: list[Example] = []
+    for example in examples:
+        if example.desirable is None:
+            pairs.append(example)
+        elif example.desirable and good[example.prompt] and bad.get(example.prompt):
+            first = good[example.prompt].pop(0)
+            pairs.append(replace(first, rejected=bad[example.prompt].pop(0).reference))
+    left = sum(map(len, good.values())) + sum(map(len, bad.values()))
+    return pairs, left
+
+
+def _by_prompt(examples: Sequence[Example], desirable: bool) -> dict[str, list[Example]]:
+    found: dict[str, list[Example]] = {}
+    for example in examples:
+        if example.desirable is desirable and example.reference is not None:
+            found.setdefault(example.prompt, []).append(example)
+    return found
