@@ -7,10 +7,10 @@ the whole text tokenized at once: a completion's tokens are what it adds to thos
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any
 
 from overopt.errors import UserError
@@ -80,7 +80,7 @@ class Codec:
 
     def prompt(self, record: PromptRecord | Preference) -> list[int]:
         """The tokens of the prompt, up to where the completion begins."""
-        ids = self._encode(self._place(record).before, record.place)
+        ids = list(self._start(self._place(record).before, record.place))
         front = [] if self.prompt_style == "chat_template" else self._front  # a template writes it itself
         return ids if ids[: len(front)] == front else front + ids
 
@@ -181,11 +181,15 @@ class Codec:
         texts = {self.tokenizer.decode([i]).strip(): i for i in sorted(ids)}
         return {text: i for text, i in texts.items() if text}
 
+    @cached_property
+    def _ends(self) -> dict[str, int]:
+        return self._end_texts(self.end_ids)
+
     def _without_end(self, text: str) -> tuple[str, int | None]:
         """The text up to an end that it carries itself, and that end's token, if it does; of several ends the first."""
-        ends, own = self._end_texts(self.end_ids), None
-        while found := next((end for end in ends if text.rstrip().endswith(end)), None):
-            text, own = text.rstrip().removesuffix(found), ends[found]
+        own = None
+        while found := next((end for end in self._ends if text.rstrip().endswith(end)), None):
+            text, own = text.rstrip().removesuffix(found), self._ends[found]
         return text, own
 
     # --- The tokenizer
@@ -202,10 +206,15 @@ class Codec:
         starts = (i for i in range(len(full)) if full[i : i + len(bare)] == bare)
         return full[: next(starts, 0)]
 
+    @cached_property
+    def _start(self) -> Callable[[str, str], list[int]]:
+        """`_encode` with a memory: the completions of a record stand behind the same prompt."""
+        return lru_cache(maxsize=4)(self._encode)
+
     def _after(self, before: str, text: str, place: str = "") -> list[int]:
         """What a text adds to the tokens of another; where tokens would span both, what it adds to a neutral one."""
         for context in (before, ANCHOR if text[:1].isspace() else "\n"):
-            start, whole = self._encode(context, place), self._encode(context + text, place)
+            start, whole = self._start(context, place), self._encode(context + text, place)
             if whole[: len(start)] == start:
                 return whole[len(start) :]
         return self._encode(text, place)
@@ -214,14 +223,18 @@ class Codec:
         """The text of a completion's tokens, without the joint and without the space of a tokenizer's own."""
         return place.joint.part(self._text(ids).removeprefix(self._spaces_near(place)))
 
+    @cached_property
+    def _anchor(self) -> tuple[list[int], str]:
+        ids = self._encode(ANCHOR)
+        return ids, self._decode(ids)
+
     def _text(self, ids: Sequence[int]) -> str:
         """The text that tokens add to another: alone, their first space may be lost."""
-        start = self._encode(ANCHOR)
-        head, whole = (
-            self.tokenizer.decode(row, clean_up_tokenization_spaces=False) for row in (start, [*start, *ids])
-        )
-        if whole.startswith(head):
-            return str(whole[len(head) :])
+        start, head = self._anchor
+        whole = self._decode([*start, *ids])
+        return whole[len(head) :] if whole.startswith(head) else self._decode(ids)
+
+    def _decode(self, ids: Sequence[int]) -> str:
         return str(self.tokenizer.decode(ids, clean_up_tokenization_spaces=False))
 
     def _spaces_near(self, place: Place) -> str:

@@ -46,7 +46,8 @@ class Local:
     format: Format = "auto"
     """How the records are written; `auto` looks at the first one."""
     prompt_style: PromptStyle = "raw"
-    """`raw`: the prompt is text to continue. `chat_template`: it is a user's turn, through the model's template."""
+    """`raw`: the prompt is text to continue, one space joins where neither side has white space. `chat_template`: it is
+    a user's turn, through the model's template; an assistant's message at its end is continued."""
     limit: Annotated[int, Field(gt=0)] | None = None
     """Read at most this many usable records of each path."""
     evaluation_prompts: Annotated[int, Field(gt=0)] | None = None

@@ -24,12 +24,12 @@ def test_the_prompt_ends_where_the_last_answer_begins() -> None:
         {"role": "assistant", "content": "White tea."},
         {"role": "user", "content": "And strong?"},
     )
-    assert read(row, Dropped()) == Example(OPENING, " Black tea.", " Tea.", messages=turns)
+    assert read(row, Dropped()) == Example(OPENING, "Black tea.", "Tea.", messages=turns)
 
 
 def test_an_empty_answer_is_kept() -> None:
     example = read({"chosen": f"{OPENING} ", "rejected": f"{OPENING} Tea."}, Dropped())
-    assert example is not None and (example.reference, example.rejected) == (" ", " Tea.")
+    assert example is not None and (example.reference, example.rejected) == ("", "Tea.")
 
 
 def test_transcripts_that_part_early_are_dropped() -> None:
@@ -59,7 +59,7 @@ def test_a_compressed_file(tmp_path: Path) -> None:
     path = tmp_path / "test.jsonl.gz"
     path.write_bytes(gzip.compress("\n".join(map(json.dumps, rows)).encode()))
     examples = read_examples(path, "auto", Dropped())
-    assert [example.reference for example in examples] == [" Black 0.", " Black 1.", " Black 2."]
+    assert [example.reference for example in examples] == ["Black 0.", "Black 1.", "Black 2."]
 
 
 @pytest.mark.skipif(not EXCERPT.exists(), reason="the excerpt is not beside this checkout")
@@ -69,8 +69,8 @@ def test_the_excerpt_is_read_whole() -> None:
     examples = read_examples(EXCERPT, "auto", dropped)
     counts = (len(examples), sum(dropped.reasons.values()))
     prompts_end_alike = all(example.prompt.endswith("\n\nAssistant:") for example in examples)
-    spaces_kept = all((example.reference or "").startswith(" ") for example in examples)
+    joined = not any((example.reference or "").startswith(" ") for example in examples)
     turns_end_with_the_user = all((example.messages or ({},))[-1].get("role") == "user" for example in examples)
     del examples
     assert counts == (200, 0)
-    assert prompts_end_alike and spaces_kept and turns_end_with_the_user
+    assert prompts_end_alike and joined and turns_end_with_the_user
