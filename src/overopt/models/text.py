@@ -62,6 +62,8 @@ class Codec:
     stops: frozenset[int] = frozenset()
     """Beside the tokenizer's EOS and the template's end of a turn."""
     _spaces: dict[str, str] = field(default_factory=dict, init=False, compare=False, repr=False)
+    _begun: dict[str, list[int]] = field(default_factory=dict, init=False, compare=False, repr=False)
+    """The last text that something was added to, with its tokens: a prompt's completions come one after another."""
 
     @classmethod
     def of(cls, model: Any, prompt_style: PromptStyle) -> Codec:
@@ -205,7 +207,11 @@ class Codec:
     def _after(self, before: str, text: str, place: str = "") -> list[int]:
         """What a text adds to the tokens of another; where tokens would span both, what it adds to a neutral one."""
         for context in (before, ANCHOR if text[:1].isspace() else "\n"):
-            start, whole = self._encode(context, place), self._encode(context + text, place)
+            if context not in self._begun:
+                tokens = self._encode(context, place)
+                self._begun.clear()
+                self._begun[context] = tokens
+            start, whole = self._begun[context], self._encode(context + text, place)
             if whole[: len(start)] == start:
                 return whole[len(start) :]
         return self._encode(text, place)
