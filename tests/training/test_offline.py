@@ -5,6 +5,7 @@ import math
 from pathlib import Path
 from typing import Any, ClassVar, get_args
 
+import foreign
 import pytest
 import tiny
 import torch
@@ -359,6 +360,29 @@ def test_a_named_reference_is_what_the_loss_compares_with(chain: Chain, tmp_path
     train(tiny.sft(seed=1), tmp_path / "reference")
     run = train(tiny.offline(chain, reference=str(tmp_path / "reference"), steps=1), tmp_path / "run")
     assert tiny.rows(run)[0]["loss"] != pytest.approx(math.log(2), abs=1e-2)
+
+
+def test_pairs_of_a_run_with_another_vocabulary_travel_as_text(chain: Chain, tmp_path: Path) -> None:
+    """The policy and the run that recorded the pairs share no id; the first look at the held-out pairs is by hand."""
+    model, tokenizer = foreign.save_policy(tmp_path / "policy", foreign.policys()), foreign.policys()
+    config = tiny.offline(Chain(tmp_path / "policy", chain.reward_model), steps=1, reward_model=None)
+    run = train(config | {"max_completion_tokens": 128}, tmp_path / "run")
+    sums: list[list[float]] = []
+    for row in load_run(chain.reward_model).pairs():
+        if row["heldout"]:
+            prompt = tokenizer.encode(row["prompt"])
+            for side in ("chosen", "rejected"):
+                text = " " + row[side] if row[side] else ""
+                ids = tokenizer.encode(row["prompt"] + text) + [tokenizer.eos_token_id] * row[f"{side}_ended"]
+                with torch.no_grad():
+                    logp_TV = model(torch.tensor([ids])).logits[0, :-1].log_softmax(-1)
+                logp_T = logp_TV[torch.arange(len(ids) - 1), torch.tensor(ids[1:])]
+                sums.append([float(logp_T[len(prompt) - 1 :].sum())])
+    chosen, rejected = torch.tensor(sums).view(-1, 2).mean(0).tolist()
+    row = next(row for row in run.evaluations("pairs") if row["step"] == 0)
+    assert row["n"] == len(sums) / 2
+    assert row["logps_chosen_sum"] == pytest.approx(chosen, rel=1e-5)
+    assert row["logps_rejected_sum"] == pytest.approx(rejected, rel=1e-5)
 
 
 def test_epochs_and_steps(chain: Chain, tmp_path: Path) -> None:

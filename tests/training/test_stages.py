@@ -318,6 +318,8 @@ def test_the_best_reward_model_is_the_most_accurate(chain: Chain, tmp_path: Path
     run = train(config, tmp_path / "run")
     accuracy = {row["step"]: row["accuracy"] for row in run.evaluations() if row["step"]}
     assert run.checkpoints() == [max(accuracy, key=lambda step: (accuracy[step], -step))]
+    cut_short(config, tmp_path / "again", 3)  # every checkpoint has a mean and a scale of its own
+    assert left_behind(train(config, tmp_path / "again").path) == left_behind(run.path)
 
 
 def test_a_run_does_not_go_on_from_another_parent(chain: Chain, tmp_path: Path) -> None:
