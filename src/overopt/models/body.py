@@ -14,6 +14,7 @@ from overopt.engine.attention_flex import FlexAttention
 from overopt.engine.packing import Packed
 from overopt.engine.prepack import onednn
 from overopt.models import neox
+from overopt.models.properties import ATTENTION_CAP, has_attention_of_its_own, window_of
 
 ATTENTION = "overopt"
 """Our name among the attention functions of transformers."""
@@ -33,9 +34,9 @@ def use_trees(model: Any) -> bool:
     """Give a model our attention, if it computes attention by torch's fused function; whether it now has it."""
     if model.config._attn_implementation == ATTENTION:
         return True
-    if getattr(model.config, "attn_logit_softcapping", None):
+    if getattr(model.config, ATTENTION_CAP, None):
         model.set_attn_implementation("eager")  # torch's fused attention leaves the cap out, and nobody says so
-    if model.config._attn_implementation != "sdpa":
+    if model.config._attn_implementation != "sdpa" or has_attention_of_its_own(model):
         return False
     _register()
     model.set_attn_implementation(ATTENTION)
@@ -83,8 +84,12 @@ class Body:
     @property
     def window(self) -> int | None:
         """How far back attention sees, if less than everything: then longer trees would be computed wrongly."""
-        config = self.model.config
-        return getattr(config, "sliding_window", None) if getattr(config, "use_sliding_window", True) else None
+        return window_of(self.model.config)
+
+    @property
+    def name(self) -> str:
+        """The folder it came from, as messages name it; its architecture where it was built."""
+        return str(self.model.config.name_or_path or f"this {self.model.config.model_type} model")
 
     def autocast(self) -> AbstractContextManager[Any]:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16)

@@ -11,8 +11,10 @@ from overopt.engine.packing import Tree
 from overopt.errors import UserError
 from overopt.evaluation.evaluator import Evaluator
 from overopt.models.body import Body
-from overopt.models.load import load_policy, load_reward_model, say_plain
+from overopt.models.confirm import go_by_rows
+from overopt.models.load import load_policy, load_reward_model
 from overopt.models.policy import Policy
+from overopt.models.properties import check_reach
 from overopt.models.reward_model import RewardModel
 from overopt.models.text import Codec
 from overopt.training.data import Limits, encode_prompts
@@ -52,11 +54,11 @@ def parent_reward_model(session: Session, location: str) -> RewardModel:
 
 
 def fit_window(model: Body, config: Any) -> None:
-    """Trees attend to all that lies before: a model whose window is shorter than what the limits admit goes by rows."""
+    """Refuse limits beyond the model's positions; where its window is shorter than what they admit, it goes by rows."""
+    check_reach(model.model, config.max_prompt_tokens, config.max_completion_tokens, model.name)
     longest = config.max_prompt_tokens + config.max_completion_tokens
     if model.trees and model.window is not None and model.window < longest:
-        model.trees = False
-        say_plain(model)
+        go_by_rows(model)
 
 
 def make_evaluator(
