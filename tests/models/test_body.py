@@ -44,7 +44,7 @@ def test_hidden_states_of_a_tree_are_those_of_its_branches(policy: Policy) -> No
 
 def test_a_body_without_a_pad_token_pads_with_eos(policy: Policy) -> None:
     policy.tokenizer.pad_token = None
-    assert Policy(policy.model, policy.tokenizer).pad_id == policy.eos_id == 1
+    assert Policy(policy.model, policy.tokenizer).pad_id == 1 and policy.end_ids == {1}
 
 
 def test_dropout_is_off_and_freezing_stops_gradients(policy: Policy) -> None:

@@ -67,7 +67,7 @@ def test_pairs_serve_as_preferences_prompts_and_demonstrations(tmp_path: Path) -
     dropped = Dropped()
     preferences = task.preferences(0, dropped)
     assert [(pair.chosen, pair.rejected) for pair in preferences] == [
-        (Completion("one"), Completion("two")),
+        (Completion("one"), Completion("  two")),
         (Completion("three"), Completion("four")),
         (Completion(""), Completion("five")),
         (Completion("six"), Completion("seven")),
@@ -234,3 +234,21 @@ def test_a_gold_function_that_is_none_is_a_config_error(tmp_path: Path) -> None:
     (tmp_path / "task.yaml").write_text("path: train.jsonl\ngold_function: mine:glod\n")
     with pytest.raises(ConfigError, match="task.yaml:2: gold_function: .*has no function 'glod' .did you mean 'gold'"):
         load(Local, tmp_path / "task.yaml")
+
+
+def test_prompts_that_differ_in_white_space_alone_are_one_prompt(tmp_path: Path) -> None:
+    """Words apart by a space, by two and by a new line: on one side of the split, with one name, sampled once."""
+    rows = [
+        {"prompt": f"what is{space}{n} ?", "chosen": "yes", "rejected": "no"}
+        for n in range(30)
+        for space in (" ", "  ", "\n")
+    ]
+    task = local(tmp_path, rows, holdout=0.5)
+    held_out, training = (
+        [pair.prompt_id for pair in pairs]
+        for pairs in (task.evaluation_preferences(0, Dropped())[1], task.preferences(0, Dropped()))
+    )
+    assert len(held_out) + len(training) == 90 and held_out and training
+    assert not set(held_out) & set(training)
+    assert len(set(held_out) | set(training)) == 30
+    assert len(task.prompts(0, Dropped())) == len(training) / 3

@@ -172,3 +172,45 @@ def records() -> Iterator[Preference]:
 def test_a_row_gives_the_record_back(record: Preference) -> None:
     assert from_row(to_row(record, heldout=True)) == record
     assert to_row(record, heldout=True)["heldout"] is True
+
+
+def test_heldout_pairs_are_sampled_at_the_first_temperature(chain: Chain) -> None:
+    alone, first, last = (
+        Sampled(count=4, temperatures=temperatures).collect(sampler(chain)).heldout
+        for temperatures in ([0.7], [0.7, 1.5], [1.5, 0.7])
+    )
+    assert first == alone
+    assert last != alone
+
+
+class Coins:
+    """The miniature with a gold of 0 for everything, so that labels are coins; it notes what it saw, in order."""
+
+    has_gold = True
+
+    def __init__(self) -> None:
+        self.seen: dict[str, list[Completion]] = {}
+
+    def pair_prompts(self, seed: int, n: int) -> list[PromptRecord]:
+        return TASK.pair_prompts(seed, n)
+
+    def reward_test_prompts(self, seed: int) -> list[PromptRecord]:
+        return TASK.reward_test_prompts(seed)
+
+    def gold(self, record: PromptRecord, completion: Completion) -> float:
+        self.seen.setdefault(record.prompt_id, []).append(completion)
+        return 0.0
+
+
+def test_labels_of_different_prompts_are_different_coins(chain: Chain) -> None:
+    """Thrown with one stream, the i-th coins of two temperatures and of the held-out pairs would always agree.
+
+    Of 32 fair coins 16 agree, with a standard deviation of 2.8: from 4 to 28 lie within four of them.
+    """
+    task = Coins()
+    made = Sampled(count=64, temperatures=[1.0, 1.0]).collect(sampler(chain, task))
+    first = [r.ranked[0] is task.seen[r.prompt_id][0] for r in made.train + made.heldout]
+    parts = [first[:32], first[32:64], first[64:]]
+    assert [len(part) for part in parts] == [32, 32, 32]
+    for a, b in combinations(parts, 2):
+        assert 4 < sum(x == y for x, y in zip(a, b, strict=True)) < 28

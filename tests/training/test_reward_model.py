@@ -12,7 +12,7 @@ from transformers import AutoModelForSequenceClassification
 
 from overopt.engine.packing import Tree, pack
 from overopt.errors import UserError
-from overopt.models.load import load_reward_model
+from overopt.models.load import load_policy, load_reward_model
 from overopt.models.reward_model import RewardModel
 from overopt.models.text import Codec
 from overopt.objectives.reward_losses import BradleyTerry, PlackettLuce
@@ -145,3 +145,32 @@ def test_bad_input_leaves_nothing_behind(chain: Chain, tmp_path: Path) -> None:
         with pytest.raises(UserError, match=message):
             train(tiny.reward_model(chain, **changes), out)
         assert not out.exists()
+
+
+def test_scores_that_tie_are_half_right(chain: Chain, tmp_path: Path) -> None:
+    """A policy whose last norm gives 0 everywhere: before the first step each score is the same, bit by bit."""
+    policy = load_policy(load_run(chain.policy).checkpoint(), CPU)
+    with torch.no_grad():
+        for parameter in policy.model.gpt_neox.final_layer_norm.parameters():
+            parameter.zero_()
+    policy.save(tmp_path / "policy")
+    config = tiny.reward_model(chain, policy=str(tmp_path / "policy"), normalization="none", checkpoint_every=1)
+    run = train(config, tmp_path / "run")
+    before, first = run.evaluations()[0], tiny.rows(run)[0]
+    assert (before["step"], before["accuracy"], before["margin"]) == (0, 0.5, 0.0)
+    assert first["loss"] == pytest.approx(math.log(2))
+    assert first["rewards_acc"] == 0.5
+
+
+def test_scores_are_centered_on_the_demonstrations_of_the_run_s_own_seed(chain: Chain, tmp_path: Path) -> None:
+    run = train(tiny.reward_model(chain, normalization="center", seed=1), tmp_path / "run")
+    model = load_reward_model(run.checkpoint(), CPU)
+    codec = Codec(model.tokenizer, "raw")
+
+    def mean_score(seed: int) -> float:
+        records = Miniature(demonstration_count=256).demonstrations(seed, Dropped())
+        trees = encode_demonstrations(codec, records, Limits(512, 24), Dropped())
+        return float(model.score_trees(trees, 65_536).mean())
+
+    assert mean_score(1) == pytest.approx(0, abs=1e-5)
+    assert abs(mean_score(0)) > 1e-3

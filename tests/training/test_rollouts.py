@@ -13,13 +13,15 @@ from tiny import Chain
 
 from overopt.config import load
 from overopt.engine.head import logps_of_trees
+from overopt.engine.packing import Tree
+from overopt.engine.sampler import DrawKey, sample
 from overopt.models.load import load_policy, load_reward_model
 from overopt.models.text import Codec
 from overopt.records import load_run
 from overopt.training.data import Limits, Prompt, encode_prompts
 from overopt.training.online import Online
 from overopt.training.rollouts import Actors, Coefficients, bonus, collect, greedy, sampler_gap, shaped
-from overopt.types import Dropped
+from overopt.types import Completion, Dropped, PromptRecord
 
 
 @dataclass
@@ -122,3 +124,68 @@ def test_coefficients_move_by_themselves_and_those_that_do_are_recorded(chain: C
         assert coefs.reward == pytest.approx([0.3, line])
         assert coefs.metrics(here.config).keys() == {"coef_1", "loss_coef_0"}
     assert coefs.loss == pytest.approx([0.1 * (1 - 0.2 * 8 / 10_000)])  # KL is far below its target
+
+
+def in_bf16(chain: Chain) -> Setting:
+    """Decoding and the training forward round differently here, so that one can be told from the other."""
+    here = setting(chain)
+    policy = load_policy(load_run(chain.policy).checkpoint(), torch.device("cpu"), True)
+    return Setting(here.config, Actors(policy, here.actors.reference, None, here.actors.codec), here.prompts)
+
+
+def test_where_the_sampler_is_inexact_the_training_forward_says_the_old_log_probabilities(chain: Chain) -> None:
+    here = in_bf16(chain)
+    captured = collect(here.config, here.actors, here.prompts, 1)
+    assert torch.equal(captured.rollouts.logp_BT, captured.samples.logp_BT)
+    here.actors.sampler_is_exact = False
+    again = collect(here.config, here.actors, here.prompts, 1)
+    assert again.samples.completions() == captured.samples.completions()
+    budget = here.config.compute.evaluation_budget
+    forward = logps_of_trees(here.actors.policy, again.trees, 0.7, budget).logp_BT
+    assert torch.equal(again.rollouts.logp_BT, forward)
+    assert not torch.equal(forward, captured.samples.logp_BT)
+
+
+def test_the_sampler_s_gap_is_the_largest_of_any_token(chain: Chain) -> None:
+    here = in_bf16(chain)
+    prompt, key = here.prompts[0], DrawKey(0, "sampler gap", 0)
+    drawn = sample(here.actors.policy, [prompt.tokens], [prompt.record.prompt_id], 2, 0.7, 24, key)
+    forward = logps_of_trees(here.actors.policy, [Tree(prompt.tokens, drawn.completions())], 0.7, 10_000).logp_BT
+    gaps = [abs(a - b) for a, b in zip(drawn.logp_BT.flatten().tolist(), forward.flatten().tolist(), strict=True)]
+    assert max(gaps) > 2 * sum(gaps) / len(gaps) > 0
+    assert sampler_gap(here.config, here.actors, prompt) == pytest.approx(max(gaps), rel=1e-5)
+
+
+def test_the_reference_of_the_rollouts_is_the_reference(chain: Chain) -> None:
+    here = setting(chain)
+    with torch.no_grad():
+        here.actors.reference.head.weight.mul_(0.8)
+    experience = collect(here.config, here.actors, here.prompts, 1)
+    expected = logps_of_trees(here.actors.reference, experience.trees, 0.7, 10_000).logp_BT
+    torch.testing.assert_close(experience.rollouts.ref_logp_BT, expected, rtol=0, atol=1e-5)
+    assert float((expected - experience.rollouts.logp_BT).abs().max()) > 1e-2
+
+
+class GoldOfSome:
+    """A configuration whose task knows the gold of completions of some prompts: their lengths in words."""
+
+    def __init__(self, config: Online, known: set[str]) -> None:
+        self.config, self.known, self.task = config, known, self
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.config, name)
+
+    def gold(self, record: PromptRecord, completion: Completion) -> float | None:
+        return float(len(completion.text.split())) if record.prompt_id in self.known else None
+
+
+def test_gold_is_absent_where_it_is_not_known_of_every_completion(plain: Setting) -> None:
+    """Never 0 for those that have none, nor a mean over the others."""
+    every = [prompt.record.prompt_id for prompt in plain.prompts]
+    some: Any = GoldOfSome(plain.config, set(every[1:]))
+    assert collect(some, plain.actors, plain.prompts, 1).rollouts.gold_B is None
+    all_of_them: Any = GoldOfSome(plain.config, set(every))
+    experience = collect(all_of_them, plain.actors, plain.prompts, 1)
+    words = [len(plain.actors.codec.decode(row).text.split()) for row in experience.samples.completions()]
+    assert experience.rollouts.gold_B is not None
+    assert experience.rollouts.gold_B.tolist() == words and max(words) > 0

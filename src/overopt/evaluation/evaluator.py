@@ -54,8 +54,8 @@ class Evaluator:
         self.prompts = [self.codec.prompt(record) for record in self.records]
         references = [reference_completion(record) for record in self.records]
         self.reference_trees = [
-            Tree(prompt, [self.codec.completion(completion)])
-            for prompt, completion in zip(self.prompts, references, strict=True)
+            Tree(prompt, [self.codec.completion(completion, record)])
+            for record, prompt, completion in zip(self.records, self.prompts, references, strict=True)
             if completion is not None
         ][:REFERENCE_SUMMARIES]
         self.reference_scores = [None] * len(self.records)
@@ -63,7 +63,10 @@ class Evaluator:
         if self.judge == "gold":
             scores = [self.task.gold(self.records[i], references[i] or Completion("")) for i in known]
         else:
-            trees = [Tree(self.prompts[i], [self.codec.completion(references[i] or Completion(""))]) for i in known]
+            trees = [
+                Tree(self.prompts[i], [self.codec.completion(references[i] or Completion(""), self.records[i])])
+                for i in known
+            ]
             scores = list(self._proxy(trees) or []) if self.judge == "reward_model" else []
         for i, score in zip(known, scores, strict=False):  # without a judge there are no scores
             self.reference_scores[i] = score
@@ -87,7 +90,7 @@ class Evaluator:
             token_budget=self.token_budget,
         )
         tokens = samples.completions()
-        completions = [self.codec.decode(row) for row in tokens]
+        completions = [self.codec.decode(row, record) for row, record in zip(tokens, self.records, strict=True)]
         trees = [Tree(prompt, [row]) for prompt, row in zip(self.prompts, tokens, strict=True)]
         proxy = self._proxy(trees)
         gold = [self.task.gold(record, c) for record, c in zip(self.records, completions, strict=True)]

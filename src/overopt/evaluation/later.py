@@ -113,7 +113,7 @@ def _evaluator(run: Run, settings: _Settings, judge: Judge, split: str | None, p
         raise UserError(f"{run.path}: names no reward model to judge with; use --judge gold")
     seed = run.info["seed"] if split is None else SPLIT_SEED[split]
     name, records = task.evaluation(seed, Dropped())
-    codec = Codec(policy.tokenizer, task.prompt_style)
+    codec = Codec.of(policy, task.prompt_style)
     longest = run.config["max_prompt_tokens"]
     return Evaluator(
         task=task,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,7 @@ from overopt.engine.packing import Packed
 from overopt.engine.prepack import onednn
 from overopt.models import neox
 from overopt.models.properties import ATTENTION_CAP, has_attention_of_its_own, window_of
+from overopt.models.text import end_ids
 
 ATTENTION = "overopt"
 """Our name among the attention functions of transformers."""
@@ -28,6 +31,16 @@ def quiet() -> None:
 
     logging.disable_progress_bar()
     logging.set_verbosity_error()
+
+
+def with_attention(make: Callable[[str], Any]) -> Any:
+    """A model with torch's fused attention, or with the plain one where its architecture offers no other."""
+    try:
+        return make("sdpa")
+    except ValueError as error:
+        if "scaled_dot_product_attention" not in str(error):
+            raise
+        return make("eager")
 
 
 def use_trees(model: Any) -> bool:
@@ -70,8 +83,10 @@ class Body:
         self.tokenizer = tokenizer
         self.head = head
         self.bf16 = bf16
-        self.eos_id: int = tokenizer.eos_token_id
-        self.pad_id: int = self.eos_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id
+        self.end_ids = end_ids(model, tokenizer)
+        """The tokens at which sampling stops; a codec may add the end of its template's turns."""
+        pad, eos = tokenizer.pad_token_id, tokenizer.eos_token_id
+        self.pad_id: int = eos if pad is None or pad >= self.rows else pad  # nobody reads it, but it is looked up
         self.trees = use_trees(model)
         """Whether trees are computed as such; else row by row, by the model's ordinary forward."""
         self.flex = False
@@ -80,6 +95,12 @@ class Body:
     @property
     def device(self) -> torch.device:
         return self.head.weight.device
+
+    @property
+    def rows(self) -> int:
+        """Tokens that the model knows, which may be fewer or more than its tokenizer's."""
+        rows: int = self.model.get_input_embeddings().weight.shape[0]
+        return rows
 
     @property
     def window(self) -> int | None:
@@ -162,7 +183,12 @@ class Body:
         self.model.requires_grad_(False)
 
     def save(self, folder: Path) -> None:
-        """An ordinary Hugging Face folder, weights in safetensors."""
+        """An ordinary Hugging Face folder, weights in safetensors; `generate` stops there where sampling stops here."""
         quiet()
         self.model.save_pretrained(folder)
         self.tokenizer.save_pretrained(folder)
+        settings = folder / "generation_config.json"
+        if settings.exists() and end_ids(self.model, self.tokenizer) != self.end_ids:
+            # Written by hand: transformers refuses to save settings that were changed, where others of them are odd.
+            changed = json.loads(settings.read_text(encoding="utf-8")) | {"eos_token_id": sorted(self.end_ids)}
+            settings.write_text(json.dumps(changed, indent=2, sort_keys=True) + "\n", encoding="utf-8")

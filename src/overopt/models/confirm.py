@@ -28,6 +28,7 @@ LOUD = 20.0
 def check_trees(policy: Policy, name: str) -> None:
     """Choose how a policy computes; refuse one that is no causal model, or whose logits are not what we make them."""
     check_finite(policy, name)
+    check_end(policy, name)
     kind = policy.model.config.model_type
     try:
         gap, ahead = _logit_gap(policy), _look_ahead(policy)
@@ -77,6 +78,17 @@ def check_finite(body: Body, name: str) -> None:
                 f"{name}: its weights are damaged: {bad} of {parameter.numel()} values of {tensor_name} are NaN or "
                 "infinite"
             )
+
+
+def check_end(body: Body, name: str) -> None:
+    """Refuse a model that knows no token of the tokenizer's end of sequence."""
+    eos = body.tokenizer.eos_token_id
+    if eos >= body.rows:
+        raise UserError(
+            f"{name}: its tokenizer's eos_token {body.tokenizer.eos_token!r} is token {eos}, and the model knows "
+            f"{body.rows} tokens of the tokenizer's {len(body.tokenizer)}: resize the model (resize_token_embeddings) "
+            "and save it, or name an eos_token that it knows"
+        )
 
 
 @torch.no_grad()
@@ -212,5 +224,5 @@ def _distance(ours: Tensor, theirs: Tensor) -> float:
 
 def _probe(body: Body, size: int) -> list[int]:
     """Some tokens that any vocabulary has."""
-    words = min(body.model.get_input_embeddings().num_embeddings - 1, 10)
+    words = min(body.rows - 1, 10)
     return [1 + (3 * t) % words for t in range(size)]

@@ -27,7 +27,7 @@ CODE = "asks for Python code of its own, which overopt does not run; only archit
 
 @contextmanager
 def reading(folder: Path, what: str) -> Iterator[None]:
-    """Foreign code reads `what` of a folder; whatever it raises is said to the user, with the file that is damaged."""
+    """Foreign code reads a folder or file; whatever it raises is said after `what`, with the file that is damaged."""
     try:
         yield
     except (UserError, KeyboardInterrupt, SystemExit, GeneratorExit):
@@ -35,7 +35,7 @@ def reading(folder: Path, what: str) -> Iterator[None]:
     except BaseException as error:  # a panic of a Rust library is no Exception
         if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
             raise
-        raise UserError(f"{folder}: {what} cannot be loaded: {_reason(folder, error)}") from error
+        raise UserError(f"{folder}: {what}: {_reason(folder, error)}") from error
 
 
 def check_folder(folder: Path) -> dict[str, Any]:
@@ -173,7 +173,8 @@ def _instead(folder: Path) -> str:
 def _reason(folder: Path, error: BaseException) -> str:
     """Which file is damaged, or else what the library said, in short and without advice that cannot be followed."""
     try:
-        check_text_files(folder)
+        if folder.is_dir():
+            check_text_files(folder)
         if (folder / "tokenizer.json").exists():
             read_json(folder / "tokenizer.json")
     except UserError as found:
@@ -181,4 +182,5 @@ def _reason(folder: Path, error: BaseException) -> str:
     said = " ".join(str(error).split())
     if "trust_remote_code" in said:
         return f"it {CODE}"
-    return f"{type(error).__name__}: {said[:300]}" if said else type(error).__name__
+    said = f"{type(error).__name__}: {said[:300]}" if said else type(error).__name__
+    return f"{said}; if a newer library wrote it: pip install --upgrade tokenizers transformers"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,7 +11,7 @@ from pydantic import Field
 
 from overopt.config import Choice, Location, block
 from overopt.errors import UserError
-from overopt.models.body import quiet
+from overopt.models.body import quiet, with_attention
 from overopt.models.confirm import check_scores, check_trees
 from overopt.models.folder import check_folder, check_text_files, check_weights, reading
 from overopt.models.gguf import dequantize
@@ -119,7 +119,7 @@ def folder_config(folder: Path) -> Any:
     from transformers import AutoConfig
 
     check_folder(folder)
-    with reading(folder, "config.json"):
+    with reading(folder, "its config.json cannot be loaded"):
         config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
         text = config.get_text_config(decoder=True)
         text.name_or_path = str(folder)
@@ -170,16 +170,6 @@ def model_folder(location: str) -> Path:
     return dequantize(path, path.with_suffix("")) if path.suffix == ".gguf" else path
 
 
-def with_attention(make: Callable[[str], Any]) -> Any:
-    """A model with torch's fused attention, or with the plain one where its architecture offers no other."""
-    try:
-        return make("sdpa")
-    except ValueError as error:
-        if "scaled_dot_product_attention" not in str(error):
-            raise
-        return make("eager")
-
-
 def _load(folder: Path, auto_class: Any, known: Any, device: torch.device) -> tuple[Any, Any]:
     config, kind = folder_config(folder), check_folder(folder)["model_type"]
     if type(config) not in known:
@@ -187,7 +177,7 @@ def _load(folder: Path, auto_class: Any, known: Any, device: torch.device) -> tu
     check_weights(folder)
     check_text_files(folder)
     quiet()
-    with reading(folder, f"{auto_class.__name__}'s weights"):
+    with reading(folder, f"its weights cannot be loaded as {auto_class.__name__}"):
         model, report = with_attention(
             lambda attention: auto_class.from_pretrained(
                 folder,
@@ -219,7 +209,7 @@ def load_tokenizer(folder: Path) -> Any:
     from transformers import AutoTokenizer
 
     check_text_files(folder)
-    with reading(folder, "its tokenizer"):
+    with reading(folder, "its tokenizer cannot be loaded"):
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
         tokenizer.encode("a")
     if tokenizer.eos_token_id is None:

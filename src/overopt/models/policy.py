@@ -35,6 +35,10 @@ class Policy(Body):
         return self.head.weight.shape[0]
 
     @property
+    def rows(self) -> int:
+        return min(super().rows, self.vocabulary)
+
+    @property
     def pads(self) -> bool:
         """Whether prompts of different lengths may be decoded side by side, the shorter ones padded on the left."""
         return self.cache == "padded"
@@ -86,6 +90,7 @@ class Policy(Body):
     def frozen_copy(self) -> Policy:
         """The policy as it is now, without gradients: a reference."""
         reference = Policy(copy.deepcopy(self.model), self.tokenizer, self.bf16)
-        reference.trees, reference.flex, reference.cache = self.trees, self.flex, self.cache
+        for name in ("trees", "flex", "cache", "end_ids"):
+            setattr(reference, name, getattr(self, name))
         reference.freeze()
         return reference

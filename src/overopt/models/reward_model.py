@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from overopt.engine.head import hidden_states
 from overopt.engine.packing import Packed, Tree, micro_batches, pack
-from overopt.models.body import Body
+from overopt.errors import UserError
+from overopt.models.body import Body, with_attention
 from overopt.models.policy import Policy
 
 
@@ -30,12 +31,10 @@ class RewardModel(Body):
     @classmethod
     def from_policy(cls, policy: Policy, generator: torch.Generator) -> RewardModel:
         """The policy's body (copied) under a fresh head, weights ~ N(0, 1/sqrt(d+1))."""
-        from transformers import AutoModelForSequenceClassification
-
         config = copy.deepcopy(policy.model.config)
         config.num_labels, config.pad_token_id = 1, policy.pad_id
         with torch.device("meta"):
-            model = AutoModelForSequenceClassification.from_config(config, attn_implementation="sdpa")
+            model = _classifier(config)
         setattr(model, model.base_model_prefix, copy.deepcopy(policy.model.base_model))
         width = model.score.in_features
         model.score = nn.Linear(width, 1, bias=False)
@@ -62,3 +61,21 @@ class RewardModel(Body):
         """Shift and scale the scores so that what scored `mean` scores 0, in units of `scale`."""
         self.mean, self.scale, self.normalized = mean, scale, True
         self.model.config.reward_mean, self.model.config.reward_scale = mean, scale
+
+
+def _classifier(config: Any) -> Any:
+    """The sequence classifier of a causal model's configuration; UserError where transformers has none that fits."""
+    from transformers import AutoModelForSequenceClassification as Classifier
+
+    try:
+        model = with_attention(lambda attention: Classifier.from_config(config, attn_implementation=attention))
+    except ValueError as error:
+        raise UserError(
+            f"policy: transformers has no sequence classifier for {config.model_type} models, so none can become a "
+            "reward model; start it from a model of another architecture"
+        ) from error
+    if not isinstance(getattr(model, "score", None), nn.Linear):
+        raise UserError(
+            f"policy: {config.model_type} models cannot become reward models: their classifier has no `score`"
+        )
+    return model

@@ -120,7 +120,7 @@ def train_offline(config: Offline, session: Session) -> None:
     """The whole algorithm, top to bottom."""
     policy, reference = _policies(config, session)
     reward_model = None if config.reward_model is None else parent_reward_model(session, config.reward_model)
-    codec = Codec(policy.tokenizer, config.task.prompt_style)
+    codec = Codec.of(policy, config.task.prompt_style)
     items, heldout_items = _items(config, session, policy, codec)
     steps = config.steps or max(1, config.epochs * (len(items) // config.batch_size))
     order = random_stream(config.seed, "pair order")

@@ -202,7 +202,7 @@ def _load(config: Online, session: Session) -> Actors:
             "missing_eos: replacing a score takes a reward model whose scores are centered, and this one's are not; "
             "use {name: subtract, penalty: 1.0}"
         )
-    return Actors(policy, reference, reward_model, Codec(policy.tokenizer, config.task.prompt_style))
+    return Actors(policy, reference, reward_model, Codec.of(policy, config.task.prompt_style))
 
 
 __all__ = ["Online", "train_online"]

@@ -33,6 +33,7 @@ from overopt.training.data import (
 )
 from overopt.training.moving import Moving
 from overopt.training.pairs import FromRun, Pairs, PairSampler, Sampled, ceilings_of, check_takes, golds_of, to_row
+from overopt.training.probes import in_order
 from overopt.training.session import Session
 from overopt.types import Dropped, Preference
 
@@ -75,7 +76,7 @@ class RewardModelStage:
 def train_reward_model(config: RewardModelStage, session: Session) -> None:
     """Draw a batch of pairs or rankings, descend the loss, record; then normalize."""
     policy = parent_policy(session, "policy", config.policy)
-    codec = Codec(policy.tokenizer, config.task.prompt_style)
+    codec = Codec.of(policy, config.task.prompt_style)
     limits = Limits(config.max_prompt_tokens, config.max_completion_tokens)
     dropped = session.dropped("pairs")
     split, _ = config.task.evaluation(config.seed, Dropped())
@@ -144,7 +145,7 @@ def _descend(
         loss = reward_loss(score_PK).sum() / len(trees)
         loss.backward()
         total += float(loss.detach())
-        right += float((gaps(score_PK.detach()) > 0).float().mean(1).sum())
+        right += float(in_order(gaps(score_PK.detach())).mean(1).sum())
     return total, right / len(trees)
 
 
@@ -179,7 +180,7 @@ class _Heldout:
         gap = gaps(score).flatten()
         row = {
             "n": len(score),
-            "accuracy": float(((gap > 0).double() + 0.5 * (gap == 0)).mean()),
+            "accuracy": float(in_order(gap).mean()),
             "margin": float(gap.mean()),
             "score_mean": float(score.mean()),
             "score_sd": float(score.std()),

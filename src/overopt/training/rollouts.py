@@ -105,7 +105,7 @@ def _experience(
     if not actors.sampler_is_exact or temperature != config.temperature:
         logp_BT = logps_of_trees(actors.policy, trees, config.temperature, budget).logp_BT
     records = [prompts[i // k].record for i in range(len(rows))]
-    completions = [actors.codec.decode(row) for row in rows]
+    completions = [actors.codec.decode(row, record) for row, record in zip(rows, records, strict=True)]
     gold = [config.task.gold(record, completion) for record, completion in zip(records, completions, strict=True)]
     score_B, rewards = add_rewards(
         config.rewards, _score(config, actors, trees, samples), records, completions, actors.reward_model is not None
