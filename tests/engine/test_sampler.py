@@ -176,6 +176,18 @@ def test_eos_at_once_at_the_limit_and_never() -> None:
     assert samples.logp_BT.tolist() == [[0, 0], [0, 0], [0, 0]]
 
 
+def test_each_of_several_ends_ends_a_row() -> None:
+    """0 goes on to 1 or 2, which end; 3 would follow either."""
+    model = table([0.0, 0.5, 0.5, 0.0], *[[0.0, 0.0, 0.0, 1.0]] * 3)
+    model.end_ids = frozenset({1, 2})
+    samples = sample(model, [[0]], ["p"], 64, 1.0, 3, KEY)
+    assert {tuple(row) for row in samples.completions()} == {(1,), (2,)} and bool(samples.ended_B.all())
+    model.end_ids = frozenset({2})
+    samples = sample(model, [[0]], ["p"], 64, 1.0, 3, KEY)
+    assert {tuple(row) for row in samples.completions()} == {(1, 3, 3), (2,)}
+    assert samples.ended_B.tolist() == (samples.mask_BT.sum(1) == 1).tolist()
+
+
 def test_the_rectangle_is_as_wide_as_its_longest_row() -> None:
     model = table([1.0, 0.0, 0.0], [0.2, 0.4, 0.4], [0.0, 1.0, 0.0])
     samples = sample(model, [[2], [0, 2]], ["a", "b"], 2, 1.0, 50, KEY)

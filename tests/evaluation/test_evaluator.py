@@ -17,6 +17,7 @@ from overopt.evaluation import evaluator as evaluator_module
 from overopt.evaluation.evaluator import Evaluator
 from overopt.models.load import Scratch
 from overopt.models.reward_model import RewardModel
+from overopt.models.scorer import Scorer
 from overopt.models.text import Codec
 from overopt.tasks import Miniature
 from overopt.types import Completion, PromptRecord
@@ -76,7 +77,9 @@ def test_win_rate_and_paired_difference_by_hand() -> None:
 def test_samples_tell_what_the_row_is_made_of() -> None:
     policy = tiny.policy()
     reward_model = RewardModel.from_policy(policy, torch.Generator().manual_seed(0))
-    row, samples = evaluator(FakeTask(), reward_model=reward_model).evaluate(policy, 3)
+    row, samples = evaluator(FakeTask(), scorer=Scorer(reward_model, Codec(policy.tokenizer, "raw"))).evaluate(
+        policy, 3
+    )
     assert [s["outcome"] for s in samples] == [1.0, 0.0, 0.5, None, 1.0]
     assert [s["prompt_id"] for s in samples] == ["p0", "p1", "p2", "p3", "p4"]
     assert [s["reference_gold"] for s in samples] == [0.0] * 5
@@ -109,7 +112,12 @@ def test_the_reward_model_can_judge() -> None:
     policy = tiny.policy()
     reward_model = RewardModel.from_policy(policy, torch.Generator().manual_seed(0))
     records = [*RECORDS, PromptRecord("p5", "so my dog", None)]
-    judge = evaluator(FakeTask([None] * 6), reward_model=reward_model, judge="reward_model", records=records)
+    judge = evaluator(
+        FakeTask([None] * 6),
+        scorer=Scorer(reward_model, Codec(policy.tokenizer, "raw")),
+        judge="reward_model",
+        records=records,
+    )
     row, samples = judge.evaluate(policy, 0)
     codec = Codec(policy.tokenizer, "raw")
     for record, sample in zip(RECORDS, samples, strict=False):
@@ -219,7 +227,8 @@ def test_a_prompt_is_paired_only_if_it_was_judged_both_times() -> None:
 def test_only_gold_knows_a_reference_s_gold() -> None:
     policy = tiny.policy()
     reward_model = RewardModel.from_policy(policy, torch.Generator().manual_seed(0))
-    _, samples = evaluator(FakeTask(), reward_model=reward_model, judge="reward_model").evaluate(policy, 0)
+    scorer = Scorer(reward_model, Codec(policy.tokenizer, "raw"))
+    _, samples = evaluator(FakeTask(), scorer=scorer, judge="reward_model").evaluate(policy, 0)
     assert [s["reference_gold"] for s in samples] == [None] * 5
     assert None not in [s["outcome"] for s in samples]
 

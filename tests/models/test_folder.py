@@ -162,7 +162,9 @@ def test_what_lies_there_instead(folder: Path) -> None:
 
 def test_weights_of_another_shape(folder: Path) -> None:
     change(folder, vocab_size=200)
-    with pytest.raises(UserError, match="cannot be loaded as AutoModelForCausalLM: .*"):
+    with pytest.raises(
+        UserError, match=r"do not fit its config.json: lm_head.weight is \(142, 16\), not \(200, 16\), and 1 more"
+    ):
         load_policy(folder, CPU)
 
 

@@ -187,6 +187,30 @@ def test_a_transcript_is_text_or_turns_by_the_style_and_the_same_prompt(tmp_path
     assert chat[0].meta == {"messages": [{"role": "user", "content": "Which tea?"}]}
 
 
+def test_a_completion_keeps_its_own_white_space(tmp_path: Path) -> None:
+    code = {"prompt": "def f():\n", "chosen": "    return 1\n", "rejected": "\treturn 1"}
+    listed = {"prompt": "List:\n", "chosen": " - one", "rejected": "- one"}
+    rows = [code, listed, {"prompt": "Say: ", "chosen": " yes", "rejected": "  yes"}]
+    for style, said in (("raw", "yes"), ("chat_template", " yes")):
+        task = local(tmp_path, rows, holdout=0.0001, prompt_style=style)
+        assert [tuple(c.text for c in pair.ranked) for pair in task.preferences(0, Dropped())] == [
+            ("    return 1\n", "\treturn 1"),
+            (" - one", "- one"),
+            (said, "  yes"),
+        ]
+        assert [r.reference for r in task.demonstrations(0, Dropped())] == ["    return 1\n", " - one", said]
+
+
+def test_records_know_their_place(tmp_path: Path) -> None:
+    places = [f"{tmp_path / 'train.jsonl'}:{line}" for line in (1, 2)]
+    task = local(tmp_path, pairs(2), holdout=0.0001)
+    assert [r.place for r in task.preferences(0, Dropped())] == places
+    assert [r.place for r in task.demonstrations(0, Dropped())] == places
+    assert [r.place for r in task.prompts(0, Dropped())] == places
+    ranked = local(tmp_path, [{"prompt": "x", "responses": ["a", "b", "c"], "ranking": [0, 1, 2]}], holdout=0.0001)
+    assert [r.place for r in ranked.preferences(0, Dropped())] == places[:1]
+
+
 # --- As a config
 
 

@@ -73,6 +73,15 @@ def test_labels_follow_bradley_terry(gap: float) -> None:
             assert pair.meta["label_ceiling"] == pytest.approx(expected)
 
 
+def test_a_sampled_pair_keeps_the_conversation_that_it_answers() -> None:
+    task: Any = TwoGolds()
+    chat = {"messages": [{"role": "system", "content": "be brief"}, {"role": "user", "content": "p"}], "tools": []}
+    record = PromptRecord("x", "as text", meta=chat | {"answer": 5}, place="data.jsonl:7")
+    pair = pairs._labelled(task, record, [Completion("1"), Completion("0")], 2.0, [0.1])
+    assert {name: pair.meta[name] for name in chat} == chat and "answer" not in pair.meta
+    assert pair.place == "data.jsonl:7"
+
+
 def test_labels_of_rankings_follow_plackett_luce() -> None:
     """Golds 0, 1 and 2, scaled by 1: over a grid of draws each order comes as often as the model says."""
     task: Any = TwoGolds()

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import math
 from pathlib import Path
 
@@ -17,13 +18,14 @@ from overopt.models.reward_model import RewardModel
 from overopt.models.text import Codec
 from overopt.objectives.reward_losses import BradleyTerry, PlackettLuce
 from overopt.records import load_run
+from overopt.stopping.past import Past
 from overopt.tasks import Miniature
 from overopt.tasks.miniature import SLOTS
 from overopt.training import reward_model
 from overopt.training.data import Limits, encode_demonstrations, encode_preferences
 from overopt.training.pairs import from_row
 from overopt.training.stages import train
-from overopt.types import Dropped
+from overopt.types import Dropped, Preference
 
 CPU = torch.device("cpu")
 
@@ -110,6 +112,46 @@ def test_the_steps_do_not_depend_on_the_normalization(chain: Chain, tmp_path: Pa
     assert tiny.metrics(run) == tiny.metrics(load_run(chain.reward_model))
     assert tiny.same_weights(run, load_run(chain.reward_model))
     assert run.checkpoints() == [1, 2, 3, 4]
+
+
+def raw_scores(folder: Path, pairs: list[Preference]) -> torch.Tensor:
+    """By plain transformers, of every completion alone."""
+    plain = AutoModelForSequenceClassification.from_pretrained(folder)
+    model = load_reward_model(folder, CPU)
+    trees = encode_preferences(Codec(model.tokenizer, "raw"), pairs, Limits(512, 24), Dropped())
+    rows = [[*tree.prompt, *completion] for tree in trees for completion in tree.completions]
+    with torch.no_grad():
+        return torch.cat([plain(torch.tensor([row])).logits[:, 0] for row in rows]).double()
+
+
+@pytest.mark.parametrize("keep", ["every", "best", "last"])
+def test_every_checkpoint_is_normalized_by_its_own_scores(chain: Chain, tmp_path: Path, keep: str) -> None:
+    run = train(tiny.reward_model(chain, checkpoint_every=1, keep=keep), tmp_path / "run")
+    assert tiny.metrics(run) == tiny.metrics(load_run(chain.reward_model))  # which is normalized at its end alone
+    assert run.checkpoints() == [1, 2, 3, 4] if keep == "every" else len(run.checkpoints()) == 1
+    pairs = [from_row(row) for row in run.pairs() if row["heldout"]]
+    for step in run.checkpoints():
+        scores = raw_scores(run.checkpoint(step), pairs)
+        config = json.loads((run.checkpoint(step) / "config.json").read_text())
+        assert config["reward_mean"] == pytest.approx(float(scores.mean()), abs=1e-5)
+        assert config["reward_scale"] == pytest.approx(float(scores.std()), rel=1e-4)
+    rows = [row for row in run.evaluations() if row["step"] in run.checkpoints()]
+    assert all(abs(row["score_mean"]) < 1e-5 and abs(row["score_sd"] - 1) < 1e-4 for row in rows)
+
+
+def test_one_that_was_stopped_in_time_is_normalized_and_trains_a_child(
+    chain: Chain, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Past, "best_step", lambda past: past.step)  # so few steps need not help
+    stop = {"name": "wall_time", "hours": 1e-9, "patience": 2}
+    run = train(tiny.reward_model(chain, checkpoint_every=1, stop_when=[stop]), tmp_path / "reward")
+    assert run.status == "stopped" and run.info["stopped_at"] == 2 and run.checkpoints() == [1, 2]
+    pairs = [from_row(row) for row in run.pairs() if row["heldout"]]
+    scores = raw_scores(run.checkpoint(), pairs)
+    child = train(tiny.online(chain, reward_model=str(run.path), total_episodes=8), tmp_path / "child")
+    assert child.config["missing_eos"] == {"name": "replace", "value": -1.0}  # which takes scores that are centered
+    model = load_reward_model(run.checkpoint(), CPU)
+    assert model.normalized and model.mean == pytest.approx(float(scores.mean()), abs=1e-5)
 
 
 def test_its_checkpoint_is_an_ordinary_folder(chain: Chain) -> None:

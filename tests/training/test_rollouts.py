@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+import foreign
 import pytest
 import tiny
 import torch
@@ -16,6 +18,7 @@ from overopt.engine.head import logps_of_trees
 from overopt.engine.packing import Tree
 from overopt.engine.sampler import DrawKey, sample
 from overopt.models.load import load_policy, load_reward_model
+from overopt.models.scorer import Scorer
 from overopt.models.text import Codec
 from overopt.records import load_run
 from overopt.training.data import Limits, Prompt, encode_prompts
@@ -37,12 +40,12 @@ def setting(chain: Chain, **changes: Any) -> Setting:
     config = load({"online": Online}, tiny.online(chain, **changes))
     device = torch.device("cpu")
     policy = load_policy(load_run(chain.policy).checkpoint(), device)
-    reward_model = None
-    if config.reward_model is not None:
-        reward_model = load_reward_model(load_run(chain.reward_model).checkpoint(), device)
     codec = Codec(policy.tokenizer, config.task.prompt_style)
+    scorer = None
+    if config.reward_model is not None:
+        scorer = Scorer(load_reward_model(load_run(chain.reward_model).checkpoint(), device), codec)
     prompts = encode_prompts(codec, config.task.prompts(0, Dropped()), Limits(512, 24), Dropped())
-    return Setting(config, Actors(policy, policy.frozen_copy(), reward_model, codec), prompts[:4])
+    return Setting(config, Actors(policy, policy.frozen_copy(), scorer, codec), prompts[:4])
 
 
 @pytest.fixture(scope="module")
@@ -66,6 +69,20 @@ def test_collected_rollouts_carry_everything_that_objectives_ask_for(plain: Sett
 def test_without_a_reward_model_nothing_is_scored_and_no_end_is_fined(chain: Chain) -> None:
     here = setting(chain, reward_model=None, missing_eos={"name": "subtract", "penalty": 3.0})
     assert collect(here.config, here.actors, here.prompts, 1).rollouts.score_B.tolist() == [0.0] * 8
+
+
+def test_a_foreign_reward_model_scores_rollouts_as_transformers_says(chain: Chain, tmp_path: Path) -> None:
+    foreign.save_reward_model(tmp_path, foreign.reward_models())
+    here = setting(chain, missing_eos="keep")
+    here.actors.scorer = Scorer(load_reward_model(tmp_path, torch.device("cpu")), here.actors.codec)
+    experience = collect(here.config, here.actors, here.prompts, 1)
+    plain, rows = foreign.Plain.load(tmp_path), [c for tree in experience.trees for c in tree.completions]
+    words = here.actors.policy.tokenizer
+    expected = []
+    for i, row in enumerate(rows):
+        ended = row[-1] == words.eos_token_id
+        expected.append(plain.raw(here.prompts[i // 2].record.prompt, words.decode(row[: len(row) - ended]), ended))
+    torch.testing.assert_close(experience.rollouts.score_B, torch.tensor(expected), atol=1e-5, rtol=0)
 
 
 def test_greedy_completions_are_the_same_at_every_step_and_seed_but_measured_at_the_temperature(chain: Chain) -> None:

@@ -15,7 +15,7 @@ from overopt.models.body import Body
 from overopt.models.caches import Kind
 from overopt.models.flex import flex_agrees
 from overopt.models.policy import Policy
-from overopt.models.properties import is_recurrent
+from overopt.models.properties import check_reach, is_recurrent
 from overopt.models.reward_model import RewardModel
 
 LONGEST_PROBE = 512
@@ -49,7 +49,8 @@ def check_scores(reward_model: RewardModel, name: str) -> None:
     """The same for a reward model, which is a causal body under one linear map."""
     check_finite(reward_model, name)
     kind = reward_model.model.config.model_type
-    ids = torch.tensor([_probe(reward_model, 5)], device=reward_model.device)
+    padding = reward_model.model.config.pad_token_id  # transformers reads the last token that is none
+    ids = torch.tensor([[i for i in _probe(reward_model, 6) if i != padding]], device=reward_model.device)
     try:
         theirs = reward_model.model(input_ids=ids).logits.float()
         ours = reward_model.head(_hidden(reward_model, ids)[-1:].float())
@@ -116,6 +117,13 @@ def _most(body: Body) -> float:
     return 5e-2 if body.bf16 else 1e-4
 
 
+def fit(body: Body, max_prompt_tokens: int, max_completion_tokens: int) -> None:
+    """Refuse limits beyond the model's positions; where its window is shorter than what they admit, it goes by rows."""
+    check_reach(body.model, max_prompt_tokens, max_completion_tokens, body.name)
+    if body.trees and body.window is not None and body.window < max_prompt_tokens + max_completion_tokens:
+        go_by_rows(body)
+
+
 @torch.no_grad()
 def go_by_rows(body: Body) -> None:
     """From here on completions are computed with their prompts, by the model's ordinary forward; said once a kind."""
@@ -155,7 +163,7 @@ def _decoding_gap(policy: Policy) -> float:
     state, gap = decoder(policy, prompts, 3, 4), 0.0
     for t in range(3):
         keep = list(range(1 if t < 2 else 0, len(rows)))  # twice the first row ends
-        token = [1 + (t + i) % 3 for i in range(len(rows))]
+        token = _probe(policy, t + len(rows))[t:]
         rows = [[*rows[i], token[i]] for i in keep]
         state.advance(torch.tensor(token, device=policy.device), torch.tensor(keep, device=policy.device), t)
         for row, ours in zip(rows, state.hidden.float(), strict=True):

@@ -26,7 +26,7 @@ CODE = "asks for Python code of its own, which overopt does not run; only archit
 
 
 @contextmanager
-def reading(folder: Path, what: str) -> Iterator[None]:
+def reading(folder: Path, what: str, remedy: str = "") -> Iterator[None]:
     """Foreign code reads a folder or file; whatever it raises is said after `what`, with the file that is damaged."""
     try:
         yield
@@ -35,7 +35,7 @@ def reading(folder: Path, what: str) -> Iterator[None]:
     except BaseException as error:  # a panic of a Rust library is no Exception
         if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
             raise
-        raise UserError(f"{folder}: {what}: {_reason(folder, error)}") from error
+        raise UserError(f"{folder}: {what}: {_reason(folder, error, remedy)}") from error
 
 
 def check_folder(folder: Path) -> dict[str, Any]:
@@ -170,7 +170,7 @@ def _instead(folder: Path) -> str:
     return ""
 
 
-def _reason(folder: Path, error: BaseException) -> str:
+def _reason(folder: Path, error: BaseException, remedy: str) -> str:
     """Which file is damaged, or else what the library said, in short and without advice that cannot be followed."""
     try:
         if folder.is_dir():
@@ -183,4 +183,4 @@ def _reason(folder: Path, error: BaseException) -> str:
     if "trust_remote_code" in said:
         return f"it {CODE}"
     said = f"{type(error).__name__}: {said[:300]}" if said else type(error).__name__
-    return f"{said}; if a newer library wrote it: pip install --upgrade tokenizers transformers"
+    return said + remedy

@@ -18,12 +18,15 @@ from overopt.models.gguf import dequantize
 from overopt.models.policy import Policy
 from overopt.models.reward_model import RewardModel
 from overopt.models.text import word_tokenizer
+from overopt.records import layout, load_run
+from overopt.tasks.base import PromptStyle
 
 TEXT_WEIGHTS = {
     r"^(?:model\.)?language_model\.lm_head\.": "lm_head.",
     r"^(?:model\.)?language_model\.(?:model\.)?": "model.",
 }
 """Where the weights of a text model lie in a folder of one that sees or hears too, and where they belong."""
+NEWER = "; if a newer library wrote it: pip install --upgrade tokenizers transformers"
 Size = Annotated[int, Field(gt=0)]
 
 
@@ -159,9 +162,17 @@ def load_reward_model(folder: Path, device: torch.device, bf16: bool = False) ->
             "stage reward_model, or call this one from a function of your own in `rewards`"
         )
     reward_model = RewardModel(model, tokenizer, bf16)
+    reward_model.prompt_style = reward_model.prompt_style or style_in_run(folder)
     reward_model.freeze()
     check_scores(reward_model, str(folder))
     return reward_model
+
+
+def style_in_run(folder: Path) -> PromptStyle | None:
+    """The prompt style that a run's record names for its checkpoints, which did not always say it themselves."""
+    run = folder.parents[1] if len(folder.parents) > 1 else folder
+    inside = folder.parent.name == layout.CHECKPOINTS and (run / layout.INFO).is_file()
+    return load_run(run).info.get("prompt_style") if inside else None
 
 
 def model_folder(location: str) -> Path:
@@ -187,6 +198,7 @@ def _load(folder: Path, auto_class: Any, known: Any, device: torch.device) -> tu
                 local_files_only=True,
                 trust_remote_code=False,
                 use_safetensors=True,
+                ignore_mismatched_sizes=True,  # they are named below
                 key_mapping=None if config.model_type == kind else TEXT_WEIGHTS,
                 output_loading_info=True,
             )
@@ -194,6 +206,12 @@ def _load(folder: Path, auto_class: Any, known: Any, device: torch.device) -> tu
     if config.model_type != kind:
         model._weight_conversions = (
             None  # else saving would rename the weights back, by patterns that cannot be read so
+        )
+    if report["mismatched_keys"]:
+        name, theirs, ours = min(report["mismatched_keys"])
+        raise UserError(
+            f"{folder}: its weights do not fit its config.json: {name} is {tuple(theirs)}, not {tuple(ours)}, and "
+            f"{len(report['mismatched_keys']) - 1} more; one of them is of another model"
         )
     if report["missing_keys"]:  # a head with random weights would train silently
         missing, besides = (", ".join(sorted(map(str, report[key]))[:4]) for key in ("missing_keys", "unexpected_keys"))
@@ -209,7 +227,7 @@ def load_tokenizer(folder: Path) -> Any:
     from transformers import AutoTokenizer
 
     check_text_files(folder)
-    with reading(folder, "its tokenizer cannot be loaded"):
+    with reading(folder, "its tokenizer cannot be loaded", NEWER):
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
         tokenizer.encode("a")
     if tokenizer.eos_token_id is None:

@@ -35,6 +35,8 @@ class Turn:
     gap: str = ""
     end: int | None = None
     """None: no token that is known follows the content."""
+    rest: str = ""
+    """What follows `end`."""
 
 
 @dataclass(frozen=True)
@@ -131,6 +133,11 @@ class Codec:
         """The tokens that end a completion."""
         return self.stops | {self.tokenizer.eos_token_id, self.end_id}
 
+    @cached_property
+    def after_end(self) -> list[int]:
+        """What a template writes behind the end of the last turn: no policy samples it, but classifiers read it."""
+        return self._encode(self._turn.rest) if self._turn.rest else []
+
     # --- Where a completion begins, and how it ends
 
     def _place(self, record: PromptRecord | Preference | None) -> Place:
@@ -179,10 +186,10 @@ class Codec:
         found = max((text for text in known if tail.lstrip().startswith(text)), key=len, default=None)
         if found is None or not head:
             return Turn(opening, lead)
-        gap = tail[: len(tail) - len(tail.lstrip())]
+        gap, rest = tail[: len(tail) - len(tail.lstrip())], tail.lstrip().removeprefix(found)
         if self._encode(MARK + gap + found) == [*self._encode(MARK), known[found]]:
             gap = ""  # the token swallows it
-        return Turn(opening, lead, gap, known[found])
+        return Turn(opening, lead, gap, known[found], rest)
 
     def _end_texts(self, ids: frozenset[int]) -> dict[str, int]:
         texts = {self.tokenizer.decode([i]).strip(): i for i in sorted(ids)}

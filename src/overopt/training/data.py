@@ -85,11 +85,14 @@ def _same_as_tokens(record: Preference, completions: Sequence[list[int]]) -> boo
 
 
 def under(template: str, record: Preference) -> Preference:
-    """The record with its prompt, or the last turn of its chat, set into a template."""
+    """The record with its prompt, or the user's last turn in its chat, set into a template."""
     meta = dict(record.meta)
     if "messages" in meta:
-        *before, last = meta["messages"]
-        meta["messages"] = [*before, last | {"content": template.replace("{prompt}", last["content"])}]
+        messages = list(meta["messages"])
+        asked = max((i for i, m in enumerate(messages) if m["role"] == "user"), default=len(messages) - 1)
+        content = template.replace("{prompt}", messages[asked]["content"] or "")
+        messages[asked] = messages[asked] | {"content": content}
+        meta["messages"] = messages
     return replace(record, prompt=template.replace("{prompt}", record.prompt), meta=meta)
 
 
