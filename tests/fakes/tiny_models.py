@@ -59,6 +59,7 @@ class Table:
     rows_run: list[int] = field(default_factory=list)
     """How many rows each call of `extend`, or tokens each call of `run`, took."""
     trees: bool = False
+    pads: bool = True
 
     @property
     def device(self) -> torch.device:

@@ -14,12 +14,13 @@ from overopt.engine import native
 from overopt.engine.head import hidden_states, logps_of_trees, target_logps
 from overopt.engine.packing import Tree, micro_batches, pack
 from overopt.engine.sampler import DrawKey, sample
+from overopt.errors import UserError
 from overopt.models.load import Scratch
 from overopt.models.policy import Policy
 from overopt.models.reward_model import RewardModel
 
 GROUPED: dict[str, Any] = {"num_key_value_heads": 2}
-CAPPED = GROUPED | {"head_dim": 8, "final_logit_softcapping": None, "attn_logit_softcapping": 0.2}
+CAPPED = GROUPED | {"head_dim": 8, "attn_logit_softcapping": 0.2}
 FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
     "GPT-NeoX": ("gpt_neox", {}),
     "Llama, grouped queries, tied head": ("llama", GROUPED | {"tie_word_embeddings": True}),
@@ -27,13 +28,22 @@ FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
     "Qwen3": ("qwen3", GROUPED | {"head_dim": 16}),
     "OPT": ("opt", {"ffn_dim": 64, "word_embed_proj_dim": 32}),
     "GPT-2": ("gpt2", {}),
+    "Cohere, scaled logits": ("cohere", GROUPED),
+    "Granite, divided logits": ("granite", GROUPED | {"logits_scaling": 4.0, "embedding_multiplier": 3.0}),
+    "Gemma 3": ("gemma3_text", GROUPED | {"head_dim": 8}),
+    "Phi-3": ("phi3", GROUPED),
 }
 OF_ITS_OWN: dict[str, tuple[str, dict[str, Any]]] = {
     "a window": ("mistral", GROUPED | {"sliding_window": 4}),
-    "capped scores": (
-        "gemma2",
-        CAPPED,
+    "capped scores, capped logits": ("gemma2", CAPPED | {"final_logit_softcapping": 1.5}),
+    "a bias by distance": ("bloom", {}),
+    "a recurrence": ("mamba", {"state_size": 4}),
+    "convolutions between attention": (
+        "lfm2",
+        GROUPED | {"block_ff_dim": 32, "layer_types": ["conv", "full_attention"]},
     ),
+    "no cache": ("openai-gpt", {}),
+    "attention called twice a layer": ("diffllama", GROUPED),
 }
 PROMPTS = [[2, 3, 4, 5, 6, 9, 9], [7], [8, 9, 10]]
 TREES = [
@@ -151,6 +161,11 @@ def test_log_probabilities_captured_while_sampling(
 
 def test_scores(policy: Policy) -> None:
     """A reward model reads each completion's last token, which may lie anywhere among the tokens of a tree."""
+    kind = policy.model.config.model_type
+    if kind in ("cohere", "granite"):
+        with pytest.raises(UserError, match=f"transformers has no sequence classifier for {kind} models"):
+            RewardModel.from_policy(policy, torch.Generator().manual_seed(0))
+        return
     reward_model = RewardModel.from_policy(policy, torch.Generator().manual_seed(0))
     scores = reward_model.score_trees(TREES, 40)
     rows = [[*tree.prompt, *completion] for tree in TREES for completion in tree.completions]
@@ -169,19 +184,21 @@ def test_any_micro_batches_and_any_order_give_the_same_gradients(policy: Policy)
 
 def test_attention_of_its_own_is_detected_and_computed_right(odd: Policy) -> None:
     assert not odd.trees and not odd.frozen_copy().trees
-    capped = odd.model.config.model_type == "gemma2"
-    assert odd.model.config._attn_implementation == ("eager" if capped else "overopt")
+    kind = odd.model.config.model_type
+    assert odd.cache == {"mamba": "equal", "lfm2": "equal", "openai-gpt": "none"}.get(kind, "padded")
+    if kind == "gemma2":
+        assert odd.model.config._attn_implementation == "eager"
     check_values(odd)
     check_gradients(odd)
     check_greedy(odd)
     check_captured(odd)
 
 
-@pytest.mark.parametrize("kind", OF_ITS_OWN)
+@pytest.mark.parametrize("kind", ["a window", "a recurrence"])
 def test_the_fallback_says_so_once(
     kind: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("overopt.models.load._said", set())
+    monkeypatch.setattr("overopt.models.confirm._said", set())
     for _ in range(2):
         build(*OF_ITS_OWN[kind])
     assert capsys.readouterr().err.count(f"this {OF_ITS_OWN[kind][0]} model's attention is its own") == 1

@@ -13,8 +13,8 @@ from torch.nn.attention import flex_attention as flex
 
 from overopt.engine import attention_flex
 from overopt.engine.head import logps_of_trees
+from overopt.models.confirm import settle_attention
 from overopt.models.flex import flex_agrees
-from overopt.models.load import settle_attention
 
 Use = Callable[[Any], None]
 

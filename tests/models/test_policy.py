@@ -6,6 +6,7 @@ import torch
 
 from overopt.engine.head import hidden_states, logps_of_trees
 from overopt.engine.packing import Tree, pack
+from overopt.models.properties import LogitMap
 
 
 def test_log_probabilities_are_those_of_the_plain_model() -> None:
@@ -73,3 +74,12 @@ def test_a_frozen_head_stays_when_the_policy_moves() -> None:
     assert torch.equal(head(hidden), before)
     assert not torch.equal(policy.logits(hidden), before)
     assert not head(hidden).requires_grad
+
+
+def test_the_mean_of_capped_logits_is_taken_after_the_cap() -> None:
+    policy = tiny.policy()
+    policy.logit_map = LogitMap(scale=3.0, cap=0.5)
+    hidden = hidden_states(policy, pack(tiny.TREES))
+    raw = policy.head(hidden)
+    torch.testing.assert_close(policy.mean_logit(hidden), (0.5 * (6.0 * raw).tanh()).mean(-1), atol=1e-6, rtol=1e-5)
+    torch.testing.assert_close(policy.frozen_head()(hidden), 0.5 * (6.0 * raw).tanh(), atol=1e-6, rtol=1e-5)

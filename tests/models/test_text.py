@@ -266,7 +266,7 @@ def test_a_turn_may_end_in_a_plain_word_that_the_generation_settings_name() -> N
 
 def test_a_model_stops_where_its_template_ends_a_turn() -> None:
     tokenizer = LAYOUTS["Gemma"]()
-    model = SimpleNamespace(tokenizer=tokenizer, end_ids=frozenset({7}))
+    model = SimpleNamespace(tokenizer=tokenizer, end_ids=frozenset({7}), rows=10_000)
     coder = Codec.of(model, "chat_template")
     assert model.end_ids == coder.end_ids == {7, tokenizer.eos_token_id, coder.end_id}
 
@@ -283,6 +283,16 @@ def test_ends_are_those_of_generate_and_eos(settings: Any, config: Any, ends: se
 
 
 # --- Templates that refuse
+
+
+def test_a_token_that_the_model_has_no_row_for_is_refused_where_it_occurs() -> None:
+    at = Codec(word_tokenizer(WORDS), "raw", rows=9)  # "kind" is the tenth word
+    assert at.prompt(PromptRecord("0", "be good")) == [8, 5]
+    said = "the tokenizer makes 'kind' token 9, and the model knows 9 tokens of the tokenizer's 10: resize the model"
+    with pytest.raises(UserError, match=f"posts.jsonl:3: {said}"):
+        at.prompt(PromptRecord("0", "be kind", place="posts.jsonl:3"))
+    with pytest.raises(UserError, match=said):
+        at.completion(Completion("kind", True))
 
 
 def test_a_tokenizer_without_template_is_refused() -> None:

@@ -38,8 +38,12 @@ class CausalModel(BodyModel, Protocol):
     def trees(self) -> bool:
         """Whether it computes trees and decodes from a `Store`; else it decodes from a cache of its own."""
 
+    @property
+    def pads(self) -> bool:
+        """Whether `extend` takes prompts of different lengths at once, the shorter ones padded on the left."""
+
     def logits(self, hidden_MD: Tensor) -> Tensor:
-        """The head's output, `[M, V]`."""
+        """What a softmax makes the distribution of the next token, `[M, V]`."""
 
     def run(self, ids_N: Tensor, positions_N: Tensor, attend: Attend, read_R: Tensor | None = None) -> Tensor:
         """Hidden states of flat tokens whose attention `attend` computes, `[N, D]`, or of the places `read_R`."""

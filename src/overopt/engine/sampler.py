@@ -7,8 +7,9 @@ a completion does not depend on its neighbors beyond rounding, nor training on w
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from hashlib import blake2b
+from itertools import groupby
 
 import numpy as np
 import torch
@@ -63,12 +64,13 @@ def sample(
     key: DrawKey,
 ) -> Samples:
     """Draw `group_size` completions of each prompt from softmax(logits/temperature); temperature 0 is greedy."""
+    if not model.trees and not model.pads and len(set(map(len, prompts))) > 1:
+        return _by_length(model, prompts, prompt_ids, group_size, temperature, max_tokens, key)
     device = model.device
     end_E = torch.tensor(sorted(model.end_ids), dtype=torch.long, device=device)
     uniform_BT = torch.from_numpy(
         np.stack([key.uniforms(p, g, max_tokens) for p in prompt_ids for g in range(group_size)])
     ).to(device)
-    decoder = _TreeDecoder if model.trees else _PlainDecoder
     state = decoder(model, prompts, group_size, max_tokens)  # the prompts' many rows want no packed weights
     rows = len(prompts) * group_size
     tokens_BT = torch.zeros(rows, max_tokens, dtype=torch.long, device=device)
@@ -108,6 +110,32 @@ def sample_in_batches(
         sample(model, prompts[i : i + size], prompt_ids[i : i + size], group_size, temperature, max_tokens, key)
         for i in range(0, len(prompts), size)
     ]
+    return _joined(parts)
+
+
+def _by_length(
+    model: CausalModel,
+    prompts: Sequence[Sequence[int]],
+    prompt_ids: Sequence[str],
+    group_size: int,
+    temperature: float,
+    max_tokens: int,
+    key: DrawKey,
+) -> Samples:
+    """`sample`, prompts of each length on their own: for a model that would read padding as text."""
+    order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
+    parts = [
+        sample(
+            model, [prompts[i] for i in same], [prompt_ids[i] for i in same], group_size, temperature, max_tokens, key
+        )
+        for _, same in ((size, list(members)) for size, members in groupby(order, key=lambda i: len(prompts[i])))
+    ]
+    rows = torch.tensor([i * group_size + g for i in order for g in range(group_size)]).argsort().to(model.device)
+    whole = _joined(parts)
+    return Samples(*(getattr(whole, field.name)[rows] for field in fields(Samples)))
+
+
+def _joined(parts: Sequence[Samples]) -> Samples:
     width = max(part.tokens_BT.shape[1] for part in parts)
 
     def joined(tensors: list[Tensor]) -> Tensor:
@@ -120,6 +148,13 @@ def sample_in_batches(
         joined([p.entropy_BT for p in parts]),
         torch.cat([p.ended_B for p in parts]),
     )
+
+
+def decoder(
+    model: CausalModel, prompts: Sequence[Sequence[int]], group_size: int, max_tokens: int
+) -> _TreeDecoder | _PlainDecoder:
+    """The prompts run, `group_size` samples of each about to begin, in the way that the model decodes."""
+    return (_TreeDecoder if model.trees else _PlainDecoder)(model, prompts, group_size, max_tokens)
 
 
 class _TreeDecoder:

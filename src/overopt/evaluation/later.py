@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
@@ -14,8 +14,10 @@ from overopt.engine.compute import Compute
 from overopt.errors import UserError, say
 from overopt.evaluation.evaluator import Evaluator
 from overopt.evaluation.judges import Judge
+from overopt.models.confirm import fit
 from overopt.models.load import load_policy, load_reward_model
 from overopt.models.policy import Policy
+from overopt.models.reward_model import RewardModel
 from overopt.models.scorer import Scorer
 from overopt.models.text import Codec
 from overopt.models.vocabulary import check_reference, differences
@@ -23,6 +25,7 @@ from overopt.records import Run, RunLock, RunWriter, hash_parent, load_run
 from overopt.tasks import Miniature, Task
 from overopt.types import Dropped
 
+Fitted = TypeVar("Fitted", Policy, RewardModel)
 SPLIT_SEED = {"tuning": 0, "test": 100}
 """A seed that reads the split (seeds below 100 are for tuning)."""
 
@@ -65,13 +68,13 @@ def _evaluate(
     judge = judge or ("gold" if settings.task.has_gold else "reward_model")
     folders = _policies(run)
     device, bf16 = settings.compute.resolve(), settings.compute.bf16
-    evaluator = _evaluator(run, settings, judge, split, load_policy(folders[0][1], device, bf16), notice)
+    evaluator = _evaluator(run, settings, judge, split, _fitted(run, load_policy(folders[0][1], device, bf16)), notice)
     rows = []
     with RunWriter.open(run.path) as writer:
         for done, (step, folder) in enumerate(folders):
             if progress is not None:
                 progress(done, len(folders))
-            row, samples = evaluator.evaluate(_policy(folder, evaluator, device, bf16), step)
+            row, samples = evaluator.evaluate(_fitted(run, _policy(folder, evaluator, device, bf16)), step)
             writer.samples(step, samples)
             writer.evaluate_later(judge, row)
             rows.append(row)
@@ -125,10 +128,12 @@ def _evaluator(
     seed = run.info["seed"] if split is None else SPLIT_SEED[split]
     name, records = task.evaluation(seed, Dropped())
     codec = Codec.of(policy, task.prompt_style)
-    scorer = None if reward_folder is None else Scorer(load_reward_model(reward_folder, device, bf16), codec)
+    scorer = (
+        None if reward_folder is None else Scorer(_fitted(run, load_reward_model(reward_folder, device, bf16)), codec)
+    )
     for text in [] if scorer is None else scorer.notices:
         notice(text)
-    reference = None if reference_folder is None else load_policy(reference_folder, device, bf16)
+    reference = None if reference_folder is None else _fitted(run, load_policy(reference_folder, device, bf16))
     if reference is not None:
         check_reference(policy, reference)
     longest = run.config["max_prompt_tokens"]
@@ -145,6 +150,12 @@ def _evaluator(
         scorer=scorer,
         reference=reference,
     )
+
+
+def _fitted(run: Run, model: Fitted) -> Fitted:
+    """The model, held against the limits under which the run trained."""
+    fit(model, run.config["max_prompt_tokens"], run.config["max_completion_tokens"])
+    return model
 
 
 def _policy(folder: Path, evaluator: Evaluator, device: torch.device, bf16: bool) -> Policy:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from overopt.engine.attention_flex import FlexAttention
 from overopt.engine.packing import Packed
 from overopt.engine.prepack import onednn
 from overopt.models import neox
+from overopt.models.properties import ATTENTION_CAP, has_attention_of_its_own, window_of
 from overopt.models.text import end_ids
 
 ATTENTION = "overopt"
@@ -31,13 +33,23 @@ def quiet() -> None:
     logging.set_verbosity_error()
 
 
+def with_attention(make: Callable[[str], Any]) -> Any:
+    """A model with torch's fused attention, or with the plain one where its architecture offers no other."""
+    try:
+        return make("sdpa")
+    except ValueError as error:
+        if "scaled_dot_product_attention" not in str(error):
+            raise
+        return make("eager")
+
+
 def use_trees(model: Any) -> bool:
     """Give a model our attention, if it computes attention by torch's fused function; whether it now has it."""
     if model.config._attn_implementation == ATTENTION:
         return True
-    if getattr(model.config, "attn_logit_softcapping", None):
+    if getattr(model.config, ATTENTION_CAP, None):
         model.set_attn_implementation("eager")  # torch's fused attention leaves the cap out, and nobody says so
-    if model.config._attn_implementation != "sdpa":
+    if model.config._attn_implementation != "sdpa" or has_attention_of_its_own(model):
         return False
     _register()
     model.set_attn_implementation(ATTENTION)
@@ -73,7 +85,8 @@ class Body:
         self.bf16 = bf16
         self.end_ids = end_ids(model, tokenizer)
         """The tokens at which sampling stops; a codec may add the end of its template's turns."""
-        self.pad_id: int = tokenizer.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id
+        pad, eos = tokenizer.pad_token_id, tokenizer.eos_token_id
+        self.pad_id: int = eos if pad is None or pad >= self.rows else pad  # nobody reads it, but it is looked up
         self.trees = use_trees(model)
         """Whether trees are computed as such; else row by row, by the model's ordinary forward."""
         self.flex = False
@@ -84,10 +97,20 @@ class Body:
         return self.head.weight.device
 
     @property
+    def rows(self) -> int:
+        """Tokens that the model knows, which may be fewer or more than its tokenizer's."""
+        rows: int = self.model.get_input_embeddings().weight.shape[0]
+        return rows
+
+    @property
     def window(self) -> int | None:
         """How far back attention sees, if less than everything: then longer trees would be computed wrongly."""
-        config = self.model.config
-        return getattr(config, "sliding_window", None) if getattr(config, "use_sliding_window", True) else None
+        return window_of(self.model.config)
+
+    @property
+    def name(self) -> str:
+        """The folder it came from, as messages name it; its architecture where it was built."""
+        return str(self.model.config.name_or_path or f"this {self.model.config.model_type} model")
 
     def autocast(self) -> AbstractContextManager[Any]:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16)

@@ -11,12 +11,12 @@ import contextlib
 import importlib.util
 import io
 import shutil
-import struct
 import tempfile
 from pathlib import Path
 from typing import Any
 
 from overopt.errors import UserError
+from overopt.models.folder import check_readable, reading
 
 _NEEDED_PACKAGES = ("gguf", "accelerate")
 _MAGIC = b"GGUF"
@@ -54,6 +54,7 @@ def _check(gguf_file: Path, out: Path) -> None:
         )
     if not gguf_file.is_file():
         raise UserError(f"{gguf_file}: no such file; give the path of a .gguf file")
+    check_readable(gguf_file)
     with gguf_file.open("rb") as stream:
         if stream.read(len(_MAGIC)) != _MAGIC:
             raise UserError(f"{gguf_file}: not a GGUF file (it does not begin with the bytes GGUF)")
@@ -74,12 +75,10 @@ def _read(gguf_file: Path) -> tuple[Any, Any]:
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    source: dict[str, Any] = {"gguf_file": gguf_file.name, "local_files_only": True}
-    try:
+    source: dict[str, Any] = {"gguf_file": gguf_file.name, "local_files_only": True, "trust_remote_code": False}
+    with reading(gguf_file, "transformers cannot read this GGUF file (is it whole?)"):
         tokenizer = AutoTokenizer.from_pretrained(gguf_file.parent, **source)
         return tokenizer, AutoModelForCausalLM.from_pretrained(gguf_file.parent, dtype=torch.float32, **source)
-    except (OSError, ValueError, LookupError, NotImplementedError, struct.error) as error:
-        raise UserError(f"{gguf_file}: transformers cannot read this GGUF file (is it whole?): {error}") from error
 
 
 def _take_quantization_marks_off(model: Any) -> None:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,10 +10,10 @@ import torch
 from pydantic import Field
 
 from overopt.config import Choice, Location, block
-from overopt.engine.packing import Tree, pack
 from overopt.errors import UserError
-from overopt.models.body import Body, quiet
-from overopt.models.flex import flex_agrees
+from overopt.models.body import quiet, with_attention
+from overopt.models.confirm import check_scores, check_trees
+from overopt.models.folder import check_folder, check_text_files, check_weights, reading
 from overopt.models.gguf import dequantize
 from overopt.models.policy import Policy
 from overopt.models.reward_model import RewardModel
@@ -22,9 +21,13 @@ from overopt.models.text import word_tokenizer
 from overopt.records import layout, load_run
 from overopt.tasks.base import PromptStyle
 
+TEXT_WEIGHTS = {
+    r"^(?:model\.)?language_model\.lm_head\.": "lm_head.",
+    r"^(?:model\.)?language_model\.(?:model\.)?": "model.",
+}
+"""Where the weights of a text model lie in a folder of one that sees or hears too, and where they belong."""
+NEWER = "; if a newer library wrote it: pip install --upgrade tokenizers transformers"
 Size = Annotated[int, Field(gt=0)]
-LONGEST_PROBE = 512
-"""Tokens of the longest prompt on which a model with a window is tried; a longer window is taken for one."""
 
 
 @block
@@ -71,13 +74,12 @@ Model = Annotated[Scratch | Pretrained, Choice()]
 
 
 def _from_config(settings: Scratch, tokenizer: Any) -> Any:
-    from huggingface_hub.errors import StrictDataclassError
     from transformers import AutoModelForCausalLM
 
     try:
         config = settings.hf_config(tokenizer)
         return with_attention(lambda attention: AutoModelForCausalLM.from_config(config, attn_implementation=attention))
-    except (ValueError, KeyError, TypeError, StrictDataclassError) as error:
+    except Exception as error:  # an architecture raises what it likes
         raise UserError(f"model: cannot build a {settings.architecture!r} from these sizes: {error}") from error
 
 
@@ -116,103 +118,53 @@ def random_policy(config: Any, tokenizer: Any, device: torch.device, bf16: bool)
 
 
 def folder_config(folder: Path) -> Any:
-    """The Hugging Face configuration of a model folder."""
+    """The Hugging Face configuration of a model folder, of the text model alone where it sees or hears too."""
     from transformers import AutoConfig
 
-    return AutoConfig.from_pretrained(folder, local_files_only=True)
+    check_folder(folder)
+    with reading(folder, "its config.json cannot be loaded"):
+        config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+        text = config.get_text_config(decoder=True)
+        text.name_or_path = str(folder)
+    if config.is_encoder_decoder:
+        raise UserError(
+            f"{folder}: a {config.model_type} model has an encoder and a decoder; overopt trains causal models, whose "
+            "completion continues the prompt"
+        )
+    return text
 
 
 def load_policy(folder: Path, device: torch.device, bf16: bool = False) -> Policy:
     """The causal model of a Hugging Face folder, in float32."""
-    from transformers import AutoModelForCausalLM
+    from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, AutoModelForCausalLM
 
-    policy = Policy(*_load(folder, AutoModelForCausalLM, device), bf16)
+    model, tokenizer = _load(folder, AutoModelForCausalLM, MODEL_FOR_CAUSAL_LM_MAPPING, device)
+    if getattr(model.get_output_embeddings(), "weight", None) is None:
+        raise UserError(f"{folder}: this {model.config.model_type} model has no head over a vocabulary")
+    policy = Policy(model, tokenizer, bf16)
     check_trees(policy, str(folder))
     return policy
 
 
-@torch.no_grad()
-def check_trees(policy: Policy, name: str) -> None:
-    """Choose how the body computes, and refuse a model whose logits are more than its head makes: scaled, or capped."""
-    settle_attention(policy)
-    ids = torch.tensor([_probe(policy, 5)], device=policy.device)
-    with policy.autocast():
-        plain = policy.model(input_ids=ids, use_cache=False).logits[0].float()
-        ours = policy.logits(policy.model.base_model(input_ids=ids, use_cache=False).last_hidden_state[0]).float()
-    gap = float((ours.log_softmax(-1) - plain.log_softmax(-1)).abs().max())
-    if not gap < (0.1 if policy.bf16 else 1e-3):
-        raise UserError(
-            f"{name}: this {policy.model.config.model_type} model is not supported: its log-probabilities differ by "
-            f"{gap:.2g} nats from its head's (scaled or capped logits, perhaps)"
-        )
-
-
-@torch.no_grad()
-def settle_attention(body: Body) -> None:
-    """Compare a tree with its branches computed alone; a body for which they differ goes row by row, and says so once.
-
-    That is so where attention is more than causal softmax: a window, capped scores, a bias of one's own.
-    """
-    if body.trees:
-        try:
-            body.trees = _tree_gap(body) < (5e-2 if body.bf16 else 1e-4)
-        except (AttributeError, IndexError, RuntimeError, TypeError, ValueError):
-            body.trees = False  # attention of its own may trip over a mask that it does not know
-    if not body.trees:
-        say_plain(body)
-    elif body.device.type == "cuda":
-        body.flex = flex_agrees(body)
-
-
-def say_plain(body: Body) -> None:
-    """That a model goes row by row; once a process and kind of model."""
-    kind = body.model.config.model_type
-    if kind not in _said:
-        _said.add(kind)
-        print(
-            f"overopt: this {kind} model's attention is its own (a window, capped or biased scores), so each completion"
-            " is computed with its prompt by the model's ordinary forward: right, but slower",
-            file=sys.stderr,
-        )
-
-
-_said: set[str] = set()
-
-
-def _tree_gap(body: Body) -> float:
-    """How far hidden states of a tree are from those of its branches, in their own root mean square."""
-    prompt = _probe(body, 5 if body.window is None else min(body.window + 4, LONGEST_PROBE))
-    branches = [_probe(body, 3), _probe(body, 4)[1:]]
-    tree = body.hidden(pack([Tree(prompt, branches)], body.device)).float()
-    place, gap = len(prompt), 0.0
-    for branch in branches:
-        ids = torch.tensor([prompt + branch], device=body.device)
-        with body.autocast():
-            alone = body.model.base_model(input_ids=ids, use_cache=False).last_hidden_state[0].float()
-        read = [len(prompt) - 1, *range(place, place + len(branch))]  # a body may leave out what nobody reads
-        ours, alone = tree[read], alone[len(prompt) - 1 :]
-        place += len(branch)
-        gap = max(gap, float((ours - alone).abs().max() / alone.square().mean().sqrt()))
-    return gap if gap == gap else float("inf")
-
-
-def _probe(body: Body, size: int) -> list[int]:
-    """Some tokens that any vocabulary has."""
-    words = min(body.model.config.vocab_size - 1, 10)
-    return [1 + (3 * t) % words for t in range(size)]
-
-
 def load_reward_model(folder: Path, device: torch.device, bf16: bool = False) -> RewardModel:
     """The one-label sequence classifier of a Hugging Face folder, frozen, in float32."""
-    from transformers import AutoModelForSequenceClassification
+    from transformers import MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING, AutoModelForSequenceClassification
 
-    model, tokenizer = _load(folder, AutoModelForSequenceClassification, device)
+    model, tokenizer = _load(
+        folder, AutoModelForSequenceClassification, MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING, device
+    )
     if model.config.num_labels != 1:
         raise UserError(f"{folder}: a reward model has one label, this classifier has {model.config.num_labels}")
+    if not isinstance(getattr(model, "score", None), torch.nn.Linear):
+        raise UserError(
+            f"{folder}: a {model.config.model_type} classifier is no reward model of overopt: it has no linear map "
+            "`score` on a causal model's last token, as encoders (BERT, RoBERTa, DeBERTa) have none; train one by "
+            "stage reward_model, or call this one from a function of your own in `rewards`"
+        )
     reward_model = RewardModel(model, tokenizer, bf16)
     reward_model.prompt_style = reward_model.prompt_style or style_in_run(folder)
     reward_model.freeze()
-    settle_attention(reward_model)
+    check_scores(reward_model, str(folder))
     return reward_model
 
 
@@ -229,35 +181,44 @@ def model_folder(location: str) -> Path:
     return dequantize(path, path.with_suffix("")) if path.suffix == ".gguf" else path
 
 
-def with_attention(make: Callable[[str], Any]) -> Any:
-    """A model with torch's fused attention, or with the plain one where its architecture offers no other."""
-    try:
-        return make("sdpa")
-    except ValueError as error:
-        if "scaled_dot_product_attention" not in str(error):
-            raise
-        return make("eager")
-
-
-def _load(folder: Path, auto_class: Any, device: torch.device) -> tuple[Any, Any]:
-    if not (folder / "config.json").is_file():
-        raise UserError(f"{folder}: not a Hugging Face model folder (no config.json)")
+def _load(folder: Path, auto_class: Any, known: Any, device: torch.device) -> tuple[Any, Any]:
+    config, kind = folder_config(folder), check_folder(folder)["model_type"]
+    if type(config) not in known:
+        raise UserError(f"{folder}: a {config.model_type} model is none of {auto_class.__name__}; use another model")
+    check_weights(folder)
+    check_text_files(folder)
     quiet()
-    try:
+    with reading(folder, f"its weights cannot be loaded as {auto_class.__name__}"):
         model, report = with_attention(
             lambda attention: auto_class.from_pretrained(
                 folder,
+                config=config,
                 dtype=torch.float32,
                 attn_implementation=attention,
                 local_files_only=True,
+                trust_remote_code=False,
+                use_safetensors=True,
+                ignore_mismatched_sizes=True,  # they are named below
+                key_mapping=None if config.model_type == kind else TEXT_WEIGHTS,
                 output_loading_info=True,
             )
         )
-    except (OSError, ValueError) as error:
-        raise UserError(f"{folder}: cannot be loaded as {auto_class.__name__}: {error}") from error
+    if config.model_type != kind:
+        model._weight_conversions = (
+            None  # else saving would rename the weights back, by patterns that cannot be read so
+        )
+    if report["mismatched_keys"]:
+        name, theirs, ours = min(report["mismatched_keys"])
+        raise UserError(
+            f"{folder}: its weights do not fit its config.json: {name} is {tuple(theirs)}, not {tuple(ours)}, and "
+            f"{len(report['mismatched_keys']) - 1} more; one of them is of another model"
+        )
     if report["missing_keys"]:  # a head with random weights would train silently
-        missing = ", ".join(sorted(report["missing_keys"])[:4])
-        raise UserError(f"{folder}: has no weights for {missing}; is it a model of another kind?")
+        missing, besides = (", ".join(sorted(map(str, report[key]))[:4]) for key in ("missing_keys", "unexpected_keys"))
+        raise UserError(
+            f"{folder}: has no weights for {missing}; is it a model of another kind?"
+            + (f" It has others: {besides}" if besides else "")
+        )
     return model.to(device), load_tokenizer(folder)
 
 
@@ -265,10 +226,10 @@ def load_tokenizer(folder: Path) -> Any:
     """The tokenizer of a Hugging Face folder; it must name an end-of-sequence token."""
     from transformers import AutoTokenizer
 
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-    except (OSError, ValueError) as error:
-        raise UserError(f"{folder}: its tokenizer cannot be loaded: {error}") from error
+    check_text_files(folder)
+    with reading(folder, "its tokenizer cannot be loaded", NEWER):
+        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+        tokenizer.encode("a")
     if tokenizer.eos_token_id is None:
         raise UserError(f"{folder}: its tokenizer names no end-of-sequence token (eos_token), which completions need")
     return tokenizer

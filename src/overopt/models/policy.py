@@ -7,10 +7,14 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Any
 
+import torch
 from torch import Tensor
 
+from overopt.engine.head import LOGITS_PER_CHUNK
 from overopt.engine.prepack import prepacked
+from overopt.models import caches
 from overopt.models.body import Body
+from overopt.models.properties import LogitMap
 
 WORTH_PACKING = 8
 """Tokens from which on laying out the weights costs less than it saves."""
@@ -21,16 +25,33 @@ class Policy(Body):
 
     def __init__(self, model: Any, tokenizer: Any, bf16: bool = False) -> None:
         super().__init__(model, tokenizer, model.get_output_embeddings(), bf16)
+        self.logit_map = LogitMap.of(model.config)
+        self.cache: caches.Kind = "padded"
+        """How it decodes where it does not from a `Store`; settled at load."""
 
     @property
     def vocabulary(self) -> int:
         """V: the rows of the head, which may be more than the tokenizer has words."""
         return self.head.weight.shape[0]
 
+    @property
+    def rows(self) -> int:
+        return min(super().rows, self.vocabulary)
+
+    @property
+    def pads(self) -> bool:
+        """Whether prompts of different lengths may be decoded side by side, the shorter ones padded on the left."""
+        return self.cache == "padded"
+
     def extend(self, ids_NL: Tensor, positions_NL: Tensor, mask_NS: Tensor, cache: Any) -> tuple[Tensor, Any]:
         """Hidden states of tokens that follow a cache, by the model's ordinary forward, and the longer cache."""
+        body = self.model.base_model
         with self.autocast():
-            out = self.model.base_model(
+            if self.cache == "none":
+                return caches.extend_again(body, ids_NL, cache)
+            if self.cache == "equal":
+                return caches.extend_recurrent(body, ids_NL, cache)
+            out = body(
                 input_ids=ids_NL,
                 position_ids=positions_NL,
                 attention_mask=mask_NS,
@@ -44,14 +65,17 @@ class Policy(Body):
         return prepacked(self.model.modules() if tokens >= WORTH_PACKING and not self.bf16 else [])
 
     def logits(self, hidden_MD: Tensor) -> Tensor:
-        """The head's output, `[M, V]`."""
+        """The head's output, scaled and capped as the model does it, `[M, V]`."""
         with self.autocast(), self.linear_maps(len(hidden_MD)):
-            return self.head(hidden_MD)
+            return self.logit_map(self.head(hidden_MD))
 
     def mean_logit(self, hidden_MD: Tensor) -> Tensor:
-        """The mean over the vocabulary: a linear map's mean output is the map with the mean row."""
+        """The mean over the vocabulary, `[M]`; of linear logits it is the map with the mean row."""
+        if self.logit_map.cap is not None:
+            parts = hidden_MD.split(max(1, LOGITS_PER_CHUNK // self.vocabulary))
+            return torch.cat([self.logits(part).float().mean(-1) for part in parts])
         bias = 0.0 if self.head.bias is None else self.head.bias.mean()
-        return hidden_MD.float() @ self.head.weight.float().mean(0) + bias
+        return self.logit_map(hidden_MD.float() @ self.head.weight.float().mean(0) + bias)
 
     def frozen_head(self) -> Callable[[Tensor], Tensor]:
         """The head as it is now, without gradients: makes logits of hidden states that were kept."""
@@ -59,13 +83,14 @@ class Policy(Body):
 
         def logits(hidden_MD: Tensor) -> Tensor:
             with self.autocast():
-                return head(hidden_MD)
+                return self.logit_map(head(hidden_MD))
 
         return logits
 
     def frozen_copy(self) -> Policy:
         """The policy as it is now, without gradients: a reference."""
         reference = Policy(copy.deepcopy(self.model), self.tokenizer, self.bf16)
-        reference.trees, reference.flex, reference.end_ids = self.trees, self.flex, self.end_ids
+        for name in ("trees", "flex", "cache", "end_ids"):
+            setattr(reference, name, getattr(self, name))
         reference.freeze()
         return reference

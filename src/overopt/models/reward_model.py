@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from overopt.engine.head import hidden_states
 from overopt.engine.packing import Packed, Tree, micro_batches, pack
-from overopt.models.body import Body
+from overopt.errors import UserError
+from overopt.models.body import Body, with_attention
 from overopt.models.policy import Policy
 from overopt.tasks.base import PromptStyle
 
@@ -36,15 +37,13 @@ class RewardModel(Body):
         cls, policy: Policy, generator: torch.Generator, prompt_style: PromptStyle | None = None
     ) -> RewardModel:
         """The policy's body (copied) under a fresh head, weights ~ N(0, 1/sqrt(d+1)); to be trained on such texts."""
-        from transformers import AutoModelForSequenceClassification
-
         config = copy.deepcopy(policy.model.config)
         # transformers reads the last token that is not padding, we the last: no end of a text may count as padding
         config.num_labels, config.pad_token_id = 1, None if policy.pad_id in policy.end_ids else policy.pad_id
         if prompt_style is not None:
             config.reward_prompt_style = prompt_style
         with torch.device("meta"):
-            model = AutoModelForSequenceClassification.from_config(config, attn_implementation="sdpa")
+            model = _classifier(config)
         setattr(model, model.base_model_prefix, copy.deepcopy(policy.model.base_model))
         width = model.score.in_features
         model.score = nn.Linear(width, 1, bias=False)
@@ -75,3 +74,21 @@ class RewardModel(Body):
         """Shift and scale the scores so that a raw score of `mean` is 0, in units of `scale`."""
         self.mean, self.scale, self.normalized = mean, scale, True
         self.model.config.reward_mean, self.model.config.reward_scale = mean, scale
+
+
+def _classifier(config: Any) -> Any:
+    """The sequence classifier of a causal model's configuration; UserError where transformers has none that fits."""
+    from transformers import AutoModelForSequenceClassification as Classifier
+
+    try:
+        model = with_attention(lambda attention: Classifier.from_config(config, attn_implementation=attention))
+    except ValueError as error:
+        raise UserError(
+            f"policy: transformers has no sequence classifier for {config.model_type} models, so none can become a "
+            "reward model; start it from a model of another architecture"
+        ) from error
+    if not isinstance(getattr(model, "score", None), nn.Linear):
+        raise UserError(
+            f"policy: {config.model_type} models cannot become reward models: their classifier has no `score`"
+        )
+    return model

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from overopt.engine.packing import Tree
 from overopt.errors import UserError
-from overopt.models.load import say_plain
+from overopt.models.confirm import go_by_rows
 from overopt.models.reward_model import RewardModel
 from overopt.models.text import Codec
 from overopt.models.vocabulary import differences, encode_alike, folder_of
@@ -95,8 +95,7 @@ class Scorer:
         if model.trees and model.window is not None:
             longest = max(len(tree.prompt) + max(map(len, tree.completions)) for tree in trees)
             if longest > model.window:
-                model.trees = False
-                say_plain(model)
+                go_by_rows(model)
 
     def _shares(self, written: Codec) -> bool:
         """Whether the policy's ids are what the reward model would read itself; else notices say why not."""

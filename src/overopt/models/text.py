@@ -61,12 +61,14 @@ class Codec:
     prompt_style: PromptStyle
     stops: frozenset[int] = frozenset()
     """Beside the tokenizer's EOS and the template's end of a turn."""
+    rows: int | None = None
+    """Tokens that the model knows; None: as many as the tokenizer."""
     _spaces: dict[str, str] = field(default_factory=dict, init=False, compare=False, repr=False)
 
     @classmethod
     def of(cls, model: Any, prompt_style: PromptStyle) -> Codec:
         """The codec of a model; from here on the model stops where the codec says that completions end."""
-        codec = cls(model.tokenizer, prompt_style, model.end_ids)
+        codec = cls(model.tokenizer, prompt_style, model.end_ids, model.rows)
         model.end_ids = codec.end_ids
         return codec
 
@@ -82,7 +84,7 @@ class Codec:
         """The tokens of the prompt, up to where the completion begins."""
         ids = list(self._start(self._place(record).before, record.place))
         front = [] if self.prompt_style == "chat_template" else self._front  # a template writes it itself
-        return ids if ids[: len(front)] == front else front + ids
+        return self._known(ids if ids[: len(front)] == front else front + ids, record.place)
 
     def completion(self, completion: Completion, record: PromptRecord | Preference | None = None) -> list[int]:
         """The tokens of the completion after the record's prompt, with the end of the turn if it ended.
@@ -100,7 +102,19 @@ class Codec:
             # A token before it swallows white space; behind a letter it stays, if the tokenizer knows any.
             kept = self._after(ANCHOR, self._spaces_near(place) + place.joint.join(text) + gap, where)
             ids = kept if self._part(kept, place).startswith(text) else ids
-        return ids + ending
+        return self._known(ids + ending, where)
+
+    def _known(self, ids: list[int], place: str) -> list[int]:
+        """Tokens that the model has rows for: UserError where one was added and the model not resized."""
+        beyond = [i for i in ids if self.rows is not None and i >= self.rows]
+        if beyond:
+            token = self.tokenizer.convert_ids_to_tokens(beyond[0])
+            raise UserError(
+                f"{place or 'a text'}: the tokenizer makes {token!r} token {beyond[0]}, and the model knows "
+                f"{self.rows} tokens of the tokenizer's {len(self.tokenizer)}: resize the model "
+                "(resize_token_embeddings) and save it"
+            )
+        return ids
 
     def decode(self, ids: Sequence[int], record: PromptRecord | Preference | None = None) -> Completion:
         """The completion that a row of sampled tokens is, its end included where it ended; inverts `completion`."""

@@ -11,7 +11,8 @@ from overopt.engine.packing import Tree
 from overopt.errors import UserError
 from overopt.evaluation.evaluator import Evaluator
 from overopt.models.body import Body
-from overopt.models.load import load_policy, load_reward_model, say_plain
+from overopt.models.confirm import fit
+from overopt.models.load import load_policy, load_reward_model
 from overopt.models.policy import Policy
 from overopt.models.scorer import Scorer
 from overopt.models.text import Codec
@@ -64,11 +65,8 @@ def parent_scorer(session: Session, location: str, codec: Codec) -> Scorer:
 
 
 def fit_window(model: Body, config: Any) -> None:
-    """Trees attend to all that lies before: a model whose window is shorter than what the limits admit goes by rows."""
-    longest = config.max_prompt_tokens + config.max_completion_tokens
-    if model.trees and model.window is not None and model.window < longest:
-        model.trees = False
-        say_plain(model)
+    """Hold a model's positions and window against what a stage's limits admit."""
+    fit(model, config.max_prompt_tokens, config.max_completion_tokens)
 
 
 def make_evaluator(

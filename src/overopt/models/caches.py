@@ -1,0 +1,57 @@
+"""Caches for models whose own kind does not do what the sampler asks: repeat rows, and go on with some of them."""
+
+from __future__ import annotations
+
+import inspect
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+Kind = Literal["padded", "equal", "none"]
+"""padded: the model's own cache, prompts padded on the left; equal: the same for prompts of one length, where padding
+would be read as text; none: the whole row is computed again for every token."""
+
+
+@dataclass
+class Recurrent:
+    """A cache of `rows` rows with states of recurrent layers; what beam search does to it repeats and selects too."""
+
+    own: Any
+    rows: int
+
+    def batch_repeat_interleave(self, repeats: int) -> None:
+        self.batch_select_indices(torch.arange(self.rows).repeat_interleave(repeats))
+
+    def batch_select_indices(self, indices: Tensor) -> None:
+        self.own.reorder_cache(indices)
+        self.rows = len(indices)
+
+
+@dataclass
+class Replay:
+    """No cache: the tokens so far, `[N, S]`, all computed again with those that follow."""
+
+    ids_NS: Tensor
+
+    def batch_repeat_interleave(self, repeats: int) -> None:
+        self.ids_NS = self.ids_NS.repeat_interleave(repeats, 0)
+
+    def batch_select_indices(self, indices: Tensor) -> None:
+        self.ids_NS = self.ids_NS[indices]
+
+
+def extend_recurrent(body: Any, ids_NL: Tensor, cache: Recurrent | None) -> tuple[Tensor, Recurrent]:
+    """Hidden states of tokens that follow a cache, in rows of one length, and the longer cache."""
+    takes = inspect.signature(body.forward).parameters
+    name = next(name for name in ("past_key_values", "cache_params") if name in takes)
+    out = body(input_ids=ids_NL, use_cache=True, **{name: None if cache is None else cache.own})
+    return out.last_hidden_state, Recurrent(getattr(out, name), len(ids_NL))
+
+
+def extend_again(body: Any, ids_NL: Tensor, cache: Replay | None) -> tuple[Tensor, Replay]:
+    """The same without a cache."""
+    ids_NS = ids_NL if cache is None else torch.cat([cache.ids_NS, ids_NL], 1)
+    hidden = body(input_ids=ids_NS, use_cache=False).last_hidden_state
+    return hidden[:, -ids_NL.shape[1] :], Replay(ids_NS)

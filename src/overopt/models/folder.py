@@ -1,0 +1,186 @@
+"""A model folder as it lies on disk: what is wrong with it is named before, or after, foreign code trips over it.
+
+Loaders of configurations, weights and tokenizers raise whatever they like. They are called within `reading` alone.
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from overopt.errors import UserError
+
+POINTER = b"version https://git-lfs"
+HEADER_LIMIT = 100_000_000
+"""Bytes that a safetensors header may have."""
+QUANTIZED = ("F8_", "F4", "F6_", "I8", "U8", "I4", "U4")
+"""How types of weights begin that cannot be trained."""
+SIZES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "I32": 4, "I16": 2, "I8": 1, "U8": 1, "BOOL": 1}
+PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
+SAVE = "load it where it came from and save it with save_pretrained"
+CODE = "asks for Python code of its own, which overopt does not run; only architectures that transformers knows train"
+
+
+@contextmanager
+def reading(folder: Path, what: str, remedy: str = "") -> Iterator[None]:
+    """Foreign code reads a folder or file; whatever it raises is said after `what`, with the file that is damaged."""
+    try:
+        yield
+    except (UserError, KeyboardInterrupt, SystemExit, GeneratorExit):
+        raise
+    except BaseException as error:  # a panic of a Rust library is no Exception
+        if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
+            raise
+        raise UserError(f"{folder}: {what}: {_reason(folder, error, remedy)}") from error
+
+
+def check_folder(folder: Path) -> dict[str, Any]:
+    """The configuration of a model that could train, as JSON."""
+    if not (folder / "config.json").exists():
+        raise UserError(f"{folder}: not a Hugging Face model folder (no config.json{_instead(folder)})")
+    config = read_json(folder / "config.json")
+    kind = config.get("model_type")
+    if not isinstance(kind, str):
+        raise UserError(f"{folder}/config.json: names no model_type (the architecture); {SAVE}")
+    quantization = config.get("quantization_config") or config.get("compression_config")
+    if quantization:
+        method = quantization.get("quant_method") if isinstance(quantization, dict) else None
+        raise UserError(
+            f"{folder}: its weights are quantized ({method or 'quantization_config'}), and quantized weights cannot be "
+            "trained; use the model's folder in full or half precision"
+        )
+    _check_known(folder, kind, config)
+    return config
+
+
+def _check_known(folder: Path, kind: str, config: dict[str, Any]) -> None:
+    from transformers import CONFIG_MAPPING
+
+    if kind in CONFIG_MAPPING:
+        return
+    if config.get("auto_map"):
+        raise UserError(f"{folder}: this {kind!r} model {CODE}")
+    raise UserError(
+        f"{folder}/config.json: the installed transformers knows no model_type {kind!r}; a newer one may (pip install "
+        "--upgrade transformers)"
+    )
+
+
+def check_weights(folder: Path) -> None:
+    """Refuse weights that are not whole safetensors files, before anything reads them."""
+    index = folder / "model.safetensors.index.json"
+    if (folder / "model.safetensors").exists():
+        shards = ["model.safetensors"]
+    elif index.exists():
+        named = read_json(index).get("weight_map")
+        if not isinstance(named, dict) or not named or not all(isinstance(name, str) for name in named.values()):
+            raise UserError(f"{index}: lists no weights (weight_map); download it again")
+        shards = sorted(set(named.values()))
+    else:
+        raise UserError(f"{folder}: has no weights (model.safetensors{_instead(folder)})")
+    missing = [name for name in shards if not (folder / name).exists()]
+    if missing:
+        raise UserError(f"{folder}: {len(missing)} of {len(shards)} weight files are missing, first {missing[0]}")
+    for name in shards:
+        _check_safetensors(folder / name)
+
+
+def _check_safetensors(path: Path) -> None:
+    check_readable(path)
+    size = path.stat().st_size
+    with path.open("rb") as stream:
+        length = struct.unpack("<Q", stream.read(8).ljust(8, b"\0"))[0]
+        if size < 8 or length > HEADER_LIMIT:
+            raise UserError(f"{path}: no safetensors file; download it again")
+        try:
+            header = json.loads(stream.read(length))
+            tensors = {name: entry for name, entry in header.items() if name != "__metadata__"}
+            ends = [int(entry["data_offsets"][1]) for entry in tensors.values()]
+            types = {name: str(entry["dtype"]) for name, entry in tensors.items()}
+        except (ValueError, TypeError, KeyError, IndexError, AttributeError, RecursionError) as error:
+            raise UserError(f"{path}: its safetensors header is damaged or cut short; download it again") from error
+    whole = 8 + length + max(ends, default=0)
+    if size < whole:
+        raise UserError(f"{path}: cut short: it has {size} bytes of {whole}; download it again")
+    for name, kind in types.items():
+        if kind.startswith(QUANTIZED) and name.endswith("weight"):
+            raise UserError(
+                f"{path}: {name} is quantized ({kind}), and quantized weights cannot be trained; use the model's "
+                "folder in full or half precision"
+            )
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The object that a JSON file of a model folder holds."""
+    check_readable(path)
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{path}: not JSON ({error}); download it again") from error
+    if not isinstance(value, dict):
+        raise UserError(f"{path}: holds no JSON object; download it again")
+    return value
+
+
+def check_readable(path: Path) -> None:
+    """Refuse what is no file, is empty, or only says where a file is."""
+    try:
+        with path.open("rb") as stream:
+            start = stream.read(len(POINTER))
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror or error}") from error
+    if start == POINTER:
+        raise UserError(f"{path}: a git-lfs pointer, not the file itself; run git lfs pull in its repository")
+    if not start:
+        raise UserError(f"{path}: empty; download it again")
+
+
+def check_text_files(folder: Path) -> None:
+    """Refuse damaged files beside the weights, of those that are read."""
+    for path in sorted(folder.glob("*.json")):
+        if not path.name.endswith(".index.json"):
+            read_json(path) if path.name != "tokenizer.json" else check_readable(path)
+    for path in [*sorted(folder.glob("*.jinja")), folder / "tokenizer.model", folder / "merges.txt"]:
+        if path.exists():
+            check_readable(path)
+        if path.suffix == ".jinja":
+            try:
+                path.read_text(encoding="utf-8")
+            except ValueError as error:
+                raise UserError(f"{path}: a chat template that is not UTF-8 ({error}); download it again") from error
+
+
+def _instead(folder: Path) -> str:
+    """What lies there that the user may have meant."""
+    found = {name: sorted(path.name for path in folder.glob(name)) for name in ("*.gguf", *PICKLES)}
+    pickles = [name for pattern in PICKLES for name in found[pattern]]
+    if (folder / "adapter_config.json").exists():
+        return (
+            "; adapter_config.json says that it is an adapter, LoRA perhaps, of another model: merge it into that "
+            "model and save the whole"
+        )
+    if found["*.gguf"]:
+        return f"; to train from the GGUF file name it: {folder / found['*.gguf'][0]}"
+    if pickles:
+        return f"; {pickles[0]} is a pickle, which could run code when loaded and is never loaded here: {SAVE}"
+    return ""
+
+
+def _reason(folder: Path, error: BaseException, remedy: str) -> str:
+    """Which file is damaged, or else what the library said, in short and without advice that cannot be followed."""
+    try:
+        if folder.is_dir():
+            check_text_files(folder)
+        if (folder / "tokenizer.json").exists():
+            read_json(folder / "tokenizer.json")
+    except UserError as found:
+        return str(found)
+    said = " ".join(str(error).split())
+    if "trust_remote_code" in said:
+        return f"it {CODE}"
+    said = f"{type(error).__name__}: {said[:300]}" if said else type(error).__name__
+    return said + remedy

@@ -1,0 +1,113 @@
+"""What a model's configuration says about how it must be computed: logits, attention, memory and reach."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+from overopt.errors import UserError
+
+MULTIPLIES = ("logit_scale", "lm_head_multiplier")
+"""Fields by which logits are multiplied: Cohere's and Falcon-H1's."""
+DIVIDES = "logits_scaling"
+"""The field by which they are divided (Granite, MiniCPM3); HyperCLOVA X multiplies by it."""
+CAPS = ("final_logit_softcapping", "logits_soft_cap")
+"""Fields of a cap on logits: Gemma's and RecurrentGemma's."""
+ATTENTION_CAP = "attn_logit_softcapping"
+WINDOWS = ("sliding_window", "attention_chunk_size", "local_attention", "window_size", "attention_window_size")
+"""Fields that say how far back some layer's attention sees."""
+TABLES = ("max_position_embeddings", "max_seq_len")
+"""Fields that say how many positions a table has, where there is one."""
+CHANGING_ROPE = {"dynamic": "max_position_embeddings", "longrope": "original_max_position_embeddings"}
+"""Kinds of RoPE whose angles depend on the longest position of a batch, and where that begins."""
+
+
+@dataclass(frozen=True)
+class LogitMap:
+    """From a head's output z to logits: cap tanh(scale z / cap); without a cap scale z."""
+
+    scale: float = 1.0
+    cap: float | None = None
+
+    def __call__(self, z: Tensor) -> Tensor:
+        if self.scale != 1.0:
+            z = z * self.scale
+        return z if self.cap is None else (z / self.cap).tanh() * self.cap
+
+    @classmethod
+    def of(cls, config: Any) -> LogitMap:
+        """What the model of this configuration does."""
+        scale = math.prod(float(value) for value in _given(config, *MULTIPLIES))
+        for divisor in _given(config, DIVIDES):
+            scale = scale * divisor if config.model_type == "hyperclovax" else scale / divisor
+        return cls(scale, next(iter(_given(config, *CAPS)), None))
+
+
+def window_of(config: Any) -> int | None:
+    """How far back the shortest attention of a layer sees; None: everything."""
+    if not getattr(config, "use_sliding_window", True):
+        return None
+    return min((size for size in _given(config, *WINDOWS) if isinstance(size, int)), default=None)
+
+
+def is_recurrent(model: Any) -> bool:
+    """Whether some layer carries a state from token to token: padding before a text then counts as text."""
+    kinds = getattr(model.config, "layer_types", None) or []
+    return bool(getattr(model, "_is_stateful", False)) or any(
+        "attention" not in kind or kind.startswith("linear") for kind in kinds
+    )
+
+
+def has_attention_of_its_own(model: Any) -> bool:
+    """Whether the configuration says that attention is more than causal softmax, however little a probe may show."""
+    return is_recurrent(model) or _is_biased(model.config) or bool(_given(model.config, ATTENTION_CAP))
+
+
+def _is_biased(config: Any) -> bool:
+    """Whether attention falls off with distance (ALiBi)."""
+    parts = [config, getattr(config, "attn_config", None)]
+    return config.model_type == "bloom" or any(bool(getattr(part, "alibi", False)) for part in parts)
+
+
+def table_of(model: Any) -> int | None:
+    """Rows of a table of positions; None where positions are rotated, biased or not told, so that none is missing."""
+    config = model.config
+    told = getattr(config, "rope_parameters", None) or getattr(config, "alibi", False) or config.model_type == "bloom"
+    if told or is_recurrent(model):
+        return None
+    return min((size for size in _given(config, *TABLES) if isinstance(size, int)), default=None)
+
+
+def check_reach(model: Any, max_prompt_tokens: int, max_completion_tokens: int, name: str) -> None:
+    """Refuse limits under which a text may be longer than the model has positions, or than its angles stay."""
+    kind, longest = model.config.model_type, max_prompt_tokens + max_completion_tokens
+    asked = f"max_prompt_tokens ({max_prompt_tokens}) + max_completion_tokens ({max_completion_tokens}) = {longest}"
+    table = table_of(model)
+    if table is not None and longest > table:
+        raise UserError(
+            f"{name}: {asked} tokens are more than the {table} positions that this {kind} model has; lower the limits"
+        )
+    for rope, switch in _changing_ropes(model.config):
+        if longest > switch:
+            raise UserError(
+                f"{name}: {asked} tokens go beyond {switch}, from where the rotary embedding of this {kind} model "
+                f"({rope}) depends on the length of the text, so that log-probabilities while sampling are not those "
+                "of training; lower the limits"
+            )
+
+
+def _changing_ropes(config: Any) -> Iterator[tuple[str, int]]:
+    parameters = getattr(config, "rope_parameters", None) or {}
+    for one in [parameters, *(p for p in parameters.values() if isinstance(p, dict))]:
+        field = CHANGING_ROPE.get(str(one.get("rope_type")))
+        if field is not None:
+            switch = one.get(field) or getattr(config, field, None) or config.max_position_embeddings
+            yield one["rope_type"], switch
+
+
+def _given(config: Any, *names: str) -> list[Any]:
+    return [value for name in names if (value := getattr(config, name, None)) is not None]
