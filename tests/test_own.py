@@ -12,7 +12,7 @@ from tiny import Chain
 
 from overopt.config import load
 from overopt.config.trees import dotted
-from overopt.errors import ConfigError
+from overopt.errors import ConfigError, UserError
 from overopt.evaluation import evaluate_run
 from overopt.objectives.dictionary import UNIONS
 from overopt.training.stages import STAGES, train
@@ -214,6 +214,16 @@ def test_a_class_of_ones_own_trains_and_is_rebuilt_from_the_record(kind: str, ch
         assert rows[-1]["loss/penalty"] > 0
     if kind == "reward_regularizer":
         assert rows[0]["bonus_mean"] == pytest.approx(-0.1 * 0.25 * rows[0]["len_mean"], abs=1e-6)
+
+
+@pytest.mark.parametrize("kind", PLACES)
+def test_what_a_class_of_ones_own_raises_names_it(kind: str, chain: Chain, folder: Path) -> None:
+    place = PLACES[kind]
+    broken = MINE.replace("self.scale", "self.scael")
+    (folder / "mine.py").write_text(broken)
+    message = f"^{folder}/mine.py:{place.cls} raised AttributeError: .* no attribute 'scael' .*mine.py, line"
+    with pytest.raises(UserError, match=message):
+        train(config(chain, place, {"name": f"mine:{place.cls}"}), folder / "run", base=folder)
 
 
 @pytest.mark.parametrize("kind", PLACES)

@@ -184,3 +184,15 @@ class Good(Mine):
 """
     )
     assert load(Sum, {"operation": "good:Good"}, base=folder).operation.k == 3
+
+
+def test_a_file_that_was_edited_is_loaded_anew_with_the_next_configuration(tmp_path: Path) -> None:
+    file = tmp_path / "mine.py"
+    head = "def fn(prompts, completions, **columns):\n    return "
+    file.write_text(head + "[1.0]")
+    name = f"{file}:fn"
+    assert plugins.find_function(name)([], []) == [1.0]
+    file.write_text(head + "[2.0, 2.0]")
+    assert plugins.find_function(name)([], []) == [1.0]  # a run that goes on keeps what it began with
+    plugins.forget_edited()
+    assert plugins.find_function(name)([], []) == [2.0, 2.0]

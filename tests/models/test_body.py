@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import tiny
 import torch
+from rounding import rounding
 from transformers import AutoModelForCausalLM
 
 from overopt.engine.head import hidden_states
@@ -98,8 +99,9 @@ def test_checkpointed_layers_give_the_same_gradients_and_no_dropout(policy: Poli
     plain, calls = gradients(), []
     policy.checkpoint_layers()
     handle = policy.model.base_model.layers[0].input_layernorm.register_forward_hook(lambda *_: calls.append(1))
+    largest = torch.cat([gradient.flatten() for gradient in plain])  # small ones are differences of such
     for again, before in zip(gradients(), plain, strict=True):
-        torch.testing.assert_close(again, before)
+        torch.testing.assert_close(again, before, rtol=0, atol=rounding(largest, terms=before.shape[-1]))
     handle.remove()
     assert len(calls) == 2  # once forward, once more on the way back
     assert not any(m.training for m in policy.model.modules() if isinstance(m, torch.nn.Dropout))

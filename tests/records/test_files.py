@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import shutil
 from pathlib import Path
 from types import SimpleNamespace
@@ -48,8 +49,10 @@ def test_a_folder_appears_whole_and_on_the_disk(tmp_path: Path, monkeypatch: pyt
 def test_a_folder_whose_disk_is_full_leaves_the_old_one(tmp_path: Path) -> None:
     with whole_folder(tmp_path / "step-1") as folder:
         (folder / "a").write_text("old")
-    with pytest.raises(UserError, match="step-1: cannot be written .*No space left"), whole_folder(tmp_path / "step-1"):
-        raise RuntimeError("I/O error: No space left on device (os error 28)")
+    for reason in ("No space left on device (os error 28)", "Disk quota exceeded (os error 122)", "File too large"):
+        message = rf"step-1: cannot be written \(RuntimeError: I/O error: {re.escape(reason)}.*give the same command"
+        with pytest.raises(UserError, match=message), whole_folder(tmp_path / "step-1"):
+            raise RuntimeError(f"I/O error: {reason}")
     with pytest.raises(UserError, match=r"^mine: No space left$"), whole_folder(tmp_path / "step-1"):
         raise UserError("mine: No space left")
     assert [path.name for path in tmp_path.iterdir()] == ["step-1"]

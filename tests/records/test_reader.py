@@ -152,6 +152,36 @@ def test_the_room_imports_no_heavy_library() -> None:
     assert done.stdout == "[]\n"
 
 
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("status", None), ("seed", []), ("data", [1]), ("parents", {}), ("parents", [None]), ("parents", [{"role": "x"}])],
+)
+def test_a_field_of_another_type_is_named(run: Run, field: str, value: object) -> None:
+    (run.path / "run.json").write_text(json.dumps({**run.info, field: value}))
+    with pytest.raises(UserError, match=rf"run\.json: {field}.* not as overopt writes them; restore the file"):
+        load_run(run.path)
+
+
+def test_a_setting_has_the_type_that_is_asked_for(run: Run) -> None:
+    assert run.setting("lr", float) == 0.001
+    with pytest.raises(UserError, match=r"config\.yaml: task is None; the file has been changed: restore it"):
+        run.setting("task", dict)
+
+
+def test_damaged_pairs_are_named(writer: RunWriter, run: Run) -> None:
+    writer.pairs([{"prompt_id": "a"}])
+    file = run.path / "pairs.jsonl.gz"
+    file.write_bytes(file.read_bytes()[:-6])
+    with pytest.raises(UserError, match=r"pairs\.jsonl\.gz: cannot be read as gzip: .*; restore it"):
+        list(run.pairs())
+
+
+def test_a_line_that_is_nested_too_deep_is_named(run: Run) -> None:
+    (run.path / "metrics.jsonl").write_text("[" * 200_000 + "\n")
+    with pytest.raises(UserError, match=r"metrics\.jsonl:1: not JSON"):
+        list(run.iter_metrics())
+
+
 def test_of_a_stopped_run_the_step_to_go_back_to_counts(writer: RunWriter, run: Run) -> None:
     """For whoever starts from it without naming a step, and in what they record of it; the last can be named."""
     for step, weights in [(20, b"1"), (100, b"2")]:

@@ -257,7 +257,7 @@ def test_a_checkpoint_appears_whole_or_not_at_all(writer: RunWriter) -> None:
 
     with pytest.raises(UserError, match="step-10: cannot be written"):
         save_on_a_full_disk()
-    with pytest.raises(RuntimeError, match="other"), writer.checkpoint(20):
+    with pytest.raises(UserError, match=r"step-20: cannot be written \(RuntimeError: other"), writer.checkpoint(20):
         raise RuntimeError("other")
     assert [entry.name for entry in (writer.path / "checkpoints").iterdir()] == ["step-10"]
     assert (writer.path / "checkpoints" / "step-10" / "model.safetensors").read_bytes() == b"old"
@@ -265,3 +265,13 @@ def test_a_checkpoint_appears_whole_or_not_at_all(writer: RunWriter) -> None:
     with writer.checkpoint(10) as folder:
         (folder / "model.safetensors").write_bytes(b"new")
     assert (writer.path / "checkpoints" / "step-10" / "model.safetensors").read_bytes() == b"new"
+
+
+def test_damaged_samples_are_named_where_more_are_added(tmp_path: Path) -> None:
+    with RunWriter.create(tmp_path / "run", "stage: online\n", {}) as writer:
+        writer.samples(1, [{"prompt_id": "a", "judge": "gold"}])
+        file = tmp_path / "run" / "samples" / "step-1.parquet"
+        file.write_bytes(file.read_bytes()[:50])
+        with pytest.raises(UserError, match=rf"{file}: cannot be read as Parquet \(.*\); restore it, or remove it"):
+            writer.samples(1, [{"prompt_id": "a", "judge": "reward_model"}])
+        assert len(file.read_bytes()) == 50

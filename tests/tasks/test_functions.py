@@ -78,3 +78,40 @@ def test_what_it_raises_is_passed_on_with_its_line(tmp_path: Path) -> None:
     name = write(tmp_path, "return [1 / 0]")
     with pytest.raises(UserError, match=r"fn raised ZeroDivisionError: division by zero \(.*mine\.py, line 2\)"):
         score(name, "rewards.0", RECORDS, COMPLETIONS)
+
+
+def test_what_it_does_to_its_arguments_changes_no_record(tmp_path: Path) -> None:
+    records = [PromptRecord("a", "one", None, {"facts": ["x"]})]
+    body = "prompts.clear(); completions.append(''); columns['facts'][0].append('y'); return [1.0]"
+    name = write(tmp_path, body)
+    for _ in range(2):
+        assert score(name, "rewards.0", records, COMPLETIONS[:1]) == [1.0]
+    assert records[0].prompt == "one" and records[0].meta == {"facts": ["x"]}
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ("import sys; sys.exit(3)", r"raised SystemExit: 3 \(.*mine.py, line 2\)"),
+        ("return [10**400, 1.0]", "raised OverflowError"),
+        ("import numpy; return [numpy.zeros(2), 1.0]", "raised ValueError"),
+        ("yield 1.0", "must return a list of 2 numbers, one a completion; it returned <generator"),
+        ("return None", "must return a list of 2 numbers, one a completion; it returned None"),
+    ],
+)
+def test_whatever_goes_wrong_names_the_function(body: str, message: str, tmp_path: Path) -> None:
+    name = write(tmp_path, body)
+    with pytest.raises(UserError, match=f"^rewards.0: {name} {message}"):
+        score(name, "rewards.0", RECORDS, COMPLETIONS)
+
+
+def test_an_async_function_is_not_awaited(tmp_path: Path) -> None:
+    name = write(tmp_path, "return [1.0, 1.0]", "async def fn(prompts, completions, **columns):")
+    with pytest.raises(UserError, match="it is an async function, which nobody awaits"):
+        score(name, "rewards.0", RECORDS, COMPLETIONS)
+
+
+def test_ctrl_c_passes(tmp_path: Path) -> None:
+    name = write(tmp_path, "raise KeyboardInterrupt")
+    with pytest.raises(KeyboardInterrupt):
+        score(name, "rewards.0", RECORDS, COMPLETIONS)

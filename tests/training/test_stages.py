@@ -4,6 +4,7 @@ import errno
 import json
 import math
 import os
+import resource
 import shutil
 import signal
 from collections.abc import Callable
@@ -166,7 +167,7 @@ def test_a_finished_run_whose_parent_was_made_anew_is_refused(chain: Chain, tmp_
     train(config, tmp_path / "run")
     shutil.rmtree(parent)
     train(tiny.sft(seed=1), parent)
-    with pytest.raises(UserError, match="run: its policy .*parent has been made anew since; choose another"):
+    with pytest.raises(UserError, match="run: its policy .*parent has been made anew since.*; choose another"):
         train(config, tmp_path / "run")
 
 
@@ -329,7 +330,7 @@ def test_a_run_does_not_go_on_from_another_parent(chain: Chain, tmp_path: Path) 
     before = left_behind(tmp_path / "run")
     shutil.rmtree(parent)
     train(tiny.sft(seed=1), parent)
-    with pytest.raises(UserError, match="run: its policy .*parent has been made anew since; choose another --out"):
+    with pytest.raises(UserError, match="run: its policy .*parent has been made anew since.*; choose another --out"):
         train(config, tmp_path / "run")
     assert left_behind(tmp_path / "run") == before
 
@@ -489,3 +490,39 @@ def test_a_run_of_before_a_field_existed_is_the_same_run(tmp_path: Path) -> None
     assert train(tiny.sft(), run.path).status == "finished"
     with pytest.raises(UserError, match="of another configuration .keep: 'every' there, 'last' here"):
         train(tiny.sft(keep="last"), run.path)
+
+
+@pytest.mark.parametrize("cut", [True, False])
+def test_code_or_a_template_that_changed_meanwhile_is_refused(cut: bool, chain: Chain, tmp_path: Path) -> None:
+    policy = Path(shutil.copytree(load_run(chain.policy).checkpoint(), tmp_path / "base"))
+    function = tmp_path / "mine.py"
+    function.write_text("def f(prompts, completions, **c):\n    return [float(len(text)) for text in completions]\n")
+    config = tiny.online(chain, policy=str(policy), rewards=["mine:f"], checkpoint_every=1, total_episodes=24)
+    (tmp_path / "online.yaml").write_text(json.dumps(config))
+    if cut:
+        cut_short(tmp_path / "online.yaml", tmp_path / "run", 2)
+    else:
+        train(tmp_path / "online.yaml", tmp_path / "run")
+    files = {function: r"its code has changed since it began \(the content of rewards.0.name/mine.py\)"}
+    files[policy / "tokenizer.json"] = r"its policy .*base has been made anew since \(tokenizer.json\)"
+    for file, message in files.items():
+        before = file.read_bytes()
+        file.write_bytes(before + b"\n")
+        with pytest.raises(UserError, match=message):
+            train(tmp_path / "online.yaml", tmp_path / "run")
+        file.write_bytes(before)
+    assert train(tmp_path / "online.yaml", tmp_path / "run").status == "finished"
+
+
+def test_a_limit_of_file_sizes_is_the_users_to_mend(chain: Chain, tmp_path: Path) -> None:
+    """As a quota is; a checkpoint meets it, whose error is safetensors' own."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, before[1]))
+    try:
+        with pytest.raises(UserError, match=r"step-\d+.*: cannot be written \(.*File too large.*\); what was written"):
+            train(tiny.online(chain, checkpoint_every=1, total_episodes=24), tmp_path / "run")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    run = load_run(tmp_path / "run")
+    assert run.status == "failed" and [row["step"] for row in run.evaluations()] == [0, 1]
+    assert train(tiny.online(chain, checkpoint_every=1, total_episodes=24), tmp_path / "run").status == "finished"

@@ -16,7 +16,8 @@ What a YAML leaves out is what the enclosing block would have had without it. Th
 from __future__ import annotations
 
 from overopt.config.blocks import Choice, Function, Location, block, name_of
-from overopt.config.dumping import addresses, difference, dump, locations, save, to_yaml
+from overopt.config.dumping import addresses, difference, dump, locations, plugin_files, save, to_yaml
+from overopt.config.foreign import foreign
 from overopt.config.loading import load
 
 __all__ = [
@@ -27,9 +28,11 @@ __all__ = [
     "block",
     "difference",
     "dump",
+    "foreign",
     "load",
     "locations",
     "name_of",
+    "plugin_files",
     "save",
     "to_yaml",
 ]

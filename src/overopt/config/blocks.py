@@ -15,6 +15,7 @@ from pydantic.dataclasses import dataclass as pydantic_dataclass
 from pydantic_core import InitErrorDetails, PydanticCustomError, core_schema
 
 from overopt.config import plugins
+from overopt.config.foreign import guarded
 from overopt.config.plugins import is_block
 from overopt.config.wording import hint, shown
 from overopt.config.yaml12 import Address
@@ -93,7 +94,10 @@ class Choice:
         def choose(value: Any) -> Any:
             if isinstance(value, str | dict):
                 return _choose(value, blocks, bool(others))
-            if isinstance(value, blocks) or (is_block(type(value)) and not _same_package(type(value), blocks)):
+            if isinstance(value, blocks):
+                return value
+            if is_block(type(value)) and not _same_package(type(value), blocks):
+                guarded(type(value))
                 return value
             if plain_value is not None:
                 return plain_value.validate_python(value, strict=True)
@@ -128,7 +132,7 @@ def _class_named(name: Any, blocks: tuple[type, ...]) -> type:
         return names[name]
     if ":" not in name:
         raise LookupError(f"unknown name {name!r} ({hint(name, names)})")
-    cls = plugins.find(name)
+    cls = guarded(plugins.find(name))
     if _same_package(cls, blocks):
         raise LookupError(f"{name!r} is no choice here ({hint(cls.__name__, names)})")
     lacking = sorted(set.intersection(*map(_members, blocks)) - _members(cls) - OPTIONAL)

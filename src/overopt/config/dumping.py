@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from overopt.config import plugins, yaml12
@@ -21,6 +23,7 @@ from overopt.config.blocks import (
     stage_of,
     union_members,
 )
+from overopt.config.code import Files, files_of
 from overopt.config.plugins import is_block
 
 
@@ -115,6 +118,28 @@ def _locations(value: Any, annotation: Any, address: str) -> Iterator[tuple[str,
             yield from _locations(item, item_annotation(inner, place), f"{prefix}{place}")
     elif isinstance(value, str) and is_location(marks):
         yield address, absolute_path(value, Path.cwd())
+
+
+def plugin_files(obj: Any) -> dict[str, Files]:
+    """The files of every class and function from outside the package that an object names, by its address."""
+    return {address: files_of(module) for address, module in _plugins(obj, type(obj), "")}
+
+
+def _plugins(value: Any, annotation: Any, address: str) -> Iterator[tuple[str, ModuleType]]:
+    inner, marks = peel(annotation)
+    prefix = f"{address}." if address else ""
+    if is_block(type(value)):
+        module = sys.modules[type(value).__module__]
+        if module.__name__.partition(".")[0] not in ("overopt", "__main__"):
+            yield address, module
+        for key in fields_of(type(value)):
+            yield from _plugins(getattr(value, key), field_annotation(type(value), key), prefix + key)
+    elif isinstance(value, Mapping | list | tuple):
+        items: Iterable[tuple[Any, Any]] = value.items() if isinstance(value, Mapping) else enumerate(value)
+        for place, item in items:
+            yield from _plugins(item, item_annotation(inner, place), f"{prefix}{place}")
+    elif isinstance(value, str) and is_function(marks):
+        yield address, plugins.module_of(value)
 
 
 def difference(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[tuple[str, Any, Any]]:

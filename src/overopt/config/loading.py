@@ -11,7 +11,7 @@ from typing import Any, TypeVar, overload
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from overopt.config import yaml12
+from overopt.config import plugins, yaml12
 from overopt.config.blocks import adapter, annotation_at, block_of, fields_of, stage_of
 from overopt.config.trees import address_of, complete, dotted, outer_first, override, parse_override
 from overopt.config.wording import explain, hint, shown
@@ -81,6 +81,7 @@ def load(
     directory; those in overrides to `override_base`, by default the working directory. Raises one ConfigError with all
     errors.
     """
+    plugins.forget_edited()
     file = None if isinstance(source, Mapping) else str(source)
     document = yaml12.Document(dict(source)) if isinstance(source, Mapping) else _read(Path(source))
     places = _Places(file, document.lines, {})

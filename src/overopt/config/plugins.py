@@ -36,7 +36,7 @@ def located(name: str, folder: Path) -> str:
 
 def find(name: str) -> type:
     """The class that a located name means. LookupError says what is missing."""
-    module = _module(name)
+    module = module_of(name)
     cls: Any = getattr(module, name.rpartition(":")[2], None)
     if cls is None:
         raise LookupError(_absent(name, "class", module, is_block))
@@ -53,7 +53,7 @@ def find_function(name: str) -> Callable[..., Any]:
     """
     if ":" not in name:
         raise LookupError(f"expected a function as my_module:fn, got {name!r}")
-    module = _module(name)
+    module = module_of(name)
     function: Any = getattr(module, name.rpartition(":")[2], None)
     if function is None:
         raise LookupError(_absent(name, "function", module, inspect.isfunction))
@@ -76,7 +76,7 @@ def required_columns(name: str) -> set[str]:
     return named - {"prompts", "completions"}
 
 
-def _module(name: str) -> ModuleType:
+def module_of(name: str) -> ModuleType:
     module_name = name.rpartition(":")[0]
     try:
         return _from_file(module_name) if module_name.endswith(".py") else importlib.import_module(module_name)
@@ -95,8 +95,27 @@ def file_of(cls: type) -> str | None:
     return cls.__module__.removeprefix(_PREFIX) if cls.__module__.startswith(_PREFIX) else None
 
 
+def forget_edited() -> None:
+    """Load files anew that were edited since they were loaded: what runs, in a notebook too, is what a record says."""
+    if any(_stamp(path) != stamp for path, stamp in _loaded.items()):
+        _from_file.cache_clear()
+        _loaded.clear()
+
+
+_loaded: dict[str, tuple[int, ...] | None] = {}
+
+
+def _stamp(path: str) -> tuple[int, ...] | None:
+    try:
+        status = os.stat(path)
+    except OSError:
+        return None
+    return status.st_ino, status.st_size, status.st_mtime_ns
+
+
 @functools.cache
 def _from_file(path: str) -> ModuleType:
+    _loaded[path] = _stamp(path)
     module_name = _PREFIX + path  # not importable, so it shadows nothing
     spec = importlib.util.spec_from_file_location(module_name, path)
     if spec is None or spec.loader is None:

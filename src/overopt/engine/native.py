@@ -46,13 +46,13 @@ def library() -> ctypes.CDLL | None:
 
 def _folder() -> Path:
     """A folder of the user's own; where there can be none, one for this process."""
-    folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "overopt"
     try:
+        folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "overopt"
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         status = folder.stat()
         if status.st_uid == os.getuid() and not status.st_mode & 0o022 and os.access(folder, os.W_OK):
             return folder
-    except OSError:
+    except (OSError, RuntimeError):  # RuntimeError: a user without a home, as in containers
         pass
     folder = Path(tempfile.mkdtemp(prefix="overopt-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)

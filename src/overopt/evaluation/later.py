@@ -64,7 +64,9 @@ def _evaluate(
 ) -> list[dict[str, Any]]:
     if run.stage == "reward_model":
         raise UserError(f"{run.path}: a reward model writes no completions; evaluate a policy's run")
-    settings = configuration.load(_Settings, {key: run.config[key] for key in ("task", "compute")}, base=run.path)
+    settings = configuration.load(
+        _Settings, {key: run.setting(key, dict) for key in ("task", "compute")}, base=run.path
+    )
     judge = judge or ("gold" if settings.task.has_gold else "reward_model")
     folders = _policies(run)
     device, bf16 = settings.compute.resolve(), settings.compute.bf16
@@ -96,9 +98,9 @@ def _parent(run: Run, role: str) -> Path | None:
     The configuration's location counts, which is relative to the run, so a study that was moved finds its parents; a
     run that was moved without them finds them where they were.
     """
-    location = run.config.get(role)
-    if location is None:
+    if run.config.get(role) is None:
         return None
+    location = run.setting(role, str)
     path = run.path / location
     if not path.exists():
         path = _as_it_was(run, role) or path
@@ -125,7 +127,7 @@ def _evaluator(
     reward_folder, reference_folder = _parent(run, "reward_model"), _parent(run, "reference") or _parent(run, "policy")
     if judge == "reward_model" and reward_folder is None:
         raise UserError(f"{run.path}: names no reward model to judge with; use --judge gold")
-    seed = run.info["seed"] if split is None else SPLIT_SEED[split]
+    seed = run.setting("seed", int) if split is None else SPLIT_SEED[split]
     name, records = task.evaluation(seed, Dropped())
     codec = Codec.of(policy, task.prompt_style)
     scorer = (
@@ -136,14 +138,14 @@ def _evaluator(
     reference = None if reference_folder is None else _fitted(run, load_policy(reference_folder, device, bf16))
     if reference is not None:
         check_reference(policy, reference)
-    longest = run.config["max_prompt_tokens"]
+    longest = run.setting("max_prompt_tokens", int)
     return Evaluator(
         task=task,
         codec=codec,
         split=name,
         records=[record for record in records if 0 < len(codec.prompt(record)) <= longest],  # as while training
-        seed=run.info["seed"],
-        max_completion_tokens=run.config["max_completion_tokens"],
+        seed=run.setting("seed", int),
+        max_completion_tokens=run.setting("max_completion_tokens", int),
         temperature=run.config.get("evaluation_temperature", run.config.get("temperature", 1.0)),
         token_budget=settings.compute.evaluation_budget,
         judge=judge,

@@ -3,7 +3,7 @@
 | file                          | what                                                                                 |
 |-------------------------------|--------------------------------------------------------------------------------------|
 | `config.yaml`                 | the configuration; rebuilds the stage                                                |
-| `run.json`                    | schema version, status, versions, commit, hardware, seed, parents, data, left out |
+| `run.json`                    | schema version, status, versions, commit, seed, parents, data and code, left out  |
 | `metrics.jsonl`               | one object a step; deterministic values only                                         |
 | `timings.jsonl`               | wall clock and throughput, one object a step                                         |
 | `evaluations.jsonl`           | evaluations that the run made itself, keyed by step, split, judge and prompt set     |
@@ -20,23 +20,29 @@ Neither torch nor pandas is imported here.
 """
 
 from overopt.records.environment import environment
+from overopt.records.hashing import Hashes, changed, hash_file, hash_weights, model_files
 from overopt.records.left_out import left_out
 from overopt.records.lock import RunLock
-from overopt.records.reader import Run, find_runs, hash_parent, hash_weights, load_run
+from overopt.records.reader import Run, find_runs, hash_parent, load_run, parent_files
 from overopt.records.states import forget_states
 from overopt.records.writer import SAMPLE_COLUMNS, RunWriter, clear
 
 __all__ = [
     "SAMPLE_COLUMNS",
+    "Hashes",
     "Run",
     "RunLock",
     "RunWriter",
+    "changed",
     "clear",
     "environment",
     "find_runs",
     "forget_states",
+    "hash_file",
     "hash_parent",
     "hash_weights",
     "left_out",
     "load_run",
+    "model_files",
+    "parent_files",
 ]

@@ -58,15 +58,14 @@ def whole_folder(final: Path) -> Iterator[Path]:
         partial.mkdir(parents=True)
         yield partial
         _sync(partial)
+        remove_folder(final)
+        partial.rename(final)
+        sync_folder(final.parent)
     except BaseException as error:
         shutil.rmtree(partial, ignore_errors=True)
-        # not every library raises OSError for a full disk: safetensors does not
-        if isinstance(error, OSError) or ("No space left" in str(error) and not isinstance(error, UserError)):
-            raise cannot_write(final, error) from error
-        raise
-    remove_folder(final)
-    partial.rename(final)
-    sync_folder(final.parent)
+        if isinstance(error, UserError) or not isinstance(error, Exception):
+            raise
+        raise cannot_write(final, error) from error  # whatever it is: of a full disk each library raises its own
 
 
 def remove_folder(folder: Path) -> None:
@@ -110,8 +109,11 @@ def check_space(path: Path, needed: int) -> None:
 def cannot_write(path: Path, error: BaseException) -> UserError:
     folder = next(folder for folder in path.absolute().parents if folder.exists())
     free = shutil.disk_usage(folder).free
-    cause = getattr(error, "strerror", None) or error
-    return UserError(f"{path}: cannot be written ({cause}; {_megabytes(free)} free); what was written before is intact")
+    cause = getattr(error, "strerror", None) or f"{type(error).__name__}: {error}"
+    return UserError(
+        f"{path}: cannot be written ({cause}; {_megabytes(free)} free); what was written before is intact: "
+        "give the same command again once there is room, quota and permission"
+    )
 
 
 def _megabytes(size: int) -> str:

@@ -9,12 +9,15 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
 
 from overopt.errors import UserError
 from overopt.records import layout
+from overopt.records.hashing import Hashes, hash_file, hash_weights, model_files
+
+T = TypeVar("T")
 
 _EVALUATION_KEY = ("step", "split", "judge", "prompt_set")
 
@@ -52,11 +55,18 @@ class Run:
             tree = yaml.safe_load(file.read_text(encoding="utf-8"))
         except FileNotFoundError:
             raise UserError(f"{file}: missing; the run's configuration has been removed") from None
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
+        except Exception as error:  # whatever a damaged file makes of it
             raise UserError(f"{file}: not YAML: {error}") from error
         if not isinstance(tree, dict):
             raise UserError(f"{file}: not a mapping; the run's configuration has been changed")
         return tree
+
+    def setting(self, name: str, kind: type[T]) -> T:
+        """One of the configuration's values, of the type that it must have."""
+        value = self.config.get(name)
+        if not isinstance(value, kind) or isinstance(value, bool):
+            raise UserError(f"{self.path / layout.CONFIG}: {name} is {value!r}; the file has been changed: restore it")
+        return value
 
     def iter_metrics(self) -> Iterator[dict[str, Any]]:
         """A row a step, as written: only what was present, and the names of what was not finite in `nonfinite`."""
@@ -105,8 +115,11 @@ class Run:
         file = self.path / layout.PAIRS
         if not file.exists():
             raise UserError(f"{file}: missing; only a reward model that was trained on sampled pairs records them")
-        with gzip.open(file) as lines:
-            yield from _parse(file, lines)
+        try:
+            lines = gzip.decompress(file.read_bytes()).splitlines(keepends=True)
+        except Exception as error:
+            raise UserError(f"{file}: cannot be read as gzip: {_first_line(error)}; restore it") from error
+        yield from _parse(file, lines)
 
     def checkpoints(self) -> list[int]:
         return layout.steps_in(self.path / layout.CHECKPOINTS)
@@ -128,17 +141,37 @@ class Run:
         pairs = self.path / layout.PAIRS
         return hashlib.sha256(content + (pairs.read_bytes() if pairs.exists() else b"")).hexdigest()
 
-    def _sample_table(self, step: int, names: Sequence[str] | None = None) -> Any:
-        from pyarrow import ArrowException, parquet
+    def files(self) -> Hashes:
+        """SHA-256 of each file that a child takes something from: configuration, pairs, the checkpoint."""
+        own = [self.path / name for name in (layout.CONFIG, layout.PAIRS)]
+        checkpoint = self.checkpoint()
+        place = checkpoint.relative_to(self.path).as_posix()
+        return {file.name: hash_file(file) for file in own if file.is_file()} | {
+            f"{place}/{name}": digest for name, digest in model_files(checkpoint).items()
+        }
 
+    def _sample_table(self, step: int, names: Sequence[str] | None = None) -> Any:
         file = layout.samples_file(self.path, step)
         if not file.exists():
             steps = ", ".join(map(str, self.sample_steps())) or "none"
             raise UserError(f"{file}: missing; steps with samples: {steps}")
-        try:
-            return parquet.read_table(file, columns=None if names is None else list(names))
-        except (ArrowException, OSError) as error:
-            raise UserError(f"{file}: cannot be read as Parquet: {str(error).splitlines()[0]}") from error
+        return read_table(file, names)
+
+
+def read_table(file: Path, names: Sequence[str] | None = None) -> Any:
+    """A Parquet file's table, or some of its columns."""
+    from pyarrow import parquet
+
+    try:
+        return parquet.read_table(file, columns=None if names is None else list(names))
+    except Exception as error:  # whatever it finds in a damaged file
+        raise UserError(
+            f"{file}: cannot be read as Parquet ({_first_line(error)}); restore it, or remove it to go without"
+        ) from error
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).splitlines()), type(error).__name__)
 
 
 def load_run(path: Path | str) -> Run:
@@ -151,7 +184,7 @@ def load_run(path: Path | str) -> Run:
         raise UserError(f"{path}: not a run directory, it holds no {layout.INFO}")
     try:
         info = json.loads(file.read_bytes())
-    except ValueError as error:
+    except Exception as error:  # also too deep
         raise UserError(f"{file}: not JSON: {error}") from error
     version = info.get("schema_version") if isinstance(info, dict) else None
     if not isinstance(version, int):
@@ -160,7 +193,31 @@ def load_run(path: Path | str) -> Run:
         raise UserError(
             f"{file}: schema_version {version}, but this overopt reads up to {layout.SCHEMA_VERSION}: upgrade"
         )
+    _check_types(file, info)
     return Run(path, info)
+
+
+_TYPES: dict[str, type] = {
+    **dict.fromkeys(("name", "stage", "status", "prompt_style", "device"), str),
+    **dict.fromkeys(("seed", "steps", "threads", "go_back_to", "stopped_at", "diverged_at"), int),
+    **dict.fromkeys(("data", "dropped", "versions", "hardware", "provenance"), dict),
+    **dict.fromkeys(("parents", "resumes"), list),
+}
+"""Of the fields that are read again, where there are any."""
+
+
+def _check_types(file: Path, info: dict[str, Any]) -> None:
+    """Refuse fields that overopt did not write so, and that whoever reads them would trip over."""
+    wrong = [name for name, kind in _TYPES.items() if name in info and not isinstance(info[name], kind)]
+    for place, parent in enumerate([] if "parents" in wrong else info.get("parents", [])):
+        if not isinstance(parent, dict) or not all(
+            isinstance(parent.get(key), str) for key in ("role", "path", "hash")
+        ):
+            wrong.append(f"parents.{place}")
+    if wrong:
+        raise UserError(
+            f"{file}: {', '.join(wrong)} not as overopt writes them; restore the file, or make the run anew"
+        )
 
 
 def find_runs(path: Path | str) -> list[Path]:
@@ -175,18 +232,14 @@ def find_runs(path: Path | str) -> list[Path]:
     ]
 
 
-def hash_weights(folder: Path) -> str:
-    """SHA-256 of a Hugging Face folder's weights and config.json, which may scale what they compute."""
-    digest = hashlib.sha256()
-    for file in sorted([*folder.glob("*.safetensors"), *folder.glob("config.json")]):
-        with file.open("rb") as content:
-            digest.update(file.name.encode() + hashlib.file_digest(content, "sha256").digest())
-    return digest.hexdigest()
-
-
 def hash_parent(path: Path) -> str:
     """What a child records of a run, or of an ordinary model folder."""
     return load_run(path).hash() if (path / layout.INFO).is_file() else hash_weights(path)
+
+
+def parent_files(path: Path) -> Hashes:
+    """The same file by file, and with everything else that a model folder's numbers depend on."""
+    return load_run(path).files() if (path / layout.INFO).is_file() else model_files(path)
 
 
 def _rows(file: Path) -> Iterator[dict[str, Any]]:
@@ -202,7 +255,7 @@ def _parse(file: Path, lines: Iterable[bytes]) -> Iterator[dict[str, Any]]:
             return
         try:
             row = json.loads(line)
-        except ValueError as error:
+        except Exception as error:  # also too deep
             raise UserError(f"{file}:{number}: not JSON: {error}") from error
         if not isinstance(row, dict):
             raise UserError(f"{file}:{number}: not a JSON object")

@@ -27,7 +27,7 @@ from overopt.records.files import (
     whole_folder,
     write_all,
 )
-from overopt.records.reader import load_run
+from overopt.records.reader import load_run, read_table
 from overopt.records.states import RETAINED, TENSORS, State, checkpoints_of, prune, retained_states, write_state
 
 SAMPLE_COLUMNS = {
@@ -246,10 +246,16 @@ class _LineFile:
             raise
 
     def sync(self) -> None:
-        os.fsync(self._file)
+        try:
+            os.fsync(self._file)
+        except OSError as error:  # a quota of a disk elsewhere is told late
+            raise cannot_write(self.path, error) from error
 
     def close(self) -> None:
-        os.close(self._file)
+        try:
+            os.close(self._file)
+        except OSError as error:
+            raise cannot_write(self.path, error) from error
 
     def _drop_cut_line(self) -> None:
         """A process that was killed may have left half a line, which the next one would continue."""
@@ -327,9 +333,7 @@ def _sample_key(row: Mapping[str, Any]) -> tuple[Any, ...]:
 def _read_rows(file: Path) -> list[dict[str, Any]]:
     if not file.exists():
         return []
-    from pyarrow import parquet
-
-    rows: list[dict[str, Any]] = parquet.read_table(file).to_pylist()
+    rows: list[dict[str, Any]] = read_table(file).to_pylist()
     return rows
 
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
 from overopt.errors import UserError
+from overopt.records.files import replace_file
 from overopt.studies.study import RUNS
 
 CLAIM, SUMMARY = "study.json", "summary.json"
@@ -38,6 +38,4 @@ def make_claim(out: Path, ours: Mapping[str, object]) -> None:
 
 
 def write_whole(path: Path, content: object) -> None:
-    half = path.with_name(path.name + ".tmp")
-    half.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n", encoding="utf-8")
-    os.replace(half, path)
+    replace_file(path, (json.dumps(content, indent=2, allow_nan=False) + "\n").encode())

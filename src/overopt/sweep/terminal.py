@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import MappingProxyType, TracebackType
 from typing import Self, TextIO
@@ -75,7 +75,8 @@ class Reporter:
         if self._bars:
             self._bars.progress.console.print(text, markup=False, highlight=False, soft_wrap=True)
         else:
-            print(f"[{in_words(self.clock() - self.started):>11}] {text}", file=self.stream, flush=True)
+            with suppress(OSError, ValueError):  # nobody reads on, a full disk: no reason to end a run
+                print(f"[{in_words(self.clock() - self.started):>11}] {text}", file=self.stream, flush=True)
 
     def _progressed(self, name: str, step: int, steps: int, metrics: Mapping[str, float], now: float) -> None:
         seconds = self.time_left.seconds(now)

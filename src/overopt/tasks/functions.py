@@ -6,11 +6,13 @@ the records carry (of the miniature: `facts`; of a local file: its other fields)
 
 from __future__ import annotations
 
+import copy
+import inspect
 import math
-import traceback
 from collections.abc import Sequence
 from typing import Any
 
+from overopt.config import foreign
 from overopt.config.plugins import find_function, required_columns
 from overopt.errors import UserError
 from overopt.types import Completion, PromptRecord
@@ -28,18 +30,19 @@ def check_columns(function: str, address: str, records: Sequence[PromptRecord]) 
 def score(
     function: str, address: str, records: Sequence[PromptRecord], completions: Sequence[Completion]
 ) -> list[float]:
-    """One finite number for each completion of the records; `address` is the field that named the function."""
+    """One finite number for each completion of the records; `address` is the field that named the function.
+
+    It is given copies: what it does to its arguments changes no record.
+    """
+    who = f"{address}: {function}"
     absent: dict[str, list[Any]] = {name: [None] * len(records) for name in required_columns(function)}
-    texts = [completion.text for completion in completions]
-    try:
+    with foreign(who):
         values = find_function(function)(
-            prompts=[record.prompt for record in records], completions=texts, **(absent | columns(records))
+            prompts=[record.prompt for record in records],
+            completions=[completion.text for completion in completions],
+            **copy.deepcopy(absent | columns(records)),
         )
-    except Exception as error:  # whatever it raises is its author's to mend
-        place = traceback.extract_tb(error.__traceback__)[-1]
-        what = f"{type(error).__name__}: {error} ({place.filename}, line {place.lineno})"
-        raise UserError(f"{address}: {function} raised {what}") from error
-    return _numbers(values, f"{address}: {function}", len(texts))
+        return _numbers(values, who, len(completions))
 
 
 def columns(records: Sequence[PromptRecord]) -> dict[str, list[Any]]:
@@ -52,6 +55,9 @@ def columns(records: Sequence[PromptRecord]) -> dict[str, list[Any]]:
 
 def _numbers(values: Any, who: str, count: int) -> list[float]:
     """What a function returned, if it is what it ought to be."""
+    if inspect.iscoroutine(values):
+        values.close()
+        raise UserError(f"{who} must return a list of {count} numbers; it is an async function, which nobody awaits")
     values = values.tolist() if hasattr(values, "tolist") else values  # of a tensor or an array
     if not isinstance(values, list | tuple):
         raise UserError(f"{who} must return a list of {count} numbers, one a completion; it returned {_shown(values)}")

@@ -9,7 +9,7 @@ from typing import Any
 from overopt.errors import UserError
 from overopt.records import Run, load_run
 from overopt.records.states import State, newest_state
-from overopt.training.sources import check_data_files
+from overopt.training.sources import check_data_files, check_parent
 
 
 def state_to_continue(
@@ -20,12 +20,9 @@ def state_to_continue(
     if state is None:
         return None
     run = load_run(out)
-    before = {parent["role"]: parent["hash"] for parent in run.info["parents"]}
+    before = {parent["role"]: parent for parent in run.info.get("parents", [])}
     for parent in parents:
-        if before.get(parent["role"]) != parent["hash"]:
-            raise UserError(
-                f"{out}: its {parent['role']} {parent['path']} has been made anew since; choose another --out"
-            )
+        check_parent(out, before.get(parent["role"]), parent)
     if changes := _changes(run, machine):
         notice(f"{out}: {changes}; numbers may differ in the last bits from those of one uninterrupted run")
     return state
@@ -39,5 +36,5 @@ def check_data(run: Run, steps: int, dropped: Mapping[str, Any], files: Mapping[
 
 
 def _changes(run: Run, here: Mapping[str, Any]) -> str:
-    changed = [name for name in here if run.info[name] != here[name]]
-    return ", ".join(f"{name} {run.info[name]} then, {here[name]} now" for name in changed)
+    changed = [name for name in here if run.info.get(name) != here[name]]
+    return ", ".join(f"{name} {run.info.get(name)} then, {here[name]} now" for name in changed)

@@ -24,7 +24,7 @@ from overopt.models.load import model_folder
 from overopt.models.outline import bytes_per_token
 from overopt.models.policy import Policy
 from overopt.objectives.state import State as ObjectiveState
-from overopt.records import RunLock, RunWriter, clear, forget_states, hash_weights, left_out, load_run
+from overopt.records import RunLock, RunWriter, clear, forget_states, hash_parent, left_out, load_run, parent_files
 from overopt.records.layout import PAIRS
 from overopt.records.states import State
 from overopt.stopping import Watch, decide
@@ -32,7 +32,7 @@ from overopt.training.interrupts import Interrupts
 from overopt.training.moving import Moving
 from overopt.training.progress import Progress
 from overopt.training.resuming import check_data, state_to_continue
-from overopt.training.sources import data_hashes
+from overopt.training.sources import source_hashes
 from overopt.types import Dropped
 
 T = TypeVar("T")
@@ -87,20 +87,24 @@ class Session:
         if not (path / "run.json").is_file():
             if not (path / "config.json").is_file():
                 raise UserError(f"{role}: {path} is neither a run directory nor a Hugging Face model folder")
-            self.parents.append({"role": role, "path": str(path), "hash": hash_weights(path)})
+            self._remember(role, path)
             return path
         run = load_run(path)
         if run.stage not in stages:
             raise UserError(f"{role}: {path} is a run of stage {run.stage}; needed: {' or '.join(sorted(stages))}")
         if not run.complete:
             raise UserError(f"{role}: {path} is {run.status}, not finished; finish or repeat that run first")
-        if run.status == "stopped" and run.info["go_back_to"] not in run.checkpoints():
+        if run.status == "stopped" and run.info.get("go_back_to") not in run.checkpoints():
             raise UserError(
                 f"{role}: {path} was stopped at step {run.info['stopped_at']}, and no checkpoint is kept of step "
                 f"{run.info['go_back_to']}, the best; name what it started from, or the folder of a checkpoint"
             )
-        self.parents.append({"role": role, "path": str(path), "hash": run.hash()})
+        self._remember(role, path)
         return run.checkpoint()
+
+    def _remember(self, role: str, path: Path) -> None:
+        files = parent_files(path)
+        self.parents.append({"role": role, "path": str(path), "hash": hash_parent(path), "files": files})
 
     def dropped(self, what: str) -> Dropped:
         """Where the reader of one data set counts what it leaves out."""
@@ -113,7 +117,7 @@ class Session:
         for sentence in left_out(self._dropped(), self._kept()):
             self.notice(f"{self.out}: {sentence}")
         if self.state is not None:
-            check_data(load_run(self.out), steps, self._dropped(), data_hashes(self.config.task))
+            check_data(load_run(self.out), steps, self._dropped(), source_hashes(self.config))
             self.done = self.state.step
             self.writer = RunWriter.resume(self.out, self.state, to_yaml(self.config, self.out))
             self.notice(f"{self.out}: goes on after step {self.done} of {steps}")
@@ -158,7 +162,7 @@ class Session:
             "steps": self.steps,
             **self._machine(),
             "parents": self.parents,
-            "data": data_hashes(self.config.task),
+            "data": source_hashes(self.config),
             "provenance": dict(self.config.provenance),
             "dropped": self._dropped(),
             "kept": self._kept(),

@@ -1,4 +1,4 @@
-"""What a run was made of, its parents and its data files: known by hash, so that a run may be moved but never mixed.
+"""What a run was made of: its parents, its data and its code, known by hash, so that it may be moved but never mixed.
 
 A location may read otherwise than when the run began, because the run was copied or what it names was: then the content
 there decides.
@@ -15,7 +15,7 @@ from overopt import config as configuration
 from overopt.datafiles import shards
 from overopt.errors import UserError
 from overopt.models.load import model_folder
-from overopt.records import Run, hash_parent
+from overopt.records import Run, changed, hash_file, hash_parent, model_files, parent_files
 
 
 def data_hashes(task: Any) -> dict[str, str]:
@@ -34,29 +34,62 @@ def _files(location: str) -> list[Path]:
 
 def _hash(files: Sequence[Path]) -> str:
     """Of one file its content's; of several also of their names, since their order is the records'."""
-    digests = []
-    for file in files:
-        with file.open("rb") as content:
-            digests.append(hashlib.file_digest(content, "sha256").hexdigest())
+    digests = [hash_file(file) for file in files]
     if len(files) == 1:
         return digests[0]
     return hashlib.sha256("".join(f"{f.name} {d}\n" for f, d in zip(files, digests, strict=True)).encode()).hexdigest()
 
 
+def source_hashes(stage: Any) -> dict[str, str]:
+    """SHA-256 of each file of data, of a tokenizer and of code that a stage names, by its address.
+
+    A folder's files follow its address (`model.tokenizer/tokenizer.json`), as do those of a plug-in, with all that it
+    imports (`loss/my_module.py`).
+    """
+    hashes = data_hashes(stage.task)
+    tokenizer = configuration.locations(stage).get("model.tokenizer")
+    if tokenizer is not None:
+        hashes |= {f"model.tokenizer/{name}": digest for name, digest in model_files(Path(tokenizer)).items()}
+    for address, files in configuration.plugin_files(stage).items():
+        hashes |= {f"{address}/{name}": hash_file(file) for name, file in files.items()}
+    return hashes
+
+
 def may_lie_elsewhere(run: Run, address: str) -> bool:
     """Whether what this location names is known by hash."""
     roles = {parent["role"] for parent in run.info.get("parents", [])}
-    return address in run.info.get("data", {}) or address.partition(".")[0] in roles
+    known = {_address(name) for name in run.info.get("data", {})}
+    return address in known or address.partition(".")[0] in roles
 
 
 def check_data_files(run: Run, found: Mapping[str, str]) -> None:
-    """Refuse other data than the run began with. Runs of before they were recorded have none to compare."""
+    """Refuse other data, or other code, than the run began with.
+
+    What an earlier version did not record is not compared; nor is what is gone by now.
+    """
     before = run.info.get("data", {})
-    if changed := [address for address in before if found.get(address, before[address]) != before[address]]:
+    both = {_address(name) for name in before} & {_address(name) for name in found}
+    names = changed(*({n: files[n] for n in files if _address(n) in both} for files in (before, found)))
+    if names:
+        what = "code has" if all(name.endswith(".py") for name in names) else "data have"
         raise UserError(
-            f"{run.path}: its data have changed since it began (the content of {', '.join(changed)}); "
-            "choose another --out"
+            f"{run.path}: its {what} changed since it began (the content of {', '.join(names)}); choose another --out"
         )
+
+
+def _address(name: str) -> str:
+    """Of a file within what an address names."""
+    return name.partition("/")[0]
+
+
+def check_parent(run: Path, before: Mapping[str, Any] | None, now: Mapping[str, Any]) -> None:
+    """Refuse another parent than the run began with; of one that an earlier version recorded, less is known."""
+    files = {} if before is None else before.get("files", {})
+    names = changed(files, now["files"]) if files else []
+    if before is not None and not names and (files or before["hash"] == now["hash"]):
+        return
+    which = f" ({', '.join(names[:5])})" if names else ""
+    raise UserError(f"{run}: its {now['role']} {now['path']} has been made anew since{which}; choose another --out")
 
 
 def check_sources(run: Run, stage: Any, moved: Collection[str]) -> None:
@@ -71,8 +104,8 @@ def check_sources(run: Run, stage: Any, moved: Collection[str]) -> None:
     elsewhere = {address.partition(".")[0]: places[address] for address in moved}
     for parent in run.info.get("parents", []):
         role, path = parent["role"], elsewhere.get(parent["role"], Path(parent["path"]))
-        if (role in elsewhere or (path / "run.json").is_file()) and hash_parent(model_folder(str(path))) != parent[
-            "hash"
-        ]:
-            raise UserError(f"{run.path}: its {role} {path} has been made anew since; choose another --out")
-    check_data_files(run, data_hashes(stage.task))
+        if role in elsewhere or (path / "run.json").is_file() or (path / "config.json").is_file():
+            folder = model_folder(str(path))
+            now = {"hash": hash_parent(folder), "files": parent_files(folder)}
+            check_parent(run.path, parent, parent | now | {"path": path})
+    check_data_files(run, source_hashes(stage))
