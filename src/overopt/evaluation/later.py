@@ -129,7 +129,7 @@ def _evaluator(
         raise UserError(f"{run.path}: names no reward model to judge with; use --judge gold")
     seed = run.setting("seed", int) if split is None else SPLIT_SEED[split]
     name, records = task.evaluation(seed, Dropped())
-    codec = Codec.of(policy, task.prompt_style)
+    codec = Codec.of(policy, task.prompt_style, run.clock)
     scorer = (
         None if reward_folder is None else Scorer(_fitted(run, load_reward_model(reward_folder, device, bf16)), codec)
     )

@@ -7,6 +7,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
@@ -46,6 +47,16 @@ class Run:
     def complete(self) -> bool:
         """Whether it ended as configured, and so need not be made again: at its last step, or stopped in time."""
         return self.status in ("finished", "stopped")
+
+    @property
+    def clock(self) -> datetime | None:
+        """When it began, by the clock of its place: what its chat template was told; of a run of earlier by ours."""
+        told = self.info.get("clock", self.info.get("started"))
+        try:
+            clock = None if told is None else datetime.fromisoformat(told)
+        except ValueError as error:
+            raise UserError(f"{self.path / layout.INFO}: {told!r} is no time ({error}); restore the file") from error
+        return clock if clock is None or clock.tzinfo is None else clock.astimezone().replace(tzinfo=None)
 
     @cached_property
     def config(self) -> dict[str, Any]:
@@ -198,7 +209,7 @@ def load_run(path: Path | str) -> Run:
 
 
 _TYPES: dict[str, type] = {
-    **dict.fromkeys(("name", "stage", "status", "prompt_style", "device"), str),
+    **dict.fromkeys(("name", "stage", "status", "prompt_style", "device", "started", "clock"), str),
     **dict.fromkeys(("seed", "steps", "threads", "go_back_to", "stopped_at", "diverged_at"), int),
     **dict.fromkeys(("data", "dropped", "versions", "hardware", "provenance"), dict),
     **dict.fromkeys(("parents", "resumes"), list),
