@@ -87,7 +87,9 @@ def wins_less(run: Run, row: dict[str, Any]) -> bool:
 
 
 def over_optimized(run: Run, row: dict[str, Any]) -> bool:
-    return label(run, until=row["step"]).label in ("OVER", "OVER-PEAK", "COLLAPSE")
+    """Two ways down, and an evaluation every so many of twelve steps: what each may spend of 5 %."""
+    found = label(run, until=row["step"])
+    return found.label in ("OVER", "OVER-PEAK", "COLLAPSE") and (found.p or 0) <= 0.05 * EVERY / 12 / 2
 
 
 def alone(run: Run, row: dict[str, Any]) -> bool:

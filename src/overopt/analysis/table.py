@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, TextIO
 
-from overopt.outcomes import Thresholds, label
+from overopt.outcomes import label
 from overopt.records import Run
 
 SUMMARY = (
@@ -72,9 +72,7 @@ def make_row(
         return Row(**asdict(row) | found)
     found |= {name: run.info.get(name) for name in ("diverged_at", "stopped_at", "go_back_to")}
     outcome = label(run)
-    numbers = outcome.numbers
-    past_peak = numbers.get("peak_drop", 0.0) > Thresholds().significance * numbers.get("peak_drop_se", 0.0)
-    peak = numbers["peak_win_rate"] if past_peak else None
+    peak = outcome.numbers["peak_win_rate"] if outcome.past_peak else None
     return Row(**asdict(row) | found | {"label": outcome.label, "reason": outcome.reason, "peak_win_rate": peak})
 
 

@@ -12,6 +12,7 @@ from overopt.statistics.differences import (
     several_seeds,
     standard_error,
 )
+from overopt.statistics.maxima import largest_p, tail
 from overopt.statistics.rates import wilson, win_rate_se
 from overopt.statistics.seeds import Interval, bootstrap, interquartile_mean
 from overopt.statistics.series import (
@@ -43,6 +44,7 @@ __all__ = [
     "interquartile_mean",
     "kendall",
     "kendall_trend",
+    "largest_p",
     "late_early",
     "mcnemar",
     "paired_difference",
@@ -52,6 +54,7 @@ __all__ = [
     "spearman",
     "standard_error",
     "start_end",
+    "tail",
     "wilson",
     "win_rate_se",
 ]
