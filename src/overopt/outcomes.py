@@ -5,7 +5,7 @@ score) and the outcome against the reference (1 win, 1/2 tie, 0 loss). D is the 
 between the last checkpoint and step 0, which is the SFT policy. As there are only a handful of checkpoints, the proxy
 "rose" if its paired difference between the last and the first exceeds two standard errors over prompts. The peak is
 the best of all checkpoints, and the best of many lies above the last by chance: the fall from it counts if that is as
-unlikely as two standard errors are of a difference that nothing was chosen for. `bench/false_positives.md` has the rates.
+unlikely as two standard errors are of a difference that nothing was chosen for (`bench/false_positives.md`: how often).
 """
 
 from __future__ import annotations

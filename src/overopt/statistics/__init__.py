@@ -14,7 +14,7 @@ from overopt.statistics.differences import (
 )
 from overopt.statistics.maxima import largest_p, tail
 from overopt.statistics.rates import wilson, win_rate_se
-from overopt.statistics.seeds import Interval, bootstrap, interquartile_mean
+from overopt.statistics.seeds import Interval, bootstrap, interquartile_mean, seeds_interval
 from overopt.statistics.series import (
     StartEnd,
     Trend,
@@ -50,6 +50,7 @@ __all__ = [
     "paired_difference",
     "r2_linear",
     "rise",
+    "seeds_interval",
     "several_seeds",
     "spearman",
     "standard_error",
