@@ -1,9 +1,9 @@
-"""How often labels, conditions, trends and intervals say something where there is nothing to say, and how often something.
+"""How often labels, conditions, trends and intervals say something, where there is nothing to say and where there is.
 
     python bench/false_positives.py [--runs 2000] > bench/false_positives.md
 
 Nothing is trained: records are drawn. In a run without an effect a prompt is won with a probability of its own, at each
-checkpoint anew, and the proxy rises. "Before" are the definitions that were in use until then, kept here in a line each.
+checkpoint anew, and the proxy rises. "Before" are the definitions that were in use before, kept here in a few lines.
 """
 
 from __future__ import annotations
@@ -169,10 +169,8 @@ def labels_table(random: np.random.Generator, runs: int) -> None:
                 before[label_before(run)] += 1
                 after[str(label(run).label)] += 1  # type: ignore[arg-type]
             cells = [percent(after, one) for one in ("GOOD", "OVER", "COLLAPSE")]
-            print(
-                f"| {name} | {looks} | {' | '.join(cells)} | {percent(before, 'OVER-PEAK')} | {percent(after, 'OVER-PEAK')} |",
-                flush=True,
-            )
+            cells += [percent(counts, "OVER-PEAK") for counts in (before, after)]
+            print(f"| {name} | {looks} | {' | '.join(cells)} |", flush=True)
     print()
 
 

@@ -76,6 +76,21 @@ def make_row(
     return Row(**asdict(row) | found | {"label": outcome.label, "reason": outcome.reason, "peak_win_rate": peak})
 
 
+def counting(run: Run) -> str:
+    """What a reward model's held-out pairs say of it beside counts of words; empty if its record does not."""
+    row = next((row for row in reversed(run.evaluations()) if "above_baselines" in row), None)
+    if row is None:
+        return ""
+    known = {"gold_agreement": "gold", "accuracy": "the labels"}
+    right, of = next((row[name], what) for name, what in known.items() if name in row)
+    counts = {name: row[f"baseline_{name}_agreement"] for name in ("length", "words", "content")}
+    best = max(counts, key=lambda name: counts[name])
+    return (
+        f"{run.name}: orders {right:.0%} of the held-out pairs as {of}; counting reaches {counts[best]:.0%} ({best}), "
+        f"{row['above_baselines']:.1f} standard errors below"
+    )
+
+
 def evaluations_of(run: Run) -> list[dict[str, Any]]:
     """The evaluations a run made of its completions, by step; those of held-out pairs are left out."""
     return [row for row in run.evaluations() if "win_rate" in row or "proxy_mean" in row]

@@ -41,8 +41,8 @@ def persistence(values: ArrayLike, margin: float = MARGIN) -> float:
 def contrast_error(values: ArrayLike, weights: ArrayLike, averaged: bool = False) -> float:
     """Standard error of sum_t w_t z_t for weights that sum up to 0, of a series without a trend.
 
-    By its variogram: E(z_t - z_s)^2 = v (1 + phi + ... + phi^(|t-s|-1)), v the variance of an increment. Are the values
-    means of several points each, increments of a walk are by a third smaller than its steps between them: v (1 + phi/2).
+    By its variogram: E(z_t - z_s)^2 = v (1 + phi + ... + phi^(|t-s|-1)), v the variance of an increment. Where values
+    are means of several points each, a walk's increments vary by a third less than its steps between: v (1 + phi/2).
     """
     z, w = np.asarray(values, dtype=float), np.asarray(weights, dtype=float)
     phi = persistence(z, MARGIN_OF_A_CONTRAST)

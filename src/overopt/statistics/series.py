@@ -56,7 +56,7 @@ def _outer(size: int) -> int:
 
 
 def rise(values: ArrayLike) -> bool:
-    """Whether the end exceeds the start by more than two standard errors, which allow for what a series keeps of its past.
+    """Whether the end exceeds the start by two standard errors, which allow for what the series keeps of its past.
 
     As many as make 2 of a normal distribution: more where few points tell the noise. Fewer than six points never rise.
     """
