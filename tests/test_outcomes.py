@@ -122,6 +122,39 @@ def test_a_difference_of_two_standard_errors_counts(tmp_path: Path) -> None:
         assert found.numbers["difference_se"] == pytest.approx(math.sqrt(count - count**2 / 16) / 16)
 
 
+def test_a_fall_from_the_peak_without_a_rising_proxy_is_no_over_optimization(tmp_path: Path) -> None:
+    found = labelled(
+        tmp_path,
+        {0: FOUR, 10: TWELVE, 20: FOUR},
+        {0: SFT_PROXY, 10: shifted(1), 20: shifted(-1)},
+    )
+    assert (found.label, found.over_optimized) == ("FLAT", False)
+    assert (found.numbers["peak_step"], found.numbers["peak_drop"]) == (10, 0.5)
+
+
+def test_another_judge_s_samples_of_the_same_prompts_are_left_alone(tmp_path: Path) -> None:
+    """All lost under the other judge at step 10 and all won at step 0: read along, they would turn GOOD into OVER."""
+    labelled(tmp_path, {0: FOUR, 10: TWELVE}, {0: SFT_PROXY, 10: shifted(1)})
+    before = label(load_run(tmp_path / "run"))
+    with RunWriter.open(tmp_path / "run") as writer:
+        for step, outcome in ((0, 1.0), (10, 0.0)):
+            other = {"split": "tuning", "judge": "reward_model", "outcome": outcome, "proxy": 9.0}
+            writer.samples(step, [{"prompt_id": f"p{i}", **other} for i in range(N)])
+    found = label(load_run(tmp_path / "run"))
+    assert (found.label, found.numbers["difference"], found.numbers["proxy_change"]) == ("GOOD", 0.5, 1)
+    assert found == before
+
+
+def test_a_stall_is_measured_by_the_spread_of_the_first_scores(tmp_path: Path) -> None:
+    """The mean moves by .15: more than .1 of the first scores' standard deviation 1, less than .1 of the last's 3."""
+    last = [3 * score + 0.15 for score in SFT_PROXY]
+    found = labelled(tmp_path / "wider", {0: FOUR, 10: FOUR}, {0: SFT_PROXY, 10: last})
+    assert (found.label, found.numbers["proxy_sd"]) == ("FLAT", 1)
+    assert found.numbers["proxy_change"] == pytest.approx(0.15)
+    narrow = [score / 3 + 0.05 for score in SFT_PROXY]  # .05 is more than .1 of the last scores' 1/3
+    assert labelled(tmp_path / "narrower", {0: FOUR, 10: FOUR}, {0: SFT_PROXY, 10: narrow}).label == "STALL"
+
+
 def test_only_prompts_judged_both_times_are_paired(tmp_path: Path) -> None:
     before: Column = [None, 0.5, *FOUR[2:]]
     after: Column = [1.0, 0.5, None, *TWELVE[3:]]

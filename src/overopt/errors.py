@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable
+
+
+def say(text: str) -> None:
+    """What the user should know though nothing is wrong, where no caller takes notices."""
+    print(f"overopt: {text}", file=sys.stderr)
 
 
 class UserError(Exception):

@@ -37,6 +37,8 @@ class PromptRecord:
     prompt: str
     reference: str | None = None
     meta: dict[str, Any] = field(default_factory=dict)
+    place: str = field(default="", compare=False)
+    """FILE:LINE it came from, to name in an error."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +58,7 @@ class PreferenceRecord:
     chosen: Completion
     rejected: Completion
     meta: dict[str, Any] = field(default_factory=dict)
+    place: str = field(default="", compare=False)
 
     @property
     def ranked(self) -> tuple[Completion, ...]:
@@ -71,18 +74,21 @@ class RankingRecord:
     prompt: str
     ranked: tuple[Completion, ...]
     meta: dict[str, Any] = field(default_factory=dict)
+    place: str = field(default="", compare=False)
 
 
 Preference = PreferenceRecord | RankingRecord
 """What a loss of preferences learns from."""
 
 
-def preference(prompt_id: str, prompt: str, ranked: tuple[Completion, ...], meta: dict[str, Any]) -> Preference:
+def preference(
+    prompt_id: str, prompt: str, ranked: tuple[Completion, ...], meta: dict[str, Any], place: str = ""
+) -> Preference:
     """The record of two or more ranked completions, the best first."""
     if len(ranked) > 2:
-        return RankingRecord(prompt_id, prompt, ranked, meta)
+        return RankingRecord(prompt_id, prompt, ranked, meta, place)
     chosen, rejected = ranked
-    return PreferenceRecord(prompt_id, prompt, chosen, rejected, meta)
+    return PreferenceRecord(prompt_id, prompt, chosen, rejected, meta, place)
 
 
 @dataclass(slots=True)

@@ -222,3 +222,30 @@ def test_some_trees_in_some_order(policy: Policy) -> None:
     assert [len(hidden) for hidden in kept.hidden_of_tree] == sizes
     assert [len(hidden) for hidden in kept.at([2, 0]).hidden_of_tree] == [sizes[2], sizes[0]]
     assert not any(hidden.requires_grad for hidden in kept.hidden_of_tree)
+
+
+@pytest.mark.parametrize("temperature", [1.0, 0.7, 2.0])
+def test_gradients_are_those_of_plain_forwards_at_the_temperature(policy: Policy, temperature: float) -> None:
+    """One ordinary forward of the Hugging Face model a sequence, and autograd through its whole softmax."""
+    packed = pack(TREES)
+    total = target_logps(policy, hidden_states(policy, packed), packed, temperature).sum()
+    ours = torch.autograd.grad(total, policy.head.weight)[0]
+    plain = torch.zeros(())
+    for prompt, completion in [(tree.prompt, c) for tree in TREES for c in tree.completions if c]:
+        logits_LV = policy.model(input_ids=torch.tensor([[*prompt, *completion]])).logits[0]
+        logp_TV = (logits_LV[len(prompt) - 1 : -1] / temperature).log_softmax(-1)
+        plain = plain + logp_TV.gather(1, torch.tensor(completion)[:, None]).sum()
+    expected = torch.autograd.grad(plain, policy.head.weight)[0]
+    assert (ours - expected).norm() <= 1e-4 * expected.norm()
+
+
+def test_the_gradient_at_a_temperature_by_hand() -> None:
+    """Odds of 1 to 2 are 1 to 4 at temperature 1/2: d logp / d logits = (onehot - p) / T = (-.2, .2) / .5."""
+    table = Table(torch.tensor([[1 / 3, 2 / 3], [0.5, 0.5]]))
+    packed = pack([Tree([0], [[1]])])
+    hidden = table.hidden(packed).requires_grad_()
+    logits_MV = table.probability_VV.log()
+    target_logps(table, hidden, packed, 0.5).sum().backward()
+    expected = torch.tensor([-0.4, 0.4]) @ logits_MV.T  # logits = hidden @ log P
+    assert hidden.grad is not None
+    torch.testing.assert_close(hidden.grad[0], expected)

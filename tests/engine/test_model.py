@@ -51,4 +51,4 @@ def test_a_policy_does_what_the_protocol_says(architecture: str) -> None:
     plain_NLV = policy.model(input_ids=ids_NL).logits
     torch.testing.assert_close(policy.logits(whole_NLD.flatten(0, 1)), plain_NLV.flatten(0, 1), rtol=0, atol=1e-5)
     assert plain_NLV.shape[-1] == policy.vocabulary
-    assert (policy.pad_id, policy.eos_id, policy.device) == (0, 1, torch.device("cpu"))
+    assert (policy.pad_id, policy.end_ids, policy.device) == (0, {1}, torch.device("cpu"))

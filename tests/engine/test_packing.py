@@ -65,3 +65,9 @@ def test_micro_batches_hold_whole_trees_in_order_within_the_budget() -> None:
 
 def test_row_ranges() -> None:
     assert row_ranges([*TREES, Tree([1], [])]) == [range(2), range(2, 3), range(3, 3)]
+
+
+def test_a_micro_batch_may_be_as_large_as_the_budget() -> None:
+    trees = [Tree([0] * prompt, [[0] * size]) for prompt, size in ((1, 3), (6, 2), (5, 7), (1, 1))]  # sizes 4 8 12 2
+    assert list(micro_batches(trees, token_budget=12)) == [[0, 1], [2], [3]]
+    assert list(micro_batches(trees, token_budget=11)) == [[0], [1], [2], [3]]

@@ -7,7 +7,7 @@ from tiny_models import EOS, Table, tiny_policy
 
 from overopt.engine.head import logps_of_trees
 from overopt.engine.packing import Tree
-from overopt.engine.sampler import DrawKey, Samples, sample, sample_in_batches
+from overopt.engine.sampler import DrawKey, Samples, choose, sample, sample_in_batches
 from overopt.models.policy import Policy
 
 KEY = DrawKey(seed=0, purpose="test", step=3)
@@ -124,7 +124,7 @@ def table(*rows: list[float]) -> Table:
 def test_frequencies_are_the_probabilities() -> None:
     """Chi-square of 4000 first tokens and of those that follow a 2; 16.27 is p = 0.001 at 3 degrees of freedom."""
     model = table([0.1, 0.2, 0.3, 0.4], [0.25] * 4, [0.55, 0.15, 0.25, 0.05], [0.4, 0.1, 0.1, 0.4])
-    model.eos_id = 99
+    model.end_ids = frozenset({99})
     samples = sample(model, [[0]], ["p"], 4000, 1.0, 2, KEY)
     first_B, second_B = samples.tokens_BT.T
     follow_B = second_B[first_B == 2]
@@ -138,7 +138,7 @@ def test_frequencies_are_the_probabilities() -> None:
 def test_temperature_sharpens_the_frequencies() -> None:
     """Odds of 3 to 1 become 9 to 1 at temperature 1/2: 3600 of 4000, standard deviation 19."""
     model = table([0.75, 0.25], [0.5, 0.5])
-    model.eos_id = 99
+    model.end_ids = frozenset({99})
     samples = sample(model, [[0]], ["p"], 4000, 0.5, 1, KEY)
     assert abs(int((samples.tokens_BT == 0).sum()) - 3600) < 4 * 19
     assert sorted(set(samples.logp_BT.exp().flatten().tolist())) == pytest.approx([0.1, 0.9])
@@ -176,6 +176,18 @@ def test_eos_at_once_at_the_limit_and_never() -> None:
     assert samples.logp_BT.tolist() == [[0, 0], [0, 0], [0, 0]]
 
 
+def test_each_of_several_ends_ends_a_row() -> None:
+    """0 goes on to 1 or 2, which end; 3 would follow either."""
+    model = table([0.0, 0.5, 0.5, 0.0], *[[0.0, 0.0, 0.0, 1.0]] * 3)
+    model.end_ids = frozenset({1, 2})
+    samples = sample(model, [[0]], ["p"], 64, 1.0, 3, KEY)
+    assert {tuple(row) for row in samples.completions()} == {(1,), (2,)} and bool(samples.ended_B.all())
+    model.end_ids = frozenset({2})
+    samples = sample(model, [[0]], ["p"], 64, 1.0, 3, KEY)
+    assert {tuple(row) for row in samples.completions()} == {(1, 3, 3), (2,)}
+    assert samples.ended_B.tolist() == (samples.mask_BT.sum(1) == 1).tolist()
+
+
 def test_the_rectangle_is_as_wide_as_its_longest_row() -> None:
     model = table([1.0, 0.0, 0.0], [0.2, 0.4, 0.4], [0.0, 1.0, 0.0])
     samples = sample(model, [[2], [0, 2]], ["a", "b"], 2, 1.0, 50, KEY)
@@ -211,3 +223,15 @@ def test_uniforms_are_a_prefix_of_longer_ones() -> None:
     assert ((many >= 0) & (many < 1)).all()
     assert KEY.uniforms("p", 1, 3).tolist() != few.tolist()
     assert KEY.uniforms("q", 0, 3).tolist() != few.tolist()
+
+
+def test_rare_tokens_of_a_large_vocabulary_are_each_drawn_in_their_turn() -> None:
+    """Behind a token of nearly 1 come a hundred thousand of 1e-9: float32 near 1 has steps of 6e-8, of sixty tokens."""
+    rare, count = 1e-9, 100_000
+    probability_V = torch.full((count + 1,), rare)
+    probability_V[0] = 0.9999
+    mass = probability_V.double()
+    tokens = torch.arange(1, count, 997)
+    uniform_R = (mass[0] + (tokens.double() - 0.5) * mass[1]) / mass.sum()  # the middle of each token's part
+    drawn = choose(probability_V.expand(len(tokens), -1), 1.0, uniform_R)
+    assert drawn.tolist() == tokens.tolist()

@@ -8,12 +8,18 @@ from typing import Any
 import pytest
 import tiny
 import torch
+from tiny_models import plain_logps
 
+from overopt.engine import sampler
 from overopt.engine.head import logps_of_trees
 from overopt.engine.packing import Tree
+from overopt.evaluation import evaluator as evaluator_module
 from overopt.evaluation.evaluator import Evaluator
+from overopt.models.load import Scratch
 from overopt.models.reward_model import RewardModel
+from overopt.models.scorer import Scorer
 from overopt.models.text import Codec
+from overopt.tasks import Miniature
 from overopt.types import Completion, PromptRecord
 
 RECORDS = [PromptRecord(f"p{i}", "SUBREDDIT: r/advice POST:", f"mom sold my {w}") for i, w in enumerate(["car", "dog"])]
@@ -71,7 +77,9 @@ def test_win_rate_and_paired_difference_by_hand() -> None:
 def test_samples_tell_what_the_row_is_made_of() -> None:
     policy = tiny.policy()
     reward_model = RewardModel.from_policy(policy, torch.Generator().manual_seed(0))
-    row, samples = evaluator(FakeTask(), reward_model=reward_model).evaluate(policy, 3)
+    row, samples = evaluator(FakeTask(), scorer=Scorer(reward_model, Codec(policy.tokenizer, "raw"))).evaluate(
+        policy, 3
+    )
     assert [s["outcome"] for s in samples] == [1.0, 0.0, 0.5, None, 1.0]
     assert [s["prompt_id"] for s in samples] == ["p0", "p1", "p2", "p3", "p4"]
     assert [s["reference_gold"] for s in samples] == [0.0] * 5
@@ -95,7 +103,7 @@ def test_completions_are_greedy() -> None:
     with torch.no_grad():
         for _ in range(samples[0]["length"]):
             written.append(int(policy.model(torch.tensor([ids + written])).logits[0, -1].argmax()))
-    ended = written[-1] == policy.eos_id
+    ended = written[-1] in policy.end_ids
     assert samples[0]["ended"] == ended
     assert samples[0]["completion"].split() == policy.tokenizer.convert_ids_to_tokens(written[: len(written) - ended])
 
@@ -104,7 +112,12 @@ def test_the_reward_model_can_judge() -> None:
     policy = tiny.policy()
     reward_model = RewardModel.from_policy(policy, torch.Generator().manual_seed(0))
     records = [*RECORDS, PromptRecord("p5", "so my dog", None)]
-    judge = evaluator(FakeTask([None] * 6), reward_model=reward_model, judge="reward_model", records=records)
+    judge = evaluator(
+        FakeTask([None] * 6),
+        scorer=Scorer(reward_model, Codec(policy.tokenizer, "raw")),
+        judge="reward_model",
+        records=records,
+    )
     row, samples = judge.evaluate(policy, 0)
     codec = Codec(policy.tokenizer, "raw")
     for record, sample in zip(RECORDS, samples, strict=False):
@@ -152,3 +165,97 @@ def test_likelihood_of_the_references() -> None:
 def test_the_prompt_set_names_prompts_and_references() -> None:
     other = [*RECORDS[:4], PromptRecord("p4", "so", "dog")]
     assert evaluator(FakeTask()).prompt_set != evaluator(FakeTask(), records=other).prompt_set
+
+
+def test_the_distance_on_a_prompt_does_not_depend_on_the_other_prompts() -> None:
+    """The mean over five prompts is that of two and of three, each set with an evaluator of its own."""
+    policy = tiny.policy()
+    reference = policy.frozen_copy()
+    with torch.no_grad():
+        policy.head.weight.mul_(3.0)
+
+    def distance(records: list[PromptRecord]) -> float:
+        kl: float = evaluator(FakeTask(), reference=reference, records=records).evaluate(policy, 0)[0]["kl_ref"]
+        return kl
+
+    two, three = distance(RECORDS[:2]), distance(RECORDS[2:])
+    assert abs(two - three) > 0.1
+    assert distance(RECORDS) == pytest.approx((2 * two + 3 * three) / 5, rel=1e-4)
+
+
+def test_the_distance_is_a_sum_over_tokens_on_draws_of_the_evaluation_s_seed() -> None:
+    """One sample a prompt at the temperature; both policies' log-probabilities by plain forwards of each."""
+    policy = tiny.policy()
+    reference = policy.frozen_copy()
+    with torch.no_grad():
+        policy.head.weight.mul_(3.0)
+    judge = evaluator(FakeTask(), reference=reference, seed=5)
+    key = sampler.DrawKey(5, "evaluation", 0)
+    drawn = sampler.sample(policy, judge.prompts, [r.prompt_id for r in RECORDS], 1, 0.7, 6, key).completions()
+    assert len({len(row) for row in drawn}) > 1 or len(drawn[0]) > 1
+    differences = [
+        sum(plain_logps(policy, prompt, row, 0.7)) - sum(plain_logps(reference, prompt, row, 0.7))
+        for prompt, row in zip(judge.prompts, drawn, strict=True)
+    ]
+    assert judge.evaluate(policy, 0)[0]["kl_ref"] == pytest.approx(sum(differences) / 5, rel=1e-4)
+    assert evaluator(FakeTask(), reference=reference).evaluate(policy, 0)[0]["kl_ref"] != pytest.approx(
+        sum(differences) / 5, rel=1e-2
+    )
+
+
+def test_the_interval_is_wilson_s_over_the_judged_prompts() -> None:
+    """2.5 wins of 4: centre (p + z^2/2n) / (1 + z^2/n), half width z sqrt(p(1-p)/n + z^2/4n^2) / (1 + z^2/n)."""
+    row, _ = evaluator(FakeTask()).evaluate(tiny.policy(), 0)
+    p, n, z = 2.5 / 4, 4, 1.96
+    centre, scale = p + z**2 / (2 * n), 1 + z**2 / n
+    half = z * (p * (1 - p) / n + z**2 / (4 * n**2)) ** 0.5
+    assert row["win_rate_low"] == pytest.approx((centre - half) / scale, abs=1e-6)
+    assert row["win_rate_high"] == pytest.approx((centre + half) / scale, abs=1e-6)
+
+
+def test_a_prompt_is_paired_only_if_it_was_judged_both_times() -> None:
+    """p3 has no verdict at first and is won later, p4 the other way round: of the others none changed."""
+    task = FakeTask([1.0, -1.0, 0.0, None, 2.0])
+    judge = evaluator(task)
+    judge.evaluate(tiny.policy(), 0)
+    task.ours = [1.0, -1.0, 0.0, 5.0, None]
+    row, _ = judge.evaluate(tiny.policy(), 1)
+    assert (row["n"], row["wins"], row["win_rate"]) == (4, 2, 2.5 / 4)
+    assert (row["win_difference"], row["win_difference_se"]) == (0, 0)
+
+
+def test_only_gold_knows_a_reference_s_gold() -> None:
+    policy = tiny.policy()
+    reward_model = RewardModel.from_policy(policy, torch.Generator().manual_seed(0))
+    scorer = Scorer(reward_model, Codec(policy.tokenizer, "raw"))
+    _, samples = evaluator(FakeTask(), scorer=scorer, judge="reward_model").evaluate(policy, 0)
+    assert [s["reference_gold"] for s in samples] == [None] * 5
+    assert None not in [s["outcome"] for s in samples]
+
+
+def test_the_likelihood_is_of_the_first_references(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of many references the first few are followed, so that an evaluation's cost has a bound."""
+    policy = tiny.policy()
+    two, _ = evaluator(FakeTask(), records=RECORDS[:2]).evaluate(policy, 0)
+    monkeypatch.setattr(evaluator_module, "REFERENCE_SUMMARIES", 2)
+    found, _ = evaluator(FakeTask()).evaluate(policy, 0)
+    for name in ("ref_summary_logp_sum", "ref_summary_logp_mean"):
+        assert found[name] == pytest.approx(two[name], rel=1e-5)
+
+
+@pytest.mark.parametrize("record", [PromptRecord("p4", "so my", "tv"), PromptRecord("p5", "so", "tv")], ids=str)
+def test_another_prompt_or_name_is_another_prompt_set(record: PromptRecord) -> None:
+    assert evaluator(FakeTask(), records=[*RECORDS[:4], record]).prompt_set != evaluator(FakeTask()).prompt_set
+
+
+def test_in_bf16_like_is_compared_with_like() -> None:
+    """A policy's distance from itself is 0 by one forward for both; decoding rounds otherwise, more than policies."""
+    settings = Scratch(architecture="gpt_neox", hidden_size=16, layers=2, heads=2, init_std=0.3)
+    policy = settings.build(Miniature().vocabulary(), 0, torch.device("cpu"), True)
+    judge = evaluator(FakeTask(), reference=policy.frozen_copy())
+    assert judge.evaluate(policy, 0)[0]["kl_ref"] == pytest.approx(0, abs=1e-6)
+    key = sampler.DrawKey(0, "evaluation", 0)
+    drawn = sampler.sample(policy, judge.prompts, [r.prompt_id for r in RECORDS], 1, 0.7, 6, key)
+    trees = [Tree(p, [row]) for p, row in zip(judge.prompts, drawn.completions(), strict=True)]
+    forward = logps_of_trees(policy, trees, 0.7, 1000)
+    assert float((drawn.logp_BT.sum(1) - forward.logp_BT.sum(1)).mean().abs()) > 1e-5

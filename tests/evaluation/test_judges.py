@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from overopt.evaluation.judges import outcome, outcomes, reference_completion
+from overopt.evaluation.judges import TIE, outcome, outcomes, reference_completion
 from overopt.types import Completion, PromptRecord
 
 
@@ -15,3 +15,10 @@ def test_an_absent_score_gives_no_outcome() -> None:
 def test_a_reference_has_ended() -> None:
     assert reference_completion(PromptRecord("a", "x", "y")) == Completion("y", ended=True)
     assert reference_completion(PromptRecord("a", "x")) is None
+
+
+def test_a_tie_is_as_wide_as_rounding() -> None:
+    """Scores from double precision: two sums of the same terms may differ by some 1e-16, scores that differ do not."""
+    assert TIE == 1e-9
+    for base in (0.0, 1.0, -3.5):
+        assert [outcome(base + gap, base) for gap in (2e-9, 5e-10, -5e-10, -2e-9)] == [1.0, 0.5, 0.5, 0.0]

@@ -4,12 +4,15 @@ import json
 import shutil
 from pathlib import Path
 
+import foreign
 import pytest
 import tiny
 from tiny import Chain
+from transformers import AutoTokenizer
 
 from overopt.errors import UserError
 from overopt.evaluation.later import evaluate_run
+from overopt.models.text import word_tokenizer
 from overopt.records import Run, load_run
 from overopt.training.stages import train
 
@@ -87,6 +90,43 @@ def test_an_sft_run_has_no_reference(chain: Chain, tmp_path: Path) -> None:
     (row,) = evaluate_run(path)
     assert row["step"] == 60
     assert "kl_ref" not in row
+
+
+@pytest.mark.parametrize("style", ["raw", "chat_template"])
+def test_a_foreign_reward_model_s_proxy_is_what_transformers_says(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], style: str
+) -> None:
+    foreign.save_policy(tmp_path / "policy", foreign.policys())
+    foreign.save_reward_model(tmp_path / "reward", foreign.reward_models())
+    pairs = foreign.write_pairs(tmp_path / "pairs.jsonl")
+    task = {"name": "local", "path": str(pairs), "prompt_style": style, "holdout": 0.4}
+    chain = Chain(tmp_path / "policy", tmp_path / "reward")
+    changes = {"missing_eos": "keep", "max_completion_tokens": 6, "total_episodes": 8}
+    run = train(tiny.online(chain, task=task, **changes), tmp_path / "run")
+    said = capsys.readouterr().err
+    assert f"{chain.reward_model} has a tokenizer of its own" in said and str(chain.policy) not in said
+    plain = foreign.Plain.load(chain.reward_model)
+    ask = plain.raw if style == "raw" else plain.chat
+    own = [sample for step in (0, 1) for sample in run.samples(step)]
+    evaluate_run(run.path, judge="reward_model")
+    assert "has a tokenizer of its own" in capsys.readouterr().err
+    later = [sample for step in (0, 1) for sample in run.samples(step) if sample["judge"] == "reward_model"]
+    assert len(own) == len(later) >= 16
+    for sample in own + later:
+        expected = ask(sample["prompt"], sample["completion"], sample["ended"])
+        assert sample["proxy"] == pytest.approx(expected, abs=1e-5)
+    for sample in later:
+        better = sample["proxy"] - ask(sample["prompt"], sample["reference"], True)
+        assert sample["outcome"] == (1.0 if better > 0 else 0.0)
+
+
+def test_a_checkpoint_whose_tokenizer_was_changed_is_refused(run: Run, tmp_path: Path) -> None:
+    folder = run.checkpoint(2)
+    vocabulary = AutoTokenizer.from_pretrained(folder).get_vocab()
+    words = sorted(vocabulary, key=lambda word: vocabulary[word])
+    word_tokenizer([*words[:2], *words[:1:-1]]).save_pretrained(folder)
+    with pytest.raises(UserError, match="step-2: does not share the vocabulary .*; was its tokenizer changed since"):
+        evaluate_run(run.path)
 
 
 def test_what_cannot_be_evaluated_is_said(chain: Chain, run: Run, tmp_path: Path) -> None:

@@ -54,7 +54,7 @@ class Table:
     """A causal model whose next token depends on the last one alone, by a table of probabilities `[V, V]`."""
 
     probability_VV: Tensor
-    eos_id: int = EOS
+    end_ids: frozenset[int] = frozenset({EOS})
     pad_id: int = 0
     rows_run: list[int] = field(default_factory=list)
     """How many rows each call of `extend`, or tokens each call of `run`, took."""

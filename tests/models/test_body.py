@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import tiny
@@ -9,6 +11,7 @@ from transformers import AutoModelForCausalLM
 
 from overopt.engine.head import hidden_states
 from overopt.engine.packing import Tree, pack
+from overopt.models.load import load_policy
 from overopt.models.policy import Policy
 
 ARCHITECTURES = {
@@ -34,6 +37,29 @@ def test_a_saved_folder_is_an_ordinary_one(policy: Policy, tmp_path: Path) -> No
         torch.testing.assert_close(plain(ids).logits[0], policy.logits(hidden), atol=1e-5, rtol=1e-5)
 
 
+@pytest.mark.parametrize("listed", [[1, 7, 9], 7, [7]])
+def test_sampling_stops_where_generate_does_also_once_saved(policy: Policy, tmp_path: Path, listed: Any) -> None:
+    """Odd settings of others stay as they are: transformers saves them only if nothing was changed."""
+    policy.save(tmp_path)
+    settings = json.loads((tmp_path / "generation_config.json").read_text())
+    settings |= {"eos_token_id": listed, "temperature": 0.6, "do_sample": False}
+    (tmp_path / "generation_config.json").write_text(json.dumps(settings))
+    ends = {1, *(listed if isinstance(listed, list) else [listed])}
+    loaded = load_policy(tmp_path, torch.device("cpu"))
+    assert loaded.end_ids == loaded.frozen_copy().end_ids == ends
+    loaded.end_ids |= {11}  # what a codec adds: the end of its template's turns
+    loaded.save(tmp_path / "again")
+    again = load_policy(tmp_path / "again", torch.device("cpu"))
+    assert again.end_ids == ends | {11}
+    assert again.model.generation_config.eos_token_id == sorted(ends | {11})
+    assert again.model.generation_config.temperature == 0.6
+
+
+def test_settings_that_say_the_same_are_saved_as_they_are(policy: Policy, tmp_path: Path) -> None:
+    policy.save(tmp_path)
+    assert json.loads((tmp_path / "generation_config.json").read_text())["eos_token_id"] == 1
+
+
 def test_hidden_states_of_a_tree_are_those_of_its_branches(policy: Policy) -> None:
     tree = Tree([3, 4, 5], [[20, 21, 1], [22, 23]])
     together = hidden_states(policy, pack([tree]))
@@ -44,7 +70,7 @@ def test_hidden_states_of_a_tree_are_those_of_its_branches(policy: Policy) -> No
 
 def test_a_body_without_a_pad_token_pads_with_eos(policy: Policy) -> None:
     policy.tokenizer.pad_token = None
-    assert Policy(policy.model, policy.tokenizer).pad_id == policy.eos_id == 1
+    assert Policy(policy.model, policy.tokenizer).pad_id == 1 and policy.end_ids == {1}
 
 
 def test_dropout_is_off_and_freezing_stops_gradients(policy: Policy) -> None:

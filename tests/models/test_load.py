@@ -76,7 +76,7 @@ def test_half_precision_weights_are_trained_in_full(tmp_path: Path) -> None:
 def test_a_model_from_scratch_takes_a_tokenizer(tmp_path: Path) -> None:
     tiny.policy().save(tmp_path)
     policy = Scratch(hidden_size=8, layers=1, tokenizer=str(tmp_path)).build(None, 0, CPU, False)
-    assert (policy.vocabulary, policy.eos_id) == (142, 1)
+    assert (policy.vocabulary, policy.end_ids) == (142, {1})
 
 
 @pytest.mark.parametrize(("architecture", "extra"), [("granite", {"logits_scaling": 4.0}), ("cohere", {})])

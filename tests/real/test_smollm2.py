@@ -103,7 +103,7 @@ def test_greedy_sampling(policy: Policy) -> None:
     rows = sample(policy, prompts, PROMPTS, 1, 0.0, 24, DrawKey(0, "test", 0)).completions()
     for prompt, row in zip(prompts, rows, strict=True):
         ids = torch.tensor([prompt])
-        settings = {"do_sample": False, "max_new_tokens": 24, "eos_token_id": policy.eos_id, "pad_token_id": 0}
+        settings = {"do_sample": False, "max_new_tokens": 24, "eos_token_id": sorted(policy.end_ids), "pad_token_id": 0}
         out = policy.model.generate(ids, attention_mask=torch.ones_like(ids), **settings)
         assert row == out[0, len(prompt) :].tolist()
     print(f"greedy tokens that agree: {sum(map(len, rows))} of {sum(map(len, rows))}")

@@ -1,5 +1,6 @@
 import hashlib
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -149,3 +150,78 @@ def test_the_room_imports_no_heavy_library() -> None:
     )
     done = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True)
     assert done.stdout == "[]\n"
+
+
+def test_of_a_stopped_run_the_step_to_go_back_to_counts(writer: RunWriter, run: Run) -> None:
+    """For whoever starts from it without naming a step, and in what they record of it; the last can be named."""
+    for step, weights in [(20, b"1"), (100, b"2")]:
+        with writer.checkpoint(step) as folder:
+            (folder / "model.safetensors").write_bytes(weights)
+    last = run.hash()
+    writer.finish("stopped", stopped_at=100, go_back_to=20)
+    stopped = load_run(run.path)
+    assert stopped.checkpoint().name == "step-20"
+    assert stopped.checkpoint(100).name == "step-100"
+    assert stopped.hash() != last
+    writer.update(go_back_to=0)  # what it started from: no checkpoint of its own
+    assert load_run(run.path).checkpoint().name == "step-100"
+
+
+def test_the_hash_of_a_parent_covers_its_pairs_and_the_configuration_of_its_model(writer: RunWriter, run: Run) -> None:
+    """A child that learns from the pairs, or that scales what the weights compute, learns otherwise if they change."""
+    with writer.checkpoint(20) as folder:
+        (folder / "model.safetensors").write_bytes(b"1")
+        (folder / "config.json").write_text('{"reward_mean": 0.5}')
+    config = run.checkpoint() / "config.json"
+    hashes = [hash_parent(run.path)]
+    config.write_text('{"reward_mean": 0.25}')
+    hashes.append(hash_parent(run.path))
+    assert hash_parent(run.checkpoint()) != hash_parent(run.path)
+    writer.pairs([{"prompt_id": "a", "chosen": "x", "rejected": "y"}])
+    hashes.append(hash_parent(run.path))
+    writer.pairs([{"prompt_id": "a", "chosen": "y", "rejected": "x"}])
+    hashes.append(hash_parent(run.path))
+    assert len(set(hashes)) == 4
+    folder_hash = hash_parent(run.checkpoint())
+    config.write_text('{"reward_mean": 0.5}')
+    assert hash_parent(run.checkpoint()) != folder_hash
+
+
+def test_equal_content_in_another_place_has_the_same_hash(writer: RunWriter, run: Run, tmp_path: Path) -> None:
+    with writer.checkpoint(20) as folder:
+        (folder / "model.safetensors").write_bytes(b"1")
+        (folder / "config.json").write_text("{}")
+    writer.pairs([{"prompt_id": "a"}])
+    assert hash_parent(shutil.copytree(run.path, tmp_path / "elsewhere")) == hash_parent(run.path)
+
+
+def test_evaluations_of_another_prompt_set_or_judge_stand_beside_each_other(writer: RunWriter, run: Run) -> None:
+    row = {"step": 10, "split": "tuning", "judge": "gold", "prompt_set": "a", "win_rate": 0.5}
+    rows = [row, row | {"prompt_set": "b", "win_rate": 0.25}, row | {"judge": "pairs", "win_rate": 0.125}]
+    for one in rows:
+        writer.evaluate(one)
+    assert run.evaluations() == rows
+    writer.evaluate(row | {"win_rate": 0.75})  # the same evaluation, made again
+    assert sorted(found["win_rate"] for found in run.evaluations()) == [0.125, 0.25, 0.75]
+
+
+def test_a_run_is_complete_at_its_last_step_or_stopped_in_time(writer: RunWriter, run: Run) -> None:
+    found = {}
+    for status in ("running", "interrupted", "finished", "stopped", "diverged", "failed"):
+        writer.update(status=status)
+        found[status] = load_run(run.path).complete
+    assert [status for status, complete in found.items() if complete] == ["finished", "stopped"]
+
+
+def test_a_run_has_the_name_that_it_was_given_else_its_folder_s(writer: RunWriter, run: Run) -> None:
+    assert run.name == "kl"
+    writer.update(name="no penalty")
+    assert load_run(run.path).name == "no penalty"
+
+
+def test_links_are_not_followed_to_runs(tmp_path: Path) -> None:
+    """A link back to a folder above would never end, and a run that is linked to would be there twice."""
+    (tmp_path / "runs" / "a").mkdir(parents=True)
+    (tmp_path / "runs" / "a" / "run.json").write_text(json.dumps({"schema_version": 1}))
+    (tmp_path / "runs" / "again").symlink_to(tmp_path / "runs" / "a")
+    assert find_runs(tmp_path) == [tmp_path / "runs" / "a"]

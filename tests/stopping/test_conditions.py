@@ -94,6 +94,54 @@ def test_proxy_alone(tmp_path: Path) -> None:
     assert found(ProxyAlone(truth="outcome"), past) == [None] * 4
 
 
+@pytest.mark.parametrize("condition", [LabelSoFar(), ProxyAlone(), ProxyAlone(truth="outcome")], ids=repr)
+def test_what_comes_later_changes_nothing_about_a_point(tmp_path: Path, condition: Any) -> None:
+    """Gold and wins fall at steps 2 and 3 under a rising proxy; at step 4, unknown until then, they are at their best.
+
+    Asked at a step, a condition finds the same points wrong as of the whole record up to there.
+    """
+
+    def wrong(past: Past) -> list[bool]:
+        return [problem is not None for problem in found(condition, past)]
+
+    past = samples(tmp_path, wins=[8, 14, 2, 0, 16], proxies=[0, 1, 2, 3, 4], golds=[0, 5, 3, 2, 9])
+    assert wrong(past) == [False, True, True, False, False]
+    for step in range(5):
+        assert wrong(past.until(step)) == wrong(past)[4 - step :]
+
+
+def scattered(tmp_path: Path, golds: Sequence[Sequence[float]], proxies: Sequence[Sequence[float]]) -> Past:
+    """A gold and a proxy of its own for each prompt."""
+    with RunWriter.create(tmp_path / "run", "stage: online\n", {}) as writer:
+        for step, (gold, proxy) in enumerate(zip(golds, proxies, strict=True)):
+            writer.evaluate({"step": step, **GOLD, "win_rate": 0.5})
+            rows = [
+                {**GOLD, "prompt_id": f"p{i}", "outcome": 0.5, "proxy": p, "gold": g}
+                for i, (g, p) in enumerate(zip(gold, proxy, strict=True))
+            ]
+            writer.samples(step, rows)
+    return Watch(tmp_path / "run").past()
+
+
+ZERO = [0.0] * 16
+ONE_PROMPT = [1.0] + [0.0] * 15
+"""Mean 1/16, standard error sqrt(1/16 - 1/256) / 4 = .0605: 1.03 standard errors."""
+NINE_PROMPTS = [1.0] * 9 + [0.0] * 7
+"""Mean 9/16, standard error sqrt(9/16 - 81/256) / 4 = .1240: 4.5 standard errors."""
+
+
+@pytest.mark.parametrize(
+    ("fall", "rise", "met"),
+    [(NINE_PROMPTS, NINE_PROMPTS, True), (ONE_PROMPT, NINE_PROMPTS, False), (NINE_PROMPTS, ONE_PROMPT, False)],
+    ids=["both", "truth hardly fell", "proxy hardly rose"],
+)
+def test_proxy_alone_takes_a_significant_fall_and_a_significant_rise(
+    tmp_path: Path, fall: list[float], rise: list[float], met: bool
+) -> None:
+    past = scattered(tmp_path, [ZERO, [-gold for gold in fall]], [ZERO, rise])
+    assert [problem is not None for problem in found(ProxyAlone(), past)] == [met, False]
+
+
 def test_entropy(tmp_path: Path) -> None:
     past = updates(tmp_path, [{"entropy_tok": 0.1}, {"entropy_tok": 0.5}, {"loss": 0.0}, {"entropy_tok": 2.0}])
     low, high = "entropy 0.1 below 0.2 nats per token", "entropy 2 above 1 nats per token"

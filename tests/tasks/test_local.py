@@ -67,7 +67,7 @@ def test_pairs_serve_as_preferences_prompts_and_demonstrations(tmp_path: Path) -
     dropped = Dropped()
     preferences = task.preferences(0, dropped)
     assert [(pair.chosen, pair.rejected) for pair in preferences] == [
-        (Completion("one"), Completion("two")),
+        (Completion("one"), Completion("  two")),
         (Completion("three"), Completion("four")),
         (Completion(""), Completion("five")),
         (Completion("six"), Completion("seven")),
@@ -187,6 +187,30 @@ def test_a_transcript_is_text_or_turns_by_the_style_and_the_same_prompt(tmp_path
     assert chat[0].meta == {"messages": [{"role": "user", "content": "Which tea?"}]}
 
 
+def test_a_completion_keeps_its_own_white_space(tmp_path: Path) -> None:
+    code = {"prompt": "def f():\n", "chosen": "    return 1\n", "rejected": "\treturn 1"}
+    listed = {"prompt": "List:\n", "chosen": " - one", "rejected": "- one"}
+    rows = [code, listed, {"prompt": "Say: ", "chosen": " yes", "rejected": "  yes"}]
+    for style, said in (("raw", "yes"), ("chat_template", " yes")):
+        task = local(tmp_path, rows, holdout=0.0001, prompt_style=style)
+        assert [tuple(c.text for c in pair.ranked) for pair in task.preferences(0, Dropped())] == [
+            ("    return 1\n", "\treturn 1"),
+            (" - one", "- one"),
+            (said, "  yes"),
+        ]
+        assert [r.reference for r in task.demonstrations(0, Dropped())] == ["    return 1\n", " - one", said]
+
+
+def test_records_know_their_place(tmp_path: Path) -> None:
+    places = [f"{tmp_path / 'train.jsonl'}:{line}" for line in (1, 2)]
+    task = local(tmp_path, pairs(2), holdout=0.0001)
+    assert [r.place for r in task.preferences(0, Dropped())] == places
+    assert [r.place for r in task.demonstrations(0, Dropped())] == places
+    assert [r.place for r in task.prompts(0, Dropped())] == places
+    ranked = local(tmp_path, [{"prompt": "x", "responses": ["a", "b", "c"], "ranking": [0, 1, 2]}], holdout=0.0001)
+    assert [r.place for r in ranked.preferences(0, Dropped())] == places[:1]
+
+
 # --- As a config
 
 
@@ -234,3 +258,21 @@ def test_a_gold_function_that_is_none_is_a_config_error(tmp_path: Path) -> None:
     (tmp_path / "task.yaml").write_text("path: train.jsonl\ngold_function: mine:glod\n")
     with pytest.raises(ConfigError, match="task.yaml:2: gold_function: .*has no function 'glod' .did you mean 'gold'"):
         load(Local, tmp_path / "task.yaml")
+
+
+def test_prompts_that_differ_in_white_space_alone_are_one_prompt(tmp_path: Path) -> None:
+    """Words apart by a space, by two and by a new line: on one side of the split, with one name, sampled once."""
+    rows = [
+        {"prompt": f"what is{space}{n} ?", "chosen": "yes", "rejected": "no"}
+        for n in range(30)
+        for space in (" ", "  ", "\n")
+    ]
+    task = local(tmp_path, rows, holdout=0.5)
+    held_out, training = (
+        [pair.prompt_id for pair in pairs]
+        for pairs in (task.evaluation_preferences(0, Dropped())[1], task.preferences(0, Dropped()))
+    )
+    assert len(held_out) + len(training) == 90 and held_out and training
+    assert not set(held_out) & set(training)
+    assert len(set(held_out) | set(training)) == 30
+    assert len(task.prompts(0, Dropped())) == len(training) / 3

@@ -12,7 +12,7 @@ from overopt import config as configuration
 from overopt.errors import UserError
 from overopt.models.load import Scratch
 from overopt.models.text import Codec
-from overopt.training.common import fit_window, make_evaluator, parent_policy, parent_reward_model, tokens_in
+from overopt.training.common import fit_window, make_evaluator, parent_policy, parent_scorer, tokens_in
 from overopt.training.session import Session
 from overopt.training.stages import STAGES
 
@@ -29,9 +29,9 @@ def test_the_prompt_is_counted_once_for_its_completions() -> None:
 def test_parents_are_loaded_and_remembered(chain: Chain, tmp_path: Path) -> None:
     at = session(chain, tmp_path / "run")
     policy = parent_policy(at, "policy", str(chain.policy))
-    reward_model = parent_reward_model(at, str(chain.reward_model))
+    scorer = parent_scorer(at, str(chain.reward_model), Codec(policy.tokenizer, "raw"))
     assert all(p.requires_grad for p in policy.parameters())
-    assert not any(p.requires_grad for p in reward_model.parameters())
+    assert not any(p.requires_grad for p in scorer.reward_model.parameters())
     assert [(p["role"], p["path"]) for p in at.parents] == [
         ("policy", str(chain.policy)),
         ("reward_model", str(chain.reward_model)),

@@ -104,6 +104,14 @@ def test_an_empty_completion_that_did_not_end_leaves_its_record_out() -> None:
     assert dropped.reasons == {"completion without tokens": 1}
 
 
+def test_different_texts_of_the_same_tokens_are_left_out() -> None:
+    dropped = Dropped()
+    same = [ranked("b", "b  "), ranked("d", "e"), ranked("b", "c", " b ")]  # d and e are unknown words
+    assert encode_preferences(CODEC, [*same, ranked("b", "c")], LIMITS, dropped) == [Tree([2], [[3, 1], [4, 1]])]
+    assert dropped.reasons == {"two ranked responses are identical as tokens": 3}
+    assert encode_preferences(CODEC, [ranked("b", "b")], LIMITS, dropped)  # a policy may sample the same twice
+
+
 def test_the_same_completions_under_other_prompts() -> None:
     dropped = Dropped()
     prompts = ["b {prompt}", "{prompt} c c"]
@@ -124,6 +132,12 @@ def test_of_a_chat_the_last_turn_is_set_into_the_template() -> None:
     under_it = under("b {prompt}", record)
     assert [turn["content"] for turn in under_it.meta["messages"]] == ["hi", "yes", "b a"]
     assert under_it.prompt == "b a" and turns[-1]["content"] == "a"
+
+
+def test_of_a_chat_that_the_assistant_began_to_answer_the_users_last_turn_is_set_into_the_template() -> None:
+    turns = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "Sure, "}]
+    under_it = under("b {prompt}", ranked("b", "c", meta={"messages": turns}))
+    assert [turn["content"] for turn in under_it.meta["messages"]] == ["b a", "Sure, "]
 
 
 def test_most_records_say_how_many_completions_a_run_ranks() -> None:

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
+import foreign
 import pytest
 import tiny
 import torch
@@ -11,6 +13,7 @@ from transformers import AutoModelForCausalLM
 
 from overopt.errors import UserError
 from overopt.models.load import load_policy
+from overopt.models.text import word_tokenizer
 from overopt.records import Run
 from overopt.training.stages import train
 
@@ -305,6 +308,65 @@ def test_bad_input_leaves_nothing_behind(chain: Chain, tmp_path: Path, changes: 
     with pytest.raises(UserError, match=message):
         train(tiny.online(chain, **changes), tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+def test_a_missing_eos_is_not_replaced_on_scores_that_are_not_centered(chain: Chain, tmp_path: Path) -> None:
+    """Around a mean of 7, say, a score of -1 would punish every cut completion beyond measure."""
+    raw = train(tiny.reward_model(chain, normalization="none"), tmp_path / "raw").path
+    with pytest.raises(UserError, match="missing_eos: replacing .* scores are centered.*; use {name: subtract"):
+        train(tiny.online(chain, reward_model=str(raw)), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+    for missing_eos in ("subtract", "keep"):
+        config = tiny.online(chain, reward_model=str(raw), missing_eos=missing_eos, total_episodes=8)
+        assert train(config, tmp_path / missing_eos).status == "finished"
+
+
+def test_a_reference_of_another_vocabulary_is_refused(chain: Chain, tmp_path: Path) -> None:
+    policy = load_policy(Run(chain.policy, {}).checkpoint(), torch.device("cpu"))
+    vocabulary = policy.tokenizer.get_vocab()
+    words = sorted(vocabulary, key=lambda word: vocabulary[word])
+    foreign.save_policy(tmp_path / "reference", word_tokenizer([*words[:2], *words[:1:-1]]))
+    message = f"reference: {tmp_path}/reference does not share the vocabulary .* tokens have another id"
+    for config in (tiny.online, tiny.offline):
+        with pytest.raises(UserError, match=message):
+            train(config(chain, reference=str(tmp_path / "reference")), tmp_path / "run")
+        assert not (tmp_path / "run").exists()
+
+
+def test_a_reward_model_under_another_prompt_style_is_asked_in_its_own(tmp_path: Path) -> None:
+    foreign.save_policy(tmp_path / "policy", foreign.policys())
+    task = {"name": "local", "path": str(foreign.write_pairs(tmp_path / "pairs.jsonl")), "holdout": 0.4}
+    chain = Chain(tmp_path / "policy", tmp_path / "reward")
+    settings = {"pairs": "task", "normalization": "none", "batch_size": 4, "task": task}
+    made = train(tiny.reward_model(chain, **settings), chain.reward_model)
+    assert json.loads((made.checkpoint() / "config.json").read_text())["reward_prompt_style"] == "raw"
+    changes = {"missing_eos": "keep", "max_completion_tokens": 6, "total_episodes": 8}
+    notices: list[str] = []
+    for name in ("run", "older"):  # the folder says it, or of an older run the record
+        config = tiny.online(chain, task={**task, "prompt_style": "chat_template"}, **changes)
+        run = train(config, tmp_path / name, notice=notices.append)
+        plain = foreign.Plain.load(made.checkpoint())
+        for sample in run.samples(0):
+            expected = plain.raw(sample["prompt"], sample["completion"], sample["ended"])
+            assert sample["proxy"] == pytest.approx(expected, abs=1e-5)
+        assert "was trained under prompt_style raw, and the task's is chat_template" in notices.pop()
+        file = made.checkpoint() / "config.json"
+        document = json.loads(file.read_text())
+        document.pop("reward_prompt_style", None)
+        file.write_text(json.dumps(document))
+
+
+def test_a_reward_beyond_all_bounds_is_named(tmp_path: Path, chain: Chain) -> None:
+    (tmp_path / "huge.py").write_text(
+        "def f(prompts, completions, **columns):\n    return [1e300] * len(completions)\n"
+    )
+    config = tiny.online(chain, reward_model=None, rewards=[f"{tmp_path}/huge.py:f"])
+    with pytest.raises(UserError, match=r"rewards.0: .*huge.py:f gave 8 of 8 completions a score that is not finite"):
+        train(config, tmp_path / "run")
+    (tmp_path / "big.py").write_text("def f(completions, **columns):\n    return [1e15] * len(completions)\n")
+    config = tiny.online(chain, reward_model=None, rewards=[{"name": f"{tmp_path}/big.py:f", "weight": 1e9}])
+    with pytest.raises(UserError, match=r"rewards.0: .*f, times its weight 1e\+09, gave 8 of 8 .*; lower the weight"):
+        train(config, tmp_path / "weighted")
 
 
 def test_parents_that_will_not_do(chain: Chain, tmp_path: Path) -> None:

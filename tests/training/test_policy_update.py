@@ -116,3 +116,23 @@ def test_later_epochs_distill_towards_the_policy_that_sampled(chain: Chain) -> N
     moving = configured(chain, loss="lco", epochs=3, minibatches=1, loss_regularizers=["token_entropy"], lr=0.1)
     _, numbers, _ = step(moving, chain, advantage=0.0, coefs=(5.0,))
     assert numbers["loss"] - numbers["loss/token_entropy"] > 1e-4  # the old logits stayed where they were
+
+
+def test_the_gradient_is_clipped_to_the_norm_that_is_set(chain: Chain) -> None:
+    """Plain gradient descent moves by lr times the gradient's norm, or by lr times what it was clipped to."""
+    free, numbers, _ = step(configured(chain, lr=0.1, **ONE), chain, advantage=1.0, coefs=())
+    assert float(free.norm()) == pytest.approx(0.1 * numbers["grad_norm"], rel=1e-3)
+    limit = numbers["grad_norm"] / 4
+    clipped, again, _ = step(configured(chain, lr=0.1, grad_clip=limit, **ONE), chain, advantage=1.0, coefs=())
+    assert float(clipped.norm()) == pytest.approx(0.1 * limit, rel=1e-3)
+    assert again["grad_norm"] == pytest.approx(numbers["grad_norm"], rel=1e-5)  # as it was before clipping
+    torch.testing.assert_close(clipped * 4, free, rtol=1e-2, atol=1e-5)
+
+
+@pytest.mark.parametrize(("epochs", "minibatches"), [(1, 2), (2, 1)])
+def test_the_sampler_is_compared_before_the_first_update_only(chain: Chain, epochs: int, minibatches: int) -> None:
+    """After it old and new differ because the policy has moved, which is no fault of the sampler."""
+    config = configured(chain, lr=1.0, epochs=epochs, minibatches=minibatches)
+    moved, numbers, _ = step(config, chain, advantage=1.0, coefs=())
+    assert float(moved.norm()) > 0.1 and abs(numbers["ratio_mean"] - 1) > 1e-2
+    assert 0 <= numbers["sampler_gap"] < 1e-4

@@ -164,3 +164,13 @@ def test_what_costs_a_pass_is_exact_in_the_miniature_and_thinned_elsewhere() -> 
     assert due(Probes(), exact=True) == list(range(1, 10))
     assert due(Probes(), exact=False) == [1, 4, 8]
     assert due(Probes(every=3), exact=True) == due(Probes(every=3), exact=False) == [1, 3, 6, 9]
+
+
+def test_accuracy_is_the_share_of_pairs_in_which_the_chosen_wins_and_a_tie_counts_half() -> None:
+    """Implicit rewards +1, +1, 0 and -1, of pairs that the reference does not tell apart."""
+    flat = [-3.0] * 4
+    chosen, rejected = sums([-2.0, -2.0, -3.0, -4.0], [1] * 4, flat), sums(flat, [1] * 4, flat)
+    metrics = pair_metrics(ranking(chosen, rejected), DPO(beta=1.0), torch.zeros(4), (0.0, 0.0))
+    assert metrics["rewards_acc"] == (1 + 1 + 0.5 + 0) / 4
+    turned = pair_metrics(ranking(rejected, chosen), DPO(beta=1.0), torch.zeros(4), (0.0, 0.0))
+    assert turned["rewards_acc"] == (0 + 0 + 0.5 + 1) / 4

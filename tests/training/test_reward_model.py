@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import math
 from pathlib import Path
 
@@ -12,18 +13,19 @@ from transformers import AutoModelForSequenceClassification
 
 from overopt.engine.packing import Tree, pack
 from overopt.errors import UserError
-from overopt.models.load import load_reward_model
+from overopt.models.load import load_policy, load_reward_model
 from overopt.models.reward_model import RewardModel
 from overopt.models.text import Codec
 from overopt.objectives.reward_losses import BradleyTerry, PlackettLuce
 from overopt.records import load_run
+from overopt.stopping.past import Past
 from overopt.tasks import Miniature
 from overopt.tasks.miniature import SLOTS
 from overopt.training import reward_model
 from overopt.training.data import Limits, encode_demonstrations, encode_preferences
 from overopt.training.pairs import from_row
 from overopt.training.stages import train
-from overopt.types import Dropped
+from overopt.types import Dropped, Preference
 
 CPU = torch.device("cpu")
 
@@ -123,6 +125,46 @@ def test_the_steps_do_not_depend_on_the_normalization(chain: Chain, tmp_path: Pa
     assert run.checkpoints() == [1, 2, 3, 4]
 
 
+def raw_scores(folder: Path, pairs: list[Preference]) -> torch.Tensor:
+    """By plain transformers, of every completion alone."""
+    plain = AutoModelForSequenceClassification.from_pretrained(folder)
+    model = load_reward_model(folder, CPU)
+    trees = encode_preferences(Codec(model.tokenizer, "raw"), pairs, Limits(512, 24), Dropped())
+    rows = [[*tree.prompt, *completion] for tree in trees for completion in tree.completions]
+    with torch.no_grad():
+        return torch.cat([plain(torch.tensor([row])).logits[:, 0] for row in rows]).double()
+
+
+@pytest.mark.parametrize("keep", ["every", "best", "last"])
+def test_every_checkpoint_is_normalized_by_its_own_scores(chain: Chain, tmp_path: Path, keep: str) -> None:
+    run = train(tiny.reward_model(chain, checkpoint_every=1, keep=keep), tmp_path / "run")
+    assert tiny.metrics(run) == tiny.metrics(load_run(chain.reward_model))  # which is normalized at its end alone
+    assert run.checkpoints() == [1, 2, 3, 4] if keep == "every" else len(run.checkpoints()) == 1
+    pairs = [from_row(row) for row in run.pairs() if row["heldout"]]
+    for step in run.checkpoints():
+        scores = raw_scores(run.checkpoint(step), pairs)
+        config = json.loads((run.checkpoint(step) / "config.json").read_text())
+        assert config["reward_mean"] == pytest.approx(float(scores.mean()), abs=1e-5)
+        assert config["reward_scale"] == pytest.approx(float(scores.std()), rel=1e-4)
+    rows = [row for row in run.evaluations() if row["step"] in run.checkpoints()]
+    assert all(abs(row["score_mean"]) < 1e-5 and abs(row["score_sd"] - 1) < 1e-4 for row in rows)
+
+
+def test_one_that_was_stopped_in_time_is_normalized_and_trains_a_child(
+    chain: Chain, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Past, "best_step", lambda past: past.step)  # so few steps need not help
+    stop = {"name": "wall_time", "hours": 1e-9, "patience": 2}
+    run = train(tiny.reward_model(chain, checkpoint_every=1, stop_when=[stop]), tmp_path / "reward")
+    assert run.status == "stopped" and run.info["stopped_at"] == 2 and run.checkpoints() == [1, 2]
+    pairs = [from_row(row) for row in run.pairs() if row["heldout"]]
+    scores = raw_scores(run.checkpoint(), pairs)
+    child = train(tiny.online(chain, reward_model=str(run.path), total_episodes=8), tmp_path / "child")
+    assert child.config["missing_eos"] == {"name": "replace", "value": -1.0}  # which takes scores that are centered
+    model = load_reward_model(run.checkpoint(), CPU)
+    assert model.normalized and model.mean == pytest.approx(float(scores.mean()), abs=1e-5)
+
+
 def test_its_checkpoint_is_an_ordinary_folder(chain: Chain) -> None:
     folder = load_run(chain.reward_model).checkpoint()
     _, report = AutoModelForSequenceClassification.from_pretrained(folder, output_loading_info=True)
@@ -157,3 +199,32 @@ def test_bad_input_leaves_nothing_behind(chain: Chain, tmp_path: Path) -> None:
         with pytest.raises(UserError, match=message):
             train(tiny.reward_model(chain, **changes), out)
         assert not out.exists()
+
+
+def test_scores_that_tie_are_half_right(chain: Chain, tmp_path: Path) -> None:
+    """A policy whose last norm gives 0 everywhere: before the first step each score is the same, bit by bit."""
+    policy = load_policy(load_run(chain.policy).checkpoint(), CPU)
+    with torch.no_grad():
+        for parameter in policy.model.gpt_neox.final_layer_norm.parameters():
+            parameter.zero_()
+    policy.save(tmp_path / "policy")
+    config = tiny.reward_model(chain, policy=str(tmp_path / "policy"), normalization="none", checkpoint_every=1)
+    run = train(config, tmp_path / "run")
+    before, first = run.evaluations()[0], tiny.rows(run)[0]
+    assert (before["step"], before["accuracy"], before["margin"]) == (0, 0.5, 0.0)
+    assert first["loss"] == pytest.approx(math.log(2))
+    assert first["rewards_acc"] == 0.5
+
+
+def test_scores_are_centered_on_the_demonstrations_of_the_run_s_own_seed(chain: Chain, tmp_path: Path) -> None:
+    run = train(tiny.reward_model(chain, normalization="center", seed=1), tmp_path / "run")
+    model = load_reward_model(run.checkpoint(), CPU)
+    codec = Codec(model.tokenizer, "raw")
+
+    def mean_score(seed: int) -> float:
+        records = Miniature(demonstration_count=256).demonstrations(seed, Dropped())
+        trees = encode_demonstrations(codec, records, Limits(512, 24), Dropped())
+        return float(model.score_trees(trees, 65_536).mean())
+
+    assert mean_score(1) == pytest.approx(0, abs=1e-5)
+    assert abs(mean_score(0)) > 1e-3

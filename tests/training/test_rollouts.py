@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+import foreign
 import pytest
 import tiny
 import torch
@@ -13,13 +15,16 @@ from tiny import Chain
 
 from overopt.config import load
 from overopt.engine.head import logps_of_trees
+from overopt.engine.packing import Tree
+from overopt.engine.sampler import DrawKey, sample
 from overopt.models.load import load_policy, load_reward_model
+from overopt.models.scorer import Scorer
 from overopt.models.text import Codec
 from overopt.records import load_run
 from overopt.training.data import Limits, Prompt, encode_prompts
 from overopt.training.online import Online
 from overopt.training.rollouts import Actors, Coefficients, bonus, collect, greedy, sampler_gap, shaped
-from overopt.types import Dropped
+from overopt.types import Completion, Dropped, PromptRecord
 
 
 @dataclass
@@ -35,12 +40,12 @@ def setting(chain: Chain, **changes: Any) -> Setting:
     config = load({"online": Online}, tiny.online(chain, **changes))
     device = torch.device("cpu")
     policy = load_policy(load_run(chain.policy).checkpoint(), device)
-    reward_model = None
-    if config.reward_model is not None:
-        reward_model = load_reward_model(load_run(chain.reward_model).checkpoint(), device)
     codec = Codec(policy.tokenizer, config.task.prompt_style)
+    scorer = None
+    if config.reward_model is not None:
+        scorer = Scorer(load_reward_model(load_run(chain.reward_model).checkpoint(), device), codec)
     prompts = encode_prompts(codec, config.task.prompts(0, Dropped()), Limits(512, 24), Dropped())
-    return Setting(config, Actors(policy, policy.frozen_copy(), reward_model, codec), prompts[:4])
+    return Setting(config, Actors(policy, policy.frozen_copy(), scorer, codec), prompts[:4])
 
 
 @pytest.fixture(scope="module")
@@ -64,6 +69,20 @@ def test_collected_rollouts_carry_everything_that_objectives_ask_for(plain: Sett
 def test_without_a_reward_model_nothing_is_scored_and_no_end_is_fined(chain: Chain) -> None:
     here = setting(chain, reward_model=None, missing_eos={"name": "subtract", "penalty": 3.0})
     assert collect(here.config, here.actors, here.prompts, 1).rollouts.score_B.tolist() == [0.0] * 8
+
+
+def test_a_foreign_reward_model_scores_rollouts_as_transformers_says(chain: Chain, tmp_path: Path) -> None:
+    foreign.save_reward_model(tmp_path, foreign.reward_models())
+    here = setting(chain, missing_eos="keep")
+    here.actors.scorer = Scorer(load_reward_model(tmp_path, torch.device("cpu")), here.actors.codec)
+    experience = collect(here.config, here.actors, here.prompts, 1)
+    plain, rows = foreign.Plain.load(tmp_path), [c for tree in experience.trees for c in tree.completions]
+    words = here.actors.policy.tokenizer
+    expected = []
+    for i, row in enumerate(rows):
+        ended = row[-1] == words.eos_token_id
+        expected.append(plain.raw(here.prompts[i // 2].record.prompt, words.decode(row[: len(row) - ended]), ended))
+    torch.testing.assert_close(experience.rollouts.score_B, torch.tensor(expected), atol=1e-5, rtol=0)
 
 
 def test_greedy_completions_are_the_same_at_every_step_and_seed_but_measured_at_the_temperature(chain: Chain) -> None:
@@ -122,3 +141,68 @@ def test_coefficients_move_by_themselves_and_those_that_do_are_recorded(chain: C
         assert coefs.reward == pytest.approx([0.3, line])
         assert coefs.metrics(here.config).keys() == {"coef_1", "loss_coef_0"}
     assert coefs.loss == pytest.approx([0.1 * (1 - 0.2 * 8 / 10_000)])  # KL is far below its target
+
+
+def in_bf16(chain: Chain) -> Setting:
+    """Decoding and the training forward round differently here, so that one can be told from the other."""
+    here = setting(chain)
+    policy = load_policy(load_run(chain.policy).checkpoint(), torch.device("cpu"), True)
+    return Setting(here.config, Actors(policy, here.actors.reference, None, here.actors.codec), here.prompts)
+
+
+def test_where_the_sampler_is_inexact_the_training_forward_says_the_old_log_probabilities(chain: Chain) -> None:
+    here = in_bf16(chain)
+    captured = collect(here.config, here.actors, here.prompts, 1)
+    assert torch.equal(captured.rollouts.logp_BT, captured.samples.logp_BT)
+    here.actors.sampler_is_exact = False
+    again = collect(here.config, here.actors, here.prompts, 1)
+    assert again.samples.completions() == captured.samples.completions()
+    budget = here.config.compute.evaluation_budget
+    forward = logps_of_trees(here.actors.policy, again.trees, 0.7, budget).logp_BT
+    assert torch.equal(again.rollouts.logp_BT, forward)
+    assert not torch.equal(forward, captured.samples.logp_BT)
+
+
+def test_the_sampler_s_gap_is_the_largest_of_any_token(chain: Chain) -> None:
+    here = in_bf16(chain)
+    prompt, key = here.prompts[0], DrawKey(0, "sampler gap", 0)
+    drawn = sample(here.actors.policy, [prompt.tokens], [prompt.record.prompt_id], 2, 0.7, 24, key)
+    forward = logps_of_trees(here.actors.policy, [Tree(prompt.tokens, drawn.completions())], 0.7, 10_000).logp_BT
+    gaps = [abs(a - b) for a, b in zip(drawn.logp_BT.flatten().tolist(), forward.flatten().tolist(), strict=True)]
+    assert max(gaps) > 2 * sum(gaps) / len(gaps) > 0
+    assert sampler_gap(here.config, here.actors, prompt) == pytest.approx(max(gaps), rel=1e-5)
+
+
+def test_the_reference_of_the_rollouts_is_the_reference(chain: Chain) -> None:
+    here = setting(chain)
+    with torch.no_grad():
+        here.actors.reference.head.weight.mul_(0.8)
+    experience = collect(here.config, here.actors, here.prompts, 1)
+    expected = logps_of_trees(here.actors.reference, experience.trees, 0.7, 10_000).logp_BT
+    torch.testing.assert_close(experience.rollouts.ref_logp_BT, expected, rtol=0, atol=1e-5)
+    assert float((expected - experience.rollouts.logp_BT).abs().max()) > 1e-2
+
+
+class GoldOfSome:
+    """A configuration whose task knows the gold of completions of some prompts: their lengths in words."""
+
+    def __init__(self, config: Online, known: set[str]) -> None:
+        self.config, self.known, self.task = config, known, self
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.config, name)
+
+    def gold(self, record: PromptRecord, completion: Completion) -> float | None:
+        return float(len(completion.text.split())) if record.prompt_id in self.known else None
+
+
+def test_gold_is_absent_where_it_is_not_known_of_every_completion(plain: Setting) -> None:
+    """Never 0 for those that have none, nor a mean over the others."""
+    every = [prompt.record.prompt_id for prompt in plain.prompts]
+    some: Any = GoldOfSome(plain.config, set(every[1:]))
+    assert collect(some, plain.actors, plain.prompts, 1).rollouts.gold_B is None
+    all_of_them: Any = GoldOfSome(plain.config, set(every))
+    experience = collect(all_of_them, plain.actors, plain.prompts, 1)
+    words = [len(plain.actors.codec.decode(row).text.split()) for row in experience.samples.completions()]
+    assert experience.rollouts.gold_B is not None
+    assert experience.rollouts.gold_B.tolist() == words and max(words) > 0

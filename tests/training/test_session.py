@@ -15,6 +15,7 @@ from overopt.engine.memory import fitting_tokens
 from overopt.errors import DivergedError, UserError
 from overopt.models.outline import bytes_per_token
 from overopt.records import load_run
+from overopt.training.progress import Progress
 from overopt.training.session import Session
 from overopt.training.sft import SFT
 from overopt.training.stages import STAGES, train
@@ -140,3 +141,33 @@ def test_a_run_that_ran_out_of_memory_ends_where_it_would_have_ended(
     assert cramped.info["token_budget"] == 16_384 // 2 and "token_budget" not in plain.info
     assert calls[0] == 1 + len(list(plain.iter_metrics())) * (4 if stage == "online" else 1)
     assert tiny.farthest(plain, cramped) < 1e-5
+
+
+@pytest.mark.parametrize("stage", ["sft", "reward_model", "offline"])
+def test_weights_that_the_last_update_broke_end_in_no_checkpoint(stage: str, chain: Chain, tmp_path: Path) -> None:
+    """A decay beyond single precision: loss and gradient of the only step are finite, and the weights after it not."""
+    broken = {"optimizer": {"name": "sgd", "weight_decay": 1e38}, "lr": 1e10, "checkpoint_every": 1}
+    settings = {
+        "sft": tiny.sft(steps=1, **broken),
+        "reward_model": tiny.reward_model(chain, batch_size=64, **broken),
+        "offline": tiny.offline(chain, batch_size=64, **broken),
+    }[stage]
+    with pytest.raises(UserError, match="diverged, a weight is not finite at step 1; no checkpoint"):
+        train(settings, tmp_path / "run")
+    run = load_run(tmp_path / "run")
+    assert (run.status, run.info["diverged_at"], run.checkpoints()) == ("diverged", 1, [])
+    (row,) = tiny.rows(run)
+    assert math.isfinite(row["loss"]) and math.isfinite(row["grad_norm"])
+    assert 1 not in run.sample_steps()
+    assert all(row["step"] == 0 for row in run.evaluations() if "win_rate" in row)
+
+
+def test_the_status_line_shows_what_is_recorded(chain: Chain, tmp_path: Path) -> None:
+    told: list[Progress] = []
+    run = train(tiny.offline(chain, lr=3e-2), tmp_path / "run", progress=told.append)
+    assert [(one.stage, one.step, one.steps) for one in told] == [("offline", step, 4) for step in (1, 2, 3, 4)]
+    for one, row in zip(told, tiny.rows(run), strict=True):
+        assert one.metrics == {name: row[name] for name in ("loss", "rewards_acc")}
+        assert 0 <= row["rewards_acc"] <= 1
+    last = tiny.rows(run)[-1]
+    assert last["rewards_margin"] > 0 and last["rewards_acc"] > 0.5

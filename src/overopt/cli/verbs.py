@@ -102,8 +102,8 @@ def evaluate(options: argparse.Namespace) -> int:
     from overopt.evaluation import evaluate_run
     from overopt.sweep.terminal import lone_job
 
-    with lone_job(options.run) as (progress, _):
-        rows = evaluate_run(options.run, judge=options.judge, split=options.split, progress=progress)
+    with lone_job(options.run) as (progress, notice):
+        rows = evaluate_run(options.run, options.judge, options.split, progress, notice)
     for row in rows:
         numbers = "  ".join(f"{key} {row[key]:.4g}" for key in SHOWN[1:] if row.get(key) is not None)
         print(f"step {row['step']:>5}  {row['split']}  {row['judge']}  {numbers}")

@@ -28,7 +28,8 @@ class BodyModel(Protocol):
 class CausalModel(BodyModel, Protocol):
     """A body with a head over a vocabulary, and two ways to decode."""
 
-    eos_id: int
+    end_ids: frozenset[int]
+    """The tokens at which sampling stops."""
 
     @property
     def vocabulary(self) -> int: ...

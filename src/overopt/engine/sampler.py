@@ -31,10 +31,10 @@ class Samples:
     entropy_BT: Tensor
     """Exact entropy of the distribution each token was drawn from, nats."""
     ended_B: Tensor
-    """True where EOS was emitted."""
+    """True where a token that ends a completion was emitted."""
 
     def completions(self) -> list[list[int]]:
-        """The tokens of each row, EOS included."""
+        """The tokens of each row, that of its end included."""
         return [row[:n].tolist() for row, n in zip(self.tokens_BT, self.mask_BT.sum(1).tolist(), strict=True)]
 
 
@@ -64,6 +64,7 @@ def sample(
 ) -> Samples:
     """Draw `group_size` completions of each prompt from softmax(logits/temperature); temperature 0 is greedy."""
     device = model.device
+    end_E = torch.tensor(sorted(model.end_ids), dtype=torch.long, device=device)
     uniform_BT = torch.from_numpy(
         np.stack([key.uniforms(p, g, max_tokens) for p in prompt_ids for g in range(group_size)])
     ).to(device)
@@ -81,7 +82,7 @@ def sample(
             token, logp, entropy = _draw(model.logits(state.hidden), temperature, uniform_BT[active, t])
             tokens_BT[active, t], logp_BT[active, t], entropy_BT[active, t] = token, logp, entropy
             mask_BT[active, t] = True
-            finished = token == model.eos_id
+            finished = torch.isin(token, end_E)
             ended_B[active] = finished
             keep = (~finished).nonzero()[:, 0]
             if t == max_tokens - 1 or len(keep) == 0:

@@ -15,7 +15,7 @@ from overopt.engine.packing import Tree
 from overopt.engine.sampler import DrawKey, sample_in_batches
 from overopt.evaluation.judges import Judge, outcomes, reference_completion
 from overopt.models.policy import Policy
-from overopt.models.reward_model import RewardModel
+from overopt.models.scorer import Scorer
 from overopt.models.text import Codec
 from overopt.statistics import paired_difference, wilson
 from overopt.tasks.base import TaskProtocol
@@ -43,7 +43,7 @@ class Evaluator:
     temperature: float
     token_budget: int
     judge: Judge = "gold"
-    reward_model: RewardModel | None = None
+    scorer: Scorer | None = None
     reference: Policy | None = None
     baseline_outcomes: list[float | None] | None = None
     prompts: list[list[int]] = field(init=False)
@@ -54,8 +54,8 @@ class Evaluator:
         self.prompts = [self.codec.prompt(record) for record in self.records]
         references = [reference_completion(record) for record in self.records]
         self.reference_trees = [
-            Tree(prompt, [self.codec.completion(completion)])
-            for prompt, completion in zip(self.prompts, references, strict=True)
+            Tree(prompt, [self.codec.completion(completion, record)])
+            for record, prompt, completion in zip(self.records, self.prompts, references, strict=True)
             if completion is not None
         ][:REFERENCE_SUMMARIES]
         self.reference_scores = [None] * len(self.records)
@@ -63,8 +63,11 @@ class Evaluator:
         if self.judge == "gold":
             scores = [self.task.gold(self.records[i], references[i] or Completion("")) for i in known]
         else:
-            trees = [Tree(self.prompts[i], [self.codec.completion(references[i] or Completion(""))]) for i in known]
-            scores = list(self._proxy(trees) or []) if self.judge == "reward_model" else []
+            asked = known if self.judge == "reward_model" else []
+            records, texts = [self.records[i] for i in asked], [references[i] or Completion("") for i in asked]
+            ids = [self.codec.completion(text, record) for text, record in zip(texts, records, strict=True)]
+            trees = [Tree(self.prompts[i], [row]) for i, row in zip(asked, ids, strict=True)]
+            scores = list(self._proxy(records, texts, trees) or [])
         for i, score in zip(known, scores, strict=False):  # without a judge there are no scores
             self.reference_scores[i] = score
 
@@ -87,9 +90,9 @@ class Evaluator:
             token_budget=self.token_budget,
         )
         tokens = samples.completions()
-        completions = [self.codec.decode(row) for row in tokens]
+        completions = [self.codec.decode(row, record) for row, record in zip(tokens, self.records, strict=True)]
         trees = [Tree(prompt, [row]) for prompt, row in zip(self.prompts, tokens, strict=True)]
-        proxy = self._proxy(trees)
+        proxy = self._proxy(self.records, completions, trees)
         gold = [self.task.gold(record, c) for record, c in zip(self.records, completions, strict=True)]
         judged = {"gold": gold, "reward_model": proxy, "none": None}[self.judge] or [None] * len(tokens)
         results = outcomes(judged, self.reference_scores)
@@ -115,10 +118,13 @@ class Evaluator:
         row |= self._win_rate(results) | _means(rows) | self._distance(policy) | self._reference_logp(policy)
         return row, rows
 
-    def _proxy(self, trees: Sequence[Tree]) -> list[float] | None:
-        if self.reward_model is None:
+    def _proxy(
+        self, records: Sequence[PromptRecord], completions: Sequence[Completion], trees: Sequence[Tree]
+    ) -> list[float] | None:
+        """The reward model's score of each record's one completion."""
+        if self.scorer is None or not trees:
             return None
-        scores: list[float] = self.reward_model.score_trees(trees, self.token_budget).tolist()
+        scores: list[float] = self.scorer.score(records, completions, trees, self.token_budget).tolist()
         return scores
 
     def _win_rate(self, results: list[float | None]) -> Row:

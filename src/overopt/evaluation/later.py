@@ -6,15 +6,19 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from overopt import config as configuration
 from overopt.config import block
 from overopt.engine.compute import Compute
-from overopt.errors import UserError
+from overopt.errors import UserError, say
 from overopt.evaluation.evaluator import Evaluator
 from overopt.evaluation.judges import Judge
 from overopt.models.load import load_policy, load_reward_model
 from overopt.models.policy import Policy
+from overopt.models.scorer import Scorer
 from overopt.models.text import Codec
+from overopt.models.vocabulary import check_reference, differences
 from overopt.records import Run, RunLock, RunWriter, hash_parent, load_run
 from overopt.tasks import Miniature, Task
 from overopt.types import Dropped
@@ -36,6 +40,7 @@ def evaluate_run(
     judge: Judge | None = None,
     split: str | None = None,
     progress: Callable[[int, int], None] | None = None,
+    notice: Callable[[str], None] | None = None,
 ) -> list[dict[str, Any]]:
     """Greedy completions of every kept checkpoint, and of what the run started from, into `evaluations/JUDGE.jsonl`.
 
@@ -44,11 +49,15 @@ def evaluate_run(
     with RunLock(Path(path)) as lock:
         load_run(path)  # before the lock, which would make the directory
         lock.acquire()
-        return _evaluate(load_run(path), judge, split, progress)
+        return _evaluate(load_run(path), judge, split, progress, notice or say)
 
 
 def _evaluate(
-    run: Run, judge: Judge | None, split: str | None, progress: Callable[[int, int], None] | None
+    run: Run,
+    judge: Judge | None,
+    split: str | None,
+    progress: Callable[[int, int], None] | None,
+    notice: Callable[[str], None],
 ) -> list[dict[str, Any]]:
     if run.stage == "reward_model":
         raise UserError(f"{run.path}: a reward model writes no completions; evaluate a policy's run")
@@ -56,13 +65,13 @@ def _evaluate(
     judge = judge or ("gold" if settings.task.has_gold else "reward_model")
     folders = _policies(run)
     device, bf16 = settings.compute.resolve(), settings.compute.bf16
-    evaluator = _evaluator(run, settings, judge, split, load_policy(folders[0][1], device, bf16))
+    evaluator = _evaluator(run, settings, judge, split, load_policy(folders[0][1], device, bf16), notice)
     rows = []
     with RunWriter.open(run.path) as writer:
         for done, (step, folder) in enumerate(folders):
             if progress is not None:
                 progress(done, len(folders))
-            row, samples = evaluator.evaluate(load_policy(folder, device, bf16), step)
+            row, samples = evaluator.evaluate(_policy(folder, evaluator, device, bf16), step)
             writer.samples(step, samples)
             writer.evaluate_later(judge, row)
             rows.append(row)
@@ -104,7 +113,9 @@ def _as_it_was(run: Run, role: str) -> Path | None:
     return None
 
 
-def _evaluator(run: Run, settings: _Settings, judge: Judge, split: str | None, policy: Policy) -> Evaluator:
+def _evaluator(
+    run: Run, settings: _Settings, judge: Judge, split: str | None, policy: Policy, notice: Callable[[str], None]
+) -> Evaluator:
     task, device, bf16 = settings.task, policy.device, policy.bf16
     if judge == "gold" and not task.has_gold:
         raise UserError(f"{run.path}: its task has no gold reward; use --judge reward_model")
@@ -113,7 +124,13 @@ def _evaluator(run: Run, settings: _Settings, judge: Judge, split: str | None, p
         raise UserError(f"{run.path}: names no reward model to judge with; use --judge gold")
     seed = run.info["seed"] if split is None else SPLIT_SEED[split]
     name, records = task.evaluation(seed, Dropped())
-    codec = Codec(policy.tokenizer, task.prompt_style)
+    codec = Codec.of(policy, task.prompt_style)
+    scorer = None if reward_folder is None else Scorer(load_reward_model(reward_folder, device, bf16), codec)
+    for text in [] if scorer is None else scorer.notices:
+        notice(text)
+    reference = None if reference_folder is None else load_policy(reference_folder, device, bf16)
+    if reference is not None:
+        check_reference(policy, reference)
     longest = run.config["max_prompt_tokens"]
     return Evaluator(
         task=task,
@@ -125,6 +142,18 @@ def _evaluator(run: Run, settings: _Settings, judge: Judge, split: str | None, p
         temperature=run.config.get("evaluation_temperature", run.config.get("temperature", 1.0)),
         token_budget=settings.compute.evaluation_budget,
         judge=judge,
-        reward_model=None if reward_folder is None else load_reward_model(reward_folder, device, bf16),
-        reference=None if reference_folder is None else load_policy(reference_folder, device, bf16),
+        scorer=scorer,
+        reference=reference,
     )
+
+
+def _policy(folder: Path, evaluator: Evaluator, device: torch.device, bf16: bool) -> Policy:
+    """One checkpoint: all are asked the same prompts, encoded once, so all must read the same ids in them."""
+    policy = load_policy(folder, device, bf16)
+    if found := differences(evaluator.codec.tokenizer, policy.tokenizer):
+        raise UserError(
+            f"{folder}: does not share the vocabulary of what its run started from (here): {'; '.join(found)}; "
+            "was its tokenizer changed since?"
+        )
+    policy.end_ids = evaluator.codec.end_ids
+    return policy

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from overopt.engine.attention_flex import FlexAttention
 from overopt.engine.packing import Packed
 from overopt.engine.prepack import onednn
 from overopt.models import neox
+from overopt.models.text import end_ids
 
 ATTENTION = "overopt"
 """Our name among the attention functions of transformers."""
@@ -69,8 +71,9 @@ class Body:
         self.tokenizer = tokenizer
         self.head = head
         self.bf16 = bf16
-        self.eos_id: int = tokenizer.eos_token_id
-        self.pad_id: int = self.eos_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id
+        self.end_ids = end_ids(model, tokenizer)
+        """The tokens at which sampling stops; a codec may add the end of its template's turns."""
+        self.pad_id: int = tokenizer.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id
         self.trees = use_trees(model)
         """Whether trees are computed as such; else row by row, by the model's ordinary forward."""
         self.flex = False
@@ -157,7 +160,12 @@ class Body:
         self.model.requires_grad_(False)
 
     def save(self, folder: Path) -> None:
-        """An ordinary Hugging Face folder, weights in safetensors."""
+        """An ordinary Hugging Face folder, weights in safetensors; `generate` stops there where sampling stops here."""
         quiet()
         self.model.save_pretrained(folder)
         self.tokenizer.save_pretrained(folder)
+        settings = folder / "generation_config.json"
+        if settings.exists() and end_ids(self.model, self.tokenizer) != self.end_ids:
+            # Written by hand: transformers refuses to save settings that were changed, where others of them are odd.
+            changed = json.loads(settings.read_text(encoding="utf-8")) | {"eos_token_id": sorted(self.end_ids)}
+            settings.write_text(json.dumps(changed, indent=2, sort_keys=True) + "\n", encoding="utf-8")

@@ -19,6 +19,8 @@ from overopt.models.gguf import dequantize
 from overopt.models.policy import Policy
 from overopt.models.reward_model import RewardModel
 from overopt.models.text import word_tokenizer
+from overopt.records import layout, load_run
+from overopt.tasks.base import PromptStyle
 
 Size = Annotated[int, Field(gt=0)]
 LONGEST_PROBE = 512
@@ -208,9 +210,17 @@ def load_reward_model(folder: Path, device: torch.device, bf16: bool = False) ->
     if model.config.num_labels != 1:
         raise UserError(f"{folder}: a reward model has one label, this classifier has {model.config.num_labels}")
     reward_model = RewardModel(model, tokenizer, bf16)
+    reward_model.prompt_style = reward_model.prompt_style or style_in_run(folder)
     reward_model.freeze()
     settle_attention(reward_model)
     return reward_model
+
+
+def style_in_run(folder: Path) -> PromptStyle | None:
+    """The prompt style that a run's record names for its checkpoints, which did not always say it themselves."""
+    run = folder.parents[1] if len(folder.parents) > 1 else folder
+    inside = folder.parent.name == layout.CHECKPOINTS and (run / layout.INFO).is_file()
+    return load_run(run).info.get("prompt_style") if inside else None
 
 
 def model_folder(location: str) -> Path:

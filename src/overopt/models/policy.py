@@ -66,6 +66,6 @@ class Policy(Body):
     def frozen_copy(self) -> Policy:
         """The policy as it is now, without gradients: a reference."""
         reference = Policy(copy.deepcopy(self.model), self.tokenizer, self.bf16)
-        reference.trees, reference.flex = self.trees, self.flex
+        reference.trees, reference.flex, reference.end_ids = self.trees, self.flex, self.end_ids
         reference.freeze()
         return reference

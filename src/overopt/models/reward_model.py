@@ -13,12 +13,14 @@ from overopt.engine.head import hidden_states
 from overopt.engine.packing import Packed, Tree, micro_batches, pack
 from overopt.models.body import Body
 from overopt.models.policy import Policy
+from overopt.tasks.base import PromptStyle
 
 
 class RewardModel(Body):
     """r(x, y) = (head(h_last) - mean) / scale; both stand in the config as `reward_mean` and `reward_scale`.
 
-    The folder it saves is an ordinary one of `AutoModelForSequenceClassification` with one label.
+    The folder it saves is an ordinary one of `AutoModelForSequenceClassification` with one label. Its config says too,
+    as `reward_prompt_style`, how the texts were rendered that it was trained on.
     """
 
     def __init__(self, model: Any, tokenizer: Any, bf16: bool = False) -> None:
@@ -26,14 +28,21 @@ class RewardModel(Body):
         self.normalized = hasattr(model.config, "reward_mean")
         self.mean = float(getattr(model.config, "reward_mean", 0.0))
         self.scale = float(getattr(model.config, "reward_scale", 1.0))
+        self.prompt_style: PromptStyle | None = getattr(model.config, "reward_prompt_style", None)
+        """How its training texts were rendered; None: not said, it was trained elsewhere."""
 
     @classmethod
-    def from_policy(cls, policy: Policy, generator: torch.Generator) -> RewardModel:
-        """The policy's body (copied) under a fresh head, weights ~ N(0, 1/sqrt(d+1))."""
+    def from_policy(
+        cls, policy: Policy, generator: torch.Generator, prompt_style: PromptStyle | None = None
+    ) -> RewardModel:
+        """The policy's body (copied) under a fresh head, weights ~ N(0, 1/sqrt(d+1)); to be trained on such texts."""
         from transformers import AutoModelForSequenceClassification
 
         config = copy.deepcopy(policy.model.config)
-        config.num_labels, config.pad_token_id = 1, policy.pad_id
+        # transformers reads the last token that is not padding, we the last: no end of a text may count as padding
+        config.num_labels, config.pad_token_id = 1, None if policy.pad_id in policy.end_ids else policy.pad_id
+        if prompt_style is not None:
+            config.reward_prompt_style = prompt_style
         with torch.device("meta"):
             model = AutoModelForSequenceClassification.from_config(config, attn_implementation="sdpa")
         setattr(model, model.base_model_prefix, copy.deepcopy(policy.model.base_model))
@@ -45,10 +54,14 @@ class RewardModel(Body):
         reward_model.trees, reward_model.flex = policy.trees, policy.flex
         return reward_model
 
+    def raw_score(self, packed: Packed) -> Tensor:
+        """head(h_last) of the B completions, what training moves: normalizing a checkpoint leaves it as it is."""
+        hidden_BD = hidden_states(self, packed)[packed.last_B]
+        return self.head(hidden_BD.float())[:, 0]
+
     def score(self, packed: Packed) -> Tensor:
         """Normalized scores of the B completions; differentiable."""
-        hidden_BD = hidden_states(self, packed)[packed.last_B]
-        return (self.head(hidden_BD.float())[:, 0] - self.mean) / self.scale
+        return (self.raw_score(packed) - self.mean) / self.scale
 
     @torch.no_grad()
     def score_trees(self, trees: Sequence[Tree], token_budget: int) -> Tensor:
@@ -59,6 +72,6 @@ class RewardModel(Body):
         return torch.cat(parts)
 
     def normalize(self, mean: float, scale: float) -> None:
-        """Shift and scale the scores so that what scored `mean` scores 0, in units of `scale`."""
+        """Shift and scale the scores so that a raw score of `mean` is 0, in units of `scale`."""
         self.mean, self.scale, self.normalized = mean, scale, True
         self.model.config.reward_mean, self.model.config.reward_scale = mean, scale

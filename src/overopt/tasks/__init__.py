@@ -6,10 +6,10 @@ Adding a task is one class that follows `base.TaskProtocol`, and its name in the
 from typing import Annotated
 
 from overopt.config import Choice
-from overopt.tasks.base import PromptStyle, Report, TaskProtocol, messages_of, render_completion
+from overopt.tasks.base import PromptStyle, Report, TaskProtocol, messages_of
 from overopt.tasks.local import Local
 from overopt.tasks.miniature import Miniature
 
 Task = Annotated[Miniature | Local, Choice()]
 
-__all__ = ["Local", "Miniature", "PromptStyle", "Report", "Task", "TaskProtocol", "messages_of", "render_completion"]
+__all__ = ["Local", "Miniature", "PromptStyle", "Report", "Task", "TaskProtocol", "messages_of"]

@@ -1,19 +1,26 @@
 """What a stage may ask of a task, and how a record's text reaches a model.
 
-Completions are stored without leading spaces and without EOS. `render_completion` adds what the prompt style
-wants; EOS is added at tokenization, if the completion ended.
+Completions are stored without the space that joins them to a raw prompt and without the end of the turn. `Joint` and
+`models/text.py` add what the prompt style wants.
 """
 
 from __future__ import annotations
 
-from typing import Literal, Protocol
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
 
 from overopt.config import block
 from overopt.types import Completion, Dropped, Preference, PromptRecord
 
 PromptStyle = Literal["raw", "chat_template"]
-"""`raw`: the prompt's text as it is, then the completion behind one space. `chat_template`: the prompt as chat
-messages through the tokenizer's own template, then the completion as the assistant's turn, with no space."""
+"""`raw`: the prompt's text as it is, behind the tokenizer's own BOS, then the completion, joined by one space where
+neither the prompt ends nor the completion begins in white space: "Paris" and " Paris" after "Capital:" are the same,
+"    return 1" after "def f():\\n" keeps its four spaces. `chat_template`: the prompt as chat messages through the
+tokenizer's own template, then the completion, with all its white space, as the assistant's turn. An assistant's
+message at the end of the prompt is continued."""
+
+Message = dict[str, Any]
+"""A chat message: `role`, `content`, and what else a template may know."""
 
 
 @block
@@ -24,15 +31,53 @@ class Report:
     """`hidden`: no prompt and no completion, only their statistics; for data whose text must not be passed on."""
 
 
-def render_completion(text: str, style: PromptStyle) -> str:
-    """The text to tokenize after the prompt. An empty completion is EOS alone, with no space before it."""
-    text = text.lstrip(" ")
-    return f" {text}" if text and style == "raw" else text
+@dataclass(frozen=True)
+class Joint:
+    """What stands between a prompt and its completion, where the completion does not bring it itself.
+
+    White space is brought by a completion that begins in white space; more than that (the empty thoughts that some
+    chat templates write before an answer) by one that begins with the same word.
+    """
+
+    text: str
+    own: bool = False
+    """It is the prompt's own last space or the chat template's, and stands there whatever follows."""
+
+    def join(self, completion: str) -> str:
+        """The text to tokenize after the prompt; nothing for an empty completion."""
+        word = "".join(self.text.split()[:1])
+        brought = completion.startswith(word) if word else completion[:1].isspace()
+        return completion if not completion or (brought and not self.own) else self.text + completion
+
+    def part(self, text: str) -> str:
+        """The completion of a text that follows a prompt; inverts `join`."""
+        rest = text.removeprefix(self.text)
+        brought = not self.own and not self.text.strip() and rest[:1].isspace()
+        return text if brought else rest
 
 
-def messages_of(record: PromptRecord | Preference) -> list[dict[str, str]]:
+def joint_after(prompt: str, joint: str = " ") -> tuple[str, Joint]:
+    """The prompt's text and what joins a completion to it: `joint`, or nothing after white space.
+
+    One space at the prompt's end is the joint itself, since tokenizers keep a space with the word behind it.
+    """
+    bare = prompt.removesuffix(" ")
+    if bare and bare != prompt and not bare[-1].isspace():
+        return bare, Joint(" ", own=True)
+    return prompt, Joint("" if prompt[-1:].isspace() else joint)
+
+
+def own_text(completion: str, prompt: str, style: PromptStyle) -> str:
+    """A completion of a file without what the style puts before it: the one space of " Paris" in the raw style."""
+    if style == "chat_template":
+        return completion
+    joint = joint_after(prompt)[1].text
+    return Joint(joint).part(completion)
+
+
+def messages_of(record: PromptRecord | Preference) -> list[Message]:
     """The prompt as chat messages: those the file had, or the whole prompt as one user turn."""
-    stored: list[dict[str, str]] | None = record.meta.get("messages")
+    stored: list[Message] | None = record.meta.get("messages")
     return stored if stored is not None else [{"role": "user", "content": record.prompt}]
 
 

@@ -13,7 +13,7 @@ from pydantic import Field
 from overopt.config import Function, Location, block
 from overopt.errors import UserError
 from overopt.tasks import functions
-from overopt.tasks.base import PromptStyle, Report
+from overopt.tasks.base import PromptStyle, Report, own_text
 from overopt.tasks.formats import Example, Format, read_examples
 from overopt.types import Completion, Dropped, Preference, PromptRecord, preference
 
@@ -27,10 +27,6 @@ def _digest(prompt: str) -> str:
 
 def _held_out(example: Example, share: float) -> bool:
     return int(_digest(example.prompt)[:13], 16) / 16**13 < share
-
-
-def _completion(text: str) -> Completion:
-    return Completion(text.lstrip(" "))
 
 
 @block
@@ -156,14 +152,15 @@ class Local:
 
     def _record(self, example: Example, prompt_id: str) -> PromptRecord:
         """An empty reference is none: nothing to imitate, and nothing to be judged against."""
-        reference = (example.reference or "").lstrip(" ")
-        return PromptRecord(prompt_id, example.prompt, reference if reference.strip() else None, self._meta(example))
+        reference = own_text(example.reference or "", example.prompt, self.prompt_style)
+        known = reference if reference.strip() else None
+        return PromptRecord(prompt_id, example.prompt, known, self._meta(example), example.place)
 
     def _preference(self, example: Example) -> Preference:
         if not example.ranked:
             raise UserError(f"{example.place}: no 'chosen' and 'rejected': preference pairs are needed here")
-        ranked = tuple(map(_completion, example.ranked))
-        return preference(_digest(example.prompt)[:16], example.prompt, ranked, self._meta(example))
+        ranked = tuple(Completion(own_text(text, example.prompt, self.prompt_style)) for text in example.ranked)
+        return preference(_digest(example.prompt)[:16], example.prompt, ranked, self._meta(example), example.place)
 
     def _numbered(self, examples: Iterable[Example]) -> list[PromptRecord]:
         """Every example, though its prompt may come again: the second of a prompt is called ID-2, and so on."""

@@ -13,8 +13,9 @@ from overopt.evaluation.evaluator import Evaluator
 from overopt.models.body import Body
 from overopt.models.load import load_policy, load_reward_model, say_plain
 from overopt.models.policy import Policy
-from overopt.models.reward_model import RewardModel
+from overopt.models.scorer import Scorer
 from overopt.models.text import Codec
+from overopt.models.vocabulary import check_reference
 from overopt.training.data import Limits, encode_prompts
 from overopt.training.session import Session
 
@@ -43,12 +44,23 @@ def parent_policy(session: Session, role: str, location: str) -> Policy:
     return policy
 
 
-def parent_reward_model(session: Session, location: str) -> RewardModel:
-    """The frozen reward model of a parent run or a model folder."""
+def parent_reference(session: Session, location: str, policy: Policy, dense: bool = False) -> Policy:
+    """The frozen reference of a parent run or a model folder, to which the policy's ids mean the same."""
+    reference = parent_policy(session, "reference", location)
+    check_reference(policy, reference, dense)
+    reference.freeze()
+    return reference
+
+
+def parent_scorer(session: Session, location: str, codec: Codec) -> Scorer:
+    """The frozen reward model of a parent run or a model folder, to score what a policy of this codec writes."""
     folder = session.parent("reward_model", location, ("reward_model",))
     reward_model = load_reward_model(folder, session.device, session.compute.bf16)
     fit_window(reward_model, session.config)
-    return reward_model
+    scorer = Scorer(reward_model, codec)
+    for notice in scorer.notices:
+        session.notice(notice)
+    return scorer
 
 
 def fit_window(model: Body, config: Any) -> None:
@@ -64,7 +76,7 @@ def make_evaluator(
     session: Session,
     codec: Codec,
     temperature: float,
-    reward_model: RewardModel | None = None,
+    scorer: Scorer | None = None,
     reference: Policy | None = None,
 ) -> Evaluator:
     """The evaluator of a run, on the evaluation prompts that its seed may read."""
@@ -84,7 +96,7 @@ def make_evaluator(
         temperature=temperature,
         token_budget=session.compute.evaluation_budget,
         judge="gold" if config.task.has_gold else "none",
-        reward_model=reward_model,
+        scorer=scorer,
         reference=reference,
     )
 

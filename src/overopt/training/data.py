@@ -49,7 +49,7 @@ def encode_demonstrations(
         if record.reference is None:
             dropped.add("no reference")
             continue
-        tree = Tree(codec.prompt(record), [codec.completion(Completion(record.reference))])
+        tree = Tree(codec.prompt(record), [codec.completion(Completion(record.reference), record)])
         if _tree_fits(tree, limits, dropped):
             trees.append(tree)
     return trees
@@ -65,23 +65,34 @@ def encode_views(
 ) -> list[list[Tree]]:
     """For each record its tree, and the same completions under each of `prompts`, `{prompt}` being the record's own.
 
-    A record that does not fit under one of them is left out.
+    A record that does not fit under one of them is left out, and one whose different texts are the same tokens.
     """
     encoded = []
     for record in records:
-        completions = [codec.completion(c) for c in record.ranked]
+        completions = [codec.completion(c, record) for c in record.ranked]
+        if _same_as_tokens(record, completions):
+            dropped.add("two ranked responses are identical as tokens")
+            continue
         views = [Tree(codec.prompt(under(p, record)), completions) for p in ("{prompt}", *prompts)]
         if all(_tree_fits(view, limits, dropped) for view in views):
             encoded.append(views)
     return encoded
 
 
+def _same_as_tokens(record: Preference, completions: Sequence[list[int]]) -> bool:
+    """Whether texts that differ (a policy may well sample the same twice) are the same to the model."""
+    return len({tuple(ids) for ids in completions}) < len(set(record.ranked))
+
+
 def under(template: str, record: Preference) -> Preference:
-    """The record with its prompt, or the last turn of its chat, set into a template."""
+    """The record with its prompt, or the user's last turn in its chat, set into a template."""
     meta = dict(record.meta)
     if "messages" in meta:
-        *before, last = meta["messages"]
-        meta["messages"] = [*before, last | {"content": template.replace("{prompt}", last["content"])}]
+        messages = list(meta["messages"])
+        asked = max((i for i, m in enumerate(messages) if m["role"] == "user"), default=len(messages) - 1)
+        content = template.replace("{prompt}", messages[asked]["content"] or "")
+        messages[asked] = messages[asked] | {"content": content}
+        meta["messages"] = messages
     return replace(record, prompt=template.replace("{prompt}", record.prompt), meta=meta)
 
 

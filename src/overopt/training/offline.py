@@ -35,7 +35,8 @@ from overopt.training.common import (
     Temperature,
     make_evaluator,
     parent_policy,
-    parent_reward_model,
+    parent_reference,
+    parent_scorer,
     tokens_in,
 )
 from overopt.training.data import (
@@ -119,14 +120,14 @@ class Offline:
 def train_offline(config: Offline, session: Session) -> None:
     """The whole algorithm, top to bottom."""
     policy, reference = _policies(config, session)
-    reward_model = None if config.reward_model is None else parent_reward_model(session, config.reward_model)
-    codec = Codec(policy.tokenizer, config.task.prompt_style)
+    codec = Codec.of(policy, config.task.prompt_style)
+    scorer = None if config.reward_model is None else parent_scorer(session, config.reward_model, codec)
     items, heldout_items = _items(config, session, policy, codec)
     steps = config.steps or max(1, config.epochs * (len(items) // config.batch_size))
     order = random_stream(config.seed, "pair order")
     stream = batches(range(len(items)), config.batch_size, order, "batch_size", session.dropped("pairs"))
     chosen = list(itertools.islice(stream, steps))
-    evaluator = make_evaluator(config, session, codec, config.evaluation_temperature, reward_model, reference)
+    evaluator = make_evaluator(config, session, codec, config.evaluation_temperature, scorer, reference)
     heldout = _batch(config, reference, heldout_items) if len(heldout_items) >= 2 else None
     optimizer = Optimizer(policy.parameters(), config.optimizer, config.lr, config.schedule, steps)
     checkpoints = checkpoint_steps(steps, config.checkpoint_every)
@@ -191,9 +192,7 @@ def _policies(config: Offline, session: Session) -> tuple[Policy, Policy]:
     policy = parent_policy(session, "policy", config.policy)
     if config.reference is None:
         return policy, policy.frozen_copy()
-    reference = parent_policy(session, "reference", config.reference)
-    reference.freeze()
-    return policy, reference
+    return policy, parent_reference(session, config.reference, policy)
 
 
 def _items(config: Offline, session: Session, policy: Policy, codec: Codec) -> tuple[list[Item], list[Item]]:

@@ -29,12 +29,13 @@ from overopt.training.common import (
     Temperature,
     make_evaluator,
     parent_policy,
-    parent_reward_model,
+    parent_reference,
+    parent_scorer,
     tokens_in,
 )
 from overopt.training.data import Limits, Prompt, batches, checkpoint_steps, encode_prompts, random_stream
 from overopt.training.moving import Moving
-from overopt.training.policy_update import update_policy
+from overopt.training.policy_update import needs, update_policy
 from overopt.training.probes import Metrics, Probes, consecutive, rollout_metrics
 from overopt.training.rewards import RewardFunction, check_rewards
 from overopt.training.rollouts import SAMPLER_GAP, Actors, Coefficients, bonus, collect, sampler_gap, shaped
@@ -135,7 +136,7 @@ def train_online(config: Online, session: Session) -> None:
     actors.sampler_is_exact = sampler_gap(config, actors, prompts[0]) < SAMPLER_GAP if prompts else True
     order = random_stream(config.seed, "prompt order")
     stream = batches(prompts, config.prompts_per_update, order, "episodes_per_update", dropped)
-    evaluator = make_evaluator(config, session, actors.codec, config.temperature, actors.reward_model, actors.reference)
+    evaluator = make_evaluator(config, session, actors.codec, config.temperature, actors.scorer, actors.reference)
     optimizer = Optimizer(actors.policy.parameters(), config.optimizer, config.lr, config.schedule, config.steps)
     checkpoints = checkpoint_steps(config.steps, config.checkpoint_every)
     coefs, advantage_state = Coefficients.initial(config), initial_state(config.advantage)
@@ -176,7 +177,7 @@ def make_step(
     lr = optimizer.lr_at(step - 1)
     statistics = update_policy(config, actors, optimizer, experience, coefs.loss, step - 1, session.within_memory)
     metrics = {"episode": step * config.episodes_per_update, "lr": lr}
-    scored = actors.reward_model is not None or bool(config.rewards)
+    scored = actors.scorer is not None or bool(config.rewards)
     metrics |= rollout_metrics(experience.rollouts, experience.samples, bonus_B, scored) | experience.rewards
     metrics |= coefs.metrics(config) | statistics.metrics()
     if config.probes.due(step, exact=isinstance(config.task, Miniature)):
@@ -194,15 +195,15 @@ def _load(config: Online, session: Session) -> Actors:
     if config.reference is None:
         reference = policy.frozen_copy()
     else:
-        reference = parent_policy(session, "reference", config.reference)
-        reference.freeze()
-    reward_model = None if config.reward_model is None else parent_reward_model(session, config.reward_model)
-    if reward_model is not None and isinstance(config.missing_eos, Replace) and not reward_model.normalized:
+        reference = parent_reference(session, config.reference, policy, "ref_logits" in needs(config))
+    codec = Codec.of(policy, config.task.prompt_style)
+    scorer = None if config.reward_model is None else parent_scorer(session, config.reward_model, codec)
+    if scorer is not None and isinstance(config.missing_eos, Replace) and not scorer.reward_model.normalized:
         raise UserError(
             "missing_eos: replacing a score takes a reward model whose scores are centered, and this one's are not; "
             "use {name: subtract, penalty: 1.0}"
         )
-    return Actors(policy, reference, reward_model, Codec(policy.tokenizer, config.task.prompt_style))
+    return Actors(policy, reference, scorer, codec)
 
 
 __all__ = ["Online", "train_online"]

@@ -128,7 +128,8 @@ class PairSampler:
             key=DrawKey(self.seed, purpose, 0),
             token_budget=self.token_budget,
         )
-        completions = [self.codec.decode(row) for row in samples.completions()]
+        rows = samples.completions()
+        completions = [self.codec.decode(row, records[i // per_prompt]) for i, row in enumerate(rows)]
         draws = random_stream(self.seed, f"labels of {purpose}").random((len(records), per_prompt - 1)).tolist()
         return [
             _labelled(self.task, record, completions[i * per_prompt : (i + 1) * per_prompt], label_scale, draws[i])
@@ -154,7 +155,8 @@ def _labelled(
     meta: dict[str, Any] = {"gold_ranked": golds, "label_ceilings": ceilings}
     if len(ranked) == 2:
         meta = {"gold_chosen": golds[0], "gold_rejected": golds[1], "label_ceiling": ceilings[0]}
-    return preference(record.prompt_id, record.prompt, ranked, meta)
+    meta |= {name: record.meta[name] for name in ("messages", "tools") if name in record.meta}
+    return preference(record.prompt_id, record.prompt, ranked, meta, record.place)
 
 
 def _picked(scores: Sequence[float], draw: float) -> int:

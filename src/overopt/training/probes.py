@@ -121,6 +121,11 @@ class UpdateStatistics:
         return metrics
 
 
+def in_order(gap: Tensor) -> Tensor:
+    """1 where the better completion is ahead, 0 where it is behind, and a half for a tie: what a coin would get."""
+    return (gap > 0).to(gap.dtype) + 0.5 * (gap == 0)
+
+
 def pair_metrics(
     scores: PreferenceScores, loss: PairLosses | RankingLosses, loss_P: Tensor, logits: tuple[float, float]
 ) -> Metrics:
@@ -134,7 +139,7 @@ def pair_metrics(
         "loss": loss_P.mean(),
         "rewards_chosen": chosen_P.mean(),
         "rewards_rejected": rejected_P.mean(),
-        "rewards_acc": (chosen_P > rejected_P).float().mean(),
+        "rewards_acc": in_order(chosen_P - rejected_P).mean(),
         "rewards_margin": (chosen_P - rejected_P).mean(),
         "logps_chosen_sum": chosen.logp_P.mean(),
         "logps_chosen_mean": chosen.mean_logp_P.mean(),

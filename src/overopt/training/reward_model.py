@@ -35,6 +35,7 @@ from overopt.training.data import (
 )
 from overopt.training.moving import Moving
 from overopt.training.pairs import FromRun, Pairs, PairSampler, Sampled, ceilings_of, check_takes, golds_of, to_row
+from overopt.training.probes import in_order
 from overopt.training.session import Session
 from overopt.types import Dropped, Preference
 
@@ -63,7 +64,7 @@ class RewardModelStage:
     max_prompt_tokens: Count = 512
     max_completion_tokens: Count = 169
     checkpoint_every: Count | None = None
-    """Steps between checkpoints; null: only the last is kept, since scores are normalized at the end."""
+    """Steps between checkpoints, each with its scores normalized; null: only the last is kept."""
     keep: Keep = "every"
     """Which checkpoints stay; best: by held-out accuracy."""
     stop_when: list[StopCondition] = Field(default_factory=list)
@@ -75,9 +76,9 @@ class RewardModelStage:
 
 
 def train_reward_model(config: RewardModelStage, session: Session) -> None:
-    """Draw a batch of pairs or rankings, descend the loss, record; then normalize."""
+    """Draw a batch of pairs or rankings, descend the loss, record; normalize every checkpoint."""
     policy = parent_policy(session, "policy", config.policy)
-    codec = Codec(policy.tokenizer, config.task.prompt_style)
+    codec = Codec.of(policy, config.task.prompt_style)
     limits = Limits(config.max_prompt_tokens, config.max_completion_tokens)
     dropped = session.dropped("pairs")
     split, _ = config.task.evaluation(config.seed, Dropped())
@@ -92,7 +93,7 @@ def train_reward_model(config: RewardModelStage, session: Session) -> None:
     scale_trees = _normalization_trees(config, codec, heldout)
     steps = max(1, config.epochs * (len(train) // config.batch_size))
     generator = torch.Generator().manual_seed(config.seed)
-    reward_model = RewardModel.from_policy(policy, generator)
+    reward_model = RewardModel.from_policy(policy, generator, config.task.prompt_style)
     optimizer = Optimizer(reward_model.parameters(), config.optimizer, config.lr, config.schedule, steps)
     checkpoints = checkpoint_steps(steps, config.checkpoint_every or steps)
     writer = session.start(steps, split=split)
@@ -111,9 +112,8 @@ def train_reward_model(config: RewardModelStage, session: Session) -> None:
         norm = optimizer.step(step - 1, config.grad_clip)
         metrics = {"loss": loss, "rewards_acc": accuracy, "lr": lr, "grad_norm": float(norm)}
         session.log(step, metrics, tokens_in(batch))
-        if step == steps:
-            _normalize(config, reward_model, scale_trees)
         if step in checkpoints:
+            _normalize(config, reward_model, scale_trees)
             row = heldout.agreement(reward_model, budget)
             session.record({"step": step, "split": split, "judge": "pairs", **row})
         session.keep(step)
@@ -143,11 +143,11 @@ def _descend(
     total, right = 0.0, 0.0
     for batch in micro_batches(trees, token_budget):
         packed = pack([trees[i] for i in batch], reward_model.device)
-        score_PK = reward_model.score(packed).view(-1, size)
+        score_PK = reward_model.raw_score(packed).view(-1, size)
         loss = reward_loss(score_PK).sum() / len(trees)
         loss.backward()
         total += float(loss.detach())
-        right += float((gaps(score_PK.detach()) > 0).float().mean(1).sum())
+        right += float(in_order(gaps(score_PK.detach())).mean(1).sum())
     return total, right / len(trees)
 
 
@@ -184,7 +184,7 @@ class _Heldout:
         gap = gaps(score).flatten()
         row = {
             "n": len(score),
-            "accuracy": float(((gap > 0).double() + 0.5 * (gap == 0)).mean()),
+            "accuracy": float(in_order(gap).mean()),
             "margin": float(gap.mean()),
             "score_mean": float(score.mean()),
             "score_sd": float(score.std()),
@@ -224,8 +224,12 @@ def _normalization_trees(config: RewardModelStage, codec: Codec, heldout: _Heldo
 
 
 def _normalize(config: RewardModelStage, reward_model: RewardModel, trees: list[Tree]) -> None:
-    """Shift (and scale) the scores; a shift cancels in advantages except where a missing EOS replaces the score."""
+    """Shift (and scale) the scores as they are at this step, whatever an earlier checkpoint's shift was.
+
+    A shift cancels in advantages except where a missing EOS replaces the score.
+    """
     if config.normalization == "none":
         return
+    reward_model.normalize(0.0, 1.0)
     scores = reward_model.score_trees(trees, config.compute.evaluation_budget)
     reward_model.normalize(float(scores.mean()), float(scores.std()) if config.normalization == "standardize" else 1.0)

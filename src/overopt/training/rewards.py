@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from overopt.config import Function, block
+from overopt.models.scorer import check_finite
 from overopt.tasks.functions import check_columns, score
 from overopt.types import Completion, PromptRecord
 
@@ -50,9 +51,12 @@ def add_rewards(
     if rewards and modeled:
         means[MODEL] = float(score_B.mean())
     for i, (reward, name) in enumerate(zip(rewards, metric_names(rewards), strict=True)):
-        value_B = torch.tensor(score(reward.name, f"rewards.{i}", records, completions)).to(score_B)
+        address = f"rewards.{i}"
+        value_B = torch.tensor(score(reward.name, address, records, completions)).to(score_B)
+        check_finite(value_B, f"{address}: {reward.name}", "bound what it returns")
         means[name] = float(value_B.mean())
         score_B = score_B + reward.weight * value_B
+        check_finite(score_B, f"{address}: {reward.name}, times its weight {reward.weight:g},", "lower the weight")
     return score_B, means
 
 

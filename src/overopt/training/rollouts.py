@@ -13,13 +13,13 @@ from overopt.engine.head import logps_of_trees
 from overopt.engine.packing import Tree
 from overopt.engine.sampler import DrawKey, Samples, sample, sample_in_batches
 from overopt.models.policy import Policy
-from overopt.models.reward_model import RewardModel
+from overopt.models.scorer import Scorer
 from overopt.models.text import Codec
 from overopt.objectives.controllers import current, moves
 from overopt.objectives.state import State, initial_state
 from overopt.training.data import Prompt
 from overopt.training.rewards import add_rewards
-from overopt.types import Rewards, Rollouts
+from overopt.types import Completion, Rewards, Rollouts
 
 if TYPE_CHECKING:
     from overopt.training.online import Online
@@ -34,7 +34,7 @@ class Actors:
 
     policy: Policy
     reference: Policy
-    reward_model: RewardModel | None
+    scorer: Scorer | None
     codec: Codec
     sampler_is_exact: bool = True
     """Whether log-probabilities captured while sampling serve as the old ones (bf16 decoding would fire the clip)."""
@@ -105,11 +105,10 @@ def _experience(
     if not actors.sampler_is_exact or temperature != config.temperature:
         logp_BT = logps_of_trees(actors.policy, trees, config.temperature, budget).logp_BT
     records = [prompts[i // k].record for i in range(len(rows))]
-    completions = [actors.codec.decode(row) for row in rows]
+    completions = [actors.codec.decode(row, record) for row, record in zip(rows, records, strict=True)]
     gold = [config.task.gold(record, completion) for record, completion in zip(records, completions, strict=True)]
-    score_B, rewards = add_rewards(
-        config.rewards, _score(config, actors, trees, samples), records, completions, actors.reward_model is not None
-    )
+    score_B = _score(config, actors, prompts, completions, trees, samples.ended_B)
+    score_B, rewards = add_rewards(config.rewards, score_B, records, completions, actors.scorer is not None)
     rollouts = Rollouts(
         logp_BT=logp_BT,
         mask_BT=samples.mask_BT,
@@ -125,12 +124,20 @@ def _experience(
     return Experience(prompts, trees, samples, rollouts, rewards)
 
 
-def _score(config: Online, actors: Actors, trees: list[Tree], samples: Samples) -> Tensor:
+def _score(
+    config: Online,
+    actors: Actors,
+    prompts: Sequence[Prompt],
+    completions: Sequence[Completion],
+    trees: Sequence[Tree],
+    ended_B: Tensor,
+) -> Tensor:
     """The reward model's score after the rule for a missing EOS; 0 without one."""
-    if actors.reward_model is None:
-        return torch.zeros(len(samples.ended_B), device=samples.ended_B.device)
-    score_B = actors.reward_model.score_trees(trees, config.compute.evaluation_budget)
-    return config.missing_eos(score_B, samples.ended_B)
+    if actors.scorer is None:
+        return torch.zeros(len(ended_B), device=ended_B.device)
+    records = [prompt.record for prompt in prompts]
+    score_B = actors.scorer.score(records, completions, trees, config.compute.evaluation_budget)
+    return config.missing_eos(score_B, ended_B)
 
 
 @dataclass

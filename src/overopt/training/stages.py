@@ -10,7 +10,7 @@ from typing import Any
 
 from overopt import config as configuration
 from overopt.config.wording import hint
-from overopt.errors import ConfigError, DivergedError, StoppedError, UserError
+from overopt.errors import ConfigError, DivergedError, StoppedError, UserError, say
 from overopt.records import Run, RunLock, forget_states, load_run
 from overopt.records.layout import LOCK, STATES
 from overopt.training.interrupts import Interrupts
@@ -49,7 +49,7 @@ def train(
     """
     if type(config) in _TRAIN and overrides:
         raise TypeError("overrides change a file or a tree; a stage object is complete: use dataclasses.replace")
-    tell = notice or (lambda text: None)
+    tell = notice or say
     whole: Any = config if type(config) in _TRAIN else configuration.load(STAGES, config, overrides, base=base)
     stage = replace(whole, sinks=[])  # they are no part of what the run is: its records are the same without them
     check_provenance(stage)

@@ -36,3 +36,13 @@ def test_a_pair_without_kept_tokens_has_loss_zero_and_no_gradient() -> None:
     assert loss_P[0].item() == 0.0 and loss_P[1].item() > 0
     loss_P.sum().backward()
     assert token_gradients(chosen)[0] == [0.0] and token_gradients(rejected)[0] == [0.0, 0.0]
+
+
+@pytest.mark.parametrize("width", [None, 4, 9])
+def test_padding_counts_neither_in_the_mean_nor_in_its_length(width: int | None) -> None:
+    """Mean .6 keeps .5 and .4 (a mean over 4 places would be .45), mean .55 keeps .1 alone (with a pad's 1: .6625)."""
+    chosen, rejected = scored([logs(0.9, 0.5, 0.4)], width=width), scored([logs(0.9, 0.65, 0.1)], width=width)
+    loss = ConfPO(beta=1.0, gamma=0.0)
+    rewards = [r.item() for r in loss.reward(ranking(chosen, rejected))]
+    assert rewards == pytest.approx([(log(0.5) + log(0.4)) / 2, log(0.1)])
+    assert loss(ranking(chosen, rejected)).item() == pytest.approx(log(1 + 0.1 / 0.2**0.5))

@@ -60,8 +60,8 @@ def prompts_of(stage: Any, codec: Codec, records: Iterable[Any]) -> Lengths:
 
 def references_of(stage: Any, codec: Codec, records: Iterable[Any]) -> Lengths:
     """Of the references of records."""
-    texts = (Completion(record.reference) for record in records if record.reference is not None)
-    sizes = [len(codec.completion(text)) for text in itertools.islice(texts, READ)]
+    known = itertools.islice((record for record in records if record.reference is not None), READ)
+    sizes = [len(codec.completion(Completion(record.reference), record)) for record in known]
     return lengths_of(sizes, stage.max_completion_tokens, "as the references are")
 
 
@@ -114,7 +114,7 @@ def _stored(stage: Any, codec: Codec, train: Sequence[Preference], heldout: int)
     size = common_size(train)
     read = [record for record in train if len(record.ranked) == size][:READ]
     prompt = prompts_of(stage, codec, read)
-    completions = [[len(codec.completion(c)) for c in record.ranked] for record in read]
+    completions = [[len(codec.completion(c, record)) for c in record.ranked] for record in read]
     fitting = [sizes for sizes in completions if max(sizes) <= stage.max_completion_tokens]
     sizes = [n for sizes in fitting for n in sizes]
     completion = lengths_of(sizes, stage.max_completion_tokens, "as the pairs are")

@@ -116,7 +116,7 @@ class Measured:
     def __init__(self, stage: Any, config: Any, shape: Shape, work: Work) -> None:
         torch.manual_seed(0)
         self.policy = random_policy(config, SimpleTokens(), stage.compute.resolve(), stage.compute.bf16)
-        self.policy.eos_id = -1  # nothing ends early
+        self.policy.end_ids = frozenset()  # nothing ends early
         self.shape, self.work, self.settings = shape, work, stage.optimizer
         self.budget, self.evaluation_budget = stage.compute.budget, stage.compute.evaluation_budget
         self.known: dict[int, Decoding] = {}

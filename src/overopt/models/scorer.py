@@ -1,0 +1,150 @@
+"""How a reward model reads what a policy wrote: by its own tokenizer, chat template and prompt style."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from overopt.engine.packing import Tree
+from overopt.errors import UserError
+from overopt.models.load import say_plain
+from overopt.models.reward_model import RewardModel
+from overopt.models.text import Codec
+from overopt.models.vocabulary import differences, encode_alike, folder_of
+from overopt.types import Completion, Preference, PromptRecord
+
+LARGEST = torch.finfo(torch.float32).max ** 0.5
+"""A score beyond has no square: no variance, and no norm of a gradient."""
+
+
+class Scorer:
+    """Scores of what a policy wrote, as the reward model would have read it while it was trained.
+
+    Where both share vocabulary, prompt style and template, the ids that were sampled are scored as they are. Else each
+    text is encoded again, as the reward model's own run rendered it. A folder from elsewhere reads, under
+    `chat_template`, the whole conversation as its template writes it, what stands behind the last turn's end included.
+    `notices` say which of that is so.
+    """
+
+    def __init__(self, reward_model: RewardModel, written: Codec) -> None:
+        self.reward_model = reward_model
+        self.name = f"reward_model: {folder_of(reward_model)}"
+        self.notices: list[str] = []
+        self.direct = self._shares(written)
+        self.codec = written if self.direct else self._codec(written)
+        foreign = reward_model.prompt_style is None and not reward_model.normalized
+        config = reward_model.model.config.get_text_config()
+        self._after_end = self.codec.after_end if foreign and reward_model.tokenizer.chat_template else []
+        self._padding = config.pad_token_id if foreign else None
+        self._positions: int | None = getattr(config, "max_position_embeddings", None)
+        self._rows = reward_model.model.get_input_embeddings().weight.shape[0]
+        self._prompts: dict[int, tuple[PromptRecord | Preference, list[int]]] = {}
+
+    def score(
+        self,
+        records: Sequence[PromptRecord | Preference],
+        completions: Sequence[Completion],
+        trees: Sequence[Tree],
+        token_budget: int,
+    ) -> Tensor:
+        """Scores `[B]`, all of them finite: `trees` hold a record's prompt and its completions, by the policy's ids."""
+        rows = iter(completions)
+        read = [
+            self._tree(record, tree, [next(rows) for _ in tree.completions])
+            for record, tree in zip(records, trees, strict=True)
+        ]
+        self._fit_window(read)
+        score_B = self.reward_model.score_trees(read, token_budget)
+        check_finite(score_B, self.name, "are its weights damaged, or is it a model of another kind?")
+        return score_B
+
+    def _tree(self, record: PromptRecord | Preference, tree: Tree, completions: list[Completion]) -> Tree:
+        """A record's prompt and completions in the reward model's tokens."""
+        if self.direct and all(max(ids, default=0) < self._rows for ids in tree.completions):
+            prompt, rows = tree.prompt, [*tree.completions]
+        else:
+            prompt, rows = self._prompt(record), [self.codec.completion(c, record) for c in completions]
+            self._check_positions(prompt, rows, tree)
+        if self._after_end:
+            rows = [[*ids, *self._after_end] if c.ended else ids for ids, c in zip(rows, completions, strict=True)]
+        return Tree(prompt, rows if self._padding is None else [_unpadded(row, self._padding) for row in rows])
+
+    def _prompt(self, record: PromptRecord | Preference) -> list[int]:
+        """Encoded once: a run asks for the same records again and again."""
+        known = self._prompts.get(id(record))
+        if known is None:
+            known = self._prompts[id(record)] = record, self.codec.prompt(record)  # kept, so that its id stays its own
+        return known[1]
+
+    def _check_positions(self, prompt: Sequence[int], rows: Sequence[Sequence[int]], tree: Tree) -> None:
+        longest = len(prompt) + max(map(len, rows))
+        if not prompt:
+            raise UserError(f"{self.name}: its tokenizer makes no token of a prompt")
+        if self._positions is not None and longest > self._positions:
+            policys = len(tree.prompt) + max(map(len, tree.completions))
+            raise UserError(
+                f"{self.name}: a text of {policys} tokens of the policy's is {longest} of its own, and it has "
+                f"{self._positions} positions; lower max_prompt_tokens or max_completion_tokens"
+            )
+
+    def _fit_window(self, trees: Sequence[Tree]) -> None:
+        """Texts longer than its window go row by row."""
+        model = self.reward_model
+        if model.trees and model.window is not None:
+            longest = max(len(tree.prompt) + max(map(len, tree.completions)) for tree in trees)
+            if longest > model.window:
+                model.trees = False
+                say_plain(model)
+
+    def _shares(self, written: Codec) -> bool:
+        """Whether the policy's ids are what the reward model would read itself; else notices say why not."""
+        model = self.reward_model
+        if found := differences(written.tokenizer, model.tokenizer):
+            self.notices.append(
+                f"{self.name} has a tokenizer of its own ({'; '.join(found)}; there: the reward model), so each text "
+                "is decoded and encoded again for it"
+            )
+        elif not encode_alike(written.tokenizer, model.tokenizer):
+            self.notices.append(f"{self.name} cuts texts into tokens otherwise, so each is encoded again for it")
+        style = model.prompt_style or written.prompt_style
+        if style != written.prompt_style:
+            self.notices.append(
+                f"{self.name} was trained under prompt_style {style}, and the task's is {written.prompt_style}; "
+                f"it scores each text under {style}, as it was trained"
+            )
+        own = model.tokenizer.chat_template
+        if style == written.prompt_style == "chat_template" and own and own != written.tokenizer.chat_template:
+            self.notices.append(f"{self.name} has a chat template of its own; it scores each text under that one")
+        return not self.notices
+
+    def _codec(self, written: Codec) -> Codec:
+        """How the reward model's own texts are made."""
+        model = self.reward_model
+        style = model.prompt_style or written.prompt_style
+        if style == "chat_template" and not model.tokenizer.chat_template:
+            if model.prompt_style is not None:
+                raise UserError(f"{self.name} was trained under chat_template, but its tokenizer has no chat template")
+            self.notices.append(f"{self.name} has no chat template; it scores each text under prompt_style raw")
+            style = "raw"
+        return Codec(model.tokenizer, style, model.end_ids)
+
+
+def check_finite(score_B: Tensor, who: str, remedy: str) -> None:
+    """Refuse scores that no update could use, before they reach one."""
+    broken_B = ~(score_B.abs() < LARGEST)  # NaN is in no order
+    if bool(broken_B.any()):
+        i = int(broken_B.nonzero()[0])
+        raise UserError(
+            f"{who} gave {int(broken_B.sum())} of {len(score_B)} completions a score that is not finite or too large "
+            f"to train on (completion {i}: {float(score_B[i]):g}); {remedy}"
+        )
+
+
+def _unpadded(ids: Sequence[int], padding: int) -> Sequence[int]:
+    """Without padding at the end, as transformers reads a classifier's row, even if an end token serves as padding."""
+    end = len(ids)
+    while end and ids[end - 1] == padding:
+        end -= 1
+    return ids[:end]

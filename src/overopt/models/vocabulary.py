@@ -1,0 +1,78 @@
+"""Whether the ids of two tokenizers mean the same: no model may read another's ids as its own."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection
+from typing import Any
+
+from overopt.errors import UserError
+from overopt.models.policy import Policy
+
+SHOWN = 3
+"""Tokens named of each kind of difference."""
+
+
+def differences(here: Any, there: Any) -> list[str]:
+    """What ids mean otherwise to the second tokenizer, in words; empty if nothing.
+
+    Compared are all tokens with their ids, the added and special ones among them, and the end of a sequence. A padding
+    token is never read by a model, so each may have its own.
+    """
+    ours, theirs = here.get_vocab(), there.get_vocab()
+    found = []
+    moved = sorted((i, token) for token, i in ours.items() if theirs.get(token, i) != i)
+    if moved:
+        shown = ", ".join(f"{token!r} is {i} here and {theirs[token]} there" for i, token in moved[:SHOWN])
+        found.append(f"{len(moved)} of {len(ours)} tokens have another id ({shown})")
+    for only, where in ((ours.keys() - theirs.keys(), "here"), (theirs.keys() - ours.keys(), "there")):
+        if only:
+            found.append(f"{len(only)} tokens are only {where} ({_some(only)})")
+    if here.eos_token != there.eos_token or here.eos_token_id != there.eos_token_id:
+        found.append(f"the end of a sequence is {_end(here)} here and {_end(there)} there")
+    return found
+
+
+def encode_alike(here: Any, there: Any) -> bool:
+    """Whether two tokenizers of one vocabulary cut every text alike: same normalizer, merges and special tokens."""
+    if here is there:
+        return True
+    return _pipeline(here) == _pipeline(there)
+
+
+def check_reference(policy: Policy, reference: Policy, dense: bool = False) -> None:
+    """Refuse a reference to which the policy's ids mean something else.
+
+    `dense`: whole distributions are compared, not only sampled tokens, so the heads must have as many rows.
+    """
+    found = differences(policy.tokenizer, reference.tokenizer)
+    if not found and dense and policy.vocabulary != reference.vocabulary:
+        found = [f"its head has {reference.vocabulary} rows, the policy's {policy.vocabulary}"]
+    if found:
+        raise UserError(
+            f"reference: {folder_of(reference)} does not share the vocabulary of the policy (there, against "
+            f"{folder_of(policy)} here): {'; '.join(found)}. Probabilities of the same tokens are compared, so name a "
+            "reference with the policy's own tokenizer: what it started from, say"
+        )
+
+
+def folder_of(model: Any) -> str:
+    """Where a policy or a reward model was loaded from, for messages."""
+    return str(model.model.name_or_path or "the model")
+
+
+def _pipeline(tokenizer: Any) -> Any:
+    """All that stands between a text and its ids. Padding and cutting are no part of it: nobody asks for them here."""
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    if backend is None:  # one written in Python: its class decides
+        return type(tokenizer).__name__, tokenizer.init_kwargs.get("add_bos_token")
+    steps = json.loads(backend.to_str())
+    return {name: step for name, step in steps.items() if name not in ("padding", "truncation")}
+
+
+def _some(tokens: Collection[str]) -> str:
+    return ", ".join(map(repr, sorted(tokens)[:SHOWN])) + ", ..." * (len(tokens) > SHOWN)
+
+
+def _end(tokenizer: Any) -> str:
+    return f"{tokenizer.eos_token!r} ({tokenizer.eos_token_id})"

@@ -1,0 +1,121 @@
+"""Models of two houses: a policy, and a reward model with a tokenizer and a chat template of its own."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import tiny
+import torch
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    PreTrainedTokenizerFast,
+)
+
+TEXT = "please write a short long poem about rain and the sea cat dog sat ran over hill mat good bad"
+WORDS = TEXT.split()
+CHATML = (
+    "{% for m in messages %}{{ '<|im_start|>' + m['role'] + '\n' + m['content'] + '<|im_end|>' + '\n' }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+)
+BRACKETS = (
+    "{% for m in messages %}{% if m['role'] == 'user' %}{{ '[Q] ' + m['content'] + ' [A]' }}"
+    "{% else %}{{ m['content'] + '<end>' + '\n--' }}{% endif %}{% endfor %}"
+)
+
+
+def bpe(size: int, template: str | None, specials: tuple[str, ...], eos: str, pad: str | None) -> Any:
+    """A byte-level BPE trained on a few words."""
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    trainer = trainers.BpeTrainer(
+        vocab_size=size, special_tokens=list(specials), initial_alphabet=alphabet, show_progress=False
+    )
+    tokenizer.train_from_iterator([TEXT] * 3, trainer)
+    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token=eos, **({"pad_token": pad} if pad else {}))
+    fast.chat_template = template
+    return fast
+
+
+def policys(**changes: Any) -> Any:
+    """The policy's tokenizer."""
+    specials = ("<pad>", "<eos>", "<|im_start|>", "<|im_end|>")
+    return bpe(**{"size": 330, "template": CHATML, "specials": specials, "eos": "<|im_end|>", "pad": "<pad>"} | changes)
+
+
+def reward_models(**changes: Any) -> Any:
+    """The reward model's: other ids, other special tokens, another template, and no padding of its own."""
+    return bpe(**{"size": 300, "template": BRACKETS, "specials": ("<end>",), "eos": "<end>", "pad": None} | changes)
+
+
+def _config(tokenizer: Any, **changes: Any) -> Any:
+    sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
+    ids = {"eos_token_id": tokenizer.eos_token_id, "pad_token_id": tokenizer.pad_token_id, "bos_token_id": None}
+    more = {"num_key_value_heads": 1, "initializer_range": 0.3, "max_position_embeddings": 256}
+    return AutoConfig.for_model("llama", **({"vocab_size": len(tokenizer)} | sizes | ids | more | changes))
+
+
+def save_policy(folder: Path, tokenizer: Any, seed: int = 0) -> Any:
+    torch.manual_seed(seed)
+    model = AutoModelForCausalLM.from_config(_config(tokenizer))
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return model
+
+
+def save_reward_model(folder: Path, tokenizer: Any, seed: int = 1, **changes: Any) -> Any:
+    torch.manual_seed(seed)
+    model = AutoModelForSequenceClassification.from_config(_config(tokenizer, num_labels=1, **changes))
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return model
+
+
+@dataclass(frozen=True)
+class Plain:
+    """What transformers says of a text, with nothing of ours."""
+
+    model: Any
+    tokenizer: Any
+
+    @classmethod
+    def load(cls, folder: Path) -> Plain:
+        model = AutoModelForSequenceClassification.from_pretrained(folder).eval()
+        return cls(model, AutoTokenizer.from_pretrained(folder))
+
+    @torch.no_grad()
+    def score(self, text: str) -> float:
+        ids = self.tokenizer(text, add_special_tokens=False, return_tensors="pt").input_ids
+        return float(self.model(ids).logits[0, 0])
+
+    def raw(self, prompt: str, completion: str, ended: bool) -> float:
+        """Prompt and completion as one text."""
+        return self.score(prompt + (f" {completion}" if completion else "") + self.tokenizer.eos_token * ended)
+
+    def chat(self, prompt: str, completion: str, ended: bool) -> float:
+        """As the reward model's template writes the conversation; an answer that was cut, up to there."""
+        user = {"role": "user", "content": prompt}
+        if ended:
+            messages = [user, {"role": "assistant", "content": completion}]
+            return self.score(self.tokenizer.apply_chat_template(messages, tokenize=False))
+        begun = self.tokenizer.apply_chat_template([user], tokenize=False, add_generation_prompt=True)
+        return self.score(begun + completion)
+
+
+def texts(count: int, seed: int = 0) -> list[str]:
+    draw = random.Random(seed)
+    return [" ".join(draw.choice(WORDS) for _ in range(draw.randint(1, 6))) for _ in range(count)]
+
+
+def write_pairs(file: Path, count: int = 40) -> Path:
+    records = zip(texts(count, 1), texts(count, 2), texts(count, 3), strict=True)
+    rows = [{"prompt": f"{p} {i}", "chosen": a, "rejected": b} for i, (p, a, b) in enumerate(records)]
+    return tiny.write_jsonl(file, rows)

@@ -1,0 +1,179 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import foreign
+import pytest
+import tiny
+import torch
+
+from overopt.engine.packing import Tree
+from overopt.errors import UserError
+from overopt.models.load import load_reward_model
+from overopt.models.reward_model import RewardModel
+from overopt.models.scorer import Scorer, check_finite
+from overopt.models.text import Codec, word_tokenizer
+from overopt.tasks.base import PromptStyle
+from overopt.types import Completion, PromptRecord
+
+CPU = torch.device("cpu")
+PROMPTS = [PromptRecord(str(i), text) for i, text in enumerate(foreign.texts(100))]
+COMPLETIONS = [Completion(text, ended=i % 3 > 0) for i, text in enumerate(foreign.texts(200, seed=7))]
+STYLES: tuple[PromptStyle, ...] = ("raw", "chat_template")
+
+
+def trees_of(codec: Codec) -> list[Tree]:
+    """As a policy would have written them: two completions of every prompt."""
+    ids = [codec.completion(completion) for completion in COMPLETIONS]
+    return [Tree(codec.prompt(record), ids[2 * i : 2 * i + 2]) for i, record in enumerate(PROMPTS)]
+
+
+def plain_scores(folder: Path, style: PromptStyle) -> torch.Tensor:
+    plain = foreign.Plain.load(folder)
+    ask = plain.raw if style == "raw" else plain.chat
+    return torch.tensor([ask(PROMPTS[i // 2].prompt, c.text, c.ended) for i, c in enumerate(COMPLETIONS)])
+
+
+def scored(folder: Path, written: Codec) -> tuple[torch.Tensor, Scorer]:
+    scorer = Scorer(load_reward_model(folder, CPU), written)
+    return scorer.score(PROMPTS, COMPLETIONS, trees_of(written), 400), scorer
+
+
+@pytest.mark.parametrize("style", STYLES)
+def test_200_texts_by_a_foreign_tokenizer_and_template_score_as_transformers_says(
+    tmp_path: Path, style: PromptStyle
+) -> None:
+    foreign.save_reward_model(tmp_path, foreign.reward_models())
+    written = Codec(foreign.policys(), style)
+    score_B, scorer = scored(tmp_path, written)
+    torch.testing.assert_close(score_B, plain_scores(tmp_path, style), atol=1e-5, rtol=0)
+    (notice,) = scorer.notices[:1]
+    assert str(tmp_path) in notice and "tokens are only here" in notice
+    assert not torch.allclose(score_B[0], score_B[1])
+
+
+@pytest.mark.parametrize("style", STYLES)
+def test_with_one_tokenizer_and_template_the_ids_are_scored_as_they_are(tmp_path: Path, style: PromptStyle) -> None:
+    foreign.save_reward_model(tmp_path, foreign.policys())
+    written = Codec(foreign.policys(), style)
+    score_B, scorer = scored(tmp_path, written)
+    assert scorer.direct and scorer.notices == [] and scorer._prompts == {}
+    torch.testing.assert_close(score_B, plain_scores(tmp_path, style), atol=1e-5, rtol=0)
+    if style == "raw":
+        assert torch.equal(score_B, scorer.reward_model.score_trees(trees_of(written), 400))
+
+
+def test_one_tokenizer_and_another_template(tmp_path: Path) -> None:
+    template = foreign.CHATML.replace("assistant", "helper").replace("m['role']", "m['role'][:1]")
+    foreign.save_reward_model(tmp_path, foreign.policys(template=template))
+    written = Codec(foreign.policys(), "chat_template")
+    score_B, scorer = scored(tmp_path, written)
+    assert scorer.notices == [f"{scorer.name} has a chat template of its own; it scores each text under that one"]
+    plain = foreign.Plain.load(tmp_path)
+    cut = [i for i, completion in enumerate(COMPLETIONS) if not completion.ended]
+    expected = plain_scores(tmp_path, "chat_template")
+    torch.testing.assert_close(score_B[cut], expected[cut], atol=1e-5, rtol=0)
+    # an answer is scored behind the words that ask for it, though this template writes others when it is over
+    asked = plain.tokenizer.apply_chat_template(
+        [{"role": "user", "content": PROMPTS[0].prompt}], tokenize=False, add_generation_prompt=True
+    )
+    assert float(score_B[1]) == pytest.approx(plain.score(f"{asked}{COMPLETIONS[1].text}<|im_end|>\n"), abs=1e-5)
+
+
+def test_the_same_function_with_its_vocabulary_in_another_order_scores_alike(tmp_path: Path) -> None:
+    words = ["<pad>", "<eos>", *foreign.WORDS]
+    here, there = word_tokenizer(words), word_tokenizer(["<eos>", "<pad>", *foreign.WORDS[::-1]])
+    there.pad_token, there.eos_token = "<pad>", "<eos>"
+    one = foreign.save_reward_model(tmp_path / "one", here)
+    two = foreign.save_reward_model(tmp_path / "two", there)
+    order = torch.tensor([here.convert_tokens_to_ids(w) for w in there.convert_ids_to_tokens(range(len(there)))])
+    two.load_state_dict(one.state_dict())
+    with torch.no_grad():
+        two.model.embed_tokens.weight.copy_(one.model.embed_tokens.weight[order])
+    two.save_pretrained(tmp_path / "two")
+    written = Codec(here, "raw")
+    first, second = scored(tmp_path / "one", written)[0], scored(tmp_path / "two", written)[0]
+    torch.testing.assert_close(first, second, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("style", STYLES)
+def test_one_whose_end_is_its_padding_is_read_where_transformers_reads_it(tmp_path: Path, style: PromptStyle) -> None:
+    template = foreign.CHATML.replace(" + '\n' }}{% endfor", " }}{% endfor")  # it ends in the padding, too
+    assert template != foreign.CHATML
+    tokenizer = foreign.policys(pad="<|im_end|>", template=template)
+    foreign.save_reward_model(tmp_path, tokenizer)
+    score_B, _ = scored(tmp_path, Codec(foreign.policys(), style))
+    torch.testing.assert_close(score_B, plain_scores(tmp_path, style), atol=1e-5, rtol=0)
+
+
+def test_our_own_is_read_at_its_end_even_if_that_is_its_padding(tmp_path: Path) -> None:
+    policy = tiny.policy()
+    policy.pad_id = policy.tokenizer.eos_token_id  # as of a tokenizer that names no padding
+    ours = RewardModel.from_policy(policy, torch.Generator().manual_seed(0), "raw")
+    trees = [Tree(tree.prompt, [c]) for tree in tiny.TREES for c in tree.completions]
+    ours.save(tmp_path)
+    plain = foreign.Plain.load(tmp_path)
+    with torch.no_grad():
+        logits = [float(plain.model(torch.tensor([[*t.prompt, *t.completions[0]]])).logits) for t in trees]
+    torch.testing.assert_close(ours.score_trees(trees, 1000), torch.tensor(logits), atol=1e-5, rtol=0)
+
+
+def test_ours_is_asked_in_the_style_that_its_folder_names(tmp_path: Path) -> None:
+    tokenizer = foreign.policys()
+    foreign.save_reward_model(tmp_path, tokenizer, reward_prompt_style="raw")
+    written = Codec(tokenizer, "chat_template")
+    score_B, scorer = scored(tmp_path, written)
+    torch.testing.assert_close(score_B, plain_scores(tmp_path, "raw"), atol=1e-5, rtol=0)
+    (notice,) = scorer.notices
+    assert "was trained under prompt_style raw, and the task's is chat_template" in notice
+
+
+def test_without_a_template_a_foreign_one_is_asked_in_raw_text_and_says_so(tmp_path: Path) -> None:
+    foreign.save_reward_model(tmp_path, foreign.reward_models(template=None))
+    score_B, scorer = scored(tmp_path, Codec(foreign.policys(), "chat_template"))
+    torch.testing.assert_close(score_B, plain_scores(tmp_path, "raw"), atol=1e-5, rtol=0)
+    assert "has no chat template" in scorer.notices[-1]
+    foreign.save_reward_model(tmp_path, foreign.reward_models(template=None), reward_prompt_style="chat_template")
+    with pytest.raises(UserError, match="was trained under chat_template, but its tokenizer has no chat template"):
+        scored(tmp_path, Codec(foreign.policys(), "chat_template"))
+
+
+def test_an_id_beyond_its_rows_is_read_as_text(tmp_path: Path) -> None:
+    """A policy whose head was padded may sample an id that no tokenizer names."""
+    foreign.save_reward_model(tmp_path, foreign.policys())
+    written = Codec(foreign.policys(), "raw")
+    scorer = Scorer(load_reward_model(tmp_path, CPU), written)
+    ids = [5, 6, 400]
+    completion = written.decode(ids)
+    score_B = scorer.score(PROMPTS[:1], [completion], [Tree(written.prompt(PROMPTS[0]), [ids])], 400)
+    expected = foreign.Plain.load(tmp_path).raw(PROMPTS[0].prompt, completion.text, completion.ended)
+    assert float(score_B) == pytest.approx(expected, abs=1e-5)
+
+
+def test_prompts_are_encoded_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    foreign.save_reward_model(tmp_path, foreign.reward_models())
+    _, scorer = scored(tmp_path, written := Codec(foreign.policys(), "raw"))
+    first = scorer.score(PROMPTS, COMPLETIONS, trees_of(written), 400)
+    monkeypatch.setattr(Codec, "prompt", lambda *args: pytest.fail("these prompts are known"))
+    assert torch.equal(scorer.score(PROMPTS, COMPLETIONS, [Tree([1], [[2], [2]])] * 100, 400), first)
+
+
+def test_a_text_longer_than_its_positions_is_refused(tmp_path: Path) -> None:
+    foreign.save_reward_model(tmp_path, foreign.reward_models(), max_position_embeddings=12)
+    with pytest.raises(UserError, match="of the policy's is .* of its own, and it has 12 positions; lower max_prompt"):
+        scored(tmp_path, Codec(foreign.policys(), "raw"))
+
+
+def test_scores_that_no_update_could_use_are_refused_by_name(tmp_path: Path) -> None:
+    model = foreign.save_reward_model(tmp_path, foreign.policys())
+    written = Codec(foreign.policys(), "raw")
+    scorer = Scorer(load_reward_model(tmp_path, CPU), written)
+    for broken in (float("nan"), float("inf")):
+        with torch.no_grad():
+            scorer.reward_model.head.weight[0, 0] = broken
+        with pytest.raises(UserError, match=f"reward_model: {tmp_path} gave 200 of 200 .* are its weights damaged"):
+            scorer.score(PROMPTS, COMPLETIONS, trees_of(written), 400)
+    assert model.config.num_labels == 1
+    check_finite(torch.tensor([1e18, -1e18]), "f", "mend it")
+    with pytest.raises(UserError, match=r"f gave 1 of 2 completions .*\(completion 1: -1e\+20\); mend it"):
+        check_finite(torch.tensor([1.0, -1e20]), "f", "mend it")
