@@ -332,6 +332,24 @@ def main() -> None:
 
 
 HEAD = """# How often nothing is called something
+
+Made by `python bench/false_positives.py --runs 1000 > bench/false_positives.md`; `--parts` makes one of the four
+tables. Of R runs a share p has a standard error of sqrt(p (1 - p) / R): .5 % for 2.5 % of a thousand. Before: the
+definitions until then. 256 prompts a run; "evaluations" are those after step 0.
+
+- **Labels** aim at no more than 2.5 % each where nothing changes. GOOD, OVER and COLLAPSE compare two evaluations, at
+  two standard errors. OVER-PEAK compares the last with the best of all, by the distribution of the largest of so many
+  differences with the correlation that these have over the prompts.
+- **Conditions** aim at no more than 5 % of the runs for all of them together. `label`, `win_rate` and `proxy_alone`
+  share that evenly and spend it by the share of the planned steps that has passed. This holds with patience 1; a
+  patience of 2 is then caution on top, and costs some of what a stop saves. Given `standard_errors`, a condition is
+  as before. `kl`, `entropy`, `nan` and `wall_time` are limits on what was measured, and have no rate.
+- **Trends** (Kendall's tau at least .3, p below .01, from nine bins: 36 points after the first tenth) and **rises**
+  aim at no more than 2.5 % a side. What cannot be told from a random walk is compared with one: that costs much power
+  in short series, and where noise itself keeps nine tenths of its past. A random walk under noise larger than its
+  steps is not seen as one before some hundred points, and is still called a trend too often there.
+- **Intervals over seeds** aim at 93 to 97 %. Of an exponential distribution no interval by t gets there with few
+  seeds.
 """
 
 if __name__ == "__main__":
