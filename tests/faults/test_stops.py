@@ -86,10 +86,13 @@ def wins_less(run: Run, row: dict[str, Any]) -> bool:
     return row["win_difference"] < -0.5 * row["win_difference_se"]
 
 
-def over_optimized(run: Run, row: dict[str, Any]) -> bool:
-    """Two ways down, and an evaluation every so many of twelve steps: what each may spend of 5 %."""
+NOT_GOOD = ["OVER", "OVER-PEAK", "COLLAPSE", "FLAT", "STALL"]
+
+
+def not_good(run: Run, row: dict[str, Any]) -> bool:
+    """Two ways down, and an evaluation every so many of twelve steps: what each may spend of 5 %; FLAT needs nothing."""
     found = label(run, until=row["step"])
-    return found.label in ("OVER", "OVER-PEAK", "COLLAPSE") and (found.p or 0) <= 0.05 * EVERY / 12 / 2
+    return found.label in NOT_GOOD and (found.p is None or found.p <= 0.05 * EVERY / 12 / 2)
 
 
 def alone(run: Run, row: dict[str, Any]) -> bool:
@@ -111,7 +114,7 @@ def samples(run: Run, step: int) -> dict[str, np.ndarray]:
 ENDS: dict[str, tuple[dict[str, Any], int, Callable[[Run, dict[str, Any]], bool]]] = {
     "kl": ({"budget": 1.0}, 2, beyond_budget),
     "win_rate": ({"standard_errors": 0.5}, 2, wins_less),
-    "label": ({"patience": 1}, 1, over_optimized),
+    "label": ({"labels": NOT_GOOD, "patience": 1}, 1, not_good),
     "proxy_alone": ({"standard_errors": 1.0, "patience": 1}, 1, alone),
 }
 """Settings of a condition, its patience, and what it finds wrong."""
