@@ -90,7 +90,7 @@ NOT_GOOD = ["OVER", "OVER-PEAK", "COLLAPSE", "FLAT", "STALL"]
 
 
 def not_good(run: Run, row: dict[str, Any]) -> bool:
-    """Two ways down, and an evaluation every so many of twelve steps: what each may spend of 5 %; FLAT needs nothing."""
+    """Two ways down, and an evaluation every so many of twelve steps: what each may spend of 5 %."""
     found = label(run, until=row["step"])
     return found.label in NOT_GOOD and (found.p is None or found.p <= 0.05 * EVERY / 12 / 2)
 
