@@ -130,11 +130,11 @@ def _evaluator(
     seed = run.setting("seed", int) if split is None else SPLIT_SEED[split]
     name, records = task.evaluation(seed, Dropped())
     codec = Codec.of(policy, task.prompt_style, run.clock)
-    scorer = (
-        None if reward_folder is None else Scorer(_fitted(run, load_reward_model(reward_folder, device, bf16)), codec)
-    )
-    for text in [] if scorer is None else scorer.notices:
-        notice(text)
+    scorer = None
+    if reward_folder is not None:
+        scorer = Scorer(_fitted(run, load_reward_model(reward_folder, device, bf16)), codec, notice)
+        for text in scorer.notices:
+            notice(text)
     reference = None if reference_folder is None else _fitted(run, load_policy(reference_folder, device, bf16))
     if reference is not None:
         check_reference(policy, reference)

@@ -300,7 +300,9 @@ def _told_the_time(clock: datetime) -> str:
     """What defines `strftime_now` anew before a template; as its argument a function would not reach it."""
     values = [("%%", "\0"), *((directive, clock.strftime(directive)) for directive in DIRECTIVES), ("\0", "%")]
     replaced = "".join(f".replace({directive!r}, {value!r})" for directive, value in values)
-    return f"{{% macro {ASKS_TIME}(format) %}}{{{{ format{replaced} }}}}{{% endmacro %}}\n"  # a block takes its line end
+    return (
+        f"{{% macro {ASKS_TIME}(format) %}}{{{{ format{replaced} }}}}{{% endmacro %}}\n"  # a block takes its line end
+    )
 
 
 @contextmanager
