@@ -146,7 +146,7 @@ def _evaluator(
         records=[record for record in records if 0 < len(codec.prompt(record)) <= longest],  # as while training
         seed=run.setting("seed", int),
         max_completion_tokens=run.setting("max_completion_tokens", int),
-        temperature=run.config.get("evaluation_temperature", run.config.get("temperature", 1.0)),
+        temperature=_temperature(run),
         token_budget=settings.compute.evaluation_budget,
         judge=judge,
         scorer=scorer,
@@ -154,9 +154,15 @@ def _evaluator(
     )
 
 
+def _temperature(run: Run) -> float:
+    """At which the run samples to measure its distance from the reference."""
+    names = [name for name in ("evaluation_temperature", "temperature") if name in run.config]
+    return run.setting(names[0], (int, float)) if names else 1.0
+
+
 def _fitted(run: Run, model: Fitted) -> Fitted:
     """The model, held against the limits under which the run trained."""
-    fit(model, run.config["max_prompt_tokens"], run.config["max_completion_tokens"])
+    fit(model, run.setting("max_prompt_tokens", int), run.setting("max_completion_tokens", int))
     return model
 
 

@@ -101,7 +101,7 @@ def _check_safetensors(path: Path) -> None:
             tensors = {name: entry for name, entry in header.items() if name != "__metadata__"}
             ends = [int(entry["data_offsets"][1]) for entry in tensors.values()]
             types = {name: str(entry["dtype"]) for name, entry in tensors.items()}
-        except (ValueError, TypeError, KeyError, IndexError, AttributeError, RecursionError) as error:
+        except Exception as error:
             raise UserError(f"{path}: its safetensors header is damaged or cut short; download it again") from error
     whole = 8 + length + max(ends, default=0)
     if size < whole:
@@ -119,7 +119,7 @@ def read_json(path: Path) -> dict[str, Any]:
     check_readable(path)
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:
+    except Exception as error:  # also too deep
         raise UserError(f"{path}: not JSON ({error}); download it again") from error
     if not isinstance(value, dict):
         raise UserError(f"{path}: holds no JSON object; download it again")
@@ -150,7 +150,7 @@ def check_text_files(folder: Path) -> None:
         if path.suffix == ".jinja":
             try:
                 path.read_text(encoding="utf-8")
-            except ValueError as error:
+            except Exception as error:
                 raise UserError(f"{path}: a chat template that is not UTF-8 ({error}); download it again") from error
 
 

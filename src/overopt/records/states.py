@@ -74,6 +74,15 @@ def newest_state(run: Path, warn: Callable[[str], None]) -> State | None:
 
 def read_state(run: Path, step: int) -> State:
     """One state, checked against its hashes and against the record."""
+    try:
+        return _read_state(run, step)
+    except Damaged:
+        raise
+    except Exception as error:  # whatever it finds there
+        raise Damaged(f"{type(error).__name__}: {error}") from error
+
+
+def _read_state(run: Path, step: int) -> State:
     folder = layout.state_folder(run, step)
     document = _read_document(folder / DOCUMENT)
     _compare(folder, document["files"], file_hashes(folder))
@@ -117,7 +126,9 @@ def _read_document(file: Path) -> dict[str, Any]:
         if _digest(outer["state"]) != outer["sha256"]:
             raise Damaged(f"{file.name} is not as it was written")
         document: dict[str, Any] = json.loads(outer["state"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except Damaged:
+        raise
+    except Exception as error:
         raise Damaged(f"{file.name} cannot be read") from error
     return document
 

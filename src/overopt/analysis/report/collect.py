@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from overopt.analysis.report.settings import setting_of
 from overopt.analysis.table import Row, evaluations_of, make_row
 from overopt.errors import UserError
-from overopt.records import Run, find_runs, left_out, load_run
+from overopt.records import Run, find_runs, left_out, load_run, reading_run
 
 JUDGED = ("online", "offline")
 """Stages whose runs are labelled; the others are what these stand on."""
@@ -140,12 +140,11 @@ def collect(paths: Sequence[Path]) -> Collection:
     runs: list[tuple[Run, dict[str, Any]]] = []
     for path in found.values():
         try:
-            run = load_run(path)
-            runs.append((run, _read(run)))
+            with reading_run(path):
+                run = load_run(path)
+                runs.append((run, _read(run)))
         except UserError as error:
             left_out.append(str(error))
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:  # JSON, but not what a run writes
-            left_out.append(f"{path}: its records cannot be read ({type(error).__name__}: {error})")
     if not runs:
         where = ", ".join(map(str, paths))
         raise UserError("\n".join([f"no run to report on; looked in {where} and below", *left_out]))
@@ -257,7 +256,7 @@ def _failed_gate(run: Run) -> str | None:
     folder = run.path.resolve().parent
     try:
         summary = json.loads((folder.parent / "summary.json").read_bytes()) if folder.name == "runs" else []
-    except (OSError, ValueError):  # no study's folder
+    except Exception:  # no study's folder
         return None
     rows = summary if isinstance(summary, list) else []
     gates = [row.get("gate") for row in rows if isinstance(row, Mapping) and row.get("run") == run.path.resolve().name]
