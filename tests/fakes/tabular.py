@@ -136,7 +136,7 @@ class TabularForCausalLM(TabularBase):
 
 
 class NoisyTable(nn.Linear):
-    """A table of scores, read by a rater who never gives a batch the same scores twice; one row alone is read exactly."""
+    """A table of scores, read by a rater who gives no batch the same scores twice; one row alone is read exactly."""
 
     def __init__(self, config: TabularConfig) -> None:
         super().__init__(config.hidden_size, 1, bias=False)
