@@ -84,7 +84,13 @@ def _samples(run: Path, draw: random.Random) -> str:
     table = pyarrow.parquet.read_table(file)
     if draw.random() < 0.5:
         name = draw.choice(table.column_names)
-        odd = [[None] * len(table), ["x"] * len(table), [[1]] * len(table), [math.nan] * len(table), [10**9] * len(table)]
+        odd = [
+            [None] * len(table),
+            ["x"] * len(table),
+            [[1]] * len(table),
+            [math.nan] * len(table),
+            [10**9] * len(table),
+        ]
         table = table.set_column(table.column_names.index(name), name, pyarrow.array(draw.choice(odd)))
     else:
         name = draw.choice(table.column_names)
@@ -148,7 +154,9 @@ def _checkpoint(run: Path, draw: random.Random) -> str:
 
 def _whole(run: Path, draw: random.Random) -> str:
     file = draw.choice([run / "run.json", run / "config.yaml"])
-    file.write_text(draw.choice([DEEP, "[]", "null", "3", "{}", '{"schema_version": 1}', '{"schema_version": true}', "\0"]))
+    file.write_text(
+        draw.choice([DEEP, "[]", "null", "3", "{}", '{"schema_version": 1}', '{"schema_version": true}', "\0"])
+    )
     return f"{file.name}: another document"
 
 

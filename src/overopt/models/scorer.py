@@ -42,7 +42,7 @@ class Scorer:
         foreign = reward_model.prompt_style is None and not reward_model.normalized
         config = reward_model.model.config.get_text_config()
         self._after_end = self.codec.after_end if foreign and reward_model.tokenizer.chat_template else []
-        self._padding = config.pad_token_id if foreign else None
+        self._padding = getattr(config, "pad_token_id", None) if foreign else None
         self._reach = reach_of(reward_model.model)
         self.cut = 0
         """Texts that were scored without their beginning."""

@@ -215,7 +215,7 @@ _FORMS: dict[str, Any] = {
     **dict.fromkeys(("name", "stage", "status", "prompt_style", "device", "started", "clock", "reason", "split"), str),
     **dict.fromkeys(("seed", "steps", "threads", "go_back_to", "stopped_at", "diverged_at", "token_budget"), int),
     **dict.fromkeys(("data", "provenance"), {...: str}),
-    **dict.fromkeys(("versions", "hardware"), dict),
+    **dict.fromkeys(("versions", "hardware"), dict | None),
     "dropped": {...: {...: int}},
     "kept": {...: int},
     "parents": [{"role": str, "path": str, "hash": str}],
