@@ -1,4 +1,4 @@
-"""What a run may have written: whoever reads a record trusts its types, so they are looked at once, where it is read."""
+"""What a run may have written: whoever reads a record trusts its types, so they are looked at where it is read."""
 
 from __future__ import annotations
 
@@ -46,9 +46,9 @@ def numbers(line: bytes, place: str) -> dict[str, Any]:
     if not fits(step, int) or not 0 <= step < LARGEST_STEP:
         wrong = ["step", *(name for name in wrong if name != "step")]
     if wrong:
+        first = f"{wrong[0]} is {str(row.get(wrong[0]))[:40]}"
         raise UserError(
-            f"{place}: {', '.join(wrong[:4])} not as overopt writes them ({wrong[0]} is {str(row.get(wrong[0]))[:40]}); "
-            "restore the file, or remove the line"
+            f"{place}: {', '.join(wrong[:4])} not as overopt writes them ({first}); restore the file or remove the line"
         )
     return row
 

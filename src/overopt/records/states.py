@@ -85,6 +85,8 @@ def read_state(run: Path, step: int) -> State:
 def _read_state(run: Path, step: int) -> State:
     folder = layout.state_folder(run, step)
     document = _read_document(folder / DOCUMENT)
+    if document["step"] != step:
+        raise Damaged(f"it is of step {document['step']}")
     _compare(folder, document["files"], file_hashes(folder))
     checkpoints = {int(key): hashes for key, hashes in document["checkpoints"].items()}
     for kept, hashes in checkpoints.items():

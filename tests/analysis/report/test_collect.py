@@ -129,7 +129,7 @@ def test_what_cannot_be_read_is_named_and_left_out(tmp_path: Path) -> None:
         "/text/evaluations.jsonl:2:",
     ]  # fmt: skip
     assert "step not as overopt writes them (step is None)" in reasons[1]
-    assert "kl_ref not as overopt writes them (kl_ref is nan); restore the file, or remove the line" in reasons[3]
+    assert "kl_ref not as overopt writes them (kl_ref is nan); restore the file or remove the line" in reasons[3]
     assert "schema_version 99, but this overopt reads up to 1: upgrade" in reasons[4]
     assert "cannot be read as Parquet" in reasons[6]
     assert "kl_ref not as overopt writes them (kl_ref is high)" in reasons[7]
