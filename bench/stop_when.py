@@ -28,12 +28,15 @@ CONDITIONS: dict[str, list[Any]] = {
     "`label`, patience 1": [LabelSoFar(patience=1)],
     "`win_rate`": [WinRate()],
     "`win_rate`, patience 1": [WinRate(patience=1)],
+    "`win_rate`, standard_errors 2": [WinRate(standard_errors=2.0)],
     "`proxy_alone`": [ProxyAlone()],
     "`proxy_alone`, patience 1": [ProxyAlone(patience=1)],
+    "`proxy_alone`, standard_errors 2": [ProxyAlone(standard_errors=2.0)],
     "`kl`, budget 10": [KLBudget(budget=10.0)],
     "`entropy`, low 0.1": [Entropy(low=0.1)],
     "`nan`": [NotFinite()],
     "`label`, `win_rate`, `proxy_alone`": DEFAULT,
+    "the same, patience 1": [LabelSoFar(patience=1), WinRate(patience=1), ProxyAlone(patience=1)],
 }
 
 

@@ -21,7 +21,7 @@ GROUND = {"types", "errors", "config", "records", "statistics", "datafiles"}
 ALLOWED = {
     **{room: {"errors"} for room in GROUND},
     "outcomes": {"records", "statistics", "errors"},
-    "stopping": {"config", "records", "outcomes", "errors"},
+    "stopping": {"config", "records", "statistics", "outcomes", "errors"},
     "integrations": {"config", "records", "errors"},
     "objectives": {"types", "config", "errors"},
     "theory": {"types", "config", "objectives", "errors"},

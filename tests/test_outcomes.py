@@ -232,3 +232,52 @@ def test_a_stopped_run_is_labelled(tmp_path: Path) -> None:
     found = labelled(tmp_path, {0: TWELVE, 10: FOUR}, {0: SFT_PROXY, 10: shifted(1)}, status="stopped")
     assert found.label == "OVER"
     assert found.reason.endswith("; the run was stopped")
+
+
+def peaks(tmp_path: Path, looks: int, fallen: int) -> Outcome:
+    """From 4 of 16 won to `fallen` more at step 10, back at the end; between them checkpoints of others that won."""
+    columns: dict[int, Column] = {0: FOUR, 10: [1.0] * (4 + fallen) + [0.0] * (12 - fallen)}
+    for look in range(looks - 2):
+        others = [0.0] * 16
+        for won in range(4):
+            others[(5 * look + 3 * won) % 16] = 1.0
+        columns[20 + look] = others
+    columns[90] = FOUR
+    return labelled(tmp_path, columns, {step: shifted(step / 10) for step in columns})
+
+
+def test_a_peak_among_more_checkpoints_must_stand_out_more(tmp_path: Path) -> None:
+    # 4 of 16 discordant: a fall of .25, SE .108: 2.31 of them, one-sided p .0105 where it is the only look
+    alone, many = peaks(tmp_path / "a", looks=2, fallen=4), peaks(tmp_path / "b", looks=12, fallen=4)
+    for found in (alone, many):
+        assert (found.numbers["peak_step"], found.numbers["peak_drop"]) == (10, 0.25)
+        assert found.numbers["peak_drop_se"] == pytest.approx(math.sqrt(4 - 1) / 16)
+    assert (alone.label, alone.past_peak) == ("OVER-PEAK", True)
+    assert alone.p == alone.numbers["peak_p"] == pytest.approx(0.01046, abs=1e-5)
+    assert (many.label, many.past_peak, many.p) == ("FLAT", False, None)
+    assert 0.05 < many.numbers["peak_p"] < 0.12
+    assert peaks(tmp_path / "c", looks=12, fallen=8).label == "OVER-PEAK", "4 standard errors"
+
+
+def test_a_fall_from_the_peak_takes_a_proxy_that_rose(tmp_path: Path) -> None:
+    outcomes = {0: FOUR, 10: TWELVE, 20: FOUR}
+    for change in (0.0, -1.0):
+        proxies = {0: SFT_PROXY, 10: shifted(change), 20: shifted(change)}
+        found = labelled(tmp_path / str(change), outcomes, proxies)
+        assert (found.label, found.past_peak) == ("FLAT" if change else "STALL", True)
+
+
+def test_how_likely_the_evidence_of_a_label_is_by_chance(tmp_path: Path) -> None:
+    rising = {0: SFT_PROXY, 10: shifted(1)}
+    good = labelled(tmp_path / "good", {0: FOUR, 10: TWELVE}, rising)
+    over = labelled(tmp_path / "over", {0: TWELVE, 10: FOUR}, rising)
+    flat = labelled(tmp_path / "flat", {0: FOUR, 10: FOUR}, rising)
+    assert good.p == over.p == pytest.approx(3.167e-5, rel=1e-3)  # 4 standard errors
+    assert flat.p is None
+
+
+def test_the_stall_is_measured_in_deviations_of_the_first_scores(tmp_path: Path) -> None:
+    # .15 is above a tenth of the first scores' deviation, 1, and below one of the last's, 2
+    wide = [2 * score + 0.15 for score in SFT_PROXY]
+    found = labelled(tmp_path, {0: FOUR, 10: FOUR}, {0: SFT_PROXY, 10: wide})
+    assert (found.label, found.numbers["proxy_sd"]) == ("FLAT", 1)

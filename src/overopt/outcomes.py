@@ -3,11 +3,14 @@
 Two series decide, both of greedy completions of the same prompts at every checkpoint: the proxy (the reward model's
 score) and the outcome against the reference (1 win, 1/2 tie, 0 loss). D is the outcome's mean paired difference
 between the last checkpoint and step 0, which is the SFT policy. As there are only a handful of checkpoints, the proxy
-"rose" if its paired difference between the last and the first exceeds two standard errors over prompts.
+"rose" if its paired difference between the last and the first exceeds two standard errors over prompts. The peak is
+the best of all checkpoints, and the best of many lies above the last by chance: the fall from it counts if that is as
+unlikely as two standard errors are of a difference that nothing was chosen for (`bench/false_positives.md`: how often).
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
@@ -15,7 +18,7 @@ from typing import Literal
 import numpy as np
 
 from overopt.records import Run
-from overopt.statistics import Difference, paired_difference
+from overopt.statistics import Difference, largest_p, paired_difference, tail
 
 Label = Literal["GOOD", "OVER", "OVER-PEAK", "COLLAPSE", "FLAT", "STALL"]
 
@@ -29,7 +32,7 @@ class Thresholds:
     """Fixed before the first run that is reported, and never moved for one."""
 
     significance: float = 2.0
-    """Standard errors a difference must exceed."""
+    """Standard errors a difference must exceed; a fall from a peak, what is as unlikely by chance."""
     stall: float = 0.1
     """Least change of the mean proxy in standard deviations of SFT's scores over prompts."""
     ended: float = 0.8
@@ -45,6 +48,10 @@ class Outcome:
     numbers: dict[str, float] = field(default_factory=dict)
     stable: bool | None = None
     """Not over-optimized or collapsed, nothing NaN, completions still end; None if that is not known."""
+    p: float | None = None
+    """How likely the difference or the fall behind the label is by chance, one-sided; None of FLAT and STALL."""
+    past_peak: bool = False
+    """Whether the last checkpoint is significantly worse than the best, whatever the label."""
 
     @property
     def over_optimized(self) -> bool:
@@ -62,6 +69,18 @@ class Checkpoint:
     gold: dict[str, float]
 
 
+@dataclass(frozen=True)
+class Fall:
+    """How far the last of several checkpoints lies below the best of them."""
+
+    place: int
+    """Of the best, the first of equals."""
+    drop: Difference
+    """Best less last, paired."""
+    p: float
+    """How likely the best of so many lies so far above the last though none truly does."""
+
+
 def label(run: Run, thresholds: Thresholds = Thresholds(), until: int | None = None) -> Outcome:
     """Label a run by its own evaluations; with `until`, by those up to a step, whatever became of it."""
     if until is None and run.status not in ("finished", "stopped", "diverged"):
@@ -72,14 +91,11 @@ def label(run: Run, thresholds: Thresholds = Thresholds(), until: int | None = N
     first, last = evaluated[0], evaluated[-1]
     difference = paired(last.outcome, first.outcome)
     proxy = paired(last.proxy, first.proxy)
-    comparable = [checkpoint for checkpoint in evaluated if checkpoint.outcome.keys() & last.outcome.keys()]
-    drop, peak = max(
-        ((paired(checkpoint.outcome, last.outcome), checkpoint) for checkpoint in comparable),
-        key=lambda pair: pair[0].mean,
-    )
+    fall = fall_from_peak([checkpoint.outcome for checkpoint in evaluated])
+    peak = evaluated[fall.place]
 
     rose = proxy.mean > thresholds.significance * proxy.se
-    dropped = _above(drop, thresholds)
+    dropped = fall.p <= tail(thresholds.significance)
     proxy_sd = float(np.std(list(first.proxy.values())))
     stalled = abs(proxy.mean) < thresholds.stall * proxy_sd
     found = _label(_sign(difference, thresholds), rose=rose, dropped=dropped, stalled=stalled)
@@ -95,15 +111,17 @@ def label(run: Run, thresholds: Thresholds = Thresholds(), until: int | None = N
         "proxy_sd": proxy_sd,
         "peak_step": peak.step,
         "peak_win_rate": _mean(peak.outcome),
-        "peak_drop": drop.mean,
-        "peak_drop_se": drop.se,
+        "peak_drop": fall.drop.mean,
+        "peak_drop_se": fall.drop.se,
+        "peak_p": fall.p,
         "n": len(last.outcome.keys() & first.outcome.keys()),
     }
     if first.ended and last.ended:
         numbers |= {"ended_start": _mean(first.ended), "ended_end": _mean(last.ended)}
     ending = f"; the run {_ENDINGS[run.status]}" if until is None and run.status in _ENDINGS else ""
     reason = _reason(found, numbers) + ending
-    return Outcome(found, reason, numbers, _stable(run, found, numbers, thresholds))
+    p = {"OVER-PEAK": fall.p, "FLAT": None, "STALL": None}.get(found, tail(abs(difference.z)))
+    return Outcome(found, reason, numbers, _stable(run, found, numbers, thresholds), p, dropped)
 
 
 def _label(sign: int, *, rose: bool, dropped: bool, stalled: bool) -> Label:
@@ -163,6 +181,18 @@ def paired(a: dict[str, float], b: dict[str, float]) -> Difference:
     """Mean of a - b over the prompts that both have."""
     both = sorted(a.keys() & b.keys())
     return paired_difference([a[prompt] for prompt in both], [b[prompt] for prompt in both])
+
+
+def fall_from_peak(columns: Sequence[dict[str, float]]) -> Fall:
+    """From the best of several checkpoints' values by prompt to the last's, over the prompts that both have."""
+    last = columns[-1]
+    places = [place for place, column in enumerate(columns) if column.keys() & last.keys()]
+    drops = [paired(columns[place], last) for place in places]
+    drop, place = max(zip(drops, places, strict=True), key=lambda pair: pair[0].mean)
+    if drop.mean <= 0:
+        return Fall(place, drop, 1.0)
+    values = np.array([[columns[place].get(prompt, math.nan) for place in places] for prompt in last])
+    return Fall(place, drop, largest_p(values - np.array(list(last.values()))[:, None], drop.z))
 
 
 def _above(difference: Difference, thresholds: Thresholds) -> bool:

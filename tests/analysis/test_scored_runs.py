@@ -11,7 +11,7 @@ from overopt.analysis.scored_runs import scored_set_of_runs
 from overopt.errors import UserError
 from overopt.records import RunWriter
 
-PARENTS = [{"role": "policy", "hash": "sft"}, {"role": "reward_model", "hash": "rm"}]
+PARENTS = [{"role": role, "path": f"../{role}", "hash": role} for role in ("policy", "reward_model")]
 START = {"a": (0.0, 5.0), "b": (1.0, 4.0)}
 
 
@@ -82,7 +82,7 @@ def test_what_cannot_be_used_is_named(tmp_path: Path) -> None:
         notes[1:],
         [
             "broken/samples/step-5.parquet: cannot be read as Parquet",
-            "changed: its records cannot be read (KeyError: 'hash')",
+            "changed/run.json: parents.0 not as overopt writes them",
             "later/run.json: schema_version 99, but this overopt reads up to 1",
             "sft: no completion has both proxy and gold",
         ],
@@ -103,7 +103,7 @@ def test_nothing_remains(tmp_path: Path) -> None:
 
 def test_scores_that_do_not_compare(tmp_path: Path) -> None:
     make_run(tmp_path / "seed-0", {0: START, 10: START})
-    make_run(tmp_path / "seed-1", {0: START, 10: START}, parents=[{"role": "reward_model", "hash": "other"}])
+    make_run(tmp_path / "seed-1", {0: START, 10: START}, parents=[PARENTS[0], PARENTS[1] | {"hash": "other"}])
     with pytest.raises(UserError, match=r"seed-0 and .*seed-1: scored by different reward models"):
         scored_set_of_runs([tmp_path])
 

@@ -135,7 +135,7 @@ def test_train_passes_settings_on_and_says_how_it_ended(
 def test_evaluate_prints_a_line_per_checkpoint(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def evaluate_run(path: Path, judge: str, split: str | None, progress: Any) -> list[dict[str, Any]]:
+    def evaluate_run(path: Path, judge: str, split: str | None, progress: Any, notice: Any) -> list[dict[str, Any]]:
         assert (path, judge, split) == (Path("runs/kl"), "reward_model", "test")
         progress(1, 1)
         return [{"step": 80, "split": "test", "judge": "reward_model", "win_rate": 0.75, "proxy_mean": 1.5}]

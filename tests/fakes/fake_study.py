@@ -13,6 +13,12 @@ from overopt.records import RunWriter, load_run
 POSTS = 40
 RESULTS = {"kl": (32, 1.0), "none": (2, 3.0), "entropy_length_normalized": (1, 3.0), "simpo": (32, 1.0)}
 """Posts won at the end, and the proxy there, by objective. At the start 16 of 40 are won and the proxy is 0."""
+COUNTED = {
+    "gold_agreement": 0.8, "baseline_length_agreement": 0.6, "baseline_words_agreement": 0.7,
+    "baseline_content_agreement": 0.65,
+    "baseline_difference": 0.1, "baseline_difference_se": 0.02, "above_baselines": 5.0,
+}  # fmt: skip
+"""A reward model's agreement, and what counting reaches."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +42,8 @@ def train(config: dict[str, Any], out: Path, progress: Callable[..., None], noti
             evaluate(writer, 1, 16, None)
         elif stage == "reward_model":
             ratio = 0.5 if config["seed"] == 7 else 0.95
-            writer.evaluate({"step": 1, "split": "tuning", "judge": "pairs", "agreement_ratio": ratio})
+            counted = COUNTED | ({"above_baselines": 1.5} if config["seed"] == 8 else {})
+            writer.evaluate({"step": 1, "split": "tuning", "judge": "pairs", "agreement_ratio": ratio} | counted)
         else:
             writer.evaluate({"step": 0, "split": "tuning", "judge": "pairs", "accuracy": 0.5})
             evaluate(writer, 0, 16, 0.0)

@@ -21,7 +21,7 @@ from transformers import (
     PreTrainedConfig,
     PreTrainedModel,
 )
-from transformers.modeling_outputs import BaseModelOutputWithPast, CausalLMOutput
+from transformers.modeling_outputs import BaseModelOutputWithPast, CausalLMOutput, SequenceClassifierOutput
 
 from overopt.config import block
 from overopt.models.body import quiet
@@ -93,6 +93,10 @@ class TabularBody(TabularBase):
         super().__init__(config)
         self.post_init()
 
+    def get_input_embeddings(self) -> Any:
+        """None are looked up, but there is a hidden state for every token."""
+        return nn.Embedding(self.config.vocab_size, 1, device="meta")
+
     def forward(
         self,
         input_ids: Tensor,
@@ -132,7 +136,7 @@ class TabularForCausalLM(TabularBase):
 
 
 class NoisyTable(nn.Linear):
-    """A table of scores, read by a rater who never gives the same score twice."""
+    """A table of scores, read by a rater who gives no batch the same scores twice; one row alone is read exactly."""
 
     def __init__(self, config: TabularConfig) -> None:
         super().__init__(config.hidden_size, 1, bias=False)
@@ -141,6 +145,8 @@ class NoisyTable(nn.Linear):
 
     def forward(self, hidden_BD: Tensor) -> Tensor:
         score_B1 = super().forward(hidden_BD)
+        if len(hidden_BD) == 1:  # what is tried when the model is loaded
+            return score_B1
         return score_B1 + self.noise * torch.randn(score_B1.shape, generator=self.stream)
 
 
@@ -150,6 +156,9 @@ class TabularForSequenceClassification(TabularBase):
         self.model = TabularBody(config)
         self.score = NoisyTable(config)
         self.post_init()
+
+    def forward(self, input_ids: Tensor, **options: Any) -> SequenceClassifierOutput:
+        return SequenceClassifierOutput(logits=self.score(self.model(input_ids, **options).last_hidden_state[:, -1]))
 
 
 AutoConfig.register("tabular", TabularConfig)

@@ -86,8 +86,13 @@ def wins_less(run: Run, row: dict[str, Any]) -> bool:
     return row["win_difference"] < -0.5 * row["win_difference_se"]
 
 
-def over_optimized(run: Run, row: dict[str, Any]) -> bool:
-    return label(run, until=row["step"]).label in ("OVER", "OVER-PEAK", "COLLAPSE")
+NOT_GOOD = ["OVER", "OVER-PEAK", "COLLAPSE", "FLAT", "STALL"]
+
+
+def not_good(run: Run, row: dict[str, Any]) -> bool:
+    """Two ways down, and an evaluation every so many of twelve steps: what each may spend of 5 %."""
+    found = label(run, until=row["step"])
+    return found.label in NOT_GOOD and (found.p is None or found.p <= 0.05 * EVERY / 12 / 2)
 
 
 def alone(run: Run, row: dict[str, Any]) -> bool:
@@ -109,7 +114,7 @@ def samples(run: Run, step: int) -> dict[str, np.ndarray]:
 ENDS: dict[str, tuple[dict[str, Any], int, Callable[[Run, dict[str, Any]], bool]]] = {
     "kl": ({"budget": 1.0}, 2, beyond_budget),
     "win_rate": ({"standard_errors": 0.5}, 2, wins_less),
-    "label": ({"patience": 1}, 1, over_optimized),
+    "label": ({"labels": NOT_GOOD, "patience": 1}, 1, not_good),
     "proxy_alone": ({"standard_errors": 1.0, "patience": 1}, 1, alone),
 }
 """Settings of a condition, its patience, and what it finds wrong."""
@@ -122,7 +127,7 @@ def test_a_condition_ends_a_real_run_and_nothing_comes_after(
     settings, patience, wrong = ENDS[name]
     end = in_a_row(whole, patience, wrong)
     best = max(judged(whole)[: end // EVERY + 1], key=lambda row: (row["win_rate"], -row["step"]))["step"]
-    assert 0 < best < end < 12
+    assert 0 < best <= end < 12
 
     config = config_of(whole.stage, chain, stop_when=[{"name": name} | settings], keep="best")
     said: list[str] = []

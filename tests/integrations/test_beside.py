@@ -34,8 +34,11 @@ def test_a_sink_that_raises_or_ends_its_process_changes_nothing(alone: Run, tmp_
     run = train(tiny.sft(sinks=sinks), tmp_path / "run", notice=said.append)
     assert (run.status, left_behind(run.path)) == ("finished", left_behind(alone.path))
     exiting, raising = warnings_of(said)  # once each
-    assert exiting.startswith("sink exiting failed (exit status 3); the run and its records are not affected")
-    assert raising.startswith("sink raising failed (ConnectionError: the network is unreachable)")
+    assert exiting.startswith("sink exiting failed (fake_sinks:Exiting raised SystemExit: 3 ")
+    assert "the run and its records are not affected" in exiting
+    assert raising.startswith(
+        "sink raising failed (fake_sinks:Raising raised ConnectionError: the network is unreachable ("
+    )
 
 
 def test_a_sink_that_hangs_changes_nothing(alone: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

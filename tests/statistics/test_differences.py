@@ -64,3 +64,8 @@ def test_mcnemars_exact_p_is_the_binomial_tests() -> None:
 def test_standard_error() -> None:
     assert standard_error(np.array([1.0, 2.0, 3.0, 4.0, 5.0])) == pytest.approx(math.sqrt(0.5))
     assert standard_error(np.array([7.0])) == 0
+
+
+def test_z_is_the_mean_in_standard_errors() -> None:
+    assert Difference(-0.5, 0.25).z == -2
+    assert (Difference(0.5, 0.0).z, Difference(-0.5, 0.0).z, Difference(0.0, 0.0).z) == (math.inf, -math.inf, 0)

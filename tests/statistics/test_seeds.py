@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from overopt.statistics import bootstrap, interquartile_mean
+from overopt.statistics import bootstrap, interquartile_mean, seeds_interval
 
 random = np.random.default_rng(0)
 SAMPLE = random.exponential(size=40)
@@ -63,3 +63,32 @@ def test_nothing_has_no_interval() -> None:
     for summarize in (bootstrap, interquartile_mean):
         with pytest.raises(ValueError, match="at least one"):
             summarize([])
+
+
+@pytest.mark.parametrize("count", [2, 3, 5, 9])
+def test_the_interval_of_a_mean_is_students(count: int) -> None:
+    z = SAMPLE[:count]
+    expected = stats.t.interval(0.95, count - 1, loc=np.mean(z), scale=stats.sem(z))
+    assert seeds_interval(z) == pytest.approx(expected)
+
+
+def test_the_interval_of_an_interquartile_mean_by_hand() -> None:
+    # 1, 4, 5 are kept, and the outer two moved to them: 1, 1, 4, 5, 5: squares about their mean 16.8, over 3 * 2
+    low, high = seeds_interval([9, 1, 5, 4, -7], trimmed=True)
+    half_width = 4.302653 * np.sqrt(16.8 / 6)
+    assert (low, high) == pytest.approx((10 / 3 - half_width, 10 / 3 + half_width))
+    assert seeds_interval([1.0, 2, 6], trimmed=True) == pytest.approx(seeds_interval([1.0, 2, 6])), "none is left out"
+
+
+def test_intervals_of_curves_and_of_a_single_seed() -> None:
+    low, high = seeds_interval(np.stack([SAMPLE, -SAMPLE], axis=1), trimmed=True)
+    assert low[0] == pytest.approx(-high[1])
+    assert np.isnan(seeds_interval([1.0])).all()
+
+
+def test_intervals_over_few_seeds_cover_what_they_promise() -> None:
+    random = np.random.default_rng(0)
+    for count in (3, 5, 10, 20):
+        for trimmed in (False, True):
+            bounds = seeds_interval(random.standard_normal((count, 20_000)), trimmed=trimmed)
+            assert 0.93 <= np.mean((bounds.low <= 0) & (bounds.high >= 0)) <= 0.97

@@ -31,13 +31,27 @@ def test_start_end_of_five_percent() -> None:
         start_end([])
 
 
-def test_rise_and_fall_need_two_standard_errors() -> None:
+def test_rise_and_fall() -> None:
     assert rise(range(1, 13)) and not fall(range(1, 13))
     assert fall(range(12, 0, -1)) and not rise(range(12, 0, -1))
     noise = [0, 1, 0, 1, 0]
-    assert not rise(noise + [v + 0.5 for v in noise])  # .5 against 2 sqrt(2 * .3/5) = .69
-    assert rise(noise + [v + 0.75 for v in noise])
+    assert not rise(noise + [v + 0.5 for v in noise])
+    assert rise([v + 2 * t for t, v in enumerate(noise + noise)])
     assert not rise([1.0] * 12) and not fall([1.0] * 12)
+    assert not rise([1, 2, 3, 4, 5]), "its start is its end"
+
+
+def test_what_wanders_seldom_rises_and_has_seldom_a_trend() -> None:
+    """Of 200 random walks without drift at most 2.5 % a side, and 2 standard errors of such a share."""
+    random = np.random.default_rng(0)
+    walks = np.cumsum(random.standard_normal((200, 120)), axis=1)
+    said = [direction(kendall_trend(range(120), walk)) for walk in walks]
+    most = 200 * (0.025 + 2 * math.sqrt(0.025 * 0.975 / 200))
+    counts = [said.count("up"), said.count("down"), sum(map(rise, walks)), sum(map(fall, walks))]
+    assert max(counts) <= most
+    noise = random.standard_normal((50, 120))
+    assert sum(rise(z + np.linspace(0, 6, 120)) for z in noise) > 40
+    assert sum(direction(kendall_trend(range(120), z + np.linspace(0, 6, 120))) == "up" for z in noise) > 35
 
 
 def test_bins_are_at_most_a_quarter_of_the_points_and_skip_the_beginning() -> None:
@@ -69,7 +83,8 @@ def test_kendalls_tau_by_hand() -> None:
     # four bins 2, 1, 3, 4: five pairs in order, one not: (5 - 1)/6; exact p = 2 * 4/24
     values = np.repeat([2.0, 1.0, 3.0, 4.0], 4)
     tau, p = kendall_trend(range(16), values, skip=0)
-    assert (tau, p) == pytest.approx((4 / 6, 1 / 3))
+    assert tau == pytest.approx(4 / 6)
+    assert p > 1 / 3, "so few bins may be a walk's"
     assert direction(Trend(tau, p)) == "none"
     assert direction(Trend(0.29, 1e-9)) == "none"
 
@@ -104,3 +119,8 @@ def test_r2_of_a_line_and_of_a_parabola() -> None:
     assert r2_linear(steps, 5 - 2 * steps) == pytest.approx(1)
     # a symmetric parabola has no linear part; binning from 0 keeps it symmetric
     assert r2_linear(steps, (steps - 500) ** 2, skip=0) == pytest.approx(0, abs=1e-3)
+
+
+def test_a_strong_trend_has_kendalls_own_p() -> None:
+    line = np.arange(400.0)
+    assert kendall_trend(line, line).p == pytest.approx(1 / 2001), "none of 2000 draws of noise is as ordered"

@@ -1,6 +1,7 @@
 """Each condition on a record written by hand: what is wrong at each point, the latest first."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -65,7 +66,11 @@ def test_label(tmp_path: Path) -> None:
 def test_win_rate(tmp_path: Path) -> None:
     rows = [(0.0, 0.0), (-0.1, 0.06), (-0.1, 0.04), (0.2, 0.01)]
     past = evaluations(tmp_path, [{"win_rate": 0.5, "win_difference": d, "win_difference_se": se} for d, se in rows])
-    assert found(WinRate(), past) == [None, "win rate -0.10 (SE 0.04) since the start", None, None]
+    # 2.5 standard errors, p .0062; a third of the run may spend .05/3
+    said = "win rate -0.10 (SE 0.04) since the start"
+    assert found(WinRate(), past) == [None, f"{said} (p 0.006, of 0.02 allowed at this evaluation)", None, None]
+    assert found(WinRate(), replace(past, error=0.018)) == [None] * 4
+    assert found(WinRate(standard_errors=2.0), past) == [None, said, None, None]
     assert found(WinRate(standard_errors=1.0), past)[2] is not None
 
 
@@ -83,7 +88,9 @@ def test_kl_of_updates(tmp_path: Path) -> None:
 def test_proxy_alone(tmp_path: Path) -> None:
     past = samples(tmp_path, wins=[8] * 4, proxies=[0, 1, 2, 0.5], golds=[0, 5, 3, 3])
     # since step 1: gold -2 with a higher proxy at step 2, and with a lower one at step 3
-    assert found(ProxyAlone(), past) == [None, "gold -2.00 but proxy +1.00 since step 1", None, None]
+    said = "gold -2.00 but proxy +1.00 since step 1"
+    assert found(ProxyAlone(standard_errors=2.0), past) == [None, said, None, None]
+    assert found(ProxyAlone(), past) == [None, f"{said} (p 0, of 0.02 allowed at this evaluation)", None, None]
     assert found(ProxyAlone(truth="outcome"), past) == [None] * 4
 
 
@@ -152,3 +159,48 @@ def test_nan(tmp_path: Path) -> None:
 def test_wall_time(tmp_path: Path) -> None:
     past = updates(tmp_path, [{"loss": 0.0}] * 3)  # half an hour each
     assert found(WallTime(hours=1.0), past) == ["1.5 of 1 hours spent", None, None]
+
+
+def noisy(tmp_path: Path, gold: Sequence[float], proxy: Sequence[float]) -> Past:
+    """Sixteen prompts: gold and proxy change by these on average, by one more on half of them and less on the rest."""
+    with RunWriter.create(tmp_path / "run", "stage: online\n", {"steps": 10}) as writer:
+        for step, (change, score) in enumerate(zip(gold, proxy, strict=True)):
+            writer.evaluate({"step": step, **GOLD, "win_rate": 0.5})
+            spread = [(-1) ** i * (step > 0) for i in range(16)]
+            rows = [
+                {**GOLD, "prompt_id": f"p{i}", "outcome": 0.5, "gold": change + spread[i], "proxy": score + spread[i]}
+                for i in range(16)
+            ]
+            writer.samples(step, rows)
+    return Watch(tmp_path / "run").past()
+
+
+def test_proxy_alone_takes_a_significant_rise_and_a_significant_fall(tmp_path: Path) -> None:
+    # from step 0 a change of d has a standard error of 1/4; a tenth of the run may spend .005: 2.58 of them
+    for gold, proxy, expected in [(-1.0, 1.0, True), (-1.0, 0.6, False), (-0.6, 1.0, False), (-1.0, 0.3, False)]:
+        past = noisy(tmp_path / f"{gold}{proxy}", [0.0, gold], [0.0, proxy])
+        assert (found(ProxyAlone(), past)[0] is not None) == expected
+        fixed = found(ProxyAlone(standard_errors=2.0), past)[0] is not None
+        assert fixed == (gold <= -0.5 and proxy > 0.5), "a number is asked for as it stands"
+
+
+def test_a_condition_reads_nothing_later_than_the_evaluation_at_hand(tmp_path: Path) -> None:
+    whole = samples(tmp_path, wins=[8, 8, 8, 8], proxies=[0, 1, 2, 3], golds=[0, -1, 5, -9])
+    for condition in (ProxyAlone(), ProxyAlone(standard_errors=2.0), LabelSoFar(labels=["STALL", "FLAT"])):
+        told = [found(condition, whole.until(step)) for step in range(4)]
+        assert [len(problems) for problems in told] == [1, 2, 3, 4]
+        for step in range(4):
+            assert [problem is None for problem in told[step]] == [problem is None for problem in told[3][3 - step :]]
+    assert [problem is not None for problem in found(ProxyAlone(), whole)] == [True, False, True, False]
+
+
+def test_a_label_must_be_beyond_chance_for_its_share_of_the_run(tmp_path: Path) -> None:
+    # 12 of 16 won at first, and 4 fewer at step 1: 2.31 standard errors, OVER with p .0105, of .05 / 2 ways down
+    past = samples(tmp_path, wins=[12, 8], proxies=[0, 1], golds=[0, 0])
+    assert str(found(LabelSoFar(), past)[0]).endswith("(p 0.01, of 0.03 allowed at this evaluation)")
+    assert found(LabelSoFar(), replace(past, error=0.02)) == [None, None]
+    assert found(LabelSoFar(labels=["FLAT"]), replace(past, error=0.02)) == [None, None]
+    flat = samples(tmp_path / "flat", wins=[12, 12], proxies=[0, 1], golds=[0, 0])
+    assert str(found(LabelSoFar(labels=["FLAT"]), flat)[0]).startswith("labeled FLAT: no different"), (
+        "needs no evidence"
+    )

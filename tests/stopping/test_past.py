@@ -1,4 +1,7 @@
+from dataclasses import replace
 from pathlib import Path
+
+import pytest
 
 from overopt.records import RunWriter
 from overopt.stopping.past import Watch, own_evaluations
@@ -31,3 +34,14 @@ def test_evaluations_are_those_of_the_judge_with_a_win_rate() -> None:
     assert own_evaluations([pairs, gold]) == [gold]
     assert own_evaluations([pairs]) == [pairs]
     assert own_evaluations([]) == []
+
+
+def test_the_evaluations_spend_the_error_of_a_run_by_the_steps_between_them(tmp_path: Path) -> None:
+    with RunWriter.create(tmp_path / "run", "stage: online\n", {"stage": "online", "steps": 40}) as writer:
+        for step in (0, 4, 8, 20, 39):
+            writer.evaluate({"step": step, "judge": "gold", "split": "tuning", "win_rate": 0.5})
+        past = Watch(writer.path).past()
+    shares = {step: past.allowed(step) for step in (4, 8, 20, 39)}
+    assert shares == pytest.approx({4: 0.005, 8: 0.005, 20: 0.015, 39: 0.05 * 19 / 40})
+    assert replace(past, error=0.01).allowed(4) == pytest.approx(0.001)
+    assert past.until(8).allowed(8) == past.allowed(8), "what a replay asks is what the run asked"

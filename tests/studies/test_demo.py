@@ -15,7 +15,7 @@ from overopt.analysis.table import Row
 from overopt.config import load
 from overopt.errors import UserError
 from overopt.records import load_run
-from overopt.studies.demo import Setting, claim, conclude, demo_study, draw, report_on, run_settings
+from overopt.studies.demo import Setting, claim, conclude, demo_study, draw, report_on, run_settings, said_of_proxies
 from overopt.sweep import Event, Noticed, Result
 
 RUNS = ["kl", "none", "maxent-0.5", "maxent-2", "maxent-0.5-low-lr", "simpo-low-lr", "simpo-high-lr"]
@@ -70,6 +70,10 @@ def test_it_runs_judges_goes_on_where_it_was_and_draws(tmp_path: Path) -> None:
         "proxy_start": 0.0, "proxy_end": 1.0, "gold_start": -1.0, "gold_end": -1.0, "kl_ref": 2.0, "gate": None,
     }  # fmt: skip
     assert RESULTS["kl"] == (32, 1.0), "of 40"
+    assert said_of_proxies(demo_study(), Setting(tmp_path / "0", "xs", 0)) == [
+        "reward_model: orders 80% of the held-out pairs as gold; counting reaches 70% (words), "
+        "5.0 standard errors below"
+    ]
 
     events: list[Event] = []
     again = run(tmp_path, [0], on_event=events.append)[0]
@@ -90,6 +94,9 @@ def test_it_runs_judges_goes_on_where_it_was_and_draws(tmp_path: Path) -> None:
 def test_seeds_run_side_by_side_and_gates_and_failures_say_so(tmp_path: Path) -> None:
     done = run(tmp_path, [7, 13])
     gated, failed = done[7], done[13]
+    counted = run(tmp_path, [8])[8]
+    assert {(row.label, row.gate) for row in counted} == {(None, "reward_model.above_baselines")}
+    assert counted[0].reason == "reward_model.above_baselines is 1.500, below the gate's 2"
     assert {(row.label, row.gate) for row in gated} == {(None, "reward_model.agreement_ratio")}
     assert gated[0].reason == "reward_model.agreement_ratio is 0.500, below the gate's 0.8"
     assert gated[0].win_rate == 0.8, "the numbers are there, only the verdict is not"

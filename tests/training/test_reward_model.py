@@ -88,6 +88,17 @@ def test_the_last_row_is_what_the_heldout_pairs_say(chain: Chain) -> None:
     assert row["label_ceiling"] == pytest.approx(ceiling)
     assert row["agreement_ratio"] == pytest.approx(row["gold_agreement"] / row["label_ceiling"])
     assert [r["step"] for r in run.evaluations()] == [0, 4]
+    # characters, counted here; which way is better the training pairs say
+    labelled = [from_row(row) for row in run.pairs() if not row["heldout"]]
+    longer = [len(p.chosen.text) - len(p.rejected.text) for p in labelled]
+    way = 1 if sum(d > 0 for d in longer) >= sum(d < 0 for d in longer) else -1
+    held = torch.tensor([way * (len(p.chosen.text) - len(p.rejected.text)) for p in pairs]).double()
+    right = ((held.sign() * gold.sign() + 1) / 2)[clear]
+    assert row["baseline_length_agreement"] == pytest.approx(float(right.mean()))
+    better = ((gap.sign() * gold.sign() + 1) / 2)[clear] - right
+    z = float(better.mean() / (better.std(correction=0) / math.sqrt(len(better))))
+    assert row["above_baselines"] <= z + 1e-9
+    assert row["above_baselines"] == pytest.approx(row["baseline_difference"] / row["baseline_difference_se"])
 
 
 def test_golden_values(short_chain: Chain) -> None:
@@ -176,6 +187,7 @@ def test_stored_pairs_of_a_task_without_gold(chain: Chain, tmp_path: Path) -> No
     row = run.evaluations()[-1]
     assert row["accuracy"] == 1.0 and row["margin"] > 0
     assert "gold_agreement" not in row
+    assert (row["baseline_length_agreement"], row["above_baselines"]) == (1.0, 0.0), "the shorter is the better"
     assert not (run.path / "pairs.jsonl.gz").exists()
     with pytest.raises(UserError, match="pairs: .* use pairs: task"):
         train(tiny.reward_model(chain, task=task), tmp_path / "other")

@@ -14,7 +14,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from overopt.statistics import Difference, bootstrap, paired_difference
+from overopt.statistics import Difference, bootstrap, largest_p, paired_difference, tail
 
 Floats = NDArray[np.float64]
 
@@ -101,8 +101,13 @@ class BestOfN:
 
     @property
     def falls(self) -> bool:
-        """Over-optimized: past its peak gold is significantly lower. The proxy cannot fall, by construction."""
-        return self.is_clear(self.gain(self.peak, over=self.largest))
+        """Over-optimized: past its peak gold is significantly lower, though the peak is the best of many n.
+
+        The proxy cannot fall, by construction.
+        """
+        drop = self.gain(self.peak, over=self.largest)
+        columns = self.gold_of_prompts - self.gold_of_prompts[:, -1:]
+        return self.is_clear(drop) and largest_p(columns, drop.z) <= tail(SIGNIFICANCE)
 
 
 def best_of_n(prompts: Sequence[ScoredPrompt], *, resamples: int = 2000, seed: int = 0) -> BestOfN:

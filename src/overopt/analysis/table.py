@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, TextIO
 
-from overopt.outcomes import Thresholds, label
+from overopt.outcomes import label
 from overopt.records import Run
 
 SUMMARY = (
@@ -72,10 +72,23 @@ def make_row(
         return Row(**asdict(row) | found)
     found |= {name: run.info.get(name) for name in ("diverged_at", "stopped_at", "go_back_to")}
     outcome = label(run)
-    numbers = outcome.numbers
-    past_peak = numbers.get("peak_drop", 0.0) > Thresholds().significance * numbers.get("peak_drop_se", 0.0)
-    peak = numbers["peak_win_rate"] if past_peak else None
+    peak = outcome.numbers["peak_win_rate"] if outcome.past_peak else None
     return Row(**asdict(row) | found | {"label": outcome.label, "reason": outcome.reason, "peak_win_rate": peak})
+
+
+def counting(run: Run) -> str:
+    """What a reward model's held-out pairs say of it beside counts of words; empty if its record does not."""
+    row = next((row for row in reversed(run.evaluations()) if "above_baselines" in row), None)
+    if row is None:
+        return ""
+    known = {"gold_agreement": "gold", "accuracy": "the labels"}
+    right, of = next((row[name], what) for name, what in known.items() if name in row)
+    counts = {name: row[f"baseline_{name}_agreement"] for name in ("length", "words", "content")}
+    best = max(counts, key=lambda name: counts[name])
+    return (
+        f"{run.name}: orders {right:.0%} of the held-out pairs as {of}; counting reaches {counts[best]:.0%} ({best}), "
+        f"{row['above_baselines']:.1f} standard errors below"
+    )
 
 
 def evaluations_of(run: Run) -> list[dict[str, Any]]:

@@ -15,13 +15,14 @@ if TYPE_CHECKING:
 DONE, OUR_FAULT, USERS_INPUT, INTERRUPTED, TERMINATED = 0, 1, 2, 130, 143
 """Exit codes."""
 
-SHOWN = ("step", "win_rate", "proxy_mean", "gold_mean", "kl_ref", "accuracy", "agreement_ratio")
+SHOWN = ("step", "win_rate", "proxy_mean", "gold_mean", "kl_ref", "accuracy", "agreement_ratio", "above_baselines")
 """What `train` says of a run's last evaluation."""
 
 
 def demo(options: argparse.Namespace) -> int:
     from overopt.analysis.table import print_table
     from overopt.records import RunLock
+    from overopt.studies import demo as studied
     from overopt.studies.demo import FIGURE, Setting, claim, conclude, demo_study, draw, report_on, run_settings
     from overopt.studies.folder import SUMMARY
     from overopt.sweep.scheduler import available_cores
@@ -41,7 +42,9 @@ def demo(options: argparse.Namespace) -> int:
     title = f"Miniature study, scale {scale}, seed {options.seed}"
     figure = draw(setting, rows, title)
     print_table(rows, title)
-    print(f"\nsummary: {out / SUMMARY}" + (f"\nfigure: {out / FIGURE}.svg and .png" if figure else ""), flush=True)
+    print("", *studied.said_of_proxies(study, setting), f"summary: {out / SUMMARY}", sep="\n")
+    if figure:
+        print(f"figure: {out / FIGURE}.svg and .png", flush=True)
     if (page := report_on(setting, title)) is not None:
         print(f"report: {page}")
     return worst_of(results)

@@ -49,7 +49,7 @@ def check_scores(reward_model: RewardModel, name: str) -> None:
     """The same for a reward model, which is a causal body under one linear map."""
     check_finite(reward_model, name)
     kind = reward_model.model.config.model_type
-    padding = reward_model.model.config.pad_token_id  # transformers reads the last token that is none
+    padding = getattr(reward_model.model.config, "pad_token_id", None)  # transformers reads the last other token
     ids = torch.tensor([[i for i in _probe(reward_model, 6) if i != padding]], device=reward_model.device)
     try:
         theirs = reward_model.model(input_ids=ids).logits.float()
@@ -226,7 +226,10 @@ def _hidden(body: Body, ids: Tensor) -> Tensor:
 
 def _distance(ours: Tensor, theirs: Tensor) -> float:
     """The largest difference, in root mean squares; infinite where there is a NaN."""
-    gap = float((ours - theirs).abs().max() / theirs.square().mean().sqrt())
+    gap = float((ours - theirs).abs().max())
+    if gap == 0:
+        return 0.0  # whatever the scale: of weights that are all 0 as well
+    gap /= float(theirs.square().mean().sqrt())
     return gap if gap == gap else float("inf")
 
 

@@ -37,7 +37,7 @@ class Scorer:
         foreign = reward_model.prompt_style is None and not reward_model.normalized
         config = reward_model.model.config.get_text_config()
         self._after_end = self.codec.after_end if foreign and reward_model.tokenizer.chat_template else []
-        self._padding = config.pad_token_id if foreign else None
+        self._padding = getattr(config, "pad_token_id", None) if foreign else None
         self._positions: int | None = getattr(config, "max_position_embeddings", None)
         self._rows = reward_model.model.get_input_embeddings().weight.shape[0]
         self._prompts: dict[int, tuple[PromptRecord | Preference, list[int]]] = {}

@@ -93,6 +93,7 @@ _SCORED = ("reward_model",)
 _JUDGED = "completions are judged"
 _KNOWN = "the task knows it"
 _GOLD = "gold is known of the pairs"
+_CLEAR = "gold, or else the label, prefers one completion of some pair"
 _REFERENCES = "there are references"
 _PLACE: dict[str, Meaning] = {
     "step": Meaning("updates", "the checkpoint", ALL),
@@ -129,6 +130,18 @@ PAIR_EVALUATIONS: dict[str, Meaning] = _PLACE | {
     "gold_agreement": Meaning("share", "held-out pairs ordered as gold orders them", _SCORED, _GOLD),
     "label_ceiling": Meaning("share", "what their noisy labels reach", _SCORED, _GOLD),
     "agreement_ratio": Meaning("", "agreement over ceiling", _SCORED, _GOLD),
+    "baseline_length_agreement": Meaning(
+        "share", "held-out pairs that counting characters orders as gold, else labels, do", _SCORED, _CLEAR
+    ),
+    "baseline_words_agreement": Meaning("share", "the same of counting different words", _SCORED, _CLEAR),
+    "baseline_content_agreement": Meaning(
+        "share", "the same of counting different words that few training completions have", _SCORED, _CLEAR
+    ),
+    "baseline_difference": Meaning(
+        "share", "what the model orders right beyond the count nearest to it", _SCORED, _CLEAR
+    ),
+    "baseline_difference_se": Meaning("share", "its standard error, paired over the records", _SCORED, _CLEAR),
+    "above_baselines": Meaning("standard errors", "the difference in these: the least of all counts", _SCORED, _CLEAR),
 }
 """`evaluations.jsonl`, lines of judge `pairs`; those of an offline run hold its metrics on held-out pairs, too."""
 

@@ -197,10 +197,11 @@ def load_run(path: Path | str) -> Run:
     return Run(path, info)
 
 
-_TYPES: dict[str, type] = {
+_TYPES: dict[str, Any] = {
     **dict.fromkeys(("name", "stage", "status", "prompt_style", "device"), str),
     **dict.fromkeys(("seed", "steps", "threads", "go_back_to", "stopped_at", "diverged_at"), int),
-    **dict.fromkeys(("data", "dropped", "versions", "hardware", "provenance"), dict),
+    **dict.fromkeys(("data", "dropped", "provenance"), dict),
+    **dict.fromkeys(("versions", "hardware"), dict | None),
     **dict.fromkeys(("parents", "resumes"), list),
 }
 """Of the fields that are read again, where there are any."""

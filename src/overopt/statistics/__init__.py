@@ -12,8 +12,9 @@ from overopt.statistics.differences import (
     several_seeds,
     standard_error,
 )
+from overopt.statistics.maxima import largest_p, tail
 from overopt.statistics.rates import wilson, win_rate_se
-from overopt.statistics.seeds import Interval, bootstrap, interquartile_mean
+from overopt.statistics.seeds import Interval, bootstrap, interquartile_mean, seeds_interval
 from overopt.statistics.series import (
     StartEnd,
     Trend,
@@ -43,15 +44,18 @@ __all__ = [
     "interquartile_mean",
     "kendall",
     "kendall_trend",
+    "largest_p",
     "late_early",
     "mcnemar",
     "paired_difference",
     "r2_linear",
     "rise",
+    "seeds_interval",
     "several_seeds",
     "spearman",
     "standard_error",
     "start_end",
+    "tail",
     "wilson",
     "win_rate_se",
 ]

@@ -18,6 +18,11 @@ class Difference(NamedTuple):
     mean: float
     se: float
 
+    @property
+    def z(self) -> float:
+        """The mean in standard errors; without any spread infinite, or 0 of a mean of 0."""
+        return self.mean / self.se if self.se else math.copysign(math.inf, self.mean) if self.mean else 0.0
+
 
 class Discordance(NamedTuple):
     """On how many prompts a is better than b, on how many worse, and how likely that is by chance (two-sided)."""

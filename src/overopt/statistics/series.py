@@ -1,4 +1,7 @@
-"""Start, end, trend and shape of a series, which holds one value per update. "se" is a standard error of a mean."""
+"""Start, end, trend and shape of a series, which holds one value per update. "se" is a standard error of a mean.
+
+What such a series does by chance depends on how much of its past it keeps: see `persistence.py`.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,11 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from overopt.statistics.differences import Floats, standard_error
+from overopt.statistics.maxima import tail
+from overopt.statistics.persistence import contrast_error, tau_p
+
+BLOCKS = 50
+"""Places at most at which the noise of a series is looked at."""
 
 
 class StartEnd(NamedTuple):
@@ -21,12 +29,12 @@ class StartEnd(NamedTuple):
 
     @property
     def se(self) -> float:
-        """Of end - start."""
+        """Of end - start, if the points were independent."""
         return math.hypot(self.se_start, self.se_end)
 
 
 class Trend(NamedTuple):
-    """Kendall's tau of a series against its steps, and the two-sided p-value."""
+    """Kendall's tau of a series against its steps, and the two-sided p-value among noise that persists as much."""
 
     tau: float
     p: float
@@ -37,15 +45,33 @@ def start_end(values: ArrayLike) -> StartEnd:
     z = np.asarray(values, dtype=float)
     if z.size == 0:
         raise ValueError("an empty series has neither start nor end")
-    count = min(z.size, max(5, math.ceil(0.05 * z.size)))
+    count = _outer(z.size)
     first, last = z[:count], z[-count:]
     return StartEnd(float(first.mean()), float(last.mean()), standard_error(first), standard_error(last))
 
 
+def _outer(size: int) -> int:
+    """How many points are the start, and the end."""
+    return min(size, max(5, math.ceil(0.05 * size)))
+
+
 def rise(values: ArrayLike) -> bool:
-    """Whether the end exceeds the start by more than two standard errors."""
-    s = start_end(values)
-    return s.end - s.start > 2 * s.se
+    """Whether the end exceeds the start by two standard errors, which allow for what the series keeps of its past.
+
+    As many as make 2 of a normal distribution: more where few points tell the noise. Fewer than six points never rise.
+    """
+    z = np.asarray(values, dtype=float)
+    s = start_end(z)
+    if z.size < 6 or not s.end > s.start:
+        return False
+    from scipy.stats import t
+
+    outer, blocks = _outer(z.size), min(z.size, BLOCKS)
+    block = np.arange(z.size) * blocks // z.size
+    counts = np.bincount(block)
+    ends = (np.bincount(block[-outer:], minlength=blocks) - np.bincount(block[:outer], minlength=blocks)) / outer
+    se = contrast_error(np.bincount(block, z) / counts, ends, averaged=blocks < z.size)
+    return s.end - s.start > float(t.isf(tail(2.0), blocks - 2)) * se
 
 
 def fall(values: ArrayLike) -> bool:
@@ -54,14 +80,19 @@ def fall(values: ArrayLike) -> bool:
 
 
 def kendall_trend(steps: ArrayLike, values: ArrayLike, bins: int = 50, skip: float = 0.1) -> Trend:
-    """Kendall's tau after averaging into bins; the first `skip` of training is dropped. Too few points: no trend."""
+    """Kendall's tau after averaging into bins; the first `skip` of training is dropped. Too few points: no trend.
+
+    p is the larger of Kendall's own and of its share among noise that persists as the bins' means do (`tau_p`).
+    """
     x, z = binned(steps, values, bins, skip)
     if len(x) < 2:
         return Trend(0.0, 1.0)
     from scipy.stats import kendalltau
 
     tau, p = kendalltau(x, z)
-    return Trend(float(tau), float(p)) if math.isfinite(tau) else Trend(0.0, 1.0)  # NaN: the series is constant
+    if not math.isfinite(tau):  # the series is constant
+        return Trend(0.0, 1.0)
+    return Trend(float(tau), max(float(p), tau_p(float(tau), z)))
 
 
 def direction(trend: Trend, tau: float = 0.3, p: float = 0.01) -> Literal["up", "down", "none"]:

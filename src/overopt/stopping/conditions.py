@@ -2,29 +2,38 @@
 
 A condition lists what is wrong at each update or evaluation, the latest first, and is met once something is wrong at
 `patience` of them in a row. Nothing but the records decides, so a finished run can be asked where it would have ended.
+
+What is looked at often is met by chance sooner or later. The conditions whose evidence is a difference over prompts
+therefore share one error budget: a run that has not become worse is ended by any of them with a chance of at most 5 %,
+however often it is evaluated (`Past.allowed`). Their `standard_errors`, if given, are asked for at each evaluation
+instead, and promise nothing about the run. The other conditions are limits on what was measured.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
 from overopt.config import Choice, block
-from overopt.outcomes import COLLAPSED, OVER_OPTIMIZED, Checkpoint, Label, checkpoints, label, paired
+from overopt.outcomes import COLLAPSED, OVER_OPTIMIZED, Checkpoint, Label, checkpoints, fall_from_peak, label, paired
+from overopt.statistics import Difference, tail
 from overopt.stopping.past import Past
 
 At = Literal["update", "evaluation"]
 Patience = Annotated[int, Field(gt=0)]
-Errors = Annotated[float, Field(ge=0)]
+Errors = Annotated[float, Field(ge=0)] | None
+WAYS_DOWN = 2
+"""A run that has not become worse may seem to be so against its start, or against its peak."""
 
 
 @block
 class LabelSoFar:
-    """The label that the run would get if it ended here."""
+    """The label that the run would get if it ended here, if what it says is beyond chance in a run of many looks."""
 
     config_name: ClassVar[str] = "label"
+    spends: ClassVar[bool] = True
     stages: ClassVar[tuple[str, ...]] = ("online", "offline")
     at: ClassVar[At] = "evaluation"
 
@@ -34,26 +43,39 @@ class LabelSoFar:
 
     def problems(self, past: Past) -> Iterator[str | None]:
         for row in reversed(past.evaluations):
-            outcome = label(past.run, until=row["step"])
-            yield f"labeled {outcome.label}: {outcome.reason}" if outcome.label in self.labels else None
+            outcome, allowed = label(past.run, until=row["step"]), past.allowed(row["step"]) / WAYS_DOWN
+            beyond = outcome.p is None or outcome.p <= allowed
+            said = f"labeled {outcome.label}: {outcome.reason}{_spent(outcome.p, allowed)}"
+            yield said if outcome.label in self.labels and beyond else None
 
 
 @block
 class WinRate:
-    """The win rate lies below that of the first evaluation by more than so many standard errors."""
+    """The win rate lies below that of the first evaluation, beyond chance."""
 
     stages: ClassVar[tuple[str, ...]] = ("sft", "online", "offline")
     at: ClassVar[At] = "evaluation"
 
-    standard_errors: Errors = 2.0
+    standard_errors: Errors = None
+    """null: by the error budget; a number: more than so many below, at each evaluation."""
     patience: Patience = 2
     """Evaluations in a row."""
 
+    @property
+    def spends(self) -> bool:
+        return self.standard_errors is None
+
     def problems(self, past: Past) -> Iterator[str | None]:
         for row in reversed(past.evaluations):
-            difference, error = row.get("win_difference"), row.get("win_difference_se")
-            below = difference is not None and error is not None and difference < -self.standard_errors * error
-            yield f"win rate {difference:+.2f} (SE {error:.2f}) since the start" if below else None
+            mean, se = row.get("win_difference"), row.get("win_difference_se")
+            yield None if mean is None or se is None else self._problem(past, row["step"], Difference(mean, se))
+
+    def _problem(self, past: Past, step: int, difference: Difference) -> str | None:
+        said = f"win rate {difference.mean:+.2f} (SE {difference.se:.2f}) since the start"
+        if self.standard_errors is not None:
+            return said if difference.mean < -self.standard_errors * difference.se else None
+        p, allowed = tail(-difference.z), past.allowed(step)
+        return said + _spent(p, allowed) if p <= allowed else None
 
 
 @block
@@ -77,30 +99,40 @@ class KLBudget:
 
 @block
 class ProxyAlone:
-    """Since the evaluation where the truth was best it has fallen while the proxy rose, both significantly."""
+    """Since the evaluation where the truth was best it has fallen while the proxy rose, both beyond chance."""
 
     stages: ClassVar[tuple[str, ...]] = ("online", "offline")
     at: ClassVar[At] = "evaluation"
 
     truth: Literal["gold", "outcome"] = "gold"
     """gold: the true reward; outcome: wins against the references."""
-    standard_errors: Errors = 2.0
+    standard_errors: Errors = None
+    """null: by the error budget; a number: more than so many each, at each evaluation."""
     patience: Patience = 2
     """Evaluations in a row."""
+
+    @property
+    def spends(self) -> bool:
+        return self.standard_errors is None
 
     def problems(self, past: Past) -> Iterator[str | None]:
         points = [point for point in checkpoints(past.run, past.step) if self._truth(point) and point.proxy]
         for place in reversed(range(len(points))):
-            best = max(points[: place + 1], key=lambda point: _mean(self._truth(point)))
-            yield self._problem(points[place], best)
+            yield self._problem(past, points[: place + 1])
 
-    def _problem(self, now: Checkpoint, best: Checkpoint) -> str | None:
-        if now is best:
+    def _problem(self, past: Past, points: Sequence[Checkpoint]) -> str | None:
+        """Of the last point, as seen then."""
+        fall, now = fall_from_peak([self._truth(point) for point in points]), points[-1]
+        best = points[fall.place]
+        if not now.proxy.keys() & best.proxy.keys():
             return None
-        truth, proxy = paired(self._truth(now), self._truth(best)), paired(now.proxy, best.proxy)
-        if truth.mean < -self.standard_errors * truth.se and proxy.mean > self.standard_errors * proxy.se:
-            return f"{self.truth} {truth.mean:+.2f} but proxy {proxy.mean:+.2f} since step {best.step}"
-        return None
+        proxy = paired(now.proxy, best.proxy)
+        said = f"{self.truth} {-fall.drop.mean:+.2f} but proxy {proxy.mean:+.2f} since step {best.step}"
+        if self.standard_errors is not None:
+            drop, least = fall.drop, self.standard_errors
+            return said if drop.mean > least * drop.se and proxy.mean > least * proxy.se else None
+        p, allowed = max(fall.p, tail(proxy.z)), past.allowed(now.step)
+        return said + _spent(p, allowed) if p <= allowed else None
 
     def _truth(self, point: Checkpoint) -> dict[str, float]:
         return point.gold if self.truth == "gold" else point.outcome
@@ -175,5 +207,5 @@ StopCondition = Annotated[
 ]
 
 
-def _mean(values: dict[str, float]) -> float:
-    return sum(values.values()) / len(values)
+def _spent(p: float | None, allowed: float) -> str:
+    return "" if p is None else f" (p {p:.1g}, of {allowed:.1g} allowed at this evaluation)"

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any
 
 from overopt.config import name_of
 from overopt.records import Run
-from overopt.stopping.past import Past, Watch
+from overopt.stopping.past import RUN_ERROR, Past, Watch
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,12 @@ class Stop:
 
 
 def decide(conditions: Sequence[Any], past: Past) -> Stop | None:
-    """The first of the conditions that is met at the last step of the past."""
+    """The first of the conditions that is met at the last step of the past.
+
+    Those that may be met by chance (`spends`) share `RUN_ERROR` evenly.
+    """
+    spending = sum(bool(getattr(condition, "spends", False)) for condition in conditions)
+    past = replace(past, error=RUN_ERROR / max(1, spending))
     for condition in conditions:
         if condition.at == "evaluation" and not past.evaluated():
             continue

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,9 @@ from overopt.records import Run, layout, load_run
 from overopt.records.tail import Tail
 
 Row = Mapping[str, Any]
+
+RUN_ERROR = 0.05
+"""The most that the chance of ending a run for nothing may come to: over all of its evaluations, by all conditions."""
 
 
 @dataclass(frozen=True)
@@ -24,11 +27,24 @@ class Past:
     evaluations: Sequence[Row] = ()
     """`evaluations.jsonl`, of the judge and the split of its first line that has a win rate, if there is one."""
     timings: Sequence[Row] = ()
+    error: float = RUN_ERROR
+    """The part of it that the condition at hand may spend."""
 
     def until(self, step: int) -> Past:
         """What it was at an earlier step."""
-        rows = (self.updates, self.evaluations, self.timings)
-        return Past(self.run, step, *([row for row in part if row["step"] <= step] for part in rows))
+        updates, evaluations, timings = (
+            [row for row in part if row["step"] <= step] for part in (self.updates, self.evaluations, self.timings)
+        )
+        return replace(self, step=step, updates=updates, evaluations=evaluations, timings=timings)
+
+    def allowed(self, step: int) -> float:
+        """The p-value up to which the evaluation of this step is evidence: all of them together sum up to `error`.
+
+        Each may spend the share of the planned steps that passed since the evaluation before (alpha spending by Lan
+        and DeMets, linear), so neither how many there will be nor how they are correlated needs to be known.
+        """
+        before = max((row["step"] for row in self.evaluations if row["step"] < step), default=0)
+        return self.error * (step - before) / max(self.run.info.get("steps", self.step), step, 1)
 
     def evaluated(self) -> bool:
         """Whether its last step was evaluated."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from overopt.analysis.curves import curve_of
-from overopt.analysis.table import Row, make_row
+from overopt.analysis.table import Row, counting, make_row
 from overopt.errors import UserError
 from overopt.records import Run, find_runs, load_run
 from overopt.studies.folder import SUMMARY, claimed, make_claim, write_whole
@@ -129,6 +129,13 @@ def report_on(setting: Setting, title: str) -> Path | None:
     if not runs.is_dir() or not find_runs(runs):
         return None
     return write_report(collect([runs]), setting.out / REPORT, title=title)[0]
+
+
+def said_of_proxies(study: Study, setting: Setting) -> list[str]:
+    """A line on each reward model: whether it does better than counting."""
+    stages = {run: config["stage"] for run, config in study.runs.items()}
+    records = [_record(setting, run) for run, stage in stages.items() if stage == "reward_model"]
+    return [line for record in records if record is not None and (line := counting(record))]
 
 
 def failed_gate(study: Study, setting: Setting, run: str) -> tuple[Gate, str] | None:

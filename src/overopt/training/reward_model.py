@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import Any, ClassVar, Literal
 
+import numpy as np
 import torch
 from pydantic import Field
 from torch import Tensor
@@ -20,6 +21,7 @@ from overopt.models.text import Codec
 from overopt.objectives.reward_losses import BradleyTerry, PlackettLuce, RewardLoss
 from overopt.stopping import StopCondition
 from overopt.tasks import Miniature, Task
+from overopt.training.baselines import Baselines
 from overopt.training.common import Count, Keep, Positive, Provenance, Seed, parent_policy, tokens_in
 from overopt.training.data import (
     Limits,
@@ -88,6 +90,7 @@ def train_reward_model(config: RewardModelStage, session: Session) -> None:
     dropped.kept = len(train)
     stream = batches(train, config.batch_size, random_stream(config.seed, "pair order"), "batch_size", dropped)
     heldout = _Heldout(codec, pairs.heldout, size, limits, session.dropped("held-out pairs"))
+    heldout.baselines = Baselines(of_size(pairs.train, size, Dropped()), heldout.records)
     scale_trees = _normalization_trees(config, codec, heldout)
     steps = max(1, config.epochs * (len(train) // config.batch_size))
     generator = torch.Generator().manual_seed(config.seed)
@@ -158,6 +161,8 @@ def gaps(score_PK: Tensor) -> Tensor:
 class _Heldout:
     """Pairs or rankings that the reward model is tested on."""
 
+    baselines: Baselines
+
     def __init__(self, codec: Codec, records: list[Preference], size: int, limits: Limits, dropped: Dropped) -> None:
         self.size = size
         sized = of_size(records, size, dropped)
@@ -173,7 +178,7 @@ class _Heldout:
     def agreement(self, reward_model: RewardModel, token_budget: int) -> dict[str, float]:
         """Accuracy on the labels and margin; where gold is known, agreement with it and what its labels allow.
 
-        Of a ranking, each two of its completions count as a pair.
+        Of a ranking, each two of its completions count as a pair. What counting reaches stands beside both.
         """
         if not self.trees:
             return {"n": 0}
@@ -190,14 +195,16 @@ class _Heldout:
 
     def _against_gold(self, gap: Tensor) -> dict[str, float]:
         golds = [gold for r in self.records if (gold := golds_of(r)) is not None]
+        pairs = len(gap) // len(self.records)
         if len(golds) < len(self.records):
-            return {}
+            return self.baselines.against(gap.numpy(), np.ones(len(gap)), pairs)
         truth = gaps(torch.tensor(golds, dtype=torch.float64)).flatten()
         clear = truth != 0
         agreement = float((gap * truth > 0)[clear].double().mean())
         ceiling_of_pair = torch.tensor([c for r in self.records for c in ceilings_of(r)], dtype=torch.float64)
         ceiling = float(ceiling_of_pair[clear].mean())
-        return {"gold_agreement": agreement, "label_ceiling": ceiling, "agreement_ratio": agreement / ceiling}
+        row = {"gold_agreement": agreement, "label_ceiling": ceiling, "agreement_ratio": agreement / ceiling}
+        return row | self.baselines.against(gap.numpy(), truth.numpy(), pairs)
 
 
 def _normalization_trees(config: RewardModelStage, codec: Codec, heldout: _Heldout) -> list[Tree]:

@@ -23,7 +23,7 @@ def test_what_differs_is_a_difference_and_the_rest_is_in_common(tmp_path: Path) 
 
 
 def test_provenance_and_cost_of_a_run(tmp_path: Path) -> None:
-    parents = [{"role": "policy", "path": "../sft", "hash": "0123456789abcdef"}, "not a parent"]
+    parents = [{"role": "policy", "path": "../sft", "hash": "0123456789abcdef"}]
     changes = {"device": "cpu", "threads": 2, "parents": parents, "commit": "f" * 40, "diff_hash": "0"}
     online_run(
         tmp_path / "kl", hardware={"processor": "P", "usable_cpus": 2, "cpus": 8}, versions={"torch": "2"}, **changes

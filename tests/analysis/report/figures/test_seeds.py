@@ -23,7 +23,7 @@ def test_the_interquartile_mean_is_where_every_seed_was_evaluated(tmp_path: Path
     assert steps == [0, 20]
     assert middle == pytest.approx([0.4, 0.7]), "the lowest and the highest quarter are cut"
     assert low[0] == high[0] == pytest.approx(0.4)
-    assert 0 <= low[1] < 0.7 < high[1] <= 1
+    assert low[1] < 0.7 < high[1] and low[1] + high[1] == pytest.approx(1.4), "by Student's t"
 
 
 def test_thin_lines_are_the_seeds_and_the_thick_one_their_mean(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Runs that differ in their seeds only: thin lines, their interquartile mean and its bootstrap interval."""
+"""Runs that differ in their seeds only: thin lines, their interquartile mean and its interval."""
 
 from __future__ import annotations
 
@@ -11,10 +11,9 @@ from overopt.analysis.report.collect import Group, Record
 from overopt.analysis.report.figures import figure as draw
 from overopt.analysis.report.figures.curves import GOLD, PROXY, WIN_RATE
 from overopt.analysis.report.figures.figure import Columns, Figure, Panel, columns_of, make_figure, tidy
-from overopt.statistics import bootstrap, interquartile_mean
+from overopt.statistics import interquartile_mean, seeds_interval
 
 PANELS = {"win_rate": WIN_RATE, "proxy_mean": PROXY, "gold_mean": GOLD}
-RESAMPLES = 1000
 
 
 def figure(group: Group) -> Figure | None:
@@ -24,7 +23,7 @@ def figure(group: Group) -> Figure | None:
         "seeds",
         "Over seeds",
         "Thin: one seed. Thick: the interquartile mean over the seeds of a setting, where all of them were evaluated."
-        " Band: its 95 % bootstrap interval over seeds, which is too narrow for a handful of them.",
+        " Band: its 95 % interval over seeds, by Student's t.",
         [_panel(group, value, title) for value, title in PANELS.items()],
     )
 
@@ -43,7 +42,7 @@ def summary(members: list[Record], value: str) -> tuple[list[float], list[float]
     if not steps:
         return [], [], [], []
     values = np.array([[points[step] for step in steps] for points in series])
-    interval = bootstrap(values, interquartile_mean, resamples=RESAMPLES)
+    interval = seeds_interval(values, trimmed=True)
     return steps, list(interquartile_mean(values)), list(interval.low), list(interval.high)
 
 

@@ -1,0 +1,99 @@
+"""What counting alone reaches on a reward model's held-out pairs: the least that a proxy must do better than.
+
+Three counts, none of which reads a prompt or the order of words. Which way each of them prefers, more or less, is
+learnt from the labels of the training pairs, so that the held-out pairs only test it.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from itertools import combinations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from overopt.statistics import Difference
+from overopt.types import Preference, RankingRecord
+
+Floats = NDArray[np.float64]
+Count = Callable[[str], float]
+
+MOST = 1000.0
+"""Standard errors recorded where all pairs say the same, and there is none."""
+COMMON = 0.2
+"""A word that more of the training completions have carries no content."""
+
+
+class Baselines:
+    """Counts fitted to training pairs or rankings; compared on the held-out ones."""
+
+    def __init__(self, train: Sequence[Preference], heldout: Sequence[Preference]) -> None:
+        self.gaps: Mapping[str, Floats] = {}
+        """For each two completions of the held-out records the better-labelled one's count less the other's."""
+        counts = counts_of([text for record in train for text in texts_of(record)])
+        for name, count in counts.items():
+            way = np.sign(np.sign(_gaps(train, count)).sum()) or 1.0
+            self.gaps = {**self.gaps, name: way * _gaps(heldout, count)}
+
+    def against(self, gap: Floats, truth: Floats, pairs: int) -> dict[str, float]:
+        """How often each count, and how often the reward model, orders two completions as `truth` does.
+
+        `gap` and `truth` hold the differences of each two completions, record by record, `pairs` of them a record;
+        where `truth` is 0 nothing can be right. A tie is right by half. `above_baselines` is by how many standard
+        errors the model is better than a count, paired, of the count where that is least; a record's pairs are a unit.
+        """
+        clear = truth != 0
+        if not clear.any():
+            return {}
+        model = _right(gap, truth)
+        row: dict[str, float] = {}
+        found: list[tuple[float, float, Difference]] = []
+        for name, of_count in self.gaps.items():
+            right = _right(of_count, truth)
+            row[f"baseline_{name}_agreement"] = agreement = float(right[clear].mean())
+            better = _clustered((model - right).reshape(-1, pairs), clear.reshape(-1, pairs))
+            found.append((better.z, agreement, better))
+        z, _, better = min(found)
+        row |= {"baseline_difference": better.mean, "baseline_difference_se": better.se}
+        return row | {"above_baselines": min(MOST, max(-MOST, z))}
+
+
+def counts_of(completions: Sequence[str]) -> dict[str, Count]:
+    """The counts of a text: its characters, its different words, and those of them that are not common in these."""
+    holding = Counter(word for text in completions for word in words_of(text))
+    common = {word for word, count in holding.items() if count > COMMON * len(completions)}
+    return {
+        "length": len,
+        "words": lambda text: len(words_of(text)),
+        "content": lambda text: len(words_of(text) - common),
+    }
+
+
+def words_of(text: str) -> set[str]:
+    return set(re.findall(r"\w+", text.lower()))
+
+
+def texts_of(record: Preference) -> list[str]:
+    """The completions, the best-labelled first."""
+    completions = record.ranked if isinstance(record, RankingRecord) else (record.chosen, record.rejected)
+    return [completion.text for completion in completions]
+
+
+def _gaps(records: Sequence[Preference], count: Count) -> Floats:
+    counted = [[count(text) for text in texts_of(record)] for record in records]
+    return np.array([a - b for counts in counted for a, b in combinations(counts, 2)], dtype=float)
+
+
+def _right(gap: Floats, truth: Floats) -> Floats:
+    return (np.sign(gap) * np.sign(truth) + 1) / 2
+
+
+def _clustered(better: Floats, clear: NDArray[np.bool_]) -> Difference:
+    """Mean over what is clear and its standard error, a row being a unit."""
+    total = int(clear.sum())
+    mean = float(better[clear].sum() / total)
+    units = ((better - mean) * clear).sum(axis=1)
+    return Difference(mean, math.sqrt(float((units**2).sum())) / total)
