@@ -145,8 +145,8 @@ def go_by_rows(body: Body) -> None:
     if kind not in _said:
         _said.add(kind)
         say(
-            f"this {kind} model's attention is its own (a window, capped or biased scores, a state), so each completion "
-            "is computed with its prompt by the model's ordinary forward: right, but slower"
+            f"this {kind} model's attention is its own (a window, capped or biased scores, a state), so each "
+            "completion is computed with its prompt by the model's ordinary forward: right, but slower"
         )
 
 
