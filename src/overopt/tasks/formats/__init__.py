@@ -72,7 +72,7 @@ def _flaw(example: Example, seen: Seen) -> str | None:
     """Why an example that was read is of no use."""
     turns = [turn.get("content") for turn in example.messages or ()]
     texts = [example.prompt, example.reference, example.rejected, *example.between, *turns]
-    if any(HALF_A_PAIR.search(text) for text in texts if text is not None):
+    if any(HALF_A_PAIR.search(text) for text in texts if text is not None and not text.isascii()):
         return "text with half a surrogate pair"  # JSON can spell it, no tokenizer takes it
     if not example.prompt.strip():
         return "empty prompt"
