@@ -9,7 +9,7 @@ import signal
 import sys
 import threading
 import traceback
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -68,7 +68,7 @@ def _guarded(method: Callable[..., Any], who: str) -> Callable[..., Any]:
     return run
 
 
-def _drawn(generator: Generator[Any], who: str) -> Iterator[Any]:
+def _drawn(generator: Iterator[Any], who: str) -> Iterator[Any]:
     """What a generator yields: its code runs only now, item by item."""
     end = object()
     while True:
