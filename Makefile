@@ -6,7 +6,7 @@
 #             test-real compares SmolLM2's own weights, which it fetches, with plain transformers,
 #             test-sinks sends runs to TensorBoard, Trackio and Weights & Biases, which it installs; it needs no account,
 #             test-theory is the long one: where the online loop ends, by Monte Carlo,
-#             test-trl compares with TRL, which it installs
+#             test-trl compares losses, updates and the tokens of conversations with TRL, which it installs
 # make docs   build docs/ into site/; a broken link stops it
 # PYTHON chooses the interpreter for .venv; PIP_ARGS passes through to pip (for example --index-url URL).
 

@@ -57,7 +57,7 @@ def database(folder: Path) -> bytes:
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        (b"version https://git-lfs.github.com/spec/v1\noid sha256:aa\n", "is a pointer of Git LFS, .*`git lfs pull`"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:aa\n", "is a git-lfs pointer, .*`git lfs pull`"),
         (zipped(), "is a ZIP archive"),
         (bz2.compress(b"x"), r"compressed with bzip2; unpack it with `bzip2 -d`"),
         (lzma.compress(b"x"), r"compressed with xz"),

@@ -24,10 +24,12 @@ from overopt.errors import UserError
 EXTENSIONS = (".jsonl", ".ndjson", ".json", ".parquet", ".csv", ".tsv")
 PARQUET, ENCRYPTED = b"PAR1", b"PARE"
 """How a Parquet file begins."""
+LFS_POINTER = b"version https://git-lfs"
+"""How the file begins that git-lfs leaves in place of one it has not fetched."""
 NEWLINE = b"\n"
 _GZIP = b"\x1f\x8b"
 _FOREIGN = (
-    (b"version https://git-lfs", "a pointer of Git LFS, not the data; fetch them with `git lfs pull`"),
+    (LFS_POINTER, "a git-lfs pointer, not the data; fetch them with `git lfs pull`"),
     (b"PK\x03\x04", "a ZIP archive (or an Excel workbook); unpack it, or save it as CSV"),
     (b"\x28\xb5\x2f\xfd", "compressed with zstd; unpack it with `zstd -d`"),
     (b"\xfd7zXZ\x00", "compressed with xz; unpack it with `xz -d`"),

@@ -29,7 +29,8 @@ HELPERS = {
 
 
 def test_a_file_and_what_it_imports_from_beside_it(tmp_path: Path) -> None:
-    mine = "import json, numpy, overopt.types\ndef fn(prompts, completions, **columns):\n    import helper, absent\n"
+    mine = "try: from .. import above\nexcept ImportError: import json, numpy, overopt.types\n"
+    mine += "def fn(prompts, completions, **columns):\n    import helper, absent\n"
     write(tmp_path, {"mine.py": mine, **HELPERS})
     found = files_of(plugins.module_of(f"{tmp_path / 'mine.py'}:fn"))
     used = {"mine.py", *HELPERS} - {"unused.py"}

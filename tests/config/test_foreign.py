@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -112,6 +113,20 @@ def test_a_class_is_guarded_once_and_only_where_it_is_public() -> None:
     assert Mine()(2) == 0.5 and torch.is_grad_enabled() and Mine().needs == 3
     with pytest.raises(UserError, match=r"test_foreign:.*Mine raised ZeroDivisionError: division by zero"):
         Mine()(0)
+
+
+def test_a_generator_is_guarded_while_it_is_drawn_from() -> None:
+    class Mine:
+        def problems(self, past: int) -> Iterator[float]:
+            torch.set_grad_enabled(False)
+            yield 1.0
+            yield 1 / past
+
+    assert list(guarded(Mine)().problems(2)) == [1.0, 0.5]
+    found = Mine().problems(0)
+    assert next(found) == 1.0 and torch.is_grad_enabled()
+    with pytest.raises(UserError, match=r"Mine raised ZeroDivisionError: division by zero \(.*test_foreign.py, line"):
+        next(found)
 
 
 def test_without_torch_nothing_of_it_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 from collections.abc import Callable
 from functools import cache
 from typing import Any
@@ -85,6 +86,8 @@ def sentencepiece(
     if prefix == "none":  # its normalizer puts no space before a word: train on words that have it
         words = [f" {word}" for word in words]
     tokenizer.train_from_iterator(words, trainer)
+    plain = json.loads(tokenizer.to_str()) | {"added_tokens": []}  # the trainer makes all these special, bytes too
+    tokenizer = Tokenizer.from_str(json.dumps(plain))
     tokenizer.add_special_tokens(
         [AddedToken(s, special=True) if isinstance(s, str) else s for s in (*names, *specials)]
     )

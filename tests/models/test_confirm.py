@@ -33,6 +33,15 @@ def test_a_reward_model_is_looked_at_too() -> None:
         check_scores(reward_model, "m")
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_the_rounding_of_bf16_is_no_other_model(seed: int, capfd: pytest.CaptureFixture[str]) -> None:
+    """Random weights this large and eight layers make errors of a per cent in hidden states and scores."""
+    settings = Scratch(architecture="llama", hidden_size=128, layers=8, heads=4, init_std=0.09)
+    policy = settings.build([f"<{i}>" for i in range(50)], seed, CPU, bf16=True)
+    check_scores(RewardModel.from_policy(policy, torch.Generator().manual_seed(seed)), "m")
+    assert policy.trees and policy.bf16 and "its own" not in capfd.readouterr().err
+
+
 def test_large_weights_are_numbers() -> None:
     policy = tiny.policy()
     with torch.no_grad():

@@ -15,13 +15,14 @@ import tiny
 import torch
 from transformers import AutoConfig
 
+from overopt.datafiles import LFS_POINTER
 from overopt.errors import UserError
-from overopt.models.folder import POINTER, reading
+from overopt.models.folder import reading
 from overopt.models.load import load_policy, load_reward_model, load_tokenizer
 from overopt.models.reward_model import RewardModel
 
 CPU = torch.device("cpu")
-LFS = POINTER + b"/spec/v1\noid sha256:" + b"a" * 64 + b"\nsize 134000000\n"
+LFS = LFS_POINTER + b"/spec/v1\noid sha256:" + b"a" * 64 + b"\nsize 134000000\n"
 
 
 @pytest.fixture(scope="module")
@@ -74,6 +75,13 @@ def test_weights_cut_short(folder: Path) -> None:
     with pytest.raises(
         UserError, match=f"model.safetensors: cut short: it has {len(content) - 1} bytes of {len(content)}"
     ):
+        load_policy(folder, CPU)
+
+
+def test_a_header_of_no_numbers(folder: Path) -> None:
+    header = b'{"a": {"dtype": "F32", "shape": [1], "data_offsets": [0, Infinity]}}'
+    (folder / "model.safetensors").write_bytes(len(header).to_bytes(8, "little") + header)
+    with pytest.raises(UserError, match="model.safetensors: its safetensors header is damaged or cut short"):
         load_policy(folder, CPU)
 
 

@@ -219,6 +219,7 @@ def test_scores_that_tie_are_half_right(chain: Chain, tmp_path: Path) -> None:
     run = train(config, tmp_path / "run")
     before, first = run.evaluations()[0], tiny.rows(run)[0]
     assert (before["step"], before["accuracy"], before["margin"]) == (0, 0.5, 0.0)
+    assert before["gold_agreement"] == 0.5
     assert first["loss"] == pytest.approx(math.log(2))
     assert first["rewards_acc"] == 0.5
 

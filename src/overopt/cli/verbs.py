@@ -22,8 +22,17 @@ SHOWN = ("step", "win_rate", "proxy_mean", "gold_mean", "kl_ref", "accuracy", "a
 def demo(options: argparse.Namespace) -> int:
     from overopt.analysis.table import print_table
     from overopt.records import RunLock
-    from overopt.studies import demo as studied
-    from overopt.studies.demo import FIGURE, Setting, claim, conclude, demo_study, draw, report_on, run_settings
+    from overopt.studies.demo import (
+        FIGURE,
+        Setting,
+        claim,
+        conclude,
+        demo_study,
+        draw,
+        report_on,
+        run_settings,
+        said_of_proxies,
+    )
     from overopt.studies.folder import SUMMARY
     from overopt.sweep.scheduler import available_cores
     from overopt.sweep.terminal import Reporter
@@ -42,7 +51,7 @@ def demo(options: argparse.Namespace) -> int:
     title = f"Miniature study, scale {scale}, seed {options.seed}"
     figure = draw(setting, rows, title)
     print_table(rows, title)
-    print("", *studied.said_of_proxies(study, setting), f"summary: {out / SUMMARY}", sep="\n")
+    print("", *said_of_proxies(study, setting), f"summary: {out / SUMMARY}", sep="\n")
     if figure:
         print(f"figure: {out / FIGURE}.svg and .png", flush=True)
     if (page := report_on(setting, title)) is not None:

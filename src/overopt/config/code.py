@@ -45,6 +45,8 @@ def _imported(root: Path, file: Path) -> Iterator[tuple[Path, Path]]:
             for alias in node.names:
                 yield from _files(alias.name.split("."), _root(alias.name, root))
         elif isinstance(node, ast.ImportFrom) and node.level:
+            if node.level > len(file.relative_to(root).parts):
+                continue  # beyond the top, as in `try: from .. import a`, `except ImportError: import a`
             package = file.parents[node.level - 1].relative_to(root).parts
             for alias in node.names:
                 yield from _files([*package, *(node.module or "").split("."), alias.name], root)

@@ -62,9 +62,21 @@ def _guarded(method: Callable[..., Any], who: str) -> Callable[..., Any]:
     @functools.wraps(method)
     def run(*arguments: Any, **named: Any) -> Any:
         with foreign(who):
-            return method(*arguments, **named)
+            result = method(*arguments, **named)
+        return _drawn(result, who) if inspect.isgenerator(result) else result
 
     return run
+
+
+def _drawn(generator: Iterator[Any], who: str) -> Iterator[Any]:
+    """What a generator yields: its code runs only now, item by item."""
+    end = object()
+    while True:
+        with foreign(who):
+            item = next(generator, end)
+        if item is end:
+            return
+        yield item
 
 
 def _lacks_memory(error: BaseException) -> bool:

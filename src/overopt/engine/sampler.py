@@ -6,7 +6,7 @@ a completion does not depend on its neighbors beyond rounding, nor training on w
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from hashlib import blake2b
 from itertools import groupby
@@ -65,7 +65,12 @@ def sample(
 ) -> Samples:
     """Draw `group_size` completions of each prompt from softmax(logits/temperature); temperature 0 is greedy."""
     if not model.trees and not model.pads and len(set(map(len, prompts))) > 1:
-        return _by_length(model, prompts, prompt_ids, group_size, temperature, max_tokens, key)
+        rest = (group_size, temperature, max_tokens, key)
+
+        def sample_at(same: Sequence[int]) -> Samples:
+            return sample(model, [prompts[i] for i in same], [prompt_ids[i] for i in same], *rest)
+
+        return _by_length(prompts, group_size, sample_at)
     device = model.device
     end_E = torch.tensor(sorted(model.end_ids), dtype=torch.long, device=device)
     uniform_BT = torch.from_numpy(
@@ -114,24 +119,17 @@ def sample_in_batches(
 
 
 def _by_length(
-    model: CausalModel,
-    prompts: Sequence[Sequence[int]],
-    prompt_ids: Sequence[str],
-    group_size: int,
-    temperature: float,
-    max_tokens: int,
-    key: DrawKey,
+    prompts: Sequence[Sequence[int]], group_size: int, sample_at: Callable[[Sequence[int]], Samples]
 ) -> Samples:
-    """`sample`, prompts of each length on their own: for a model that would read padding as text."""
-    order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
-    parts = [
-        sample(
-            model, [prompts[i] for i in same], [prompt_ids[i] for i in same], group_size, temperature, max_tokens, key
-        )
-        for _, same in ((size, list(members)) for size, members in groupby(order, key=lambda i: len(prompts[i])))
-    ]
-    rows = torch.tensor([i * group_size + g for i in order for g in range(group_size)]).argsort().to(model.device)
-    whole = _joined(parts)
+    """Samples of prompts of each length on their own, in the prompts' order: where padding would be read as text."""
+
+    def length(i: int) -> int:
+        return len(prompts[i])
+
+    order = sorted(range(len(prompts)), key=length)
+    whole = _joined([sample_at(list(same)) for _, same in groupby(order, key=length)])
+    rows = torch.tensor([i * group_size + g for i in order for g in range(group_size)]).argsort()
+    rows = rows.to(whole.tokens_BT.device)
     return Samples(*(getattr(whole, field.name)[rows] for field in fields(Samples)))
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -10,7 +11,7 @@ from torch import Tensor
 
 from overopt.engine.packing import Tree, pack
 from overopt.engine.sampler import decoder
-from overopt.errors import UserError
+from overopt.errors import UserError, say
 from overopt.models.body import Body
 from overopt.models.caches import Kind
 from overopt.models.flex import flex_agrees
@@ -20,8 +21,20 @@ from overopt.models.reward_model import RewardModel
 
 LONGEST_PROBE = 512
 """Tokens of the longest prompt on which a model with a window is tried; a longer window is taken for one."""
+ROUNDING = 1e-4
+"""The largest difference of hidden states, in root mean squares, that is rounding in float32."""
 LOUD = 20.0
 """Standard deviation of the logits under which scales and caps are tried: fresh weights' own would hide them."""
+
+
+@contextmanager
+def _in_float32(body: Body) -> Iterator[None]:
+    """A probe asks how a model is computed; the rounding of bf16 would hide a difference, or look like one."""
+    bf16, body.bf16 = body.bf16, False
+    try:
+        yield
+    finally:
+        body.bf16 = bf16
 
 
 @torch.no_grad()
@@ -31,10 +44,11 @@ def check_trees(policy: Policy, name: str) -> None:
     check_end(policy, name)
     kind = policy.model.config.model_type
     try:
-        gap, ahead = _logit_gap(policy), _look_ahead(policy)
+        with _in_float32(policy):
+            gap, ahead = _logit_gap(policy), _look_ahead(policy)
     except Exception as error:  # an architecture may do anything, and this is where we ask whether we know it
         raise UserError(f"{name}: this {kind} model is not supported: {type(error).__name__}: {error}") from error
-    if not ahead < _most(policy):
+    if not ahead < ROUNDING:
         raise UserError(f"{name}: this {kind} model is not causal: what it says of a token depends on those after it")
     if not gap < 1e-3:
         raise UserError(
@@ -52,14 +66,15 @@ def check_scores(reward_model: RewardModel, name: str) -> None:
     padding = getattr(reward_model.model.config, "pad_token_id", None)  # transformers reads the last other token
     ids = torch.tensor([[i for i in _probe(reward_model, 6) if i != padding]], device=reward_model.device)
     try:
-        theirs = reward_model.model(input_ids=ids).logits.float()
-        ours = reward_model.head(_hidden(reward_model, ids)[-1:].float())
-        ahead = _look_ahead(reward_model)
+        with _in_float32(reward_model):
+            theirs = reward_model.model(input_ids=ids).logits
+            ours = reward_model.head(_hidden(reward_model, ids)[-1:])
+            ahead = _look_ahead(reward_model)
     except Exception as error:  # as above
         raise UserError(
             f"{name}: this {kind} reward model is not supported: {type(error).__name__}: {error}"
         ) from error
-    if not ahead < _most(reward_model):
+    if not ahead < ROUNDING:
         raise UserError(
             f"{name}: this {kind} reward model is not causal; overopt reads a score at the last token alone"
         )
@@ -101,20 +116,16 @@ def settle_attention(body: Body) -> None:
     """
     if body.trees:
         try:
-            body.trees = _tree_gap(body) < _most(body) and (
-                not isinstance(body, Policy) or _decoding_gap(body) < _most(body)
-            )
+            with _in_float32(body):
+                body.trees = _tree_gap(body) < ROUNDING and (
+                    not isinstance(body, Policy) or _decoding_gap(body) < ROUNDING
+                )
         except Exception:
             body.trees = False  # attention of its own may trip over a mask that it does not know
     if not body.trees:
         go_by_rows(body)
     elif body.device.type == "cuda":
         body.flex = flex_agrees(body)
-
-
-def _most(body: Body) -> float:
-    """The largest difference of hidden states that is rounding."""
-    return 5e-2 if body.bf16 else 1e-4
 
 
 def fit(body: Body, max_prompt_tokens: int, max_completion_tokens: int) -> None:
@@ -133,10 +144,9 @@ def go_by_rows(body: Body) -> None:
     kind = body.model.config.model_type
     if kind not in _said:
         _said.add(kind)
-        print(
-            f"overopt: this {kind} model's attention is its own (a window, capped or biased scores, a state), so each "
-            "completion is computed with its prompt by the model's ordinary forward: right, but slower",
-            file=sys.stderr,
+        say(
+            f"this {kind} model's attention is its own (a window, capped or biased scores, a state), so each "
+            "completion is computed with its prompt by the model's ordinary forward: right, but slower"
         )
 
 
@@ -149,8 +159,9 @@ def _cache_kind(policy: Policy) -> Kind:
     for kind in kinds:
         policy.cache = kind
         try:
-            if _decoding_gap(policy) < _most(policy):
-                return kind
+            with _in_float32(policy):
+                if _decoding_gap(policy) < ROUNDING:
+                    return kind
         except Exception:  # caches of its own may know nothing of what is asked
             continue
     return "none"

@@ -12,9 +12,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from overopt.datafiles import LFS_POINTER
 from overopt.errors import UserError
 
-POINTER = b"version https://git-lfs"
 HEADER_LIMIT = 100_000_000
 """Bytes that a safetensors header may have."""
 QUANTIZED = ("F8_", "F4", "F6_", "I8", "U8", "I4", "U4")
@@ -101,7 +101,7 @@ def _check_safetensors(path: Path) -> None:
             tensors = {name: entry for name, entry in header.items() if name != "__metadata__"}
             ends = [int(entry["data_offsets"][1]) for entry in tensors.values()]
             types = {name: str(entry["dtype"]) for name, entry in tensors.items()}
-        except Exception as error:
+        except Exception as error:  # whatever a damaged header makes of it
             raise UserError(f"{path}: its safetensors header is damaged or cut short; download it again") from error
     whole = 8 + length + max(ends, default=0)
     if size < whole:
@@ -119,7 +119,7 @@ def read_json(path: Path) -> dict[str, Any]:
     check_readable(path)
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
-    except Exception as error:  # also too deep
+    except Exception as error:  # also of what is no UTF-8, or nested too deep
         raise UserError(f"{path}: not JSON ({error}); download it again") from error
     if not isinstance(value, dict):
         raise UserError(f"{path}: holds no JSON object; download it again")
@@ -130,10 +130,10 @@ def check_readable(path: Path) -> None:
     """Refuse what is no file, is empty, or only says where a file is."""
     try:
         with path.open("rb") as stream:
-            start = stream.read(len(POINTER))
+            start = stream.read(len(LFS_POINTER))
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror or error}") from error
-    if start == POINTER:
+    if start == LFS_POINTER:
         raise UserError(f"{path}: a git-lfs pointer, not the file itself; run git lfs pull in its repository")
     if not start:
         raise UserError(f"{path}: empty; download it again")

@@ -282,8 +282,8 @@ class Codec:
         with _called(called):
             tools = json.loads(tools) if isinstance(tools, str) else tools
             source = self._source(tools)
-            given = {"tools": tools, "tool_calls": any(message.get("tool_calls") for message in messages)}
-            for name, value in given.items():
+            calls = any(message.get("tool_calls") for message in messages)
+            for name, value in zip(NEVER_DROPPED, (tools, calls), strict=True):
                 if value and name not in source:
                     raise UserError(f"{called}: it has no place for {name}; leave such records out")
             # Parquet writes a field of one message as null in all the others.

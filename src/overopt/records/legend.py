@@ -127,7 +127,9 @@ PAIR_EVALUATIONS: dict[str, Meaning] = _PLACE | {
     "margin": Meaning("", "mean difference of their rewards, implicit or scored", _PAIRS),
     "score_mean": Meaning("reward", "mean score of held-out completions", _SCORED),
     "score_sd": Meaning("reward", "its standard deviation", _SCORED),
-    "gold_agreement": Meaning("share", "held-out pairs ordered as gold orders them", _SCORED, _GOLD),
+    "gold_agreement": Meaning(
+        "share", "held-out pairs ordered as gold orders them, a tie counting as half", _SCORED, _GOLD
+    ),
     "label_ceiling": Meaning("share", "what their noisy labels reach", _SCORED, _GOLD),
     "agreement_ratio": Meaning("", "agreement over ceiling", _SCORED, _GOLD),
     "baseline_length_agreement": Meaning(

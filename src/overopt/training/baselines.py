@@ -9,14 +9,14 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from itertools import combinations
 
 import numpy as np
 from numpy.typing import NDArray
 
 from overopt.statistics import Difference
-from overopt.types import Preference, RankingRecord
+from overopt.types import Preference
 
 Floats = NDArray[np.float64]
 Count = Callable[[str], float]
@@ -31,12 +31,10 @@ class Baselines:
     """Counts fitted to training pairs or rankings; compared on the held-out ones."""
 
     def __init__(self, train: Sequence[Preference], heldout: Sequence[Preference]) -> None:
-        self.gaps: Mapping[str, Floats] = {}
+        counts = counts_of([completion.text for record in train for completion in record.ranked])
+        ways = {name: np.sign(np.sign(_gaps(train, count)).sum()) or 1.0 for name, count in counts.items()}
+        self.gaps = {name: way * _gaps(heldout, counts[name]) for name, way in ways.items()}
         """For each two completions of the held-out records the better-labelled one's count less the other's."""
-        counts = counts_of([text for record in train for text in texts_of(record)])
-        for name, count in counts.items():
-            way = np.sign(np.sign(_gaps(train, count)).sum()) or 1.0
-            self.gaps = {**self.gaps, name: way * _gaps(heldout, count)}
 
     def against(self, gap: Floats, truth: Floats, pairs: int) -> dict[str, float]:
         """How often each count, and how often the reward model, orders two completions as `truth` does.
@@ -50,15 +48,14 @@ class Baselines:
             return {}
         model = _right(gap, truth)
         row: dict[str, float] = {}
-        found: list[tuple[float, float, Difference]] = []
+        differences: list[Difference] = []
         for name, of_count in self.gaps.items():
             right = _right(of_count, truth)
-            row[f"baseline_{name}_agreement"] = agreement = float(right[clear].mean())
-            better = _clustered((model - right).reshape(-1, pairs), clear.reshape(-1, pairs))
-            found.append((better.z, agreement, better))
-        z, _, better = min(found)
-        row |= {"baseline_difference": better.mean, "baseline_difference_se": better.se}
-        return row | {"above_baselines": min(MOST, max(-MOST, z))}
+            row[f"baseline_{name}_agreement"] = float(right[clear].mean())
+            differences.append(_clustered((model - right).reshape(-1, pairs), clear.reshape(-1, pairs)))
+        least = min(differences, key=lambda difference: (difference.z, difference.mean))
+        row |= {"baseline_difference": least.mean, "baseline_difference_se": least.se}
+        return row | {"above_baselines": min(MOST, max(-MOST, least.z))}
 
 
 def counts_of(completions: Sequence[str]) -> dict[str, Count]:
@@ -76,14 +73,8 @@ def words_of(text: str) -> set[str]:
     return set(re.findall(r"\w+", text.lower()))
 
 
-def texts_of(record: Preference) -> list[str]:
-    """The completions, the best-labelled first."""
-    completions = record.ranked if isinstance(record, RankingRecord) else (record.chosen, record.rejected)
-    return [completion.text for completion in completions]
-
-
 def _gaps(records: Sequence[Preference], count: Count) -> Floats:
-    counted = [[count(text) for text in texts_of(record)] for record in records]
+    counted = [[count(completion.text) for completion in record.ranked] for record in records]
     return np.array([a - b for counts in counted for a, b in combinations(counts, 2)], dtype=float)
 
 

@@ -200,7 +200,7 @@ class _Heldout:
             return self.baselines.against(gap.numpy(), np.ones(len(gap)), pairs)
         truth = gaps(torch.tensor(golds, dtype=torch.float64)).flatten()
         clear = truth != 0
-        agreement = float((gap * truth > 0)[clear].double().mean())
+        agreement = float(in_order(gap * truth)[clear].mean())
         ceiling_of_pair = torch.tensor([c for r in self.records for c in ceilings_of(r)], dtype=torch.float64)
         ceiling = float(ceiling_of_pair[clear].mean())
         row = {"gold_agreement": agreement, "label_ceiling": ceiling, "agreement_ratio": agreement / ceiling}

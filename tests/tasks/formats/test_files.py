@@ -122,6 +122,11 @@ def test_csv_and_tsv_cells_are_text_by_the_names_of_the_first_line(tmp_path: Pat
     assert rows_of(tmp_path / "semicolon.csv") == rows_of(tmp_path / "a.tsv") == [{"prompt": "a,b", "chosen": "5"}]
 
 
+def test_a_csv_of_nothing_but_a_mark_has_no_records(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_bytes(b"\xef\xbb\xbf")
+    assert rows_of(tmp_path / "a.csv") == []
+
+
 def test_a_cell_may_be_long(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text(f"prompt,chosen\n{'a' * 200_000},b\n")
     assert len(rows_of(tmp_path / "a.csv")[0]["prompt"]) == 200_000

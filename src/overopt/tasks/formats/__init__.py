@@ -6,6 +6,7 @@ Adding a form is one module with `matches` and `read`, and its name in `FORMATS`
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from itertools import islice
@@ -52,6 +53,7 @@ def detect(row: Row) -> Form:
     return form
 
 
+HALF_A_PAIR = re.compile("[\ud800-\udfff]")
 Seen = Callable[[str, str], object]
 """What training makes of a completion after its prompt: two of which it makes the same are no pair."""
 
@@ -70,7 +72,7 @@ def _flaw(example: Example, seen: Seen) -> str | None:
     """Why an example that was read is of no use."""
     turns = [turn.get("content") for turn in example.messages or ()]
     texts = [example.prompt, example.reference, example.rejected, *example.between, *turns]
-    if any("\ud800" <= char <= "\udfff" for text in texts if text is not None and not text.isascii() for char in text):
+    if any(HALF_A_PAIR.search(text) for text in texts if text is not None and not text.isascii()):
         return "text with half a surrogate pair"  # JSON can spell it, no tokenizer takes it
     if not example.prompt.strip():
         return "empty prompt"

@@ -116,7 +116,7 @@ def _csv(file: BinaryIO, path: Path, dropped: Dropped, delimiter: str | None) ->
     """Every cell is text. The first line names the columns, and its commonest sign parts them if none is said."""
     csv.field_size_limit(LONGEST_CELL)
     lines = file.readlines()
-    parting = delimiter or max(",;\t", key=lines[0].decode("utf-8", "replace").count)
+    parting = delimiter or max(",;\t", key=b"".join(lines[:1]).decode("utf-8", "replace").count)
     texts = (utf8(line, f"{path}:{number}") for number, line in enumerate(lines, start=1))
     names: list[str] | None = None
     for place, cells in _cells(csv.reader(texts, delimiter=parting, strict=True), path):
