@@ -84,3 +84,8 @@ def test_trackio_replaces_the_same_run_and_no_other_of_its_name(
     assert {kept.resume for kept in trackio.kept} == {"never"}
     replay(run.path, Trackio(space="me/space"))
     assert len(trackio.kept) == 3
+
+
+def test_a_run_without_its_configuration_has_no_identity(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"its records cannot be read \(FileNotFoundError"):
+        identity(Run(tmp_path, {}))

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from overopt.errors import UserError
 from overopt.records.hashing import LARGE, changed, hash_file, hash_weights, model_files
 
 
@@ -51,3 +52,9 @@ def test_a_large_file_is_read_once_until_it_changes(tmp_path: Path, monkeypatch:
         assert hash_file(file) == digest(b"x" * LARGE)
     file.write_bytes(b"y" * (LARGE + 1))
     assert hash_file(file) == digest(b"y" * (LARGE + 1))
+
+
+def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    (tmp_path / "model.safetensors").symlink_to("nowhere")
+    with pytest.raises(UserError, match=r"model.safetensors: cannot be read: No such file"):
+        hash_weights(tmp_path)

@@ -269,3 +269,14 @@ def test_the_clock_of_a_run_is_that_of_its_place(run: Run) -> None:
     assert clock() is None
     with pytest.raises(UserError, match=r"run.json: 'yesterday' is no time \(.*\); restore the file"):
         clock(clock="yesterday")
+
+
+@pytest.mark.parametrize("name", ["config.yaml", "pairs.jsonl.gz", "checkpoints/step-1/model.safetensors"])
+def test_what_a_parent_lacks_is_named(writer: RunWriter, run: Run, name: str) -> None:
+    writer.pairs([{"prompt_id": "a"}])
+    with writer.checkpoint(1) as folder:
+        (folder / "model.safetensors").write_bytes(b"1")
+    (run.path / name).unlink()
+    (run.path / name).mkdir()
+    with pytest.raises(UserError, match=rf"{name}: cannot be read: Is a directory"):
+        run.hash()

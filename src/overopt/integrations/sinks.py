@@ -12,7 +12,7 @@ from pydantic import Field
 
 from overopt.config import Choice, Location, block, load
 from overopt.errors import UserError
-from overopt.records import Run
+from overopt.records import Run, reading_run
 
 Name = Annotated[str, Field(min_length=1)]
 PROJECT = "overopt"
@@ -149,7 +149,8 @@ def sink_from(text: str) -> Any:
 
 def identity(run: Run) -> str:
     """The same for every replay of a run, and another for another run."""
-    content = (run.path / "config.yaml").read_bytes() + str(run.info.get("started")).encode()
+    with reading_run(run.path):
+        content = (run.path / "config.yaml").read_bytes() + str(run.info.get("started")).encode()
     return hashlib.sha256(content).hexdigest()[:16]
 
 

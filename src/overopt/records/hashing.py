@@ -7,6 +7,8 @@ import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 
+from overopt.errors import UserError
+
 READ = frozenset(
     {".safetensors", ".bin", ".gguf", ".json", ".jinja", ".txt", ".model", ".tiktoken", ".bpe", ".vocab", ".spm", ".py"}
 )
@@ -20,11 +22,14 @@ Hashes = dict[str, str]
 
 
 def hash_file(path: Path) -> str:
-    """SHA-256 of a file."""
-    status = path.stat()
-    if status.st_size < LARGE:
-        return hashlib.sha256(path.read_bytes()).hexdigest()
-    return _hash_large(path.resolve(), status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+    """SHA-256 of a file; UserError where it cannot be read."""
+    try:
+        status = path.stat()
+        if status.st_size < LARGE:
+            return hashlib.sha256(path.read_bytes()).hexdigest()
+        return _hash_large(path.resolve(), status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror or error}") from error
 
 
 @functools.lru_cache(maxsize=1024)

@@ -149,9 +149,9 @@ class Run:
 
     def hash(self) -> str:
         """SHA-256 of configuration, checkpoint and pairs, if any: what a child records of its parent."""
-        content = (self.path / layout.CONFIG).read_bytes() + hash_weights(self.checkpoint()).encode()
+        content = _bytes(self.path / layout.CONFIG) + hash_weights(self.checkpoint()).encode()
         pairs = self.path / layout.PAIRS
-        return hashlib.sha256(content + (pairs.read_bytes() if pairs.exists() else b"")).hexdigest()
+        return hashlib.sha256(content + (_bytes(pairs) if pairs.exists() else b"")).hexdigest()
 
     def files(self) -> Hashes:
         """SHA-256 of each file that a child takes something from: configuration, pairs, the checkpoint."""
@@ -168,6 +168,13 @@ class Run:
             steps = ", ".join(map(str, self.sample_steps())) or "none"
             raise UserError(f"{file}: missing; steps with samples: {steps}")
         return read_table(file, names)
+
+
+def _bytes(file: Path) -> bytes:
+    try:
+        return file.read_bytes()
+    except OSError as error:
+        raise UserError(f"{file}: cannot be read: {error.strerror or error}; restore it") from error
 
 
 def read_table(file: Path, names: Sequence[str] = tuple(layout.SAMPLE_COLUMNS)) -> Any:

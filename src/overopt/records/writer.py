@@ -21,6 +21,7 @@ from overopt.records.files import (
     cannot_write,
     check_space,
     file_hashes,
+    remove_folder,
     remove_partial,
     replace_file,
     sync_folder,
@@ -91,7 +92,7 @@ class RunWriter:
                 os.truncate(self.path / name, state.lengths.get(name, 0))
         for step in layout.steps_in(self.path / layout.SAMPLES, ".parquet"):
             if step > state.step:
-                layout.samples_file(self.path, step).unlink()
+                remove_folder(layout.samples_file(self.path, step))
 
     def log(self, step: int, metrics: Mapping[str, SupportsFloat | None]) -> None:
         """A step's metrics: deterministic values only, at full precision."""
