@@ -82,7 +82,7 @@ def test_what_cannot_be_used_is_named(tmp_path: Path) -> None:
         notes[1:],
         [
             "broken/samples/step-5.parquet: cannot be read as Parquet",
-            "changed/run.json: parents.0 not as overopt writes them",
+            "changed/run.json: parents not as overopt writes them",
             "later/run.json: schema_version 99, but this overopt reads up to 1",
             "sft: no completion has both proxy and gold",
         ],

@@ -16,8 +16,12 @@ from overopt.config.foreign import foreign, guarded
 from overopt.errors import DivergedError, StoppedError, UserError
 from overopt.training.interrupts import Interrupts
 
+kept: list[Any] = []
+
 
 def leave_everything(folder: Path) -> None:
+    kept[:] = [torch.inference_mode()]
+    kept[0].__enter__()
     os.chdir(folder)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     torch.set_grad_enabled(False)
@@ -34,6 +38,7 @@ def state() -> list[Any]:
         *(os.getcwd(), signal.getsignal(signal.SIGINT), torch.is_grad_enabled(), torch.get_default_dtype()),
         *(torch.get_default_device(), torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()),
         *(torch.get_float32_matmul_precision(), torch.is_autocast_enabled("cpu"), torch.zeros(1).device),
+        *(torch.is_inference_mode_enabled(), (torch.ones(1, requires_grad=True) * 2).requires_grad),
     ]
 
 

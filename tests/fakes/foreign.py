@@ -9,7 +9,7 @@ from typing import Any
 
 import tiny
 import torch
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
@@ -30,8 +30,10 @@ BRACKETS = (
 )
 
 
-def bpe(size: int, template: str | None, specials: tuple[str, ...], eos: str, pad: str | None) -> Any:
-    """A byte-level BPE trained on a few words."""
+def bpe(
+    size: int, template: str | None, specials: tuple[str, ...], eos: str, pad: str | None, bos_token: str | None = None
+) -> Any:
+    """A byte-level BPE trained on a few words; with a BOS it puts that before every text."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
@@ -42,6 +44,12 @@ def bpe(size: int, template: str | None, specials: tuple[str, ...], eos: str, pa
     tokenizer.train_from_iterator([TEXT] * 3, trainer)
     fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token=eos, **({"pad_token": pad} if pad else {}))
     fast.chat_template = template
+    if bos_token is not None:
+        fast.bos_token = bos_token
+        tokenizer.post_processor = processors.TemplateProcessing(
+            single=f"{bos_token} $A", special_tokens=[(bos_token, fast.bos_token_id)]
+        )
+        fast.backend_tokenizer.post_processor = tokenizer.post_processor
     return fast
 
 

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
 import json
+import math
+import random
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,6 +17,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, Llama
 
 from overopt.errors import UserError
 from overopt.models.gguf import dequantize
+from overopt.models.load import load_policy, model_folder
 
 gguf = pytest.importorskip("gguf")
 pytest.importorskip("accelerate")
@@ -95,6 +100,8 @@ def write_gguf(model: LlamaForCausalLM, path: Path) -> np.ndarray:
             name, target = f"model.layers.{layer}.{ours}.weight", f"blk.{layer}.{theirs}.weight"
             if name == QUANTIZED:
                 writer.add_tensor(target, quantized, raw_dtype=gguf.GGMLQuantizationType.Q4_1)
+                continue
+            if name not in state:
                 continue
             heads = {"attn_q": config.num_attention_heads, "attn_k": config.num_key_value_heads}.get(theirs)
             writer.add_tensor(target, llama_cpp_order(state[name], heads) if heads else state[name])
@@ -187,3 +194,99 @@ def test_missing_packages_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "accelerate" else find_spec(name))
     with pytest.raises(UserError, match="needs accelerate: pip install accelerate"):
         dequantize(tmp_path / "any.gguf", tmp_path / "out")
+
+
+def test_a_file_that_replaced_another_is_not_served_from_the_old_folder(
+    converted: tuple[LlamaForCausalLM, Path], tmp_path: Path
+) -> None:
+    folder, file = tmp_path / "tiny", tmp_path / "tiny.gguf"
+    write_gguf(tiny_llama(), file)
+    assert model_folder(str(file)) == folder == model_folder(str(file))
+    made_from = json.loads((folder / "gguf.json").read_text())
+    assert made_from == {
+        "file": "tiny.gguf",
+        "size": file.stat().st_size,
+        "sha256": hashlib.sha256(file.read_bytes()).hexdigest(),
+    }
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    content = file.read_bytes()
+    for other in (content[:-4] + b"\0\0\0\1", content + b"\0"):
+        file.write_bytes(other)
+        with pytest.raises(UserError, match=r"tiny was made from another file of this name.*; rename that folder"):
+            model_folder(str(file))
+        assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+    file.write_bytes(content[:-4] + b"\0\0\0\1")
+    folder.rename(tmp_path / "old")
+    assert json.loads((model_folder(str(file)) / "gguf.json").read_text())["sha256"] != made_from["sha256"]
+    (folder / "gguf.json").unlink()  # as made before folders said it
+    file.write_bytes(content)
+    assert model_folder(str(file)) == folder
+
+
+def damaged(content: bytes, draw: random.Random) -> bytes:
+    """A file cut, overwritten, or another's, by chance; the header is what comes before the tensors' values."""
+    header = content.find(b"output_norm.weight") + 1800
+    place, changed = draw.randrange(4, header), bytearray(content)
+    match draw.choice(["cut", "bit", "bytes", "zeros", "shift", "magic", "count", "name", "empty", "pointer"]):
+        case "cut":
+            return content[: draw.randrange(len(content))]
+        case "bit":
+            changed[place] ^= 1 << draw.randrange(8)
+        case "bytes":
+            for _ in range(8):
+                changed[draw.randrange(4, header)] = draw.randrange(256)
+        case "zeros":
+            changed[place : place + 64] = bytes(64)
+        case "shift":
+            changed[place:place] = b"xyz"
+        case "magic":
+            changed[:4] = draw.randbytes(4)
+        case "count":
+            changed[draw.randrange(4, 24)] = draw.randrange(256)
+        case "name":
+            changed[content.find(b"blk.1") + draw.randrange(15)] ^= 1
+        case "empty":
+            return b""
+        case "pointer":
+            return b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n"
+    return bytes(changed)
+
+
+def test_damaged_files_are_said_by_name(tmp_path: Path) -> None:
+    whole, file, said = tmp_path / "whole.gguf", tmp_path / "damaged.gguf", []
+    write_gguf(tiny_llama(), whole)
+    content, draw = whole.read_bytes(), random.Random(0)
+    for number in range(25):
+        file.write_bytes(damaged(content, draw))
+        try:
+            load_policy(dequantize(file, tmp_path / f"made-{number}"), torch.device("cpu"))
+        except UserError as error:
+            said.append(str(error))
+    assert all(str(tmp_path) in line for line in said)
+    assert 18 <= len(said) <= 25  # a flipped bit of a number or of a word is another model, and nobody can tell
+    assert not list(tmp_path.glob(".made*"))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda state: state.pop("model.layers.1.mlp.up_proj.weight"), "has no weights for model.layers.1.mlp.up_proj"),
+        (lambda state: state["model.norm.weight"].fill_(math.nan), "values of model.norm.weight are NaN or infinite"),
+    ],
+)
+def test_a_file_of_damaged_weights_makes_no_folder(change: Any, message: str, tmp_path: Path) -> None:
+    model = tiny_llama()
+    state = model.state_dict()
+    change(state)
+    model.state_dict = lambda: state  # type: ignore[method-assign]
+    write_gguf(model, tmp_path / "tiny.gguf")
+    with pytest.raises(UserError, match=f"tiny.gguf: {message}"):
+        dequantize(tmp_path / "tiny.gguf", tmp_path / "made")
+    assert not (tmp_path / "made").exists()
+
+
+def test_a_folder_that_cannot_be_written_is_said(tmp_path: Path) -> None:
+    write_gguf(tiny_llama(), tmp_path / "tiny.gguf")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="made: cannot write the model of .*tiny.gguf"):
+        dequantize(tmp_path / "tiny.gguf", tmp_path / "file" / "made")

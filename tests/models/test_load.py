@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import copy
+import json
 from pathlib import Path
 
 import pytest
@@ -135,7 +136,9 @@ def test_an_encoder_is_no_reward_model(architecture: str, tmp_path: Path) -> Non
     config = AutoConfig.for_model(architecture, **sizes, intermediate_size=32, num_labels=1)
     AutoModelForSequenceClassification.from_config(config).save_pretrained(tmp_path)
     tiny.policy().tokenizer.save_pretrained(tmp_path)
-    with pytest.raises(UserError, match=f"a {architecture} classifier is no reward model of overopt: .* encoders"):
+    with pytest.raises(
+        UserError, match=f"a {architecture} classifier is no reward model of overopt, .*Name a .*, or call"
+    ):
         load_reward_model(tmp_path, CPU)
 
 
@@ -160,3 +163,41 @@ def test_a_value_head_is_no_reward_model(tmp_path: Path) -> None:
     save_file(weights | {"v_head.summary.weight": torch.ones(1, 16)}, tmp_path / "model.safetensors", {"format": "pt"})
     with pytest.raises(UserError, match=r"no weights for score.weight; .*v_head\.summary\.weight"):
         load_reward_model(tmp_path, CPU)
+
+
+@pytest.mark.parametrize("architecture", ["llama", "gpt2", "gpt_neox", "bloom"])
+def test_weights_of_more_layers_than_the_configuration_names_are_refused(architecture: str, tmp_path: Path) -> None:
+    tiny.policy(architecture).save(tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    layers = next(key for key in ("num_hidden_layers", "n_layer") if key in config)
+    (tmp_path / "config.json").write_text(json.dumps(config | {layers: 1}))
+    with pytest.raises(
+        UserError, match=r"its weights hold what its config.json leaves out, .*\.1\..*; restore the config.json"
+    ):
+        load_policy(tmp_path, CPU)
+
+
+@pytest.mark.parametrize(
+    ("name", "left_out"),
+    [
+        ("model.layers.0.self_attn.q_proj.bias", True),
+        ("lm_head.bias", True),
+        ("layers.0.self_attn.q_norm.weight", True),
+        ("model.layers.0.self_attn.rotary_emb.inv_freq", False),
+        ("model.layers.0.self_attn.masked_bias", False),
+        ("model.layers.0.attn.bias", False),
+        ("v_head.summary.weight", False),
+        ("model.mtp_layers.0.weight", False),
+        ("vision_tower.layers.0.weight", False),
+    ],
+)
+def test_what_a_folder_holds_besides(name: str, left_out: bool, tmp_path: Path) -> None:
+    saved = tiny.policy("llama")
+    saved.save(tmp_path)
+    weights = load_file(tmp_path / "model.safetensors")
+    save_file(weights | {name: torch.ones(16)}, tmp_path / "model.safetensors", {"format": "pt"})
+    if left_out:
+        with pytest.raises(UserError, match="its weights hold what its config.json leaves out"):
+            load_policy(tmp_path, CPU)
+    else:
+        assert torch.equal(load_policy(tmp_path, CPU).parameters()[0], saved.parameters()[0])

@@ -9,7 +9,7 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from overopt.errors import UserError
-from overopt.models.properties import LogitMap, check_reach, is_recurrent, table_of, window_of
+from overopt.models.properties import LogitMap, check_reach, is_recurrent, reach_of, table_of, window_of
 
 SIZES: dict[str, Any] = {"vocab_size": 20, "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
 
@@ -79,7 +79,7 @@ def test_recurrent_layers(architecture: str, extra: dict[str, Any], recurrent: b
 )
 def test_tables_of_positions(architecture: str, extra: dict[str, Any], table: int | None) -> None:
     made = model(architecture, **extra)
-    assert table_of(made) == table
+    assert table_of(made) == reach_of(made) == table
     check_reach(made, 10, 14, "m")
     if table:
         with pytest.raises(
@@ -113,6 +113,7 @@ def test_angles_that_depend_on_the_length(rope: dict[str, Any], switch: int | No
     config = SimpleNamespace(model_type="m", max_position_embeddings=64, rope_parameters=rope)
     made = SimpleNamespace(config=config)
     check_reach(made, switch or 1000, 0, "m")
+    assert reach_of(made) == switch
     if switch:
         with pytest.raises(UserError, match=f"go beyond {switch}, from where the rotary embedding of this m model"):
             check_reach(made, switch, 1, "m")

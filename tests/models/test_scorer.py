@@ -6,6 +6,7 @@ import foreign
 import pytest
 import tiny
 import torch
+from transformers import GPT2Config, GPT2ForSequenceClassification
 
 from overopt.engine.packing import Tree
 from overopt.errors import UserError
@@ -158,10 +159,53 @@ def test_prompts_are_encoded_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert torch.equal(scorer.score(PROMPTS, COMPLETIONS, [Tree([1], [[2], [2]])] * 100, 400), first)
 
 
-def test_a_text_longer_than_its_positions_is_refused(tmp_path: Path) -> None:
+def test_rotated_positions_have_no_end(tmp_path: Path) -> None:
     foreign.save_reward_model(tmp_path, foreign.reward_models(), max_position_embeddings=12)
-    with pytest.raises(UserError, match="of the policy's is .* of its own, and it has 12 positions; lower max_prompt"):
-        scored(tmp_path, Codec(foreign.policys(), "raw"))
+    score_B, scorer = scored(tmp_path, Codec(foreign.policys(), "raw"))
+    torch.testing.assert_close(score_B, plain_scores(tmp_path, "raw"), atol=1e-5, rtol=0)
+    assert scorer.cut == 0
+
+
+@pytest.mark.parametrize("bos", [None, "<end>"])
+def test_a_text_longer_than_its_table_of_positions_is_scored_without_its_beginning(
+    tmp_path: Path, bos: str | None
+) -> None:
+    tokenizer = foreign.reward_models(bos_token=bos)
+    sizes = {"n_embd": 16, "n_layer": 1, "n_head": 2, "n_positions": 12, "num_labels": 1, "initializer_range": 0.3}
+    config = GPT2Config(vocab_size=len(tokenizer), eos_token_id=0, bos_token_id=0, **sizes)
+    torch.manual_seed(1)
+    model = GPT2ForSequenceClassification(config).eval()
+    model.save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    written, told = Codec(foreign.policys(), "raw"), []
+    scorer = Scorer(load_reward_model(tmp_path, CPU), written, told.append)
+    score_B = scorer.score(PROMPTS, COMPLETIONS, trees_of(written), 400)
+    expected, long = [], 0
+    for i, completion in enumerate(COMPLETIONS):
+        text = PROMPTS[i // 2].prompt + (f" {completion.text}" if completion.text else "") + "<end>" * completion.ended
+        ids = tokenizer(text)["input_ids"]
+        assert (ids[0] == 0) is bool(bos)
+        long += len(ids) > 12
+        ids = ids if len(ids) <= 12 else [0, *ids[-11:]] if bos else ids[-12:]
+        with torch.no_grad():
+            expected.append(float(model(torch.tensor([ids])).logits))
+    torch.testing.assert_close(score_B, torch.tensor(expected), atol=1e-5, rtol=0)
+    assert 20 < scorer.cut == long < 180
+    assert [line.split(" so far")[0].rsplit(" ", 1)[1] for line in told] == ["1", "10", "100"][: len(told)]
+    assert f"reward_model: {tmp_path}: a text is" in told[0] and "it reads 12 at once" in told[0]
+
+
+def test_a_text_of_which_its_tokenizer_keeps_nothing_has_a_score(tmp_path: Path) -> None:
+    tokenizer = word_tokenizer(["<pad>", "<eos>", *foreign.WORDS])
+    model = foreign.save_reward_model(tmp_path, tokenizer)
+    written = Codec(foreign.policys(), "raw")
+    scorer = Scorer(load_reward_model(tmp_path, CPU), written)
+    records, texts = [PromptRecord("0", "\n")], [Completion("rain sea", ended=False), Completion("", ended=False)]
+    score_B = scorer.score(records, texts, [Tree([5], [[6, 7], [8]])], 400)
+    with torch.no_grad():
+        ids = (tokenizer("rain sea")["input_ids"], [tokenizer.eos_token_id])
+        expected = [float(model.eval()(torch.tensor([row])).logits) for row in ids]
+    torch.testing.assert_close(score_B, torch.tensor(expected), atol=1e-5, rtol=0)
 
 
 def test_scores_that_no_update_could_use_are_refused_by_name(tmp_path: Path) -> None:

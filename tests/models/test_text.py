@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from datetime import datetime
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -267,7 +268,7 @@ def test_a_turn_may_end_in_a_plain_word_that_the_generation_settings_name() -> N
 def test_a_model_stops_where_its_template_ends_a_turn() -> None:
     tokenizer = LAYOUTS["Gemma"]()
     model = SimpleNamespace(tokenizer=tokenizer, end_ids=frozenset({7}), rows=10_000)
-    coder = Codec.of(model, "chat_template")
+    coder = Codec.of(model, "chat_template", None)
     assert model.end_ids == coder.end_ids == {7, tokenizer.eos_token_id, coder.end_id}
 
 
@@ -381,3 +382,34 @@ def test_a_word_tokenizer_survives_saving(tmp_path: Path) -> None:
     assert Codec(loaded, "raw").prompt(record) == ids
     assert (loaded.pad_token_id, loaded.eos_token_id) == (0, 1)
     assert tokenizer.encode("no-such-word", add_special_tokens=False) == [0]
+
+
+# --- Templates that read the clock
+
+DATED = (
+    "{% if not date_string is defined %}{% set date_string = strftime_now('%d %b %Y') if strftime_now is defined else "
+    "'26 Jul 2024' %}{% endif %}\n  {% macro day(how) %}{{ strftime_now(how) }}{% endmacro %}"
+    "Today is {{ date_string }} ({{ day('%A %-d, %H:%M 100%%d') }}).\n"
+)
+BEGUN = datetime(2024, 2, 9, 13, 5)
+
+
+def test_a_template_that_asks_for_the_date_is_told_when_the_run_began() -> None:
+    tokenizer = LAYOUTS["Llama 3"]()
+    plain = tokenizer.chat_template
+    tokenizer.chat_template = DATED + plain
+    record = PromptRecord("0", "Capital of France ?")
+    text = tokenizer.decode(Codec(tokenizer, "chat_template", clock=BEGUN).prompt(record))
+    told = "Today is 09 Feb 2024 (Friday 9, 13:05 100%d).\n"
+    assert told in text
+    tokenizer.chat_template = told + plain
+    assert tokenizer.decode(Codec(tokenizer, "chat_template").prompt(record)) == text  # and nothing else is changed
+
+
+def test_without_a_run_it_is_told_what_transformers_tells_it() -> None:
+    tokenizer = LAYOUTS["Llama 3"]()
+    tokenizer.chat_template = "{{ strftime_now('%Y-%m-%d') }}" + tokenizer.chat_template
+    asked_for = {"conversation": [{"role": "user", "content": "it"}], "add_generation_prompt": True}
+    theirs = tokenizer.apply_chat_template(**asked_for, tokenize=True, return_dict=False)
+    for clock in (None, datetime.now()):
+        assert Codec(tokenizer, "chat_template", clock=clock).prompt(PromptRecord("0", "it")) == theirs

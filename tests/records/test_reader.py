@@ -1,8 +1,10 @@
+import dataclasses
 import hashlib
 import json
 import shutil
 import subprocess
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -255,3 +257,15 @@ def test_links_are_not_followed_to_runs(tmp_path: Path) -> None:
     (tmp_path / "runs" / "a" / "run.json").write_text(json.dumps({"schema_version": 1}))
     (tmp_path / "runs" / "again").symlink_to(tmp_path / "runs" / "a")
     assert find_runs(tmp_path) == [tmp_path / "runs" / "a"]
+
+
+def test_the_clock_of_a_run_is_that_of_its_place(run: Run) -> None:
+    def clock(**info: str) -> object:
+        return dataclasses.replace(run, info=info).clock
+
+    assert clock(clock="2026-02-09T13:05:00", started="2026-02-10T01:05:00+00:00") == datetime(2026, 2, 9, 13, 5)
+    started = datetime(2026, 2, 10, 1, 5, tzinfo=UTC)
+    assert clock(started=started.isoformat()) == started.astimezone().replace(tzinfo=None)  # as recorded earlier
+    assert clock() is None
+    with pytest.raises(UserError, match=r"run.json: 'yesterday' is no time \(.*\); restore the file"):
+        clock(clock="yesterday")

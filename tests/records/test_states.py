@@ -87,3 +87,19 @@ def test_what_is_missing_or_short_is_damage_and_a_removed_checkpoint_is_not(writ
     os.truncate(writer.path / "metrics.jsonl", 45)
     with pytest.raises(Damaged, match="metrics.jsonl has 45 bytes of 46"):
         read_state(writer.path, 2)
+
+
+def test_a_state_under_the_name_of_another_step_is_damaged(writer: RunWriter) -> None:
+    (writer.path / "trainer" / "step-4").rename(writer.path / "trainer" / "step-99")
+    with pytest.raises(Damaged, match="it is of step 4"):
+        read_state(writer.path, 99)
+
+
+def test_whatever_lies_where_a_state_should_is_damaged_and_can_be_removed(writer: RunWriter) -> None:
+    (writer.path / "trainer" / "step-6").write_text("")
+    (writer.path / "trainer" / "step-8").symlink_to(writer.path / "trainer" / "step-2")
+    said: list[str] = []
+    state = newest_state(writer.path, said.append)
+    assert state is not None and state.step == 4 and len(said) == 2
+    prune(writer.path, [4], [2, 4])
+    assert retained_states(writer.path) == [4]

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import gzip
+import json
 import math
+import shutil
 from collections import Counter
 from collections.abc import Iterator
 from itertools import combinations, permutations, product
@@ -223,3 +226,25 @@ def test_labels_of_different_prompts_are_different_coins(chain: Chain) -> None:
     assert [len(part) for part in parts] == [32, 32, 32]
     for a, b in combinations(parts, 2):
         assert 4 < sum(x == y for x, y in zip(a, b, strict=True)) < 28
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("chosen", 3),
+        ("rejected_ended", None),
+        ("heldout", "no"),
+        ("meta", []),
+        ("meta", {"gold_chosen": "x"}),
+        ("meta", {"label_ceilings": [None]}),
+        ("ranked", ["a", "b"]),
+    ],
+)
+def test_pairs_of_a_run_that_somebody_changed_are_named(chain: Chain, tmp_path: Path, name: str, value: Any) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(chain.reward_model, run)
+    lines = gzip.decompress((run / "pairs.jsonl.gz").read_bytes()).splitlines()
+    lines[2] = json.dumps(json.loads(lines[2]) | {name: value}).encode()
+    (run / "pairs.jsonl.gz").write_bytes(gzip.compress(b"\n".join([*lines, b""])))
+    with pytest.raises(UserError, match=r"run: pairs.jsonl.gz:3: no pair or ranking of a run's; restore the file"):
+        FromRun(path=str(run)).collect(None)

@@ -8,10 +8,12 @@ import resource
 import shutil
 import signal
 from collections.abc import Callable
+from datetime import datetime
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import foreign
 import pytest
 import tiny
 import torch
@@ -24,8 +26,11 @@ from overopt import config as configuration
 from overopt.engine.optimizer import Optimizer
 from overopt.errors import UserError
 from overopt.evaluation.evaluator import Evaluator
+from overopt.evaluation.later import evaluate_run
+from overopt.models.text import Codec
 from overopt.records import RunLock, load_run
 from overopt.tasks import Miniature
+from overopt.training import session as session_module
 from overopt.training import sft
 from overopt.training.pairs import PairSampler
 from overopt.training.progress import Progress
@@ -526,3 +531,50 @@ def test_a_limit_of_file_sizes_is_the_users_to_mend(chain: Chain, tmp_path: Path
     run = load_run(tmp_path / "run")
     assert run.status == "failed" and [row["step"] for row in run.evaluations()] == [0, 1]
     assert train(tiny.online(chain, checkpoint_every=1, total_episodes=24), tmp_path / "run").status == "finished"
+
+
+DATED = "{{ strftime_now('%d %b %Y') }} {% for m in messages %}{{ m['content'] }} {% endfor %}"
+
+
+class OtherDay(datetime):
+    """The clock of four years ago."""
+
+    @classmethod
+    def now(cls, tz: Any = None) -> datetime:
+        return datetime(2022, 2, 9, 13, 5, tzinfo=tz)
+
+
+def test_a_run_that_goes_on_another_day_asks_the_prompts_it_began_with(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tokenizer = foreign.policys(template=DATED)
+    foreign.save_policy(tmp_path / "policy", tokenizer)
+    foreign.save_reward_model(tmp_path / "reward", foreign.reward_models(template="{{ strftime_now('%d') }}" + DATED))
+    pairs = foreign.write_pairs(tmp_path / "pairs.jsonl")
+    task = {"name": "local", "path": str(pairs), "prompt_style": "chat_template", "holdout": 0.4}
+    parents = Chain(tmp_path / "policy", tmp_path / "reward")
+    changes = {"missing_eos": "keep", "max_completion_tokens": 6, "checkpoint_every": 1}
+    config, out = tiny.online(parents, task=task, **changes), tmp_path / "run"
+    seen: list[str] = []
+    encode = Codec.prompt
+
+    def spied(self: Codec, record: Any) -> list[int]:
+        ids = encode(self, record)
+        seen.append(self.tokenizer.decode(ids))
+        return ids
+
+    monkeypatch.setattr(Codec, "prompt", spied)
+    monkeypatch.setattr(session_module, "datetime", OtherDay)
+    cut_short(config, out, 2)
+    monkeypatch.setattr(session_module, "datetime", datetime)
+    assert {text[:11] for text in seen} == {"09 Feb 2022", "0909 Feb 20"}  # the policy's and the reward model's
+    seen.clear()
+    run = train(config, out)
+    evaluate_run(out, judge="reward_model")
+    assert seen and {text[:11] for text in seen} == {"09 Feb 2022", "0909 Feb 20"}
+    assert run.info["clock"] == "2022-02-09T13:05:00" and run.info["started"] > "2026"
+    own, later = ([row["proxy_mean"] for row in run.evaluations(judge)] for judge in ("none", "reward_model"))
+    assert own == pytest.approx(later, abs=1e-6)
+    seen.clear()
+    train(config, tmp_path / "new")
+    assert {text[:11] for text in seen}.isdisjoint({"09 Feb 2022", "0909 Feb 20"})

@@ -16,7 +16,7 @@ import numpy as np
 
 from overopt.analysis.best_of_n import NOT_DRAWS, ScoredPrompt, ScoredSet
 from overopt.errors import UserError
-from overopt.records import Run, find_runs, load_run
+from overopt.records import Run, find_runs, load_run, reading_run
 
 WITHOUT_KL = f"a prompt's candidates come from different checkpoints and {NOT_DRAWS}"
 
@@ -69,11 +69,9 @@ def _run_paths(paths: Sequence[Path]) -> Iterator[Path]:
 
 
 def _read(path: Path, left_out: list[str]) -> tuple[Run, dict[Evaluation, Checkpoints]]:
-    try:
+    with reading_run(path):
         run = load_run(path)
         found = _scores_of(run, left_out)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:  # JSON, but not what a run writes
-        raise UserError(f"{path}: its records cannot be read ({type(error).__name__}: {error})") from error
     if not found:
         raise UserError(f"{path}: no completion has both proxy and gold")
     return run, found

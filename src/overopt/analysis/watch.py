@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, TypeGuard
 
 from overopt.errors import UserError
-from overopt.records import Run, find_runs, layout, load_run
+from overopt.records import Run, find_runs, layout, load_run, reading_run
 
 QUIET_SECONDS = 60.0
 """No run is stalled before: an evaluation, a checkpoint or a busy disk take their time."""
@@ -100,11 +100,12 @@ def _marks(path: Path) -> Marks:
 def _read(path: Path) -> tuple[Glance, float]:
     """What the record says, and for how many seconds the run may be silent."""
     try:
-        run = load_run(path)
-        metrics, timings, evaluations = list(run.iter_metrics()), run.timings(), run.evaluations()
-        elapsed = [float(value) for value in timings.get("elapsed", []) if _is_number(value)]
-        glance = _glance_at(run, metrics, evaluations)
-    except (UserError, OSError, ValueError, TypeError, KeyError, OverflowError) as error:  # not our writing
+        with reading_run(path):
+            run = load_run(path)
+            metrics, timings, evaluations = list(run.iter_metrics()), run.timings(), run.evaluations()
+            elapsed = [float(value) for value in timings.get("elapsed", []) if _is_number(value)]
+            glance = _glance_at(run, metrics, evaluations)
+    except UserError as error:
         return Glance(path.name, status="unreadable", reason=str(error)), UNTIMED_SECONDS
     pace = [after - before for before, after in pairwise(elapsed) if after > before]
     if glance.status == "running" and pace and glance.step is not None and glance.steps:

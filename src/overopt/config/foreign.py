@@ -95,6 +95,7 @@ def _switches() -> list[Switch]:
     torch: Any = sys.modules.get("torch")  # this room does not load it; nor can its state change where nobody has
     if torch is not None and hasattr(torch, "get_default_device"):
         switches += [
+            (torch.is_inference_mode_enabled, _set_inference_mode),  # first: it changes whether there are gradients
             (torch.is_grad_enabled, torch.set_grad_enabled),
             (torch.get_default_dtype, torch.set_default_dtype),
             (
@@ -113,6 +114,16 @@ def _switches() -> list[Switch]:
             ),
         ]
     return switches
+
+
+def _set_inference_mode(on: bool) -> None:
+    guard = sys.modules["torch"].inference_mode(on)
+    guard.__enter__()
+    _guards.append(guard)
+
+
+_guards: list[Any] = []
+"""The mode ends with the guard that set it, so it is kept."""
 
 
 def _working_directory() -> str:

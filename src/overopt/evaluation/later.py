@@ -129,12 +129,12 @@ def _evaluator(
         raise UserError(f"{run.path}: names no reward model to judge with; use --judge gold")
     seed = run.setting("seed", int) if split is None else SPLIT_SEED[split]
     name, records = task.evaluation(seed, Dropped())
-    codec = Codec.of(policy, task.prompt_style)
-    scorer = (
-        None if reward_folder is None else Scorer(_fitted(run, load_reward_model(reward_folder, device, bf16)), codec)
-    )
-    for text in [] if scorer is None else scorer.notices:
-        notice(text)
+    codec = Codec.of(policy, task.prompt_style, run.clock)
+    scorer = None
+    if reward_folder is not None:
+        scorer = Scorer(_fitted(run, load_reward_model(reward_folder, device, bf16)), codec, notice)
+        for text in scorer.notices:
+            notice(text)
     reference = None if reference_folder is None else _fitted(run, load_policy(reference_folder, device, bf16))
     if reference is not None:
         check_reference(policy, reference)
@@ -146,7 +146,7 @@ def _evaluator(
         records=[record for record in records if 0 < len(codec.prompt(record)) <= longest],  # as while training
         seed=run.setting("seed", int),
         max_completion_tokens=run.setting("max_completion_tokens", int),
-        temperature=run.config.get("evaluation_temperature", run.config.get("temperature", 1.0)),
+        temperature=_temperature(run),
         token_budget=settings.compute.evaluation_budget,
         judge=judge,
         scorer=scorer,
@@ -154,9 +154,15 @@ def _evaluator(
     )
 
 
+def _temperature(run: Run) -> float:
+    """At which the run samples to measure its distance from the reference."""
+    names = [name for name in ("evaluation_temperature", "temperature") if name in run.config]
+    return run.setting(names[0], (int, float)) if names else 1.0
+
+
 def _fitted(run: Run, model: Fitted) -> Fitted:
     """The model, held against the limits under which the run trained."""
-    fit(model, run.config["max_prompt_tokens"], run.config["max_completion_tokens"])
+    fit(model, run.setting("max_prompt_tokens", int), run.setting("max_completion_tokens", int))
     return model
 
 

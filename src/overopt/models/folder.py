@@ -150,7 +150,7 @@ def check_text_files(folder: Path) -> None:
         if path.suffix == ".jinja":
             try:
                 path.read_text(encoding="utf-8")
-            except ValueError as error:
+            except Exception as error:
                 raise UserError(f"{path}: a chat template that is not UTF-8 ({error}); download it again") from error
 
 

@@ -10,40 +10,66 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import io
+import json
 import shutil
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from overopt.errors import UserError
-from overopt.models.folder import check_readable, reading
+from overopt.models.folder import check_readable, read_json, reading
+from overopt.records.hashing import hash_file
 
 _NEEDED_PACKAGES = ("gguf", "accelerate")
 _MAGIC = b"GGUF"
+MADE_FROM = "gguf.json"
+"""The file of a folder that names the one it was made from."""
 
 
 def dequantize(gguf_file: Path, out: Path) -> Path:
-    """Write model and tokenizer of `gguf_file` to the folder `out` and return it; a complete `out` is left alone."""
+    """Write model and tokenizer of `gguf_file` to the folder `out` and return it.
+
+    A complete `out` is left alone: runs may stand on it. UserError where it was made from another file than this.
+    """
     if _is_complete(out):
+        _check_made_from(gguf_file, out)
         return out
     _check(gguf_file, out)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    # Beside `out`, so that the rename stays within one file system and is atomic.
-    staging = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
+    tokenizer, model = _read(gguf_file)
+    staging = None
     try:
-        _convert(gguf_file, staging)
+        out.parent.mkdir(parents=True, exist_ok=True)
+        # Beside `out`, so that the rename stays within one file system and is atomic.
+        staging = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
+        _write(tokenizer, model, staging, gguf_file)
         staging.chmod(0o755)  # mkdtemp makes it private
         staging.rename(out)
-    except OSError as error:
+    except UserError:
+        raise
+    except Exception as error:
         raise UserError(f"{out}: cannot write the model of {gguf_file}: {error}") from error
     finally:
-        shutil.rmtree(staging, ignore_errors=True)
+        if staging is not None:
+            shutil.rmtree(staging, ignore_errors=True)
     return out
 
 
 def _is_complete(folder: Path) -> bool:
     has_weights = any(folder.glob("*.safetensors"))
     return has_weights and (folder / "config.json").is_file() and (folder / "tokenizer.json").is_file()
+
+
+def _check_made_from(gguf_file: Path, folder: Path) -> None:
+    """Refuse a folder that says it was made from another file; without the file, or a word on it, it is taken as is."""
+    if not gguf_file.is_file() or not (folder / MADE_FROM).is_file():
+        return
+    made_from = read_json(folder / MADE_FROM)
+    if made_from.get("size") != gguf_file.stat().st_size or made_from.get("sha256") != hash_file(gguf_file):
+        raise UserError(
+            f"{gguf_file}: {folder} was made from another file of this name, which this one has replaced; rename that "
+            "folder, and the new file is unpacked beside it (runs that were made from the old one need it)"
+        )
 
 
 def _check(gguf_file: Path, out: Path) -> None:
@@ -62,23 +88,41 @@ def _check(gguf_file: Path, out: Path) -> None:
         raise UserError(f"{out}: exists and is not a complete Hugging Face folder; remove it or choose another path")
 
 
-def _convert(gguf_file: Path, folder: Path) -> None:
-    with contextlib.redirect_stderr(io.StringIO()):  # progress bars; warnings go through logging and still show
-        tokenizer, model = _read(gguf_file)
-        _take_quantization_marks_off(model)
-        model.save_pretrained(folder)
-        tokenizer.save_pretrained(folder)
-        _check_reload(model, folder, gguf_file)
-
-
 def _read(gguf_file: Path) -> tuple[Any, Any]:
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     source: dict[str, Any] = {"gguf_file": gguf_file.name, "local_files_only": True, "trust_remote_code": False}
-    with reading(gguf_file, "transformers cannot read this GGUF file (is it whole?)"):
+    with reading(gguf_file, "transformers cannot read this GGUF file (is it whole?)"), _without_bars():
         tokenizer = AutoTokenizer.from_pretrained(gguf_file.parent, **source)
-        return tokenizer, AutoModelForCausalLM.from_pretrained(gguf_file.parent, dtype=torch.float32, **source)
+        loaded: Any = AutoModelForCausalLM.from_pretrained(
+            gguf_file.parent, dtype=torch.float32, output_loading_info=True, **source
+        )
+    model, report = loaded
+    if report["missing_keys"]:  # transformers gives them random values
+        missing = ", ".join(sorted(map(str, report["missing_keys"]))[:4])
+        raise UserError(f"{gguf_file}: has no weights for {missing}; it is damaged, download it again")
+    for name, weight in model.named_parameters():
+        if not weight.isfinite().all():
+            raise UserError(f"{gguf_file}: values of {name} are NaN or infinite; it is damaged, download it again")
+    return tokenizer, model
+
+
+@contextlib.contextmanager
+def _without_bars() -> Iterator[None]:
+    """Progress bars go to stderr; warnings go through logging and still show."""
+    with contextlib.redirect_stderr(io.StringIO()):
+        yield
+
+
+def _write(tokenizer: Any, model: Any, folder: Path, gguf_file: Path) -> None:
+    with _without_bars():
+        _take_quantization_marks_off(model)
+        model.save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
+        _check_reload(model, folder, gguf_file)
+    made_from = {"file": gguf_file.name, "size": gguf_file.stat().st_size, "sha256": hash_file(gguf_file)}
+    (folder / MADE_FROM).write_text(json.dumps(made_from, indent=2) + "\n", encoding="utf-8")
 
 
 def _take_quantization_marks_off(model: Any) -> None:

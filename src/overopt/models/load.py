@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -26,6 +27,10 @@ TEXT_WEIGHTS = {
     r"^(?:model\.)?language_model\.(?:model\.)?": "model.",
 }
 """Where the weights of a text model lie in a folder of one that sees or hears too, and where they belong."""
+BUFFERS = re.compile(
+    r"inv_freq$|masked_bias$|(attn|attention)\.bias$|causal_mask$|position_ids$|(cos|sin)_cached$|_scale$|_extra_state$"
+)
+"""Names of what is no weight though some folders hold it: angles, masks, scales of a quantized cache."""
 NEWER = "; if a newer library wrote it: pip install --upgrade tokenizers transformers"
 Size = Annotated[int, Field(gt=0)]
 
@@ -157,9 +162,10 @@ def load_reward_model(folder: Path, device: torch.device, bf16: bool = False) ->
         raise UserError(f"{folder}: a reward model has one label, this classifier has {model.config.num_labels}")
     if not isinstance(getattr(model, "score", None), torch.nn.Linear):
         raise UserError(
-            f"{folder}: a {model.config.model_type} classifier is no reward model of overopt: it has no linear map "
-            "`score` on a causal model's last token, as encoders (BERT, RoBERTa, DeBERTa) have none; train one by "
-            "stage reward_model, or call this one from a function of your own in `rewards`"
+            f"{folder}: a {model.config.model_type} classifier is no reward model of overopt, which reads the score at "
+            "a causal model's last token (a linear map `score`); encoders (BERT, RoBERTa, DeBERTa) have none. Name a "
+            "classifier of one label on a causal model (Llama, Qwen, Gemma, GPT-2, ...), train one by stage "
+            "reward_model, or call this one from a function of your own: reward_model: null, rewards: [my_module:fn]"
         )
     reward_model = RewardModel(model, tokenizer, bf16)
     reward_model.prompt_style = reward_model.prompt_style or style_in_run(folder)
@@ -212,6 +218,12 @@ def _load(folder: Path, auto_class: Any, known: Any, device: torch.device) -> tu
             f"{folder}: its weights do not fit its config.json: {name} is {tuple(theirs)}, not {tuple(ours)}, and "
             f"{len(report['mismatched_keys']) - 1} more; one of them is of another model"
         )
+    if unread := _unread(model, report["unexpected_keys"]):  # fewer layers would train as silently
+        raise UserError(
+            f"{folder}: its weights hold what its config.json leaves out, {unread[0]} and {len(unread) - 1} more, and "
+            "without them it is another model; restore the config.json that belongs to them, or, if they are meant to "
+            "be left out, load the folder where it came from and save it with save_pretrained"
+        )
     if report["missing_keys"]:  # a head with random weights would train silently
         missing, besides = (", ".join(sorted(map(str, report[key]))[:4]) for key in ("missing_keys", "unexpected_keys"))
         raise UserError(
@@ -219,6 +231,21 @@ def _load(folder: Path, auto_class: Any, known: Any, device: torch.device) -> tu
             + (f" It has others: {besides}" if besides else "")
         )
     return model.to(device), load_tokenizer(folder)
+
+
+def _unread(model: Any, unexpected: Collection[str]) -> list[str]:
+    """Of the weights that found no place those that belong to a part of the model: a layer beyond the last, a bias.
+
+    Others are of parts that it has none of: a value head, an eye, a head that predicts several tokens.
+    """
+    parts = {name for name, _ in model.named_modules()} - {"", model.base_model_prefix}
+
+    def belongs(name: str) -> bool:
+        steps = name.split(".")
+        return any(".".join(steps[:count]) in parts for count in range(1, len(steps)))
+
+    named = sorted(name for name in map(str, unexpected) if not BUFFERS.search(name))
+    return [name for name in named if belongs(name) or belongs(f"{model.base_model_prefix}.{name}")]
 
 
 def load_tokenizer(folder: Path) -> Any:

@@ -100,6 +100,12 @@ def check_reach(model: Any, max_prompt_tokens: int, max_completion_tokens: int, 
             )
 
 
+def reach_of(model: Any) -> int | None:
+    """Tokens of the longest text that has positions, and angles that no longer text beside it changes; None: any."""
+    ends = [table_of(model), *(switch for _, switch in _changing_ropes(model.config))]
+    return min((end for end in ends if end is not None), default=None)
+
+
 def _changing_ropes(config: Any) -> Iterator[tuple[str, int]]:
     parameters = getattr(config, "rope_parameters", None) or {}
     for one in [parameters, *(p for p in parameters.values() if isinstance(p, dict))]:

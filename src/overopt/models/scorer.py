@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from torch import Tensor
 
 from overopt.engine.packing import Tree
-from overopt.errors import UserError
+from overopt.errors import UserError, say
 from overopt.models.confirm import go_by_rows
+from overopt.models.properties import reach_of
 from overopt.models.reward_model import RewardModel
 from overopt.models.text import Codec
 from overopt.models.vocabulary import differences, encode_alike, folder_of
@@ -26,10 +27,14 @@ class Scorer:
     text is encoded again, as the reward model's own run rendered it. A folder from elsewhere reads, under
     `chat_template`, the whole conversation as its template writes it, what stands behind the last turn's end included.
     `notices` say which of that is so.
+
+    A text that is longer in its own tokens than it has positions, which no limit on the policy's tokens rules out, is
+    scored without its beginning: BOS stays, and the end. `notice` is told at the 1st, 10th, 100th such text.
     """
 
-    def __init__(self, reward_model: RewardModel, written: Codec) -> None:
+    def __init__(self, reward_model: RewardModel, written: Codec, notice: Callable[[str], None] = say) -> None:
         self.reward_model = reward_model
+        self.notice = notice
         self.name = f"reward_model: {folder_of(reward_model)}"
         self.notices: list[str] = []
         self.direct = self._shares(written)
@@ -38,7 +43,9 @@ class Scorer:
         config = reward_model.model.config.get_text_config()
         self._after_end = self.codec.after_end if foreign and reward_model.tokenizer.chat_template else []
         self._padding = getattr(config, "pad_token_id", None) if foreign else None
-        self._positions: int | None = getattr(config, "max_position_embeddings", None)
+        self._reach = reach_of(reward_model.model)
+        self.cut = 0
+        """Texts that were scored without their beginning."""
         self._rows = reward_model.model.get_input_embeddings().weight.shape[0]
         self._prompts: dict[int, tuple[PromptRecord | Preference, list[int]]] = {}
 
@@ -52,8 +59,9 @@ class Scorer:
         """Scores `[B]`, all of them finite: `trees` hold a record's prompt and its completions, by the policy's ids."""
         rows = iter(completions)
         read = [
-            self._tree(record, tree, [next(rows) for _ in tree.completions])
+            part
             for record, tree in zip(records, trees, strict=True)
+            for part in self._within_reach(self._tree(record, tree, [next(rows) for _ in tree.completions]))
         ]
         self._fit_window(read)
         score_B = self.reward_model.score_trees(read, token_budget)
@@ -66,7 +74,6 @@ class Scorer:
             prompt, rows = tree.prompt, [*tree.completions]
         else:
             prompt, rows = self._prompt(record), [self.codec.completion(c, record) for c in completions]
-            self._check_positions(prompt, rows, tree)
         if self._after_end:
             rows = [[*ids, *self._after_end] if c.ended else ids for ids, c in zip(rows, completions, strict=True)]
         return Tree(prompt, rows if self._padding is None else [_unpadded(row, self._padding) for row in rows])
@@ -78,15 +85,28 @@ class Scorer:
             known = self._prompts[id(record)] = record, self.codec.prompt(record)  # kept, so that its id stays its own
         return known[1]
 
-    def _check_positions(self, prompt: Sequence[int], rows: Sequence[Sequence[int]], tree: Tree) -> None:
-        longest = len(prompt) + max(map(len, rows))
-        if not prompt:
-            raise UserError(f"{self.name}: its tokenizer makes no token of a prompt")
-        if self._positions is not None and longest > self._positions:
-            policys = len(tree.prompt) + max(map(len, tree.completions))
-            raise UserError(
-                f"{self.name}: a text of {policys} tokens of the policy's is {longest} of its own, and it has "
-                f"{self._positions} positions; lower max_prompt_tokens or max_completion_tokens"
+    def _within_reach(self, tree: Tree) -> Iterator[Tree]:
+        """The tree; where a text of it has no prompt, or more tokens than the model has positions, a tree a text."""
+        reach, longest = self._reach, len(tree.prompt) + max(map(len, tree.completions), default=0)
+        if tree.prompt and (reach is None or longest <= reach):
+            yield tree
+            return
+        for row in tree.completions:
+            ids = [*tree.prompt, *row] or [self.codec.end_id]
+            if reach is not None and len(ids) > reach:
+                self._tell_cut(len(ids), reach)
+                front = [i for i in ids[:1] if i == self.reward_model.tokenizer.bos_token_id]
+                ids = front + ids[len(ids) - reach + len(front) :]
+            begin = max(1, len(ids) - len(row))
+            yield Tree(ids[:begin], [ids[begin:]])
+
+    def _tell_cut(self, tokens: int, reach: int) -> None:
+        self.cut += 1
+        if str(self.cut).strip("0") == "1":
+            self.notice(
+                f"{self.name}: a text is {tokens} of its own tokens, and it reads {reach} at once; such texts, "
+                f"{self.cut} so far, are scored without their beginning: lower max_prompt_tokens or "
+                "max_completion_tokens to have none"
             )
 
     def _fit_window(self, trees: Sequence[Tree]) -> None:
@@ -127,7 +147,7 @@ class Scorer:
                 raise UserError(f"{self.name} was trained under chat_template, but its tokenizer has no chat template")
             self.notices.append(f"{self.name} has no chat template; it scores each text under prompt_style raw")
             style = "raw"
-        return Codec(model.tokenizer, style, model.end_ids)
+        return Codec(model.tokenizer, style, model.end_ids, clock=written.clock)
 
 
 def check_finite(score_B: Tensor, who: str, remedy: str) -> None:

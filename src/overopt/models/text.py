@@ -10,6 +10,7 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import datetime
 from functools import cached_property, lru_cache
 from typing import Any
 
@@ -23,6 +24,10 @@ MARK = "zqx"
 """What an assistant says where a template is asked how it writes an assistant's turn."""
 NEVER_DROPPED = ("tools", "tool_calls")
 """What a template that does not know it would silently leave out."""
+ASKS_TIME = "strftime_now"
+"""The function by which a template reads the clock."""
+DIRECTIVES = [f"%{flag}{letter}" for flag in ("", "-") for letter in "aAbBcdefGHIjmMpSuUVwWxXyYzZ"]
+"""What may stand in its format."""
 
 
 @dataclass(frozen=True)
@@ -63,12 +68,14 @@ class Codec:
     """Beside the tokenizer's EOS and the template's end of a turn."""
     rows: int | None = None
     """Tokens that the model knows; None: as many as the tokenizer."""
+    clock: datetime | None = None
+    """The time that a template is told which asks for it, local time; None: the time at which it asks."""
     _spaces: dict[str, str] = field(default_factory=dict, init=False, compare=False, repr=False)
 
     @classmethod
-    def of(cls, model: Any, prompt_style: PromptStyle) -> Codec:
+    def of(cls, model: Any, prompt_style: PromptStyle, clock: datetime | None) -> Codec:
         """The codec of a model; from here on the model stops where the codec says that completions end."""
-        codec = cls(model.tokenizer, prompt_style, model.end_ids, model.rows)
+        codec = cls(model.tokenizer, prompt_style, model.end_ids, model.rows, clock)
         model.end_ids = codec.end_ids
         return codec
 
@@ -281,8 +288,21 @@ class Codec:
                     raise UserError(f"{called}: it has no place for {name}; leave such records out")
             # Parquet writes a field of one message as null in all the others.
             whole = [{k: v for k, v in message.items() if v is not None or k == "content"} for message in messages]
-            text: str = self.tokenizer.apply_chat_template(whole, tools=tools or None, tokenize=False, **how)
+            if self.clock is not None and ASKS_TIME in source:
+                source = _told_the_time(self.clock) + source
+            text: str = self.tokenizer.apply_chat_template(
+                whole, tools=tools or None, chat_template=source, tokenize=False, **how
+            )
         return text
+
+
+def _told_the_time(clock: datetime) -> str:
+    """What defines `strftime_now` anew before a template; as its argument a function would not reach it."""
+    values = [("%%", "\0"), *((directive, clock.strftime(directive)) for directive in DIRECTIVES), ("\0", "%")]
+    replaced = "".join(f".replace({directive!r}, {value!r})" for directive, value in values)
+    return (
+        f"{{% macro {ASKS_TIME}(format) %}}{{{{ format{replaced} }}}}{{% endmacro %}}\n"  # a block takes its line end
+    )
 
 
 @contextmanager

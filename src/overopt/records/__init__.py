@@ -20,12 +20,14 @@ Neither torch nor pandas is imported here.
 """
 
 from overopt.records.environment import environment
+from overopt.records.forms import fits, reading_run
 from overopt.records.hashing import Hashes, changed, hash_file, hash_weights, model_files
+from overopt.records.layout import SAMPLE_COLUMNS
 from overopt.records.left_out import left_out
 from overopt.records.lock import RunLock
 from overopt.records.reader import Run, find_runs, hash_parent, load_run, parent_files
 from overopt.records.states import forget_states
-from overopt.records.writer import SAMPLE_COLUMNS, RunWriter, clear
+from overopt.records.writer import RunWriter, clear
 
 __all__ = [
     "SAMPLE_COLUMNS",
@@ -37,6 +39,7 @@ __all__ = [
     "clear",
     "environment",
     "find_runs",
+    "fits",
     "forget_states",
     "hash_file",
     "hash_parent",
@@ -45,4 +48,5 @@ __all__ = [
     "load_run",
     "model_files",
     "parent_files",
+    "reading_run",
 ]

@@ -70,7 +70,8 @@ def whole_folder(final: Path) -> Iterator[Path]:
 
 def remove_folder(folder: Path) -> None:
     """Remove a folder whole: one that was half removed would pass for a whole one."""
-    if not folder.exists():
+    if folder.is_symlink() or not folder.is_dir():
+        folder.unlink(missing_ok=True)  # somebody's file or link of that name
         return
     condemned = folder.with_name(PARTIAL.format(folder.name + ".old"))
     shutil.rmtree(condemned, ignore_errors=True)

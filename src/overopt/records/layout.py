@@ -31,6 +31,29 @@ EVERYTHING = (
 nothing goes on from a record that is half gone, and what makes it this run last, so that clearing can be repeated."""
 
 
+SAMPLE_COLUMNS = {
+    "step": "int64",
+    "prompt_id": "string",
+    "split": "string",
+    "judge": "string",
+    "prompt": "string",
+    "reference": "string",
+    "completion": "string",
+    "ended": "bool",
+    "proxy": "double",
+    "gold": "double",
+    "reference_gold": "double",
+    "outcome": "double",
+    "length": "int64",
+    "logp": "double",
+}
+"""Columns of `samples/step-N.parquet` and their types; any value may be null.
+
+`outcome` is 1 for a win against the reference, .5 for a tie, 0 for a loss, null if the judge's answer was invalid;
+`logp` is the greedy completion's log-probability at temperature 1, nats; `proxy` the reward model's score.
+"""
+
+
 def samples_file(run: Path, step: int) -> Path:
     return run / SAMPLES / f"step-{step}.parquet"
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import gzip
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
@@ -15,6 +16,7 @@ import yaml
 
 from overopt.errors import UserError
 from overopt.records import layout
+from overopt.records.forms import fits, json_object, numbers
 from overopt.records.hashing import Hashes, hash_file, hash_weights, model_files
 
 T = TypeVar("T")
@@ -47,6 +49,16 @@ class Run:
         """Whether it ended as configured, and so need not be made again: at its last step, or stopped in time."""
         return self.status in ("finished", "stopped")
 
+    @property
+    def clock(self) -> datetime | None:
+        """When it began, by the clock of its place: what its chat template was told; of a run of earlier by ours."""
+        told = self.info.get("clock", self.info.get("started"))
+        try:
+            clock = None if told is None else datetime.fromisoformat(told)
+        except ValueError as error:
+            raise UserError(f"{self.path / layout.INFO}: {told!r} is no time ({error}); restore the file") from error
+        return clock if clock is None or clock.tzinfo is None else clock.astimezone().replace(tzinfo=None)
+
     @cached_property
     def config(self) -> dict[str, Any]:
         """The configuration as a plain tree; locations in it are relative to the run directory."""
@@ -61,7 +73,7 @@ class Run:
             raise UserError(f"{file}: not a mapping; the run's configuration has been changed")
         return tree
 
-    def setting(self, name: str, kind: type[T]) -> T:
+    def setting(self, name: str, kind: type[T] | tuple[type[T], ...]) -> T:
         """One of the configuration's values, of the type that it must have."""
         value = self.config.get(name)
         if not isinstance(value, kind) or isinstance(value, bool):
@@ -119,7 +131,7 @@ class Run:
             lines = gzip.decompress(file.read_bytes()).splitlines(keepends=True)
         except Exception as error:
             raise UserError(f"{file}: cannot be read as gzip: {_first_line(error)}; restore it") from error
-        yield from _parse(file, lines)
+        yield from _parse(file, lines, json_object)
 
     def checkpoints(self) -> list[int]:
         return layout.steps_in(self.path / layout.CHECKPOINTS)
@@ -150,7 +162,7 @@ class Run:
             f"{place}/{name}": digest for name, digest in model_files(checkpoint).items()
         }
 
-    def _sample_table(self, step: int, names: Sequence[str] | None = None) -> Any:
+    def _sample_table(self, step: int, names: Sequence[str] = tuple(layout.SAMPLE_COLUMNS)) -> Any:
         file = layout.samples_file(self.path, step)
         if not file.exists():
             steps = ", ".join(map(str, self.sample_steps())) or "none"
@@ -158,12 +170,14 @@ class Run:
         return read_table(file, names)
 
 
-def read_table(file: Path, names: Sequence[str] | None = None) -> Any:
-    """A Parquet file's table, or some of its columns."""
+def read_table(file: Path, names: Sequence[str] = tuple(layout.SAMPLE_COLUMNS)) -> Any:
+    """Columns of a samples file, of the types with which they are written."""
+    import pyarrow
     from pyarrow import parquet
 
+    schema = pyarrow.schema([(name, layout.SAMPLE_COLUMNS[name]) for name in names])
     try:
-        return parquet.read_table(file, columns=None if names is None else list(names))
+        return parquet.ParquetFile(file).read(columns=list(names)).select(list(names)).cast(schema)
     except Exception as error:  # whatever it finds in a damaged file
         raise UserError(
             f"{file}: cannot be read as Parquet ({_first_line(error)}); restore it, or remove it to go without"
@@ -193,28 +207,29 @@ def load_run(path: Path | str) -> Run:
         raise UserError(
             f"{file}: schema_version {version}, but this overopt reads up to {layout.SCHEMA_VERSION}: upgrade"
         )
-    _check_types(file, info)
+    _check_forms(file, info)
     return Run(path, info)
 
 
-_TYPES: dict[str, Any] = {
-    **dict.fromkeys(("name", "stage", "status", "prompt_style", "device"), str),
-    **dict.fromkeys(("seed", "steps", "threads", "go_back_to", "stopped_at", "diverged_at"), int),
-    **dict.fromkeys(("data", "dropped", "provenance"), dict),
+_FORMS: dict[str, Any] = {
+    **dict.fromkeys(("name", "stage", "status", "prompt_style", "device", "started", "clock", "reason", "split"), str),
+    **dict.fromkeys(("seed", "steps", "threads", "go_back_to", "stopped_at", "diverged_at", "token_budget"), int),
+    **{name: {...: str} for name in ("data", "provenance")},
     **dict.fromkeys(("versions", "hardware"), dict | None),
-    **dict.fromkeys(("parents", "resumes"), list),
+    "dropped": {...: {...: int}},
+    "kept": {...: int},
+    "parents": [{"role": str, "path": str, "hash": str}],
+    "resumes": [{"step": int, "time": str}],
 }
 """Of the fields that are read again, where there are any."""
 
 
-def _check_types(file: Path, info: dict[str, Any]) -> None:
+def _check_forms(file: Path, info: dict[str, Any]) -> None:
     """Refuse fields that overopt did not write so, and that whoever reads them would trip over."""
-    wrong = [name for name, kind in _TYPES.items() if name in info and not isinstance(info[name], kind)]
-    for place, parent in enumerate([] if "parents" in wrong else info.get("parents", [])):
-        if not isinstance(parent, dict) or not all(
-            isinstance(parent.get(key), str) for key in ("role", "path", "hash")
-        ):
-            wrong.append(f"parents.{place}")
+    wrong = [name for name, form in _FORMS.items() if name in info and not fits(info[name], form)]
+    files = [parent.get("files", {}) for parent in info.get("parents", [])] if "parents" not in wrong else []
+    if not all(fits(found, {...: str}) for found in files):
+        wrong.append("parents")
     if wrong:
         raise UserError(
             f"{file}: {', '.join(wrong)} not as overopt writes them; restore the file, or make the run anew"
@@ -246,21 +261,20 @@ def parent_files(path: Path) -> Hashes:
 def _rows(file: Path) -> Iterator[dict[str, Any]]:
     if not file.exists():
         return
-    with file.open("rb") as lines:
-        yield from _parse(file, lines)
+    try:
+        with file.open("rb") as lines:
+            yield from _parse(file, lines, numbers)
+    except OSError as error:
+        raise UserError(f"{file}: cannot be read: {error.strerror or error}") from error
 
 
-def _parse(file: Path, lines: Iterable[bytes]) -> Iterator[dict[str, Any]]:
+def _parse(
+    file: Path, lines: Iterable[bytes], read: Callable[[bytes, str], dict[str, Any]]
+) -> Iterator[dict[str, Any]]:
     for number, line in enumerate(lines, start=1):
         if not line.endswith(b"\n"):  # the last one: still being written, or cut when the run was killed
             return
-        try:
-            row = json.loads(line)
-        except Exception as error:  # also too deep
-            raise UserError(f"{file}:{number}: not JSON: {error}") from error
-        if not isinstance(row, dict):
-            raise UserError(f"{file}:{number}: not a JSON object")
-        yield row
+        yield read(line, f"{file}:{number}")
 
 
 def _columns(rows: Iterable[dict[str, Any]]) -> dict[str, list[Any]]:

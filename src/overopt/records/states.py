@@ -74,8 +74,19 @@ def newest_state(run: Path, warn: Callable[[str], None]) -> State | None:
 
 def read_state(run: Path, step: int) -> State:
     """One state, checked against its hashes and against the record."""
+    try:
+        return _read_state(run, step)
+    except Damaged:
+        raise
+    except Exception as error:  # whatever it finds there
+        raise Damaged(f"{type(error).__name__}: {error}") from error
+
+
+def _read_state(run: Path, step: int) -> State:
     folder = layout.state_folder(run, step)
     document = _read_document(folder / DOCUMENT)
+    if document["step"] != step:
+        raise Damaged(f"it is of step {document['step']}")
     _compare(folder, document["files"], file_hashes(folder))
     checkpoints = {int(key): hashes for key, hashes in document["checkpoints"].items()}
     for kept, hashes in checkpoints.items():
@@ -117,7 +128,9 @@ def _read_document(file: Path) -> dict[str, Any]:
         if _digest(outer["state"]) != outer["sha256"]:
             raise Damaged(f"{file.name} is not as it was written")
         document: dict[str, Any] = json.loads(outer["state"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except Damaged:
+        raise
+    except Exception as error:
         raise Damaged(f"{file.name} cannot be read") from error
     return document
 

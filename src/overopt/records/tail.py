@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 from overopt.errors import UserError
+from overopt.records.forms import numbers
 
 
 class Tail:
@@ -24,15 +24,8 @@ class Tail:
                 added = content.read()
         except FileNotFoundError:
             return []
+        except OSError as error:
+            raise UserError(f"{self.file}: cannot be read: {error.strerror or error}") from error
         whole = added[: added.rfind(b"\n") + 1]
         self._read += len(whole)
-        return [self._row(line) for line in whole.splitlines()]
-
-    def _row(self, line: bytes) -> dict[str, Any]:
-        try:
-            row = json.loads(line)
-        except ValueError as error:
-            raise UserError(f"{self.file}: holds a line that is not JSON: {error}") from error
-        if not isinstance(row, dict):
-            raise UserError(f"{self.file}: holds a line that is not a JSON object")
-        return row
+        return [numbers(line, str(self.file)) for line in whole.splitlines()]

@@ -27,30 +27,9 @@ from overopt.records.files import (
     whole_folder,
     write_all,
 )
+from overopt.records.layout import SAMPLE_COLUMNS
 from overopt.records.reader import load_run, read_table
 from overopt.records.states import RETAINED, TENSORS, State, checkpoints_of, prune, retained_states, write_state
-
-SAMPLE_COLUMNS = {
-    "step": "int64",
-    "prompt_id": "string",
-    "split": "string",
-    "judge": "string",
-    "prompt": "string",
-    "reference": "string",
-    "completion": "string",
-    "ended": "bool",
-    "proxy": "double",
-    "gold": "double",
-    "reference_gold": "double",
-    "outcome": "double",
-    "length": "int64",
-    "logp": "double",
-}
-"""Columns of `samples/step-N.parquet` and their types; any value may be null.
-
-`outcome` is 1 for a win against the reference, .5 for a tie, 0 for a loss, null if the judge's answer was invalid;
-`logp` is the greedy completion's log-probability at temperature 1, nats; `proxy` the reward model's score.
-"""
 
 _SAMPLE_KEY = ("split", "judge", "prompt_id")
 

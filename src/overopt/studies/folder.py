@@ -21,7 +21,7 @@ def claimed(out: Path) -> dict[str, object] | None:
         found = json.loads((out / CLAIM).read_bytes())
     except (FileNotFoundError, NotADirectoryError):
         return None
-    except ValueError as error:
+    except Exception as error:
         raise UserError(f"{out / CLAIM}: not JSON: {error}") from error
     return found if isinstance(found, dict) else {}
 

@@ -58,7 +58,7 @@ def parent_scorer(session: Session, location: str, codec: Codec) -> Scorer:
     folder = session.parent("reward_model", location, ("reward_model",))
     reward_model = load_reward_model(folder, session.device, session.compute.bf16)
     fit_window(reward_model, session.config)
-    scorer = Scorer(reward_model, codec)
+    scorer = Scorer(reward_model, codec, session.notice)
     for notice in scorer.notices:
         session.notice(notice)
     return scorer

@@ -120,7 +120,7 @@ class Offline:
 def train_offline(config: Offline, session: Session) -> None:
     """The whole algorithm, top to bottom."""
     policy, reference = _policies(config, session)
-    codec = Codec.of(policy, config.task.prompt_style)
+    codec = Codec.of(policy, config.task.prompt_style, session.clock)
     scorer = None if config.reward_model is None else parent_scorer(session, config.reward_model, codec)
     items, heldout_items = _items(config, session, policy, codec)
     steps = config.steps or max(1, config.epochs * (len(items) // config.batch_size))

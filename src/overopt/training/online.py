@@ -197,7 +197,7 @@ def _load(config: Online, session: Session) -> Actors:
         reference = policy.frozen_copy()
     else:
         reference = parent_reference(session, config.reference, policy, "ref_logits" in needs(config))
-    codec = Codec.of(policy, config.task.prompt_style)
+    codec = Codec.of(policy, config.task.prompt_style, session.clock)
     scorer = None if config.reward_model is None else parent_scorer(session, config.reward_model, codec)
     if scorer is not None and isinstance(config.missing_eos, Replace) and not scorer.reward_model.normalized:
         raise UserError(

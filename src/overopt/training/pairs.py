@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
+from pathlib import Path
 from typing import Annotated, Any, get_args
 
 from pydantic import Field
@@ -15,7 +16,8 @@ from overopt.engine.sampler import DrawKey, sample_in_batches
 from overopt.errors import UserError
 from overopt.models.policy import Policy
 from overopt.models.text import Codec
-from overopt.records import load_run
+from overopt.records import fits, load_run
+from overopt.records.layout import PAIRS
 from overopt.tasks.base import TaskProtocol
 from overopt.training.data import random_stream
 from overopt.types import Completion, Dropped, Preference, PreferenceRecord, PromptRecord, RankingRecord, preference
@@ -87,11 +89,38 @@ class FromRun:
 
     def collect(self, sampler: PairSampler) -> PairSet:
         """Pairs as that run recorded them."""
-        train: list[Preference] = []
-        heldout: list[Preference] = []
-        for row in load_run(self.path).pairs():
-            (heldout if row["heldout"] else train).append(from_row(row))
-        return PairSet(train, heldout)
+        return recorded_pairs(Path(self.path))
+
+
+_ANY = {"prompt_id": str, "prompt": str, "meta": dict, "heldout": bool}
+_PAIR = {"chosen": str, "rejected": str, "chosen_ended": bool, "rejected_ended": bool}
+_RANKING = {"ranked": [str], "ranked_ended": [bool]}
+_NUMBER = int | float
+_GOLD = {
+    **dict.fromkeys(("gold_chosen", "gold_rejected", "label_ceiling"), _NUMBER),
+    **{name: [_NUMBER] for name in ("gold_ranked", "label_ceilings")},
+}
+"""Of a record's `meta`, where gold labelled it."""
+
+
+def recorded_pairs(run: Path) -> PairSet:
+    """The pairs of a reward model's run; UserError where a line is not of its writing."""
+    train: list[Preference] = []
+    heldout: list[Preference] = []
+    for number, row in enumerate(load_run(run).pairs(), start=1):
+        if not _is_written(row):
+            raise UserError(f"{run}: {PAIRS}:{number}: no pair or ranking of a run's; restore the file")
+        (heldout if row["heldout"] else train).append(from_row(row))
+    return PairSet(train, heldout)
+
+
+def _is_written(row: dict[str, Any]) -> bool:
+    """Whether `to_row` may have made it."""
+    if not fits(row, _ANY) or not fits(row, _RANKING if "ranked" in row else _PAIR):
+        return False
+    if "ranked" in row and not len(row["ranked"]) == len(row["ranked_ended"]) > 1:
+        return False
+    return all(fits(row["meta"][name], form) for name, form in _GOLD.items() if name in row["meta"])
 
 
 Pairs = Annotated[Sampled | Stored | FromRun, Choice()]

@@ -78,7 +78,7 @@ class RewardModelStage:
 def train_reward_model(config: RewardModelStage, session: Session) -> None:
     """Draw a batch of pairs or rankings, descend the loss, record; normalize every checkpoint."""
     policy = parent_policy(session, "policy", config.policy)
-    codec = Codec.of(policy, config.task.prompt_style)
+    codec = Codec.of(policy, config.task.prompt_style, session.clock)
     limits = Limits(config.max_prompt_tokens, config.max_completion_tokens)
     dropped = session.dropped("pairs")
     split, _ = config.task.evaluation(config.seed, Dropped())

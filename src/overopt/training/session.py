@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
@@ -160,6 +161,7 @@ class Session:
             "seed": self.config.seed,
             "prompt_style": self.config.task.prompt_style,
             "steps": self.steps,
+            "clock": self.clock.isoformat(),
             **self._machine(),
             "parents": self.parents,
             "data": source_hashes(self.config),
@@ -177,6 +179,11 @@ class Session:
 
     def _kept(self) -> dict[str, int]:
         return {what: d.kept for what, d in self.data.items() if d.kept is not None}
+
+    @cached_property
+    def clock(self) -> datetime:
+        """When the run began, local time: what a chat template that asks for the date is told on every later day."""
+        return (load_run(self.out).clock if self.unfinished else None) or datetime.now().replace(microsecond=0)
 
     @cached_property
     def state(self) -> State | None:

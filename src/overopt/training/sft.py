@@ -70,7 +70,7 @@ class SFT:
 def train_sft(config: SFT, session: Session) -> None:
     """Draw a batch, descend the cross-entropy, record."""
     policy = _initial_policy(config, session)
-    codec = Codec.of(policy, config.task.prompt_style)
+    codec = Codec.of(policy, config.task.prompt_style, session.clock)
     limits = Limits(config.max_prompt_tokens, config.max_completion_tokens)
     dropped = session.dropped("demonstrations")
     trees = encode_demonstrations(codec, config.task.demonstrations(config.seed, dropped), limits, dropped)

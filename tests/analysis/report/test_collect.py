@@ -124,13 +124,15 @@ def test_what_cannot_be_read_is_named_and_left_out(tmp_path: Path) -> None:
     assert names(collection) == {"online": ["good"]}
     reasons = sorted(reason.replace(str(tmp_path), "") for reason in collection.left_out)
     assert [reason.partition(" ")[0] for reason in reasons] == [
-        "/config/config.yaml:", "/evaluation:", "/json/metrics.jsonl:1:", "/nan:", "/newer/run.json:", "/nowhere:",
-        "/parquet/samples/step-10.parquet:", "/text:",
+        "/config/config.yaml:", "/evaluation/evaluations.jsonl:1:", "/json/metrics.jsonl:1:",
+        "/nan/evaluations.jsonl:2:", "/newer/run.json:", "/nowhere:", "/parquet/samples/step-10.parquet:",
+        "/text/evaluations.jsonl:2:",
     ]  # fmt: skip
-    assert "its records cannot be read (KeyError: 'step')" in reasons[1]
+    assert "step not as overopt writes them (step is None)" in reasons[1]
+    assert "kl_ref not as overopt writes them (kl_ref is nan); restore the file or remove the line" in reasons[3]
     assert "schema_version 99, but this overopt reads up to 1: upgrade" in reasons[4]
     assert "cannot be read as Parquet" in reasons[6]
-    assert "an evaluation's kl_ref is 'high', not a number" in reasons[7]
+    assert "kl_ref not as overopt writes them (kl_ref is high)" in reasons[7]
 
 
 def test_records_of_an_earlier_schema_are_read(tmp_path: Path) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -17,16 +16,10 @@ from numpy.typing import NDArray
 from overopt.analysis.report.settings import setting_of
 from overopt.analysis.table import Row, evaluations_of, make_row
 from overopt.errors import UserError
-from overopt.records import Run, find_runs, left_out, load_run
+from overopt.records import Run, find_runs, left_out, load_run, reading_run
 
 JUDGED = ("online", "offline")
 """Stages whose runs are labelled; the others are what these stand on."""
-
-NUMBERS = (
-    "step", "win_rate", "win_rate_low", "win_rate_high", "win_difference", "win_difference_se", "proxy_mean",
-    "gold_mean", "kl_ref", "len_mean", "eos_rate",
-)  # fmt: skip
-"""Fields of an evaluation that are shown."""
 
 Points = tuple[NDArray[np.float64], NDArray[np.float64]]
 
@@ -140,12 +133,11 @@ def collect(paths: Sequence[Path]) -> Collection:
     runs: list[tuple[Run, dict[str, Any]]] = []
     for path in found.values():
         try:
-            run = load_run(path)
-            runs.append((run, _read(run)))
+            with reading_run(path):
+                run = load_run(path)
+                runs.append((run, _read(run)))
         except UserError as error:
             left_out.append(str(error))
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:  # JSON, but not what a run writes
-            left_out.append(f"{path}: its records cannot be read ({type(error).__name__}: {error})")
     if not runs:
         where = ", ".join(map(str, paths))
         raise UserError("\n".join([f"no run to report on; looked in {where} and below", *left_out]))
@@ -203,7 +195,6 @@ def _find(path: Path, left_out: list[str]) -> Iterator[Path]:
 def _read(run: Run) -> dict[str, Any]:
     gate = _failed_gate(run) if run.stage in JUDGED else None
     evaluations = evaluations_of(run)
-    _check(evaluations)
     return {
         "evaluations": evaluations if run.stage in JUDGED else run.evaluations(),
         **_samples(run, evaluations),
@@ -223,15 +214,6 @@ def _samples(run: Run, evaluations: Sequence[Mapping[str, Any]]) -> dict[str, di
         found[step] = {row[0]: Scored(*row[3:]) for row in rows if row[1] == split and row[2] in (judge, None)}
     steps = [step for step, rows in found.items() if rows]
     return {"first": found[steps[0]] if steps else {}, "last": found[steps[-1]] if steps else {}}
-
-
-def _check(evaluations: Sequence[Mapping[str, Any]]) -> None:
-    """A damaged record is found now, and not when it is drawn."""
-    for row in evaluations:
-        for name in NUMBERS:
-            value = row["step"] if name == "step" else row.get(name)
-            if value is not None and (not isinstance(value, int | float) or not math.isfinite(value)):
-                raise TypeError(f"an evaluation's {name} is {value!r}, not a number")
 
 
 def judge_of(evaluations: Sequence[Mapping[str, Any]]) -> tuple[Any, Any]:
@@ -257,7 +239,7 @@ def _failed_gate(run: Run) -> str | None:
     folder = run.path.resolve().parent
     try:
         summary = json.loads((folder.parent / "summary.json").read_bytes()) if folder.name == "runs" else []
-    except (OSError, ValueError):  # no study's folder
+    except Exception:  # no study's folder
         return None
     rows = summary if isinstance(summary, list) else []
     gates = [row.get("gate") for row in rows if isinstance(row, Mapping) and row.get("run") == run.path.resolve().name]

@@ -16,7 +16,7 @@ from overopt.errors import UserError
 from overopt.models.text import Codec
 from overopt.records import load_run
 from overopt.training.data import common_size
-from overopt.training.pairs import from_row
+from overopt.training.pairs import recorded_pairs
 from overopt.training.sft import SFT
 from overopt.types import Completion, Dropped, Preference
 
@@ -94,9 +94,8 @@ def pairs_of(stage: Any, codec: Codec, others: Mapping[str, Any]) -> PairLengths
     if hasattr(pairs, "path"):
         path = Path(pairs.path)
         if (path / "run.json").is_file():
-            rows = list(load_run(path).pairs())
-            train, heldout = ([from_row(row) for row in rows if row["heldout"] == kept] for kept in (False, True))
-            return _stored(stage, codec, train, len(heldout))
+            recorded = recorded_pairs(path)
+            return _stored(stage, codec, recorded.train, len(recorded.heldout))
         if path.name in others:
             return pairs_of(others[path.name], codec, others)
         raise UserError(f"pairs.path: {path} is no run; make it first, or plan it too")
