@@ -120,7 +120,7 @@ class Body:
         return onednn(self.model.modules() if rows >= MANY_ROWS and not self.bf16 else [])
 
     def hidden(self, packed: Packed) -> Tensor:
-        """Hidden states after the final norm at the places of a packed batch, `[N, D]`; anything where nobody reads."""
+        """Hidden states after the final norm at the places of a packed batch, `[N, D]`; undefined outside `read_R`."""
         if not self.trees:
             return self._plain_hidden(packed)
         attend = FlexAttention(packed.attention) if self.flex else packed.attention

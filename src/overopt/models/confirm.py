@@ -111,8 +111,8 @@ def check_end(body: Body, name: str) -> None:
 def settle_attention(body: Body) -> None:
     """Compare a tree with its branches computed alone; a body for which they differ goes row by row, and says so once.
 
-    That is so where attention is more than causal softmax: a window, capped scores, a bias of one's own, a state. A
-    policy's samples are compared too: one that calls a layer's attention twice computes trees, but has no `Store`.
+    That is so where attention is more than causal softmax: a window, capped or biased scores, a state. A policy's
+    samples are compared too: one that calls a layer's attention twice computes trees, but has no `Store`.
     """
     if body.trees:
         try:
@@ -121,7 +121,7 @@ def settle_attention(body: Body) -> None:
                     not isinstance(body, Policy) or _decoding_gap(body) < ROUNDING
                 )
         except Exception:
-            body.trees = False  # attention of its own may trip over a mask that it does not know
+            body.trees = False  # the architecture's own attention may not accept our mask
     if not body.trees:
         go_by_rows(body)
     elif body.device.type == "cuda":
@@ -162,7 +162,7 @@ def _cache_kind(policy: Policy) -> Kind:
             with _in_float32(policy):
                 if _decoding_gap(policy) < ROUNDING:
                     return kind
-        except Exception:  # caches of its own may know nothing of what is asked
+        except Exception:  # an architecture's own cache may lack what the sampler asks of it
             continue
     return "none"
 

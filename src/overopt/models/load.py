@@ -210,9 +210,8 @@ def _load(folder: Path, auto_class: Any, known: Any, device: torch.device) -> tu
             )
         )
     if config.model_type != kind:
-        model._weight_conversions = (
-            None  # else saving would rename the weights back, by patterns that cannot be read so
-        )
+        # else saving would rename the weights back, by patterns that cannot be read so
+        model._weight_conversions = None
     if report["mismatched_keys"]:
         name, theirs, ours = min(report["mismatched_keys"])
         raise UserError(

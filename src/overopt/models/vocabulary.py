@@ -1,4 +1,4 @@
-"""Whether the ids of two tokenizers mean the same: no model may read another's ids as its own."""
+"""Whether the ids of two tokenizers mean the same; else no model may read the other's ids."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ SHOWN = 3
 
 
 def differences(here: Any, there: Any) -> list[str]:
-    """What ids mean otherwise to the second tokenizer, in words; empty if nothing.
+    """How the second tokenizer's ids differ in meaning from the first's, in words; empty if they do not.
 
     Compared are all tokens with their ids, the added and special ones among them, and the end of a sequence. A padding
     token is never read by a model, so each may have its own.
