@@ -221,3 +221,12 @@ def test_scores_that_no_update_could_use_are_refused_by_name(tmp_path: Path) -> 
     check_finite(torch.tensor([1e18, -1e18]), "f", "mend it")
     with pytest.raises(UserError, match=r"f gave 1 of 2 completions .*\(completion 1: -1e\+20\); mend it"):
         check_finite(torch.tensor([1.0, -1e20]), "f", "mend it")
+
+
+def test_a_token_that_the_reward_model_has_no_row_for_is_named(tmp_path: Path) -> None:
+    tokenizer = foreign.reward_models()
+    foreign.save_reward_model(tmp_path, tokenizer)
+    tokenizer.add_tokens(["rain"])
+    tokenizer.save_pretrained(tmp_path)
+    with pytest.raises(UserError, match="the tokenizer makes 'rain' token .*, and the model knows"):
+        scored(tmp_path, Codec(foreign.policys(), "raw"))

@@ -26,6 +26,7 @@ def test_a_line_of_numbers() -> None:
         ('{"step": 1, "kl": Infinity}', "kl not as"),
         (f'{{"step": 1, "kl": {10**400}}}', "kl not as"),
         ('{"step": 1, "judge": 3}', "judge not as"),
+        ('{"step": 1, "judge": "\\ud800"}', "judge not as"),
         ('{"step": 1, "nonfinite": [1]}', "nonfinite not as"),
         ("[]", "not a JSON object"),
         ("[" * 200_000, "not JSON"),

@@ -280,3 +280,10 @@ def test_what_a_parent_lacks_is_named(writer: RunWriter, run: Run, name: str) ->
     (run.path / name).mkdir()
     with pytest.raises(UserError, match=rf"{name}: cannot be read: Is a directory"):
         run.hash()
+
+
+@pytest.mark.parametrize("name", ["run.json", "config.yaml"])
+def test_half_a_surrogate_pair_is_named(run: Run, name: str) -> None:
+    (run.path / name).write_text('{"schema_version": 1, "name": "\\ud800"}')
+    with pytest.raises(UserError, match=rf"{name}: not .*surrogates not allowed"):
+        _ = load_run(run.path).config

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +15,8 @@ from overopt.errors import UserError
 TEXTS = frozenset({"split", "judge", "prompt_set"})
 """The fields of a line that are texts; all others are numbers."""
 LARGEST_STEP = 2**53
+SURROGATE = re.compile("[\ud800-\udfff]")
+"""Half of a pair, which JSON can spell and no file can hold."""
 
 
 @contextmanager
@@ -72,7 +75,7 @@ def fits(value: Any, form: Any) -> bool:
 
 def _belongs(name: str, value: Any) -> bool:
     if name in TEXTS:
-        return isinstance(value, str)
+        return isinstance(value, str) and SURROGATE.search(value) is None
     if name == "nonfinite":
         return fits(value, [str])
     try:

@@ -65,6 +65,7 @@ class Run:
         file = self.path / layout.CONFIG
         try:
             tree = yaml.safe_load(file.read_text(encoding="utf-8"))
+            json.dumps(tree, ensure_ascii=False, default=str).encode()  # half a surrogate pair could not be shown
         except FileNotFoundError:
             raise UserError(f"{file}: missing; the run's configuration has been removed") from None
         except Exception as error:  # whatever a damaged file makes of it
@@ -205,6 +206,7 @@ def load_run(path: Path | str) -> Run:
         raise UserError(f"{path}: not a run directory, it holds no {layout.INFO}")
     try:
         info = json.loads(file.read_bytes())
+        json.dumps(info, ensure_ascii=False).encode()  # half a surrogate pair could not be shown
     except Exception as error:  # also too deep
         raise UserError(f"{file}: not JSON: {error}") from error
     version = info.get("schema_version") if isinstance(info, dict) else None
