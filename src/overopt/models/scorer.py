@@ -147,7 +147,7 @@ class Scorer:
                 raise UserError(f"{self.name} was trained under chat_template, but its tokenizer has no chat template")
             self.notices.append(f"{self.name} has no chat template; it scores each text under prompt_style raw")
             style = "raw"
-        return Codec(model.tokenizer, style, model.end_ids, clock=written.clock)
+        return Codec(model.tokenizer, style, model.end_ids, model.rows, written.clock)
 
 
 def check_finite(score_B: Tensor, who: str, remedy: str) -> None:
