@@ -196,3 +196,16 @@ def test_a_file_that_was_edited_is_loaded_anew_with_the_next_configuration(tmp_p
     assert plugins.find_function(name)([], []) == [1.0]  # a run that goes on keeps what it began with
     plugins.forget_edited()
     assert plugins.find_function(name)([], []) == [2.0, 2.0]
+
+
+def test_a_module_that_a_plug_in_imports_is_loaded_anew_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "edited_helper.py").write_text("VALUE = 1.0\n")
+    (tmp_path / "mine.py").write_text(
+        "from edited_helper import VALUE\ndef fn(prompts, completions, **columns):\n    return [VALUE]\n"
+    )
+    name = f"{tmp_path / 'mine.py'}:fn"
+    assert plugins.find_function(name)([], []) == [1.0]
+    (tmp_path / "edited_helper.py").write_text("VALUE = 2.0 + 1.0\n")
+    plugins.forget_edited()
+    assert plugins.find_function(name)([], []) == [3.0]

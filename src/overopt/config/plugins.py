@@ -15,6 +15,7 @@ from typing import Any
 
 from pydantic.dataclasses import is_pydantic_dataclass
 
+from overopt.config.code import files_of
 from overopt.config.wording import hint
 
 _PREFIX = "overopt plug-in "
@@ -79,7 +80,11 @@ def required_columns(name: str) -> set[str]:
 def module_of(name: str) -> ModuleType:
     module_name = name.rpartition(":")[0]
     try:
-        return _from_file(module_name) if module_name.endswith(".py") else importlib.import_module(module_name)
+        module = _from_file(module_name) if module_name.endswith(".py") else importlib.import_module(module_name)
+        if module_name not in _read:
+            _read.add(module_name)
+            _loaded.update({str(file): _stamp(str(file)) for file in files_of(module).values()})
+        return module
     except Exception as error:  # whatever a foreign file raises is its author's to see
         raise LookupError(f"cannot load {module_name!r}: {type(error).__name__}: {error}") from error
 
@@ -96,13 +101,24 @@ def file_of(cls: type) -> str | None:
 
 
 def forget_edited() -> None:
-    """Load files anew that were edited since they were loaded: what runs, in a notebook too, is what a record says."""
+    """Load plug-ins anew if a file of theirs, or one that they import, was edited since they were loaded.
+
+    So what runs is what the record says, in a notebook too.
+    """
     if any(_stamp(path) != stamp for path, stamp in _loaded.items()):
+        for name, module in list(sys.modules.items()):
+            if getattr(module, "__file__", None) in _loaded:
+                del sys.modules[name]
         _from_file.cache_clear()
+        importlib.invalidate_caches()
         _loaded.clear()
+        _read.clear()
 
 
 _loaded: dict[str, tuple[int, ...] | None] = {}
+"""The user's files that were loaded, with what tells that they were edited."""
+_read: set[str] = set()
+"""The modules whose files stand in `_loaded`."""
 
 
 def _stamp(path: str) -> tuple[int, ...] | None:
@@ -115,7 +131,6 @@ def _stamp(path: str) -> tuple[int, ...] | None:
 
 @functools.cache
 def _from_file(path: str) -> ModuleType:
-    _loaded[path] = _stamp(path)
     module_name = _PREFIX + path  # not importable, so it shadows nothing
     spec = importlib.util.spec_from_file_location(module_name, path)
     if spec is None or spec.loader is None:

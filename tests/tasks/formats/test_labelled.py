@@ -2,6 +2,7 @@ from typing import Any
 
 import pytest
 
+from overopt.errors import UserError
 from overopt.tasks.formats.example import Example
 from overopt.tasks.formats.labelled import label, paired
 
@@ -19,6 +20,9 @@ ASKED = {"prompt": "a", "completion": "b"}
         ({**ASKED, "label": "False"}, False),  # of a CSV
         ({"messages": [], "label": False}, False),
         ({"text": "a", "label": 0}, None),  # a class
+        ({**ASKED, "label": -1}, False),
+        ({**ASKED, "label": "Undesirable"}, False),
+        ({**ASKED, "kto_tag": "good"}, True),
         ({**ASKED, "label": 3}, None),
         ({**ASKED, "label": "maths"}, None),
         (ASKED, None),
@@ -26,6 +30,11 @@ ASKED = {"prompt": "a", "completion": "b"}
 )
 def test_a_label_is_a_truth(row: dict[str, Any], found: bool | None) -> None:
     assert label(row) is found
+
+
+def test_a_tag_that_says_neither_is_refused() -> None:
+    with pytest.raises(UserError, match="field 'kto_tag' must be true or false, got 'meh'"):
+        label({**ASKED, "kto_tag": "meh"})
 
 
 def test_a_prompt_with_both_kinds_makes_pairs_and_the_rest_is_counted() -> None:

@@ -9,26 +9,32 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+from overopt.errors import UserError
 from overopt.tasks.formats.example import Example, Row
 
 NAMES = ("label", "kto_tag")
-TEXTS = {"true": True, "1": True, "false": False, "0": False}
-"""How files without types spell it."""
+GOOD, BAD = (
+    ("true", "1", "1.0", "desirable", "good", "yes"),
+    ("false", "0", "0.0", "-1", "-1.0", "undesirable", "bad", "no"),
+)
+"""How texts and numbers spell it."""
 
 
 def label(row: Row) -> bool | None:
     """The label of a row's one completion; None if it has none, or a field of this name that means something else.
 
-    A number or a text is a label only beside `prompt` and `completion`: elsewhere it may be a class.
+    A number or a text is a label only beside `prompt` and `completion`: elsewhere it may be a class. UserError where it
+    is a `kto_tag` and says neither: a bad completion would be learnt.
     """
-    value = next((row[name] for name in NAMES if name in row), None)
+    name, value = next(((name, row[name]) for name in NAMES if name in row), ("", None))
     if isinstance(value, bool):
         return value
     if not {"prompt", "completion"} <= set(row):
         return None
-    if isinstance(value, str):
-        return TEXTS.get(value.strip().lower())
-    return bool(value) if value in (0, 1) else None
+    spelled = str(value).strip().lower()
+    if name == "kto_tag" and spelled not in (*GOOD, *BAD):
+        raise UserError(f"field 'kto_tag' must be true or false, got {value!r}")
+    return True if spelled in GOOD else False if spelled in BAD else None
 
 
 def paired(examples: Sequence[Example]) -> tuple[list[Example], int]:
