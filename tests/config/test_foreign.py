@@ -64,7 +64,7 @@ def test_random_streams_go_on(tmp_path: Path) -> None:
     assert torch.rand(1) == first
 
 
-@pytest.mark.parametrize("error", [ValueError("no"), SystemExit(1), StopIteration(), AssertionError()])
+@pytest.mark.parametrize("error", [ValueError("no"), SystemExit(1), StopIteration(), AssertionError(), BaseException()])
 def test_whatever_is_raised_names_it(error: BaseException) -> None:
     line = f"{type(error).__name__}: {error}"
     with pytest.raises(UserError, match=rf"^mine:f raised {line} \(.*test_foreign.py, line \d+\)$"), foreign("mine:f"):

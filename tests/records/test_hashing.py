@@ -58,3 +58,11 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     (tmp_path / "model.safetensors").symlink_to("nowhere")
     with pytest.raises(UserError, match=r"model.safetensors: cannot be read: No such file"):
         hash_weights(tmp_path)
+
+
+def test_what_other_trainers_leave_in_a_folder_does_not_count(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("{}")
+    before = model_files(tmp_path)
+    for name in ("training_args.bin", "optimizer.bin", "trainer_state.json", "README.md", ".hidden.json"):
+        (tmp_path / name).write_text("x")
+    assert model_files(tmp_path) == before == {"config.json": digest(b"{}")}

@@ -49,6 +49,16 @@ def test_demonstrations_carry_eos_within_the_limit() -> None:
     assert dropped.reasons == {"completion longer than 2 tokens": 1, "no reference": 1}
 
 
+def test_a_completion_that_goes_on_after_its_end_is_left_out() -> None:
+    codec = Codec(word_tokenizer(["<pad>", "<eos>", "a", "b", "c"]), "raw", frozenset({4}))  # c ends a turn, too
+    records = [PromptRecord("0", "a", "b"), PromptRecord("1", "a", "c b"), PromptRecord("2", "a", "<eos> b")]
+    dropped = Dropped()
+    assert encode_demonstrations(codec, records, Limits(3, 9), dropped) == [Tree([2], [[3, 1]])]
+    assert dropped.reasons == {"completion that goes on after its end": 2}
+    pair = PreferenceRecord("x", "a", Completion("b"), Completion("b c b"))
+    assert encode_preferences(codec, [pair], Limits(3, 9), dropped) == []
+
+
 def test_of_a_pair_the_chosen_comes_first_and_the_longer_decides() -> None:
     def pair(chosen: str, rejected: str, ended: bool = True) -> PreferenceRecord:
         return PreferenceRecord("x", "a", Completion(chosen), Completion(rejected, ended))

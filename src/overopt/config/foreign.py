@@ -32,9 +32,9 @@ def foreign(who: str) -> Iterator[None]:
     before = [(read, write, read()) for read, write in _switches()]
     try:
         yield
-    except (UserError, StoppedError):
+    except (UserError, StoppedError, KeyboardInterrupt):
         raise
-    except (Exception, SystemExit) as error:
+    except BaseException as error:
         place = traceback.extract_tb(error.__traceback__)[-1]
         if _lacks_memory(error) or (isinstance(error, SystemExit) and _PACKAGE in Path(place.filename).parents):
             raise

@@ -15,6 +15,9 @@ READ = frozenset(
 """Endings of the files of a model folder that decide what a model computes: weights of any format, configurations, all
 that tokenizers are made of, chat templates."""
 
+TRAINERS = frozenset({"training_args.bin", "optimizer.bin", "scheduler.bin", "trainer_state.json", "all_results.json"})
+"""Files that other trainers leave in a model folder; nothing is computed from them."""
+
 LARGE = 1 << 20
 """Bytes from which a file is not read again in a process while its size and times stay."""
 
@@ -44,7 +47,7 @@ def model_files(folder: Path) -> Hashes:
     Files for people, and other folders but those of chat templates, are left out. Of a folder that was made from a GGUF
     file beside it, that file counts too.
     """
-    files = [path for path in folder.glob("*") if path.suffix in READ and not path.name.startswith(".")]
+    files = [path for path in folder.glob("[!.]*") if path.suffix in READ and path.name not in TRAINERS]
     files += folder.glob("*/*.jinja")
     found = {file.relative_to(folder).as_posix(): hash_file(file) for file in sorted(files) if file.is_file()}
     gguf = folder.with_name(f"{folder.name}.gguf")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
 from zlib import crc32
@@ -50,7 +50,7 @@ def encode_demonstrations(
             dropped.add("no reference")
             continue
         tree = Tree(codec.prompt(record), [codec.completion(Completion(record.reference), record)])
-        if _tree_fits(tree, limits, dropped):
+        if _tree_fits(tree, limits, codec.end_ids, dropped):
             trees.append(tree)
     return trees
 
@@ -74,7 +74,7 @@ def encode_views(
             dropped.add("two ranked responses are identical as tokens")
             continue
         views = [Tree(codec.prompt(under(p, record)), completions) for p in ("{prompt}", *prompts)]
-        if all(_tree_fits(view, limits, dropped) for view in views):
+        if all(_tree_fits(view, limits, codec.end_ids, dropped) for view in views):
             encoded.append(views)
     return encoded
 
@@ -113,7 +113,10 @@ def of_size(records: Iterable[Preference], size: int, dropped: Dropped) -> list[
     return kept
 
 
-def _tree_fits(tree: Tree, limits: Limits, dropped: Dropped) -> bool:
+def _tree_fits(tree: Tree, limits: Limits, end_ids: Collection[int], dropped: Dropped) -> bool:
+    if any(token in end_ids for ids in tree.completions for token in ids[:-1]):
+        dropped.add("completion that goes on after its end")  # its text spells an end token: no policy samples on
+        return False
     return _fits(tree.prompt, limits.prompt, "prompt", dropped) and all(
         _fits(extreme, limits.completion, "completion", dropped)
         for extreme in (min(tree.completions, key=len), max(tree.completions, key=len))

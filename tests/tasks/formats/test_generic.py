@@ -108,3 +108,15 @@ def test_conversations_that_part_early_are_dropped() -> None:
 def test_malformed_records_are_the_users_error(row: dict[str, Any], message: str) -> None:
     with pytest.raises(UserError, match=message):
         read(row, Dropped())
+
+
+def test_a_system_text_stands_before_the_prompt() -> None:
+    row = {"prompt": "Why?", "chosen": "a", "rejected": "b", "system_prompt": "Be brief."}
+    example = read(row, Dropped())
+    assert example is not None and example.chat_only
+    assert example.messages == (
+        {"role": "system", "content": "Be brief."},
+        {"role": "user", "content": "Why?"},
+    )
+    plain = read({**row, "system_prompt": "  "}, Dropped())
+    assert plain is not None and (plain.prompt, plain.messages) == ("Why?", None)

@@ -1,8 +1,9 @@
 """The plain form: `prompt` with `chosen` and `rejected`, with one of `completion`, `reference`, `response`, or alone.
 
-Each is a string, or a list of chat messages (`role`, `content`). Completions written as messages end with the
-assistant's turn; the turns before it are the prompt, or where there is a `prompt` field, its context: a system turn,
-the history. A record whose turns disagree with its prompt is dropped and counted.
+Each is a string, or a list of chat messages (`role`, `content`); a `system` text stands before a prompt of text.
+Completions written as messages end with the assistant's turn; the turns before it are the prompt, or where there is a
+`prompt` field, its context: a system turn, the history. A record whose turns disagree with its prompt is dropped and
+counted.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ from overopt.tasks.formats import chat
 from overopt.tasks.formats.example import Example, Message, Row, present, require
 from overopt.types import Dropped
 
+SYSTEMS = ("system", "system_prompt")
+"""Fields of a text that stands before the prompt as the system's turn."""
 REFERENCE_FIELDS = ("completion", "reference", "response")
 READ = (
     "what is read are prompt with chosen and rejected, prompt with completion (and label), prompt alone, messages, "
@@ -59,6 +62,13 @@ def read(row: Row, dropped: Dropped) -> Example | None:
     return Example(chat.flatten(turns), reference, rejected, messages=tuple(turns), chat_only=True, columns=columns)
 
 
+def _turns(prompt: str, row: Row) -> list[Message]:
+    """The prompt as the user's turn, behind the system's if the row has one."""
+    system = next((row[name] for name in SYSTEMS if isinstance(row.get(name), str) and row[name].strip()), None)
+    before = [] if system is None else [{"role": "system", "content": system}]
+    return [*before, {"role": "user", "content": prompt}]
+
+
 def _prompt(prompt: Any, befores: list[list[Message]], row: Row, dropped: Dropped) -> list[Message] | None:
     """The turns that are answered: the prompt's, with those that stand before an answer in its own field."""
     if prompt is None:
@@ -68,7 +78,7 @@ def _prompt(prompt: Any, befores: list[list[Message]], row: Row, dropped: Droppe
             )
         contexts: list[list[Message] | None] = [*befores]
     else:
-        turns = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else chat.messages(prompt, "prompt")
+        turns = _turns(prompt, row) if isinstance(prompt, str) else chat.messages(prompt, "prompt")
         contexts = [chat.context(turns, before) for before in befores] or [turns]
     if None in contexts:
         dropped.add("answers another prompt than its record's")

@@ -15,7 +15,6 @@ from overopt.types import Dropped
 
 QUESTIONS = ("instruction", "question", "query")
 INPUTS = ("input", "context")
-SYSTEMS = ("system", "system_prompt")
 ANSWERS = ("output", "answer", *generic.REFERENCE_FIELDS)
 
 
@@ -35,7 +34,7 @@ def read(row: Row, dropped: Dropped) -> Example | None:
     question = _only(row, QUESTIONS)
     if question is None:
         raise UserError(f"a record without one of its fields {', '.join(map(repr, QUESTIONS))}")
-    used = {name: _only(row, names) for name, names in (("input", INPUTS), ("system", SYSTEMS))}
+    used = {name: _only(row, names) for name, names in (("input", INPUTS), ("system", generic.SYSTEMS))}
     prompt, more, system = (text_field(row, name) if name else "" for name in (question, used["input"], used["system"]))
     prompt = f"{prompt}\n\n{more}" if more.strip() else prompt
     before: list[Message] = [{"role": "system", "content": system}] if system.strip() else []
