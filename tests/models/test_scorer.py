@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import foreign
@@ -230,3 +231,16 @@ def test_a_token_that_the_reward_model_has_no_row_for_is_named(tmp_path: Path) -
     tokenizer.save_pretrained(tmp_path)
     with pytest.raises(UserError, match="the tokenizer makes 'rain' token .*, and the model knows"):
         scored(tmp_path, Codec(foreign.policys(), "raw"))
+
+
+def test_an_answer_that_stopped_at_another_end_is_read_with_the_one_it_was_trained_on(tmp_path: Path) -> None:
+    foreign.save_reward_model(tmp_path, foreign.policys())
+    other = 5
+    written = Codec(foreign.policys(), "chat_template", frozenset({other}))
+
+    def stopped(ids: Sequence[int]) -> list[int]:
+        return [*ids[:-1], other] if ids[-1] == written.end_id else [*ids]
+
+    trees = [Tree(tree.prompt, [stopped(ids) for ids in tree.completions]) for tree in trees_of(written)]
+    scorer = Scorer(load_reward_model(tmp_path, CPU), written)
+    assert torch.equal(scorer.score(PROMPTS, COMPLETIONS, trees, 400), scored(tmp_path, written)[0])

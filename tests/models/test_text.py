@@ -413,3 +413,10 @@ def test_without_a_run_it_is_told_what_transformers_tells_it() -> None:
     theirs = tokenizer.apply_chat_template(**asked_for, tokenize=True, return_dict=False)
     for clock in (None, datetime.now()):
         assert Codec(tokenizer, "chat_template", clock=clock).prompt(PromptRecord("0", "it")) == theirs
+
+
+def test_an_end_that_is_no_token_s_number_is_refused() -> None:
+    settings = SimpleNamespace(eos_token_id=["</s>"])
+    model = SimpleNamespace(generation_config=settings, config=SimpleNamespace(eos_token_id=1))
+    with pytest.raises(UserError, match="eos_token_id of its generation_config.json or config.json holds '</s>'"):
+        end_ids(model, word_tokenizer(WORDS))

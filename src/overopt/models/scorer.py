@@ -71,12 +71,17 @@ class Scorer:
     def _tree(self, record: PromptRecord | Preference, tree: Tree, completions: list[Completion]) -> Tree:
         """A record's prompt and completions in the reward model's tokens."""
         if self.direct and all(max(ids, default=0) < self._rows for ids in tree.completions):
-            prompt, rows = tree.prompt, [*tree.completions]
+            prompt = tree.prompt
+            rows = [self._ended(ids) if c.ended else ids for ids, c in zip(tree.completions, completions, strict=True)]
         else:
             prompt, rows = self._prompt(record), [self.codec.completion(c, record) for c in completions]
         if self._after_end:
             rows = [[*ids, *self._after_end] if c.ended else ids for ids, c in zip(rows, completions, strict=True)]
         return Tree(prompt, rows if self._padding is None else [_unpadded(row, self._padding) for row in rows])
+
+    def _ended(self, ids: Sequence[int]) -> Sequence[int]:
+        """A policy may stop at any of its ends; the reward model was trained on the one that texts are given."""
+        return ids if ids[-1] == self.codec.end_id else [*ids[:-1], self.codec.end_id]
 
     def _prompt(self, record: PromptRecord | Preference) -> list[int]:
         """Encoded once: a run asks for the same records again and again."""

@@ -322,6 +322,11 @@ def end_ids(model: Any, tokenizer: Any) -> frozenset[int]:
     if listed is None:
         listed = getattr(model.config, "eos_token_id", None)
     ids = listed if isinstance(listed, list | tuple) else [listed]
+    if wrong := [i for i in ids if i is not None and not isinstance(i, int)]:
+        raise UserError(
+            f"{tokenizer.name_or_path or 'model'}: eos_token_id of its generation_config.json or config.json holds "
+            f"{wrong[0]!r}; it must be a token's number, or a list of them"
+        )
     return frozenset({tokenizer.eos_token_id, *ids} - {None})
 
 

@@ -70,3 +70,9 @@ def test_prompts_are_told_apart_by_their_calls_too() -> None:
     one, other = ([USER, {"role": "assistant", "tool_calls": [{**CALL, "id": i}]}] for i in "ab")
     assert flatten(one) != flatten(other) and not same(one, other)
     assert flatten([USER]) == "Why?"
+
+
+def test_an_answer_of_weight_0_is_not_learnt() -> None:
+    turns = [{"role": "user", "content": "Why?"}, {"role": "assistant", "content": "So.", "weight": 0}]
+    dropped = Dropped()
+    assert answer(turns, "messages", dropped) is None and dropped.reasons == {"the answer has weight 0": 1}

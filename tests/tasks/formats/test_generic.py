@@ -120,3 +120,11 @@ def test_a_system_text_stands_before_the_prompt() -> None:
     )
     plain = read({**row, "system_prompt": "  "}, Dropped())
     assert plain is not None and (plain.prompt, plain.messages) == ("Why?", None)
+
+
+def test_pairs_whose_scores_tie_are_counted() -> None:
+    row = {"prompt": "Why?", "chosen": "a", "rejected": "b", "score_chosen": 7.0}
+    dropped = Dropped()
+    assert read({**row, "score_rejected": 7.0}, dropped) is None and dropped.reasons == {"tied scores": 1}
+    kept = read({**row, "score_rejected": 3.0}, dropped)
+    assert kept is not None and dict(kept.columns) == {"score_chosen": 7.0, "score_rejected": 3.0}

@@ -54,6 +54,9 @@ def answer(turns: Sequence[Message], name: str, dropped: Dropped) -> tuple[list[
     *before, last = turns
     if last["role"] != "assistant":
         raise UserError(f"field '{name}': the last message must be the assistant's, not the {last['role']}'s")
+    if last.get("weight") == 0:  # of OpenAI's format: a turn that is not to be learnt
+        dropped.add("the answer has weight 0")
+        return None
     beyond = next((key for key in BEYOND_TEXT if last.get(key)), None)
     if beyond is not None:
         dropped.add(f"the answer holds '{beyond}', and only text is learnt")

@@ -48,6 +48,10 @@ def _completion_fields(row: Row) -> list[str]:
 
 def read(row: Row, dropped: Dropped) -> Example | None:
     fields = _completion_fields(row)
+    scores = [row.get(f"score_{name}") for name in fields]
+    if len(fields) == 2 and None not in scores and scores[0] == scores[1]:
+        dropped.add("tied scores")
+        return None
     completions = [_completion(row, name, dropped) for name in fields]
     if None in completions:
         return None  # counted where it was dropped
