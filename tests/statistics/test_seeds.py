@@ -1,3 +1,5 @@
+import inspect
+
 import numpy as np
 import pytest
 from scipy import stats
@@ -29,13 +31,14 @@ def test_bootstrap_of_two_units() -> None:
 
 @pytest.mark.parametrize("statistic", [None, interquartile_mean])
 def test_bootstrap_agrees_with_scipys(statistic: object) -> None:
+    stream = "rng" if "rng" in inspect.signature(stats.bootstrap).parameters else "random_state"  # before scipy 1.15
     reference = stats.bootstrap(
         (SAMPLE,),
         lambda z: np.mean(z) if statistic is None else interquartile_mean(z),
         method="percentile",
         vectorized=False,
         n_resamples=4000,
-        rng=np.random.default_rng(1),
+        **{stream: np.random.default_rng(1)},
     )
     low, high = bootstrap(SAMPLE, statistic, resamples=4000)  # type: ignore[arg-type]
     assert (low, high) == pytest.approx(tuple(reference.confidence_interval), abs=0.03)

@@ -185,10 +185,25 @@ class Body:
     def save(self, folder: Path) -> None:
         """An ordinary Hugging Face folder, weights in safetensors; `generate` stops there where sampling stops here."""
         quiet()
-        self.model.save_pretrained(folder)
+        self._save_model(folder)
         self.tokenizer.save_pretrained(folder)
         settings = folder / "generation_config.json"
         if settings.exists() and end_ids(self.model, self.tokenizer) != self.end_ids:
             # Written by hand: transformers refuses to save settings that were changed, where others of them are odd.
             changed = json.loads(settings.read_text(encoding="utf-8")) | {"eos_token_id": sorted(self.end_ids)}
             settings.write_text(json.dumps(changed, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+
+    def _save_model(self, folder: Path) -> None:
+        """Weights and configurations. Older versions of transformers refuse to save settings that they read before."""
+        from transformers import GenerationConfig
+
+        try:
+            self.model.save_pretrained(folder)
+        except ValueError:
+            settings, self.model.generation_config = self.model.generation_config, GenerationConfig()
+            try:
+                self.model.save_pretrained(folder)
+            finally:
+                self.model.generation_config = settings
+            text = json.dumps(settings.to_diff_dict(), indent=2, sort_keys=True, default=str)
+            (folder / "generation_config.json").write_text(text + "\n", encoding="utf-8")
