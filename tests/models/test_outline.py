@@ -48,3 +48,8 @@ def test_bytes_of_a_token_grow_with_the_layers() -> None:
     two, four = (bytes_per_token(tiny.policy(num_hidden_layers=layers)) for layers in (2, 4))
     assert 10 * 16 * 4 < (four - two) / 2 < 30 * 16 * 4
     assert bytes_per_token(tiny.policy(num_hidden_layers=4), checkpointed=True) < four
+
+
+def test_a_mixture_of_experts_is_walked_through_and_holds_no_less_than_it_trains_with() -> None:
+    policy = tiny.policy("mixtral", num_key_value_heads=1, num_local_experts=2)
+    assert update(Outline(policy.model.config, 20)) >= update(policy)

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM
+from transformers import CONFIG_MAPPING, AutoConfig, AutoModelForCausalLM
 
 from overopt.errors import UserError
 from overopt.models.properties import LogitMap, check_reach, is_recurrent, reach_of, table_of, window_of
@@ -42,7 +42,8 @@ def test_logits_by_hand() -> None:
     ],
 )
 def test_logits_are_read_from_the_configuration(architecture: str, fields: dict[str, Any], expected: LogitMap) -> None:
-    assert LogitMap.of(AutoConfig.for_model(architecture, **fields)) == expected
+    known = AutoConfig.for_model if architecture in CONFIG_MAPPING else SimpleNamespace  # HyperCLOVA X came late
+    assert LogitMap.of(known(model_type=architecture, **fields)) == expected
 
 
 def test_windows() -> None:

@@ -88,6 +88,15 @@ def _check(gguf_file: Path, out: Path) -> None:
         raise UserError(f"{out}: exists and is not a complete Hugging Face folder; remove it or choose another path")
 
 
+def _name_eos(tokenizer: Any, gguf_file: Path) -> None:
+    """Give the tokenizer the end-of-sequence token that the file names; some versions of transformers take another."""
+    from gguf import GGUFReader
+
+    field = GGUFReader(gguf_file).fields.get("tokenizer.ggml.eos_token_id")
+    if field is not None:
+        tokenizer.eos_token = tokenizer.convert_ids_to_tokens(int(field.parts[-1][0]))
+
+
 def _read(gguf_file: Path) -> tuple[Any, Any]:
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -95,6 +104,7 @@ def _read(gguf_file: Path) -> tuple[Any, Any]:
     source: dict[str, Any] = {"gguf_file": gguf_file.name, "local_files_only": True, "trust_remote_code": False}
     with reading(gguf_file, "transformers cannot read this GGUF file (is it whole?)"), _without_bars():
         tokenizer = AutoTokenizer.from_pretrained(gguf_file.parent, **source)
+        _name_eos(tokenizer, gguf_file)
         loaded: Any = AutoModelForCausalLM.from_pretrained(
             gguf_file.parent, dtype=torch.float32, output_loading_info=True, **source
         )

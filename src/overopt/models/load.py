@@ -111,7 +111,10 @@ def outline(config: Any) -> Any:
     from transformers import AutoModelForCausalLM
 
     with torch.device("meta"):
-        return AutoModelForCausalLM.from_config(config)
+        model = AutoModelForCausalLM.from_config(config)
+    if getattr(model.config, "_experts_implementation", None):
+        model.set_experts_implementation("batched_mm")  # the only one without memory; it holds more than training does
+    return model
 
 
 def random_policy(config: Any, tokenizer: Any, device: torch.device, bf16: bool) -> Policy:
