@@ -207,5 +207,8 @@ def test_a_module_that_a_plug_in_imports_is_loaded_anew_too(tmp_path: Path, monk
     name = f"{tmp_path / 'mine.py'}:fn"
     assert plugins.find_function(name)([], []) == [1.0]
     (tmp_path / "edited_helper.py").write_text("VALUE = 2.0 + 1.0\n")
+    (tmp_path / "other_plug_in.py").write_text("def fn(prompts, completions, **columns):\n    return []\n")
+    other = plugins.find_function("other_plug_in:fn")
     plugins.forget_edited()
     assert plugins.find_function(name)([], []) == [3.0]
+    assert plugins.find_function("other_plug_in:fn") is other  # nothing of it was edited

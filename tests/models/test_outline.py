@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import tiny
 import torch
+import transformers
 
 from overopt.engine.footprint import peak_bytes
 from overopt.engine.head import hidden_states, target_logps
@@ -50,6 +51,10 @@ def test_bytes_of_a_token_grow_with_the_layers() -> None:
     assert bytes_per_token(tiny.policy(num_hidden_layers=4), checkpointed=True) < four
 
 
+@pytest.mark.skipif(
+    tuple(map(int, transformers.__version__.split(".")[:2])) < (5, 23),
+    reason="transformers 5.8 changes a tensor of the router in place, on meta tensors alone; 5.23 does not",
+)
 def test_a_mixture_of_experts_is_walked_through_and_holds_no_less_than_it_trains_with() -> None:
     policy = tiny.policy("mixtral", num_key_value_heads=1, num_local_experts=2)
     assert update(Outline(policy.model.config, 20)) >= update(policy)

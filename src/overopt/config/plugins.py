@@ -81,9 +81,8 @@ def module_of(name: str) -> ModuleType:
     module_name = name.rpartition(":")[0]
     try:
         module = _from_file(module_name) if module_name.endswith(".py") else importlib.import_module(module_name)
-        if module_name not in _read:
-            _read.add(module_name)
-            _loaded.update({str(file): _stamp(str(file)) for file in files_of(module).values()})
+        if module_name not in _loaded:
+            _loaded[module_name] = {str(file): _stamp(str(file)) for file in files_of(module).values()}
         return module
     except Exception as error:  # whatever a foreign file raises is its author's to see
         raise LookupError(f"cannot load {module_name!r}: {type(error).__name__}: {error}") from error
@@ -105,20 +104,18 @@ def forget_edited() -> None:
 
     So what runs is what the record says, in a notebook too.
     """
-    if any(_stamp(path) != stamp for path, stamp in _loaded.items()):
-        for name, module in list(sys.modules.items()):
-            if getattr(module, "__file__", None) in _loaded:
-                del sys.modules[name]
-        _from_file.cache_clear()
-        importlib.invalidate_caches()
-        _loaded.clear()
-        _read.clear()
+    for plug_in, files in list(_loaded.items()):
+        if any(_stamp(path) != stamp for path, stamp in files.items()):
+            for name, module in list(sys.modules.items()):
+                if getattr(module, "__file__", None) in files:
+                    del sys.modules[name]
+            _from_file.cache_clear()
+            importlib.invalidate_caches()
+            del _loaded[plug_in]
 
 
-_loaded: dict[str, tuple[int, ...] | None] = {}
-"""The user's files that were loaded, with what tells that they were edited."""
-_read: set[str] = set()
-"""The modules whose files stand in `_loaded`."""
+_loaded: dict[str, dict[str, tuple[int, ...] | None]] = {}
+"""The user's files that belong to each module that was loaded, with what tells that they were edited."""
 
 
 def _stamp(path: str) -> tuple[int, ...] | None:
