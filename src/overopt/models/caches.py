@@ -45,7 +45,7 @@ class Replay:
 def extend_recurrent(body: Any, ids_NL: Tensor, cache: Recurrent | None) -> tuple[Tensor, Recurrent]:
     """Hidden states of tokens that follow a cache, in rows of one length, and the longer cache."""
     takes = inspect.signature(body.forward).parameters
-    name = next(name for name in ("past_key_values", "cache_params") if name in takes)
+    name = next(name for name in ("past_key_values", "cache_params", "cache") if name in takes)
     out = body(input_ids=ids_NL, use_cache=True, **{name: None if cache is None else cache.own})
     return out.last_hidden_state, Recurrent(getattr(out, name), len(ids_NL))
 
