@@ -103,43 +103,41 @@ def addresses(obj: Any) -> dict[str, Any]:
 
 def locations(obj: Any) -> dict[str, str]:
     """Every location in an object, as a whole path, by its address."""
-    return dict(_locations(obj, type(obj), ""))
-
-
-def _locations(value: Any, annotation: Any, address: str) -> Iterator[tuple[str, str]]:
-    inner, marks = peel(annotation)
-    prefix = f"{address}." if address else ""
-    if is_block(type(value)):
-        for key in fields_of(type(value)):
-            yield from _locations(getattr(value, key), field_annotation(type(value), key), prefix + key)
-    elif isinstance(value, Mapping | list | tuple):
-        items: Iterable[tuple[Any, Any]] = value.items() if isinstance(value, Mapping) else enumerate(value)
-        for place, item in items:
-            yield from _locations(item, item_annotation(inner, place), f"{prefix}{place}")
-    elif isinstance(value, str) and is_location(marks):
-        yield address, absolute_path(value, Path.cwd())
+    return {
+        address: absolute_path(value, Path.cwd())
+        for address, value, marks in _walk(obj, type(obj), "")
+        if isinstance(value, str) and is_location(marks)
+    }
 
 
 def plugin_files(obj: Any) -> dict[str, Files]:
     """The files of every class and function from outside the package that an object names, by its address."""
-    return {address: files_of(module) for address, module in _plugins(obj, type(obj), "")}
+    modules = {address: _plug_in(value, marks) for address, value, marks in _walk(obj, type(obj), "")}
+    return {address: files_of(module) for address, module in modules.items() if module is not None}
 
 
-def _plugins(value: Any, annotation: Any, address: str) -> Iterator[tuple[str, ModuleType]]:
+def _plug_in(value: Any, marks: Any) -> ModuleType | None:
+    """The module from outside the package that a block is of, or that a function's name leads to."""
+    if isinstance(value, str):
+        return plugins.module_of(value) if is_function(marks) else None
+    module = sys.modules[type(value).__module__]
+    return None if module.__name__.partition(".")[0] in ("overopt", "__main__") else module
+
+
+def _walk(value: Any, annotation: Any, address: str) -> Iterator[tuple[str, Any, Any]]:
+    """Every block and every text in an object, with its address and the marks of its annotation."""
     inner, marks = peel(annotation)
     prefix = f"{address}." if address else ""
     if is_block(type(value)):
-        module = sys.modules[type(value).__module__]
-        if module.__name__.partition(".")[0] not in ("overopt", "__main__"):
-            yield address, module
+        yield address, value, marks
         for key in fields_of(type(value)):
-            yield from _plugins(getattr(value, key), field_annotation(type(value), key), prefix + key)
+            yield from _walk(getattr(value, key), field_annotation(type(value), key), prefix + key)
     elif isinstance(value, Mapping | list | tuple):
         items: Iterable[tuple[Any, Any]] = value.items() if isinstance(value, Mapping) else enumerate(value)
         for place, item in items:
-            yield from _plugins(item, item_annotation(inner, place), f"{prefix}{place}")
-    elif isinstance(value, str) and is_function(marks):
-        yield address, plugins.module_of(value)
+            yield from _walk(item, item_annotation(inner, place), f"{prefix}{place}")
+    elif isinstance(value, str):
+        yield address, value, marks
 
 
 def difference(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[tuple[str, Any, Any]]:
