@@ -28,7 +28,7 @@ from overopt.objectives.state import State as ObjectiveState
 from overopt.records import RunLock, RunWriter, clear, forget_states, hash_parent, left_out, load_run, parent_files
 from overopt.records.layout import PAIRS
 from overopt.records.states import State
-from overopt.stopping import Watch, decide
+from overopt.stopping import HistoryReader, decide
 from overopt.training.interrupts import Interrupts
 from overopt.training.moving import Moving
 from overopt.training.progress import Progress
@@ -276,13 +276,13 @@ class Session:
         """End the run in time, by what it has recorded; at its last step it ends anyway."""
         if not self.config.stop_when or not 0 < step < self.steps:
             return
-        stop = decide(self.config.stop_when, self.watch.past())
+        stop = decide(self.config.stop_when, self.history_reader.read())
         if stop is not None:
             raise StoppedError(step, stop.condition, stop.reason, stop.go_back_to)
 
     @cached_property
-    def watch(self) -> Watch:
-        return Watch(self.out)
+    def history_reader(self) -> HistoryReader:
+        return HistoryReader(self.out)
 
     def _keep(self, moving: Moving, step: int) -> None:
         """A checkpoint, an ordinary Hugging Face folder, where one is due; then the state, which makes both count."""
