@@ -27,14 +27,14 @@ def updates(tmp_path: Path, rows: Sequence[dict[str, Any]]) -> RecordedHistory:
     with RunWriter.create(tmp_path / "run", "stage: online\n", {}) as writer:
         for step, row in enumerate(rows, start=1):
             writer.log(step, row)
-            writer.time(step, {"elapsed": 1800.0 * step})
+            writer.log_timings(step, {"elapsed": 1800.0 * step})
     return HistoryReader(tmp_path / "run").read()
 
 
 def evaluations(tmp_path: Path, rows: Sequence[dict[str, Any]]) -> RecordedHistory:
     with RunWriter.create(tmp_path / "run", "stage: online\n", {}) as writer:
         for step, row in enumerate(rows):
-            writer.evaluate({"step": step, **GOLD, **row})
+            writer.log_evaluation({"step": step, **GOLD, **row})
     return HistoryReader(tmp_path / "run").read()
 
 
@@ -42,12 +42,12 @@ def samples(tmp_path: Path, wins: Sequence[int], proxies: Sequence[float], golds
     """Sixteen prompts at each step: so many wins, and proxy and gold that change by the same for all."""
     with RunWriter.create(tmp_path / "run", "stage: online\n", {}) as writer:
         for step, (won, proxy, gold) in enumerate(zip(wins, proxies, golds, strict=True)):
-            writer.evaluate({"step": step, **GOLD, "win_rate": won / 16})
+            writer.log_evaluation({"step": step, **GOLD, "win_rate": won / 16})
             rows = [
                 {**GOLD, "prompt_id": f"p{i}", "outcome": float(i < won), "proxy": proxy + i, "gold": gold}
                 for i in range(16)
             ]
-            writer.samples(step, [{key: row[key] for key in row} for row in rows])
+            writer.write_samples(step, [{key: row[key] for key in row} for row in rows])
     return HistoryReader(tmp_path / "run").read()
 
 
@@ -114,12 +114,12 @@ def scattered(tmp_path: Path, golds: Sequence[Sequence[float]], proxies: Sequenc
     """A gold and a proxy of its own for each prompt."""
     with RunWriter.create(tmp_path / "run", "stage: online\n", {}) as writer:
         for step, (gold, proxy) in enumerate(zip(golds, proxies, strict=True)):
-            writer.evaluate({"step": step, **GOLD, "win_rate": 0.5})
+            writer.log_evaluation({"step": step, **GOLD, "win_rate": 0.5})
             rows = [
                 {**GOLD, "prompt_id": f"p{i}", "outcome": 0.5, "proxy": p, "gold": g}
                 for i, (g, p) in enumerate(zip(gold, proxy, strict=True))
             ]
-            writer.samples(step, rows)
+            writer.write_samples(step, rows)
     return HistoryReader(tmp_path / "run").read()
 
 
@@ -165,13 +165,13 @@ def noisy(tmp_path: Path, gold: Sequence[float], proxy: Sequence[float]) -> Reco
     """Sixteen prompts: gold and proxy change by these on average, by one more on half of them and less on the rest."""
     with RunWriter.create(tmp_path / "run", "stage: online\n", {"steps": 10}) as writer:
         for step, (change, score) in enumerate(zip(gold, proxy, strict=True)):
-            writer.evaluate({"step": step, **GOLD, "win_rate": 0.5})
+            writer.log_evaluation({"step": step, **GOLD, "win_rate": 0.5})
             spread = [(-1) ** i * (step > 0) for i in range(16)]
             rows = [
                 {**GOLD, "prompt_id": f"p{i}", "outcome": 0.5, "gold": change + spread[i], "proxy": score + spread[i]}
                 for i in range(16)
             ]
-            writer.samples(step, rows)
+            writer.write_samples(step, rows)
     return HistoryReader(tmp_path / "run").read()
 
 

@@ -15,7 +15,7 @@ def run_of(tmp_path: Path, entropies: list[float], kls: dict[int, float]) -> Pat
                 writer.log(step, {"entropy_tok": entropies[step - 1]})
             if step in kls:
                 row = {"win_rate": 0.5 - step / 100, "kl_ref": kls[step], "win_difference": 0.0}
-                writer.evaluate({"step": step, "judge": "gold", "split": "tuning", **row})
+                writer.log_evaluation({"step": step, "judge": "gold", "split": "tuning", **row})
     return tmp_path / "run"
 
 
@@ -67,7 +67,7 @@ def falling(tmp_path: Path, z: float, count: int) -> Run:
                     "win_difference": -z * 0.01 * (step > 40 - 4 * count),
                     "win_difference_se": 0.01,
                 }
-                writer.evaluate({"step": step, "judge": "gold", "split": "tuning", **row})
+                writer.log_evaluation({"step": step, "judge": "gold", "split": "tuning", **row})
         writer.log(41, {"loss": 0.0})
     return load_run(tmp_path / "run")
 
