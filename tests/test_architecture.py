@@ -32,16 +32,16 @@ ALLOWED = {
     "training": GROUND
     | {"outcomes", "objectives", "engine", "tasks", "models", "evaluation", "stopping", "integrations"},
     "planning": GROUND | {"objectives", "engine", "tasks", "models", "evaluation", "training"},
-    "sweep": GROUND | {"outcomes", "objectives", "engine", "tasks", "models", "evaluation", "training"},
+    "scheduler": GROUND | {"outcomes", "objectives", "engine", "tasks", "models", "evaluation", "training"},
     "analysis": {"records", "statistics", "outcomes", "errors", "datafiles"},
-    "studies": GROUND | {"outcomes", "tasks", "training", "sweep", "analysis"},
+    "studies": GROUND | {"outcomes", "tasks", "training", "scheduler", "analysis"},
     "cli": GROUND
     | {
         "outcomes",
         "evaluation",
         "training",
         "planning",
-        "sweep",
+        "scheduler",
         "analysis",
         "studies",
         "theory",
