@@ -15,7 +15,7 @@ from typing import Any, ClassVar, Protocol, get_args, get_origin
 
 from pydantic import TypeAdapter, ValidationError
 
-from overopt.config.wording import shown
+from overopt.config.messages import as_yaml
 
 RULES = "contradictions"
 
@@ -65,7 +65,7 @@ def _wrong_values(cls: type, contract: type) -> Iterator[str]:
             continue
         (kind,) = get_args(annotation)
         if not isinstance(value, property | functools.cached_property) and not _is_of(value, kind):
-            yield f"{name} must be {_words(kind)}, got {shown(_plain(value))}"
+            yield f"{name} must be {_words(kind)}, got {as_yaml(_plain(value))}"
 
 
 def _is_of(value: Any, kind: Any) -> bool:
