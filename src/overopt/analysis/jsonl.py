@@ -9,13 +9,13 @@ from typing import Any
 from overopt.datafiles import brief, json_objects, opened
 from overopt.errors import UserError
 
-Record = Mapping[str, Any]
+JsonObject = Mapping[str, Any]
 
 LARGEST = 1e100
 """Scores beyond it are mistakes, and their squares overflow. NaN and the infinities lie beyond it too."""
 
 
-def read_records(path: Path) -> Iterator[tuple[str, Record]]:
+def read_records(path: Path) -> Iterator[tuple[str, JsonObject]]:
     """(FILE:LINE, record) of every line that is not blank; at least one."""
     found = False
     with opened(path, pipes=True) as lines:
@@ -27,7 +27,7 @@ def read_records(path: Path) -> Iterator[tuple[str, Record]]:
         raise UserError(f"{path}: the file is empty; expected one JSON object a line")
 
 
-def field(record: Record, name: str, kind: type, place: str) -> Any:
+def field(record: JsonObject, name: str, kind: type, place: str) -> Any:
     """A field that must be there and of a type."""
     if name not in record:
         raise UserError(f"{place}: has no field {name!r}; it has {', '.join(map(repr, record)) or 'none'}")
@@ -37,7 +37,7 @@ def field(record: Record, name: str, kind: type, place: str) -> Any:
     return value
 
 
-def number(record: Record, name: str, place: str) -> float:
+def number(record: JsonObject, name: str, place: str) -> float:
     """A finite number; true and false are none."""
     value = field(record, name, object, place)
     if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < LARGEST:
@@ -45,7 +45,7 @@ def number(record: Record, name: str, place: str) -> float:
     return float(value)
 
 
-def objects(record: Record, name: str, place: str) -> list[tuple[str, Record]]:
+def objects(record: JsonObject, name: str, place: str) -> list[tuple[str, JsonObject]]:
     """(place, object) of each member of a list that must hold objects."""
     members = field(record, name, list, place)
     places = [f"{place}: {name}[{index}]" for index in range(len(members))]
