@@ -16,10 +16,9 @@ from typing import Any
 
 from overopt.analysis.table import Row
 from overopt.errors import UserError
+from overopt.scheduler import Result, available_cores
+from overopt.scheduler.terminal import Reporter
 from overopt.studies.demo import Setting, demo_study, run_settings
-from overopt.sweep import Result
-from overopt.sweep.scheduler import available_cores
-from overopt.sweep.terminal import Reporter
 
 
 def main() -> int:

@@ -31,15 +31,15 @@ ALLOWED = {
     "evaluation": GROUND | {"outcomes", "objectives", "engine", "tasks", "models"},
     "training": GROUND
     | {"outcomes", "objectives", "engine", "tasks", "models", "evaluation", "stopping", "integrations"},
-    "sweep": GROUND | {"outcomes", "objectives", "engine", "tasks", "models", "evaluation", "training"},
+    "scheduler": GROUND | {"outcomes", "objectives", "engine", "tasks", "models", "evaluation", "training"},
     "analysis": {"records", "statistics", "outcomes", "errors", "datafiles"},
-    "studies": GROUND | {"outcomes", "tasks", "training", "sweep", "analysis"},
+    "studies": GROUND | {"outcomes", "tasks", "training", "scheduler", "analysis"},
     "cli": GROUND
     | {
         "outcomes",
         "evaluation",
         "training",
-        "sweep",
+        "scheduler",
         "analysis",
         "studies",
         "theory",

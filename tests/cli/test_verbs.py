@@ -17,7 +17,7 @@ import overopt
 from overopt import cli
 from overopt.cli import verbs
 from overopt.records import RunLock
-from overopt.sweep import Result
+from overopt.scheduler import Result
 
 
 @pytest.mark.parametrize(
@@ -107,7 +107,7 @@ def test_sweep_end_to_end_in_a_pipe(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 
 def _with_fakes(jobs: Any, **options: Any) -> dict[str, Result]:
-    from overopt.sweep import run_jobs
+    from overopt.scheduler import run_jobs
 
     return run_jobs(jobs, **options | {"train": "fake_study:train"})
 

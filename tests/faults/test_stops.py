@@ -161,8 +161,8 @@ def test_killed_between_the_last_state_and_the_stop(whole: Run, chain: Chain, tm
     expected = left_behind(tmp_path / "whole")
     out = tmp_path / "run"
 
-    def dies(conditions: Any, past: Any) -> Any:
-        if stopping.decide(conditions, past) is not None:
+    def dies(conditions: Any, history: Any) -> Any:
+        if stopping.decide(conditions, history) is not None:
             os.kill(os.getpid(), signal.SIGKILL)
 
     def act(say: Callable[[str], None]) -> None:

@@ -15,8 +15,8 @@ from overopt.analysis.table import Row
 from overopt.config import load
 from overopt.errors import UserError
 from overopt.records import load_run
+from overopt.scheduler import Event, Noticed, Result
 from overopt.studies.demo import Setting, claim, conclude, demo_study, draw, report_on, run_settings, said_of_proxies
-from overopt.sweep import Event, Noticed, Result
 
 RUNS = ["kl", "none", "maxent-0.5", "maxent-2", "maxent-0.5-low-lr", "simpo-low-lr", "simpo-high-lr"]
 

@@ -18,7 +18,7 @@ def run(tmp_path: Path) -> Path:
     info |= {"data": {"task.path": "abc"}}
     with RunWriter.create(tmp_path / "run", "stage: online\n", info) as writer:
         writer.log(1, {"lr": 1.0})
-        writer.state(1, {}, {"elapsed": 0.0}, lambda file: file.write_bytes(b"") and None)
+        writer.commit_state(1, {}, {"elapsed": 0.0}, lambda file: file.write_bytes(b"") and None)
     return tmp_path / "run"
 
 

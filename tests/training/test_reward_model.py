@@ -18,7 +18,7 @@ from overopt.models.reward_model import RewardModel
 from overopt.models.text import Codec
 from overopt.objectives.reward_losses import BradleyTerry, PlackettLuce
 from overopt.records import load_run
-from overopt.stopping.past import Past
+from overopt.stopping.history import RecordedHistory
 from overopt.tasks import Miniature
 from overopt.tasks.miniature import SLOTS
 from overopt.training import reward_model
@@ -160,7 +160,7 @@ def test_every_checkpoint_is_normalized_by_its_own_scores(chain: Chain, tmp_path
 def test_one_that_was_stopped_in_time_is_normalized_and_trains_a_child(
     chain: Chain, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Past, "best_step", lambda past: past.step)  # so few steps need not help
+    monkeypatch.setattr(RecordedHistory, "best_step", lambda history: history.step)  # so few steps need not help
     stop = {"name": "wall_time", "hours": 1e-9, "patience": 2}
     run = train(tiny.reward_model(chain, checkpoint_every=1, stop_when=[stop]), tmp_path / "reward")
     assert run.status == "stopped" and run.info["stopped_at"] == 2 and run.checkpoints() == [1, 2]

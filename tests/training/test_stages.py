@@ -26,7 +26,7 @@ from overopt import config as configuration
 from overopt.engine.optimizer import Optimizer
 from overopt.errors import UserError
 from overopt.evaluation.evaluator import Evaluator
-from overopt.evaluation.later import evaluate_run
+from overopt.evaluation.reevaluation import evaluate_run
 from overopt.models.text import Codec
 from overopt.records import RunLock, load_run
 from overopt.tasks import Miniature

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from overopt.sweep import Result
+    from overopt.scheduler import Result
 
 DONE, OUR_FAULT, USERS_INPUT, INTERRUPTED, TERMINATED = 0, 1, 2, 130, 143
 """Exit codes."""
@@ -22,6 +22,8 @@ SHOWN = ("step", "win_rate", "proxy_mean", "gold_mean", "kl_ref", "accuracy", "a
 def demo(options: argparse.Namespace) -> int:
     from overopt.analysis.table import print_table
     from overopt.records import RunLock
+    from overopt.scheduler import available_cores
+    from overopt.scheduler.terminal import Reporter
     from overopt.studies.demo import (
         FIGURE,
         Setting,
@@ -34,8 +36,6 @@ def demo(options: argparse.Namespace) -> int:
         said_of_proxies,
     )
     from overopt.studies.folder import SUMMARY
-    from overopt.sweep.scheduler import available_cores
-    from overopt.sweep.terminal import Reporter
 
     study = demo_study()
     scale = options.scale or study.default_scale
@@ -60,7 +60,7 @@ def demo(options: argparse.Namespace) -> int:
 
 
 def train(options: argparse.Namespace) -> int:
-    from overopt.sweep.terminal import lone_job
+    from overopt.scheduler.terminal import lone_job
     from overopt.training.stages import train as train_stage
 
     with lone_job(options.out) as (progress, notice):
@@ -80,10 +80,10 @@ def train(options: argparse.Namespace) -> int:
 def sweep(options: argparse.Namespace) -> int:
     from overopt.analysis.table import print_table
     from overopt.records import RunLock
+    from overopt.scheduler import available_cores
+    from overopt.scheduler.terminal import Reporter
     from overopt.studies.folder import SUMMARY
     from overopt.studies.sweeping import claim_sweep, conclude_sweep, load_sweep, run_sweep, sweep_jobs
-    from overopt.sweep.scheduler import available_cores
-    from overopt.sweep.terminal import Reporter
 
     out = options.out or Path("overopt-sweep") / options.file.stem
     whole, study = load_sweep(options.file, out, options.only)
@@ -109,7 +109,7 @@ def watch(options: argparse.Namespace) -> int:
 
 def evaluate(options: argparse.Namespace) -> int:
     from overopt.evaluation import evaluate_run
-    from overopt.sweep.terminal import lone_job
+    from overopt.scheduler.terminal import lone_job
 
     with lone_job(options.run) as (progress, notice):
         rows = evaluate_run(options.run, options.judge, options.split, progress, notice)

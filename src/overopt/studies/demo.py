@@ -14,10 +14,9 @@ from overopt.analysis.curves import curve_of
 from overopt.analysis.table import Row, counting, make_row
 from overopt.errors import UserError
 from overopt.records import Run, find_runs, load_run
+from overopt.scheduler import TRAIN, Event, Failed, Finished, Job, Result, Skipped, run_jobs
 from overopt.studies.folder import SUMMARY, claimed, make_claim, write_whole
 from overopt.studies.study import RUNS, Gate, Study, load_study
-from overopt.sweep import Event, Failed, Finished, Job, Result, Skipped, run_jobs
-from overopt.sweep.scheduler import TRAIN
 
 STUDY_FILE = Path(__file__).with_name("demo.yaml")
 FIGURE, REPORT = "figure", "report.html"

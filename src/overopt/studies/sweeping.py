@@ -12,12 +12,11 @@ from pathlib import Path
 
 from overopt.analysis.table import Row
 from overopt.errors import UserError
+from overopt.scheduler import TRAIN, Event, Job, Result, run_jobs
 from overopt.studies.demo import JUDGED_STAGES, Setting, failed_gate, row_of
 from overopt.studies.expand import expand, only
 from overopt.studies.folder import SUMMARY, claimed, make_claim, write_whole
 from overopt.studies.study import RUNS, Study, load_study
-from overopt.sweep import Event, Job, Result, run_jobs
-from overopt.sweep.scheduler import TRAIN
 
 
 def load_sweep(file: Path, out: Path, pattern: str | None = None) -> tuple[Study, Study]:

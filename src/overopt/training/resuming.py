@@ -8,13 +8,13 @@ from typing import Any
 
 from overopt.errors import UserError
 from overopt.records import Run, load_run
-from overopt.records.states import State, newest_state
+from overopt.records.states import SavedState, newest_state
 from overopt.training.sources import check_data_files, check_parent
 
 
 def state_to_continue(
     out: Path, parents: Sequence[Mapping[str, Any]], machine: Mapping[str, Any], notice: Callable[[str], None]
-) -> State | None:
+) -> SavedState | None:
     """The last state that is whole, if there is one; another parent is refused, another machine is told."""
     state = newest_state(out, lambda damage: notice(f"{out}: {damage}"))
     if state is None:

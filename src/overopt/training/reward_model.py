@@ -103,7 +103,7 @@ def train_reward_model(config: RewardModelStage, session: Session) -> None:
     budget = config.compute.evaluation_budget
     if not session.resumed:
         if isinstance(config.pairs, Sampled):
-            writer.pairs([to_row(r, False) for r in pairs.train] + [to_row(r, True) for r in pairs.heldout])
+            writer.write_pairs([to_row(r, False) for r in pairs.train] + [to_row(r, True) for r in pairs.heldout])
         session.record({"step": 0, "split": split, "judge": "pairs", **heldout.agreement(reward_model, budget)})
         session.keep(0)
     for step in session.steps_left():

@@ -19,16 +19,25 @@ from overopt.engine.head import LOGITS_PER_CHUNK
 from overopt.engine.memory import TokenBudget, fitting_tokens
 from overopt.errors import DivergedError, StoppedError, UserError
 from overopt.evaluation.evaluator import Evaluator
-from overopt.integrations.beside import Beside
+from overopt.integrations.sink_processes import SinkProcesses
 from overopt.models.body import Body
 from overopt.models.load import model_folder
 from overopt.models.meta_policy import bytes_per_token
 from overopt.models.policy import Policy
 from overopt.objectives.state import State as ObjectiveState
-from overopt.records import RunLock, RunWriter, clear, forget_states, hash_parent, left_out, load_run, parent_files
+from overopt.records import (
+    RunLock,
+    RunWriter,
+    clear_run,
+    describe_dropped,
+    hash_parent,
+    load_run,
+    parent_files,
+    remove_states,
+)
 from overopt.records.layout import PAIRS
-from overopt.records.states import State
-from overopt.stopping import Watch, decide
+from overopt.records.states import SavedState
+from overopt.stopping import HistoryReader, decide
 from overopt.training.interrupts import Interrupts
 from overopt.training.moving import Moving
 from overopt.training.progress import Progress
@@ -75,7 +84,7 @@ class Session:
     """What `keep: best` compares, of the evaluation just made."""
     best: float | None = None
     sinks: Sequence[Any] = ()
-    beside: Beside | None = None
+    sink_processes: SinkProcesses | None = None
 
     def __post_init__(self) -> None:
         self.device = self.compute.resolve()
@@ -115,7 +124,7 @@ class Session:
         """Everything is at hand: make the run directory, or go on with the run that it holds."""
         self.steps, self.began = steps, time.monotonic()
         self.lock.acquire()
-        for sentence in left_out(self._dropped(), self._kept()):
+        for sentence in describe_dropped(self._dropped(), self._kept()):
             self.notice(f"{self.out}: {sentence}")
         if self.state is not None:
             check_data(load_run(self.out), steps, self._dropped(), source_hashes(self.config))
@@ -124,7 +133,7 @@ class Session:
             self.notice(f"{self.out}: goes on after step {self.done} of {steps}")
             return self.writer
         if self.unfinished:
-            clear(self.out)
+            clear_run(self.out)
             self.notice(f"{self.out}: had kept nothing to go on from, started again")
         self.writer = RunWriter.create(self.out, to_yaml(self.config, self.out), self._info() | info)
         return self.writer
@@ -186,7 +195,7 @@ class Session:
         return (load_run(self.out).clock if self.unfinished else None) or datetime.now().replace(microsecond=0)
 
     @cached_property
-    def state(self) -> State | None:
+    def state(self) -> SavedState | None:
         """What the unfinished run goes on from, if it has kept anything; asked for once the parents are known."""
         return state_to_continue(self.out, self.parents, self._machine(), self.notice) if self.unfinished else None
 
@@ -218,7 +227,7 @@ class Session:
             self.budget.tokens = trainer["token_budget"]
         self.interrupts.waiting = True
         if self.sinks:
-            self.beside = Beside(self.out, self.sinks, self.notice)
+            self.sink_processes = SinkProcesses(self.out, self.sinks, self.notice)
         if self.done:  # killed between the last state and the stop
             self._stop_if_met(self.done)
 
@@ -231,12 +240,12 @@ class Session:
         assert self.writer is not None
         self.writer.log(step, metrics)
         now = time.monotonic()
-        self.writer.time(step, {"elapsed": now - self.began, "tokens": tokens})
+        self.writer.log_timings(step, {"elapsed": now - self.began, "tokens": tokens})
         for name in ("loss", "grad_norm", "kl_prev"):
             if name in metrics and not abs(metrics[name]) < float("inf"):
                 raise DivergedError(step, f"{name} is {metrics[name]}")
-        if self.beside is not None:
-            self.beside.look()
+        if self.sink_processes is not None:
+            self.sink_processes.warn_of_failures()
         if self.tell is not None:
             shown = {name: metrics[name] for name in SHOWN if name in metrics}
             self.tell(Progress(self.config.stage, step, self.steps, shown))
@@ -246,14 +255,14 @@ class Session:
         assert self.writer is not None
         _check_finite(policy, step)
         row, samples = evaluator.evaluate(policy, step)
-        self.writer.samples(step, samples)
-        self.writer.evaluate(row)
+        self.writer.write_samples(step, samples)
+        self.writer.log_evaluation(row)
         self.quality = row.get("win_rate")
 
     def record(self, row: Mapping[str, Any]) -> None:
         """Add a row to the run's evaluations."""
         assert self.writer is not None
-        self.writer.evaluate(row)
+        self.writer.log_evaluation(row)
         if self.quality is None:
             self.quality = row.get("accuracy")
 
@@ -276,13 +285,13 @@ class Session:
         """End the run in time, by what it has recorded; at its last step it ends anyway."""
         if not self.config.stop_when or not 0 < step < self.steps:
             return
-        stop = decide(self.config.stop_when, self.watch.past())
+        stop = decide(self.config.stop_when, self.history_reader.read())
         if stop is not None:
             raise StoppedError(step, stop.condition, stop.reason, stop.go_back_to)
 
     @cached_property
-    def watch(self) -> Watch:
-        return Watch(self.out)
+    def history_reader(self) -> HistoryReader:
+        return HistoryReader(self.out)
 
     def _keep(self, moving: Moving, step: int) -> None:
         """A checkpoint, an ordinary Hugging Face folder, where one is due; then the state, which makes both count."""
@@ -292,7 +301,7 @@ class Session:
         if step in self.kept and self._is_wanted():
             with self.writer.checkpoint(step) as folder:
                 moving.model.save(folder)
-            hashes = self.writer.hashes(step)
+            hashes = self.writer.checkpoint_hashes(step)
             self.checkpoints = {step: hashes} if self.policy != "every" else {**self.checkpoints, step: hashes}
             self.best = self.quality
         trainer = {
@@ -301,7 +310,7 @@ class Session:
             "elapsed": time.monotonic() - self.began,
             "token_budget": self.budget.tokens,
         }
-        self.writer.state(step, self.checkpoints, trainer, lambda file: moving.save(file, step))
+        self.writer.commit_state(step, self.checkpoints, trainer, lambda file: moving.save(file, step))
 
     def _is_wanted(self) -> bool:
         """Whether this checkpoint is kept for now: of equals the earlier is the best; without a measure the last."""
@@ -319,7 +328,7 @@ class Session:
         self.interrupts.waiting = False
         self.writer.keep_checkpoints(self.checkpoints)
         self.writer.finish(status, **fields)
-        forget_states(self.out)  # last: until now a run that is killed goes on from them
+        remove_states(self.out)  # last: until now a run that is killed goes on from them
 
 
 def _check_finite(model: Body, step: int) -> None:

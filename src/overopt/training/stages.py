@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from overopt import config as configuration
-from overopt.config.wording import hint
+from overopt.config.messages import did_you_mean
 from overopt.errors import ConfigError, DivergedError, StoppedError, UserError, say
-from overopt.records import Run, RunLock, forget_states, load_run
+from overopt.records import Run, RunLock, load_run, remove_states
 from overopt.records.layout import LOCK, STATES
 from overopt.training.interrupts import Interrupts
 from overopt.training.offline import Offline, train_offline
@@ -71,8 +71,8 @@ def train(
             try:
                 _run(stage, session)
             finally:
-                if session.beside is not None:
-                    session.beside.close()
+                if session.sink_processes is not None:
+                    session.sink_processes.close()
         interrupts.leave()  # asked for during the last step
     return load_run(out)
 
@@ -104,7 +104,7 @@ def check_provenance(stage: Any) -> None:
     """Every tag of `provenance` is about a field that exists."""
     known = configuration.addresses(stage)
     problems = [
-        f"provenance.{address}: no such field ({hint(address, known)})"
+        f"provenance.{address}: no such field ({did_you_mean(address, known)})"
         for address in stage.provenance
         if not any(field == address or field.startswith(f"{address}.") for field in known)
     ]
@@ -171,7 +171,7 @@ def _left_alone(run: Run, tell: Callable[[str], None]) -> Run:
         # the folder may not be writable by now, or somebody may be evaluating the run
         with suppress(OSError, UserError), RunLock(run.path) as lock:
             lock.acquire()
-            forget_states(run.path)
+            remove_states(run.path)
     return run
 
 

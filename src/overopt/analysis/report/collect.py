@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from overopt.analysis.report.settings import setting_of
 from overopt.analysis.table import Row, evaluations_of, make_row
 from overopt.errors import UserError
-from overopt.records import Run, find_runs, left_out, load_run, reading_run
+from overopt.records import Run, describe_dropped, find_runs, load_run, reading_run
 
 JUDGED = ("online", "offline")
 """Stages whose runs are labelled; the others are what these stand on."""
@@ -77,7 +77,7 @@ class Record:
     @property
     def dropped(self) -> list[str]:
         """What its readers left out of each data set, if it is much; nothing of runs that did not record it."""
-        return left_out(self.run.info.get("dropped", {}), self.run.info.get("kept", {}))
+        return describe_dropped(self.run.info.get("dropped", {}), self.run.info.get("kept", {}))
 
     def evaluated(self, value: str) -> Points:
         """Steps and values of a field of the evaluations, where it is present."""

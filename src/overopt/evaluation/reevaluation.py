@@ -77,8 +77,8 @@ def _evaluate(
             if progress is not None:
                 progress(done, len(folders))
             row, samples = evaluator.evaluate(_fitted(run, _policy(folder, evaluator, device, bf16)), step)
-            writer.samples(step, samples)
-            writer.evaluate_later(judge, row)
+            writer.write_samples(step, samples)
+            writer.log_reevaluation(judge, row)
             rows.append(row)
     return rows
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from overopt.config import plugins
-from overopt.config.code import files_of
+from overopt.config.imported_files import imported_files
 
 
 def write(folder: Path, files: dict[str, str]) -> None:
@@ -32,7 +32,7 @@ def test_a_file_and_what_it_imports_from_beside_it(tmp_path: Path) -> None:
     mine = "try: from .. import above\nexcept ImportError: import json, numpy, overopt.types\n"
     mine += "def fn(prompts, completions, **columns):\n    import helper, absent\n"
     write(tmp_path, {"mine.py": mine, **HELPERS})
-    found = files_of(plugins.module_of(f"{tmp_path / 'mine.py'}:fn"))
+    found = imported_files(plugins.module_of(f"{tmp_path / 'mine.py'}:fn"))
     used = {"mine.py", *HELPERS} - {"unused.py"}
     assert found == {name: tmp_path / name for name in used}
 
@@ -41,10 +41,10 @@ def test_a_module_by_its_import_path(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.syspath_prepend(tmp_path)
     write(tmp_path, {"mypackage_x/__init__.py": "", "mypackage_x/a/mine.py": "from ..b import c\nimport yaml\n"})
     write(tmp_path, {"mypackage_x/a/__init__.py": "", "mypackage_x/b/__init__.py": "", "mypackage_x/b/c.py": ""})
-    found = files_of(importlib.import_module("mypackage_x.a.mine"))
+    found = imported_files(importlib.import_module("mypackage_x.a.mine"))
     names = ("__init__", "a/__init__", "a/mine", "b/__init__", "b/c")
     assert sorted(found) == [f"mypackage_x/{name}.py" for name in names]
-    assert files_of(importlib.import_module("mypackage_x")) == {
+    assert imported_files(importlib.import_module("mypackage_x")) == {
         "mypackage_x/__init__.py": tmp_path / "mypackage_x/__init__.py"
     }
     for name in [name for name in sys.modules if name.startswith("mypackage_x")]:
@@ -52,5 +52,5 @@ def test_a_module_by_its_import_path(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 
 def test_what_was_installed_is_not_followed() -> None:
-    assert list(files_of(importlib.import_module("yaml"))) == ["yaml/__init__.py"]
-    assert files_of(sys) == {}
+    assert list(imported_files(importlib.import_module("yaml"))) == ["yaml/__init__.py"]
+    assert imported_files(sys) == {}

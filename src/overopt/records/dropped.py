@@ -12,7 +12,7 @@ LIMITS = {"completion longer than": "max_completion_tokens", "prompt longer than
 HELDOUT = "held-out pairs"
 
 
-def left_out(dropped: Mapping[str, Mapping[str, int]], kept: Mapping[str, int]) -> list[str]:
+def describe_dropped(dropped: Mapping[str, Mapping[str, int]], kept: Mapping[str, int]) -> list[str]:
     """A sentence for each data set that lost more than 2 %, or of which nothing is left to hold out.
 
     `dropped` counts by data set and reason; `kept` is how many records of each are used. Data sets that `kept` does not

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from overopt.sweep.jobs import Failed, Finished, Job, Progressed, Skipped, Started
-from overopt.sweep.time_left import TimeLeft, in_words
+from overopt.scheduler.jobs import Failed, Finished, Job, Progressed, Skipped, Started
+from overopt.scheduler.time_left import TimeLeft, in_words
 
 
 def job(name: str, cost: float, *parents: str) -> Job:

@@ -23,7 +23,7 @@ Switch = tuple[Callable[[], Any], Callable[[Any], Any]]
 
 
 @contextmanager
-def foreign(who: str) -> Iterator[None]:
+def calling_user_code(who: str) -> Iterator[None]:
     """Run code of the user's. Whatever it raises becomes a UserError, `sys.exit` too; Ctrl-C and SIGTERM pass.
 
     So does a lack of memory, which smaller batches may mend. The working directory, the handlers of signals and torch's
@@ -46,7 +46,7 @@ def foreign(who: str) -> Iterator[None]:
                 write(value)
 
 
-def guarded(cls: type) -> type:
+def guard_methods(cls: type) -> type:
     """A class of the user's whose public methods run as foreign code."""
     name = f"{cls.__module__}:{cls.__qualname__}".removeprefix("overopt plug-in ")
     for base in cls.__mro__:
@@ -61,7 +61,7 @@ def guarded(cls: type) -> type:
 def _guarded(method: Callable[..., Any], who: str) -> Callable[..., Any]:
     @functools.wraps(method)
     def run(*arguments: Any, **named: Any) -> Any:
-        with foreign(who):
+        with calling_user_code(who):
             result = method(*arguments, **named)
         return _drawn(result, who) if inspect.isgenerator(result) else result
 
@@ -72,7 +72,7 @@ def _drawn(generator: Iterator[Any], who: str) -> Iterator[Any]:
     """What a generator yields: its code runs only now, item by item."""
     end = object()
     while True:
-        with foreign(who):
+        with calling_user_code(who):
             item = next(generator, end)
         if item is end:
             return

@@ -12,8 +12,8 @@ import tiny
 from tiny import Chain
 
 from faults import left_behind
-from overopt.integrations import beside
-from overopt.integrations.beside import Beside
+from overopt.integrations import sink_processes
+from overopt.integrations.sink_processes import SinkProcesses
 from overopt.records import Run, RunWriter
 from overopt.training.progress import Progress
 from overopt.training.stages import train
@@ -42,7 +42,7 @@ def test_a_sink_that_raises_or_ends_its_process_changes_nothing(alone: Run, tmp_
 
 
 def test_a_sink_that_hangs_changes_nothing(alone: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(beside, "GRACE_SECONDS", 0.5)
+    monkeypatch.setattr(sink_processes, "GRACE_SECONDS", 0.5)
     said: list[str] = []
     run = train(tiny.sft(sinks=["fake_sinks:Hanging"]), tmp_path / "run", notice=said.append)
     assert (run.status, left_behind(run.path)) == ("finished", left_behind(alone.path))
@@ -80,7 +80,7 @@ def test_a_sink_that_loses_its_network_halfway_changes_nothing(
     stage: str, closes: bool, chain: Chain, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The run waits at its second step until the network is gone, so that there are steps with it and without."""
-    monkeypatch.setattr(beside, "GRACE_SECONDS", 0.5)
+    monkeypatch.setattr(sink_processes, "GRACE_SECONDS", 0.5)
     config = tiny.sft() if stage == "sft" else tiny.online(chain)
     expected = left_behind(train(config, tmp_path / "alone").path)
     server, said = Server(rows=1, closes=closes), []
@@ -120,12 +120,12 @@ def test_a_sink_is_sent_the_run_and_its_end(tmp_path: Path) -> None:
 def test_a_dead_sink_is_found_while_the_run_goes_on(tmp_path: Path) -> None:
     with RunWriter.create(tmp_path / "run", "stage: sft\n", {}) as writer:
         said: list[str] = []
-        with Beside(writer.path, [fake_sinks.Raising()], said.append, grace=30.0) as sinks:
+        with SinkProcesses(writer.path, [fake_sinks.Raising()], said.append, grace=30.0) as sinks:
             deadline = time.monotonic() + 60
             while not said and time.monotonic() < deadline:
                 time.sleep(0.1)
-                sinks.look()
-            sinks.look()
+                sinks.warn_of_failures()
+            sinks.warn_of_failures()
             assert len(said) == 1
     assert "overopt log" in said[0]
     assert len(said) == 1

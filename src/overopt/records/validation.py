@@ -30,7 +30,7 @@ def reading_run(path: Path) -> Iterator[None]:
         raise UserError(f"{path}: its records cannot be read ({type(error).__name__}: {error})") from error
 
 
-def json_object(line: bytes, place: str) -> dict[str, Any]:
+def parse_object(line: bytes, place: str) -> dict[str, Any]:
     """The object that a line of JSON holds."""
     try:
         row = json.loads(line)
@@ -41,12 +41,12 @@ def json_object(line: bytes, place: str) -> dict[str, Any]:
     return row
 
 
-def numbers(line: bytes, place: str) -> dict[str, Any]:
+def parse_numbers(line: bytes, place: str) -> dict[str, Any]:
     """A line of numbers at a step, as `metrics.jsonl`, `timings.jsonl` and `evaluations.jsonl` hold them."""
-    row = {name: value for name, value in json_object(line, place).items() if value is not None}
+    row = {name: value for name, value in parse_object(line, place).items() if value is not None}
     step: Any = row.get("step")
     wrong = [name for name, value in row.items() if not _belongs(name, value)]
-    if not fits(step, int) or not 0 <= step < LARGEST_STEP:
+    if not fits_schema(step, int) or not 0 <= step < LARGEST_STEP:
         wrong = ["step", *(name for name in wrong if name != "step")]
     if wrong:
         first = f"{wrong[0]} is {str(row.get(wrong[0]))[:40]}"
@@ -56,20 +56,20 @@ def numbers(line: bytes, place: str) -> dict[str, Any]:
     return row
 
 
-def fits(value: Any, form: Any) -> bool:
+def fits_schema(value: Any, form: Any) -> bool:
     """Whether a value has a form: a type, `[form]` for a list, `{...: form}` for names of any kind, or `{name: form}`.
 
     Of the names in the last each is needed, and others may stand beside them. No bool is a number here.
     """
     match form:
         case [each]:
-            return isinstance(value, list) and all(fits(item, each) for item in value)
+            return isinstance(value, list) and all(fits_schema(item, each) for item in value)
         case dict():
             if not isinstance(value, dict):
                 return False
             if ... in form:
-                return all(fits(item, form[...]) for item in value.values())
-            return all(fits(value.get(name), each) for name, each in form.items())
+                return all(fits_schema(item, form[...]) for item in value.values())
+            return all(fits_schema(value.get(name), each) for name, each in form.items())
     return isinstance(value, form) and (form is bool or not isinstance(value, bool))
 
 
@@ -77,7 +77,7 @@ def _belongs(name: str, value: Any) -> bool:
     if name in TEXTS:
         return isinstance(value, str) and SURROGATE.search(value) is None
     if name == "nonfinite":
-        return fits(value, [str])
+        return fits_schema(value, [str])
     try:
         return isinstance(value, int | float) and math.isfinite(value)
     except OverflowError:  # an integer beyond all floats

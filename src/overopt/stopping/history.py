@@ -17,7 +17,7 @@ RUN_ERROR = 0.05
 
 
 @dataclass(frozen=True)
-class Past:
+class RecordedHistory:
     """A run's records up to a step, as written."""
 
     run: Run
@@ -30,7 +30,7 @@ class Past:
     error: float = RUN_ERROR
     """The part of it that the condition at hand may spend."""
 
-    def until(self, step: int) -> Past:
+    def until(self, step: int) -> RecordedHistory:
         """What it was at an earlier step."""
         updates, evaluations, timings = (
             [row for row in part if row["step"] <= step] for part in (self.updates, self.evaluations, self.timings)
@@ -60,7 +60,7 @@ class Past:
 
 
 @dataclass
-class Watch:
+class HistoryReader:
     """Reads on in a run's line files, so that nothing is read twice."""
 
     path: Path
@@ -75,12 +75,14 @@ class Watch:
             (Tail(self.path / layout.TIMINGS), self._timings),
         ]
 
-    def past(self) -> Past:
+    def read(self) -> RecordedHistory:
         """Everything recorded by now."""
         for tail, rows in self._files:
             rows += tail.rows()
         step = max((int(row["step"]) for _, rows in self._files for row in rows[-1:]), default=0)
-        return Past(load_run(self.path), step, self._updates, own_evaluations(self._evaluations), self._timings)
+        return RecordedHistory(
+            load_run(self.path), step, self._updates, own_evaluations(self._evaluations), self._timings
+        )
 
 
 def own_evaluations(rows: Sequence[Row]) -> list[Row]:

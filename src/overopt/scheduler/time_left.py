@@ -5,7 +5,7 @@ from __future__ import annotations
 import heapq
 from collections.abc import Sequence
 
-from overopt.sweep.jobs import Event, Failed, Finished, Job, Progressed, Skipped, Started
+from overopt.scheduler.jobs import Event, Failed, Finished, Job, Progressed, Skipped, Started
 
 PRIOR_SECONDS = 5.0
 """Weight of the belief that a unit of cost takes a second, before anything was seen."""

@@ -15,7 +15,7 @@ from types import ModuleType
 Files = dict[str, Path]
 
 
-def files_of(module: ModuleType) -> Files:
+def imported_files(module: ModuleType) -> Files:
     """The module's file and all that it imports from the user's own folders, transitively, by their paths there."""
     own = getattr(module, "__file__", None)
     if own is None:

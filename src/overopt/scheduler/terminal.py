@@ -13,8 +13,8 @@ from typing import Self, TextIO
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
-from overopt.sweep.jobs import Event, Failed, Finished, Job, Noticed, Progressed, Skipped, Started
-from overopt.sweep.time_left import PRIOR_SECONDS, TimeLeft, in_words
+from overopt.scheduler.jobs import Event, Failed, Finished, Job, Noticed, Progressed, Skipped, Started
+from overopt.scheduler.time_left import PRIOR_SECONDS, TimeLeft, in_words
 
 LINE_EVERY = 10.0
 """Seconds between two progress lines off a terminal."""

@@ -34,7 +34,7 @@ class _Follower:
         return lines[-1].strip() if lines else f"exit status {self.process.returncode}"
 
 
-class Beside:
+class SinkProcesses:
     """The sinks of one run. None of its methods raises."""
 
     def __init__(
@@ -45,7 +45,7 @@ class Beside:
         for sink in sinks:
             self._start(sink)
 
-    def look(self) -> None:
+    def warn_of_failures(self) -> None:
         """Warn, once, of sinks that have ended before the run."""
         for follower in [each for each in self._followers if each.process.poll() is not None]:
             self._give_up(follower, follower.last_words())

@@ -7,14 +7,14 @@ from typing import Any
 
 import pytest
 
-from overopt.config.wording import explain, hint, shown
+from overopt.config.messages import as_yaml, did_you_mean, explain_error
 
 
 def test_hint_names_the_nearest_and_all() -> None:
-    assert hint("gama", ["alpha", "gamma"]) == "did you mean 'gamma'? valid: alpha, gamma"
-    assert hint("SimPO", ["dpo", "simpo"]) == "did you mean 'simpo'? valid: dpo, simpo"
-    assert hint("xyz", ["dpo", "simpo"]) == "valid: dpo, simpo"
-    assert hint("xyz", []) == "valid: none"
+    assert did_you_mean("gama", ["alpha", "gamma"]) == "did you mean 'gamma'? valid: alpha, gamma"
+    assert did_you_mean("SimPO", ["dpo", "simpo"]) == "did you mean 'simpo'? valid: dpo, simpo"
+    assert did_you_mean("xyz", ["dpo", "simpo"]) == "valid: dpo, simpo"
+    assert did_you_mean("xyz", []) == "valid: none"
 
 
 @pytest.mark.parametrize(
@@ -31,7 +31,7 @@ def test_hint_names_the_nearest_and_all() -> None:
     ],
 )
 def test_values_are_shown_as_yaml_spells_them(value: Any, text: str) -> None:
-    assert shown(value) == text
+    assert as_yaml(value) == text
 
 
 @pytest.mark.parametrize(
@@ -56,4 +56,4 @@ def test_values_are_shown_as_yaml_spells_them(value: Any, text: str) -> None:
     ],
 )
 def test_kinds_of_errors(kind: str, value: Any, context: dict[str, Any], words: str) -> None:
-    assert explain(kind, value, context, "Tuple should have at most 1 item") == words
+    assert explain_error(kind, value, context, "Tuple should have at most 1 item") == words

@@ -13,7 +13,7 @@ from typing import Any
 import fake_stages
 import pytest
 
-from overopt.sweep import Event, Failed, Finished, Job, Noticed, Progressed, Skipped, Started, run_jobs
+from overopt.scheduler import Event, Failed, Finished, Job, Noticed, Progressed, Skipped, Started, run_jobs
 
 TRAIN = "fake_stages:train"
 
@@ -153,7 +153,7 @@ def test_ctrl_c_reaches_only_the_scheduler_and_leaves_no_process(tmp_path: Path)
     """As in a terminal, the signal goes to the whole process group."""
     script = tmp_path / "main.py"
     script.write_text(
-        "import sys\nfrom pathlib import Path\nfrom overopt.sweep import Job, run_jobs\n"
+        "import sys\nfrom pathlib import Path\nfrom overopt.scheduler import Job, run_jobs\n"
         f"sys.path.insert(0, {fake_stages.__file__.rpartition('/')[0]!r})\n"
         "if __name__ == '__main__':\n"
         "    folder = Path(sys.argv[1])\n"

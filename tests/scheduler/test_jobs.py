@@ -5,7 +5,7 @@ from __future__ import annotations
 import pickle
 from pathlib import Path
 
-from overopt.sweep.jobs import Job, Progressed
+from overopt.scheduler.jobs import Job, Progressed
 
 
 def test_a_job_knows_its_stage() -> None:

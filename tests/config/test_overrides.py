@@ -9,7 +9,7 @@ import pytest
 from pydantic import Field
 
 from overopt.config import Choice, Location, block
-from overopt.config.trees import address_of, complete, dotted, outer_first, override, parse_override
+from overopt.config.overrides import address_of, complete, dotted, outer_first, override, parse_override
 
 
 @block

@@ -29,7 +29,7 @@ _BOUNDS = {
 }
 
 
-def hint(word: str, valid: Iterable[str]) -> str:
+def did_you_mean(word: str, valid: Iterable[str]) -> str:
     """The valid names, and first the nearest of them if one is near: `did you mean 'x'? valid: x, y`."""
     names = list(valid)
     lowered = {name.lower(): name for name in reversed(names)}
@@ -37,27 +37,27 @@ def hint(word: str, valid: Iterable[str]) -> str:
     return (f"did you mean {lowered[near[0]]!r}? " if near else "") + f"valid: {', '.join(names) or 'none'}"
 
 
-def shown(value: Any) -> str:
+def as_yaml(value: Any) -> str:
     """A value as YAML spells it, cut if long."""
     text = "nothing" if value is None else json.dumps(value, ensure_ascii=False, default=repr)
     text = {"NaN": ".nan", "Infinity": ".inf", "-Infinity": "-.inf"}.get(text, text)
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
-def explain(kind: str, value: Any, context: dict[str, Any], message: str) -> str:
+def explain_error(kind: str, value: Any, context: dict[str, Any], message: str) -> str:
     """One of pydantic's errors about a value in our words; `message` is pydantic's own, for kinds not named here."""
     if kind.startswith("missing"):
         return "is missing and has no default"
     if kind in _EXPECTED:
-        return f"expected {_EXPECTED[kind]}, got {shown(value)}"
+        return f"expected {_EXPECTED[kind]}, got {as_yaml(value)}"
     if kind in _BOUNDS:
         bound, sign = _BOUNDS[kind]
-        return f"must be {sign} {context[bound]:g}, got {shown(value)}"
+        return f"must be {sign} {context[bound]:g}, got {as_yaml(value)}"
     if kind == "literal_error":
         valid = [word.strip("'") for word in re.split(r", | or ", context["expected"])]
-        return f"unknown value {value!r} ({hint(str(value), valid)})"
+        return f"unknown value {value!r} ({did_you_mean(str(value), valid)})"
     if kind == "string_too_short":
         return "must not be empty"
     if kind in ("value_error", "assertion_error"):
         return str(context["error"])
-    return f"{message}, got {shown(value)}"
+    return f"{message}, got {as_yaml(value)}"

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from overopt.sweep.jobs import Event, Failed, Finished, Job, Noticed, Progressed
-from overopt.sweep.worker import run_job, work
+from overopt.scheduler.jobs import Event, Failed, Finished, Job, Noticed, Progressed
+from overopt.scheduler.worker import run_job, work
 
 TRAIN = "fake_stages:train"
 

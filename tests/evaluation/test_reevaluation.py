@@ -11,7 +11,7 @@ from tiny import Chain
 from transformers import AutoTokenizer
 
 from overopt.errors import UserError
-from overopt.evaluation.later import evaluate_run
+from overopt.evaluation.reevaluation import evaluate_run
 from overopt.models.text import word_tokenizer
 from overopt.records import Run, load_run
 from overopt.training.stages import train

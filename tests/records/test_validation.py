@@ -6,12 +6,12 @@ from typing import Any
 import pytest
 
 from overopt.errors import UserError
-from overopt.records.forms import fits, json_object, numbers, reading_run
+from overopt.records.validation import fits_schema, parse_numbers, parse_object, reading_run
 
 
 def test_a_line_of_numbers() -> None:
     line = b'{"step": 3, "kl": 0.5, "judge": "gold", "ended": true, "gone": null, "nonfinite": ["loss"]}'
-    assert numbers(line, "m:1") == {"step": 3, "kl": 0.5, "judge": "gold", "ended": True, "nonfinite": ["loss"]}
+    assert parse_numbers(line, "m:1") == {"step": 3, "kl": 0.5, "judge": "gold", "ended": True, "nonfinite": ["loss"]}
 
 
 @pytest.mark.parametrize(
@@ -35,7 +35,7 @@ def test_a_line_of_numbers() -> None:
 )
 def test_a_line_that_no_run_writes(line: str, what: str) -> None:
     with pytest.raises(UserError, match=f"metrics.jsonl:7: {what}"):
-        numbers(line.encode("utf-8", "surrogatepass"), "metrics.jsonl:7")
+        parse_numbers(line.encode("utf-8", "surrogatepass"), "metrics.jsonl:7")
 
 
 @pytest.mark.parametrize(
@@ -58,7 +58,7 @@ def test_a_line_that_no_run_writes(line: str, what: str) -> None:
     ],
 )
 def test_forms(value: Any, form: Any, expected: bool) -> None:
-    assert fits(value, form) is expected
+    assert fits_schema(value, form) is expected
 
 
 def test_whatever_a_record_makes_of_its_reader_is_said_with_its_place() -> None:
@@ -68,4 +68,4 @@ def test_whatever_a_record_makes_of_its_reader_is_said_with_its_place() -> None:
         raise UserError("mine")
     with pytest.raises(MemoryError), reading_run(Path("runs/kl")):
         raise MemoryError
-    assert json_object(b"{}", "x:1") == {}
+    assert parse_object(b"{}", "x:1") == {}

@@ -19,8 +19,8 @@ from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 
-from overopt.sweep.jobs import Event, Failed, Finished, Job, Noticed, Result, Skipped, Started
-from overopt.sweep.worker import work
+from overopt.scheduler.jobs import Event, Failed, Finished, Job, Noticed, Result, Skipped, Started
+from overopt.scheduler.worker import work
 
 TRAIN = "overopt.training.stages:train"
 STOP_SECONDS = 10.0

@@ -15,7 +15,7 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 from overopt.errors import UserError
-from overopt.sweep.jobs import Event, Failed, Finished, Job, Noticed, Progressed
+from overopt.scheduler.jobs import Event, Failed, Finished, Job, Noticed, Progressed
 
 PROGRESS_EVERY = 0.2
 """Seconds between two progress events; a miniature step takes less."""

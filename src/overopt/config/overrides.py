@@ -17,11 +17,11 @@ from overopt.config.blocks import (
     is_location,
     is_mapping,
     item_annotation,
-    peel,
+    unwrap,
 )
 from overopt.config.dumping import absolute_path, plain
+from overopt.config.messages import as_yaml
 from overopt.config.plugins import is_block
-from overopt.config.wording import shown
 from overopt.config.yaml12 import Address
 
 
@@ -30,7 +30,7 @@ def complete(annotation: Any, value: Any, base: Path, default: Any = None) -> An
 
     Overrides can then reach into what the file left out, and paths of file and command line need no telling apart.
     """
-    inner, marks = peel(annotation)
+    inner, marks = unwrap(annotation)
     if is_block(type(value)):
         value = plain(value, annotation)
     if isinstance(value, str) and value and is_location(marks):
@@ -104,7 +104,7 @@ def address_of(target: type, tree: Any, text: str) -> Address:
     keys = text.split(".")
     for i, key in enumerate(keys):
         annotation, value = annotation_at(target, tree, address)
-        if is_mapping(peel(annotation)[0]):
+        if is_mapping(unwrap(annotation)[0]):
             return (*address, ".".join(keys[i:]))
         address = (*address, int(key) if isinstance(value, list) and key.isdecimal() else key)
     return address
@@ -119,7 +119,7 @@ def override(target: type, tree: Any, address: Address, value: Any) -> Any:
     """The tree with the value at an address replaced; another name drops the fields of the old choice."""
     annotation, old = annotation_at(target, tree, address[:-1])
     renamed = not isinstance(old, dict) or old.get("name") != value
-    if address[-1] == "name" and renamed and is_choice(peel(annotation)[1]):
+    if address[-1] == "name" and renamed and is_choice(unwrap(annotation)[1]):
         return _replace(tree, address[:-1], {"name": value}, ())
     return _replace(tree, address, value, ())
 
@@ -133,6 +133,6 @@ def _replace(tree: Any, address: Address, value: Any, above: Address) -> Any:
             raise LookupError(f"{dotted(above)} is a list of {len(tree)}; its items are addressed from 0")
         return [_replace(item, rest, value, (*above, key)) if i == key else item for i, item in enumerate(tree)]
     if tree is not None and not isinstance(tree, dict):
-        raise LookupError(f"{dotted(above)} holds {shown(tree)}, which has no parts")
+        raise LookupError(f"{dotted(above)} holds {as_yaml(tree)}, which has no parts")
     fields = tree or {}
     return {**fields, key: _replace(fields.get(key), rest, value, (*above, key))}

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from overopt.sweep.jobs import Failed, Finished, Job, Noticed, Progressed, Skipped, Started
-from overopt.sweep.terminal import Reporter, lone_job
+from overopt.scheduler.jobs import Failed, Finished, Job, Noticed, Progressed, Skipped, Started
+from overopt.scheduler.terminal import Reporter, lone_job
 
 JOBS = [Job("sft", {}, Path("sft"), (), 20), Job("kl", {}, Path("kl"), ("sft",), 20)]
 

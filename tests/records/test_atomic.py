@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import pytest
 
 from overopt.errors import UserError
-from overopt.records.files import check_space, file_hashes, remove_folder, remove_partial, replace_file, whole_folder
+from overopt.records.atomic import check_space, file_hashes, remove_folder, remove_partial, replace_file, whole_folder
 
 
 def test_a_file_is_replaced_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

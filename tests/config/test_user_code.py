@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import torch
 
-from overopt.config.foreign import foreign, guarded
+from overopt.config.user_code import calling_user_code, guard_methods
 from overopt.errors import DivergedError, StoppedError, UserError
 from overopt.training.interrupts import Interrupts
 
@@ -46,7 +46,7 @@ def state() -> list[Any]:
 def test_what_it_leaves_behind_is_put_back(fails: bool, tmp_path: Path) -> None:
     before = state()
     try:
-        with foreign("mine:f"):
+        with calling_user_code("mine:f"):
             leave_everything(tmp_path)
             assert not any(now == then for now, then in zip(state(), before, strict=True))
             if fails:
@@ -59,7 +59,7 @@ def test_what_it_leaves_behind_is_put_back(fails: bool, tmp_path: Path) -> None:
 def test_random_streams_go_on(tmp_path: Path) -> None:
     torch.manual_seed(0)
     first = torch.rand(1)
-    with foreign("mine:f"):
+    with calling_user_code("mine:f"):
         torch.manual_seed(0)
     assert torch.rand(1) == first
 
@@ -67,7 +67,10 @@ def test_random_streams_go_on(tmp_path: Path) -> None:
 @pytest.mark.parametrize("error", [ValueError("no"), SystemExit(1), StopIteration(), AssertionError(), BaseException()])
 def test_whatever_is_raised_names_it(error: BaseException) -> None:
     line = f"{type(error).__name__}: {error}"
-    with pytest.raises(UserError, match=rf"^mine:f raised {line} \(.*test_foreign.py, line \d+\)$"), foreign("mine:f"):
+    with (
+        pytest.raises(UserError, match=rf"^mine:f raised {line} \(.*test_user_code.py, line \d+\)$"),
+        calling_user_code("mine:f"),
+    ):
         raise error
 
 
@@ -83,14 +86,14 @@ def test_whatever_is_raised_names_it(error: BaseException) -> None:
     ],
 )
 def test_what_others_wait_for_passes(error: BaseException) -> None:
-    with pytest.raises(type(error)) as raised, foreign("mine:f"):
+    with pytest.raises(type(error)) as raised, calling_user_code("mine:f"):
         raise error
     assert raised.value is error
 
 
 def test_a_second_signal_leaves_from_within() -> None:
     interrupts = Interrupts(heard=signal.SIGTERM)
-    with pytest.raises(SystemExit) as left, foreign("mine:f"):
+    with pytest.raises(SystemExit) as left, calling_user_code("mine:f"):
         interrupts.leave()
     assert left.value.code == 143
 
@@ -108,10 +111,10 @@ def test_a_class_is_guarded_once_and_only_where_it_is_public() -> None:
         def needs(self) -> int:
             return 3
 
-    call = guarded(Mine).__call__
-    assert guarded(Mine).__call__ is call  # type: ignore[comparison-overlap]
+    call = guard_methods(Mine).__call__
+    assert guard_methods(Mine).__call__ is call  # type: ignore[comparison-overlap]
     assert Mine()(2) == 0.5 and torch.is_grad_enabled() and Mine().needs == 3
-    with pytest.raises(UserError, match=r"test_foreign:.*Mine raised ZeroDivisionError: division by zero"):
+    with pytest.raises(UserError, match=r"test_user_code:.*Mine raised ZeroDivisionError: division by zero"):
         Mine()(0)
 
 
@@ -122,15 +125,15 @@ def test_a_generator_is_guarded_while_it_is_drawn_from() -> None:
             yield 1.0
             yield 1 / past
 
-    assert list(guarded(Mine)().problems(2)) == [1.0, 0.5]
+    assert list(guard_methods(Mine)().problems(2)) == [1.0, 0.5]
     found = Mine().problems(0)
     assert next(found) == 1.0 and torch.is_grad_enabled()
-    with pytest.raises(UserError, match=r"Mine raised ZeroDivisionError: division by zero \(.*test_foreign.py, line"):
+    with pytest.raises(UserError, match=r"Mine raised ZeroDivisionError: division by zero \(.*test_user_code.py, line"):
         next(found)
 
 
 def test_without_torch_nothing_of_it_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delitem(sys.modules, "torch")
-    with foreign("mine:f"):
+    with calling_user_code("mine:f"):
         pass
     assert "torch" not in sys.modules
