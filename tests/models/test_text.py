@@ -287,7 +287,7 @@ def test_ends_are_those_of_generate_and_eos(settings: Any, config: Any, ends: se
 
 
 def test_a_token_that_the_model_has_no_row_for_is_refused_where_it_occurs() -> None:
-    at = Codec(word_tokenizer(WORDS), "raw", rows=9)  # "kind" is the tenth word
+    at = Codec(word_tokenizer(WORDS), "raw", known_tokens=9)  # "kind" is the tenth word
     assert at.prompt(PromptRecord("0", "be good")) == [8, 5]
     said = "the tokenizer makes 'kind' token 9, and the model knows 9 tokens of the tokenizer's 10: resize the model"
     with pytest.raises(UserError, match=f"posts.jsonl:3: {said}"):
