@@ -31,10 +31,11 @@ from overopt.models.load import load_policy
 from overopt.models.text import Codec, word_tokenizer
 from overopt.objectives.missing_eos import Keep
 from overopt.objectives.regularizers import KL
-from overopt.training import online, rollouts
+from overopt.training import rollout
 from overopt.training.data import Prompt
 from overopt.training.probes import Probes
-from overopt.training.session import Session
+from overopt.training.run.session import Session
+from overopt.training.stages import online
 from overopt.types import PromptRecord
 
 VOCABULARY = 512
@@ -127,11 +128,11 @@ def _measure(point: Point, repeats: int, folder: Path) -> Cost:
         optimizer=AdamW(), grad_clip=1.0,
     )  # fmt: skip
     policy = load_policy(folder / "model", torch.device("cpu"))
-    actors = rollouts.Actors(policy, policy.frozen_copy(), None, Codec(policy.tokenizer, "raw"))
+    actors = rollout.Actors(policy, policy.frozen_copy(), None, Codec(policy.tokenizer, "raw"))
     optimizer = Optimizer(policy.parameters(), config.optimizer, config.lr, config.schedule, repeats + 1)
     session = Session(config, folder / "run", config.compute)
     session.start(repeats + 1)
-    coefs, rng = rollouts.Coefficients.initial(config), random.Random(0)
+    coefs, rng = rollout.Coefficients.initial(config), random.Random(0)
     cpu, clock, base = [], [], settle()
     for step in range(1, repeats + 2):
         ids = [[rng.randrange(2, VOCABULARY) for _ in range(point.prompt)] for _ in range(point.prompts)]

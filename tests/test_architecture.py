@@ -31,6 +31,7 @@ ALLOWED = {
     "evaluation": GROUND | {"outcomes", "objectives", "engine", "tasks", "models"},
     "training": GROUND
     | {"outcomes", "objectives", "engine", "tasks", "models", "evaluation", "stopping", "integrations"},
+    "planning": GROUND | {"objectives", "engine", "tasks", "models", "evaluation", "training"},
     "scheduler": GROUND | {"outcomes", "objectives", "engine", "tasks", "models", "evaluation", "training"},
     "analysis": {"records", "statistics", "outcomes", "errors", "datafiles"},
     "studies": GROUND | {"outcomes", "tasks", "training", "scheduler", "analysis"},
@@ -39,6 +40,7 @@ ALLOWED = {
         "outcomes",
         "evaluation",
         "training",
+        "planning",
         "scheduler",
         "analysis",
         "studies",

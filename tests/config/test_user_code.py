@@ -14,7 +14,7 @@ import torch
 
 from overopt.config.user_code import calling_user_code, guard_methods
 from overopt.errors import DivergedError, StoppedError, UserError
-from overopt.training.interrupts import Interrupts
+from overopt.training.run.stopping import Interrupts
 
 kept: list[Any] = []
 

@@ -14,7 +14,7 @@ from overopt.errors import UserError
 from overopt.evaluation.reevaluation import evaluate_run
 from overopt.models.text import word_tokenizer
 from overopt.records import Run, load_run
-from overopt.training.stages import train
+from overopt.training.train import train
 
 
 @pytest.fixture(scope="module")

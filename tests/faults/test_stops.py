@@ -24,9 +24,9 @@ from faults import Config, Stand, in_child, left_behind, run_in_child
 from overopt import stopping
 from overopt.outcomes import label
 from overopt.records import Run, load_run
-from overopt.training import session
-from overopt.training.progress import Progress
-from overopt.training.stages import train
+from overopt.training.run import session
+from overopt.training.run.progress import Progress
+from overopt.training.train import train
 
 pytestmark = pytest.mark.long
 

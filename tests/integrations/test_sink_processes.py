@@ -15,8 +15,8 @@ from faults import left_behind
 from overopt.integrations import sink_processes
 from overopt.integrations.sink_processes import SinkProcesses
 from overopt.records import Run, RunWriter
-from overopt.training.progress import Progress
-from overopt.training.stages import train
+from overopt.training.run.progress import Progress
+from overopt.training.train import train
 
 
 @pytest.fixture(scope="module")

@@ -39,7 +39,7 @@ def test_the_stages_that_come_first(chain: Chain, parent: str) -> None:
 def test_an_online_run(chain: Chain, tmp_path: Path, changes: dict[str, Any]) -> None:
     import tiny
 
-    from overopt.training.stages import train
+    from overopt.training.train import train
 
     train(tiny.online(chain, total_episodes=8, **changes), tmp_path / "run")
     assert check(tmp_path / "run") == []
@@ -51,7 +51,7 @@ def test_an_online_run(chain: Chain, tmp_path: Path, changes: dict[str, Any]) ->
 def test_an_offline_run(chain: Chain, tmp_path: Path) -> None:
     import tiny
 
-    from overopt.training.stages import train
+    from overopt.training.train import train
 
     train(tiny.offline(chain, steps=1, checkpoint_every=1), tmp_path / "run")
     assert check(tmp_path / "run") == []

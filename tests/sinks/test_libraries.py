@@ -17,7 +17,7 @@ from overopt.integrations import sink_processes
 from overopt.integrations.replay import replay
 from overopt.integrations.sinks import TensorBoard, Trackio, WandB, identity
 from overopt.records import Run, RunWriter, load_run
-from overopt.training.stages import train
+from overopt.training.train import train
 
 SENT = {"train/loss": [(1, 1.0), (2, 0.5)], "evaluation/win_rate": [(0, 0.25)]}
 LIVE = 5

@@ -61,7 +61,7 @@ def demo(options: argparse.Namespace) -> int:
 
 def train(options: argparse.Namespace) -> int:
     from overopt.scheduler.terminal import lone_job
-    from overopt.training.stages import train as train_stage
+    from overopt.training.train import train as train_stage
 
     with lone_job(options.out) as (progress, notice):
         run = train_stage(
@@ -170,8 +170,8 @@ def report(options: argparse.Namespace) -> int:
 
 
 def plan(options: argparse.Namespace) -> int:
+    from overopt.planning import plan_all, table
     from overopt.studies.planning import stages_of
-    from overopt.training.planning import plan_all, table
 
     plans = plan_all(stages_of(options.config, options.scale, options.overrides), options.device)
     rows = [stage.row(options.price) for stage in plans]

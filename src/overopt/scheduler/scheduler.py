@@ -22,7 +22,7 @@ from multiprocessing.context import SpawnProcess
 from overopt.scheduler.jobs import Event, Failed, Finished, Job, Noticed, Result, Skipped, Started
 from overopt.scheduler.worker import work
 
-TRAIN = "overopt.training.stages:train"
+TRAIN = "overopt.training.train:train"
 STOP_SECONDS = 10.0
 """Time for a worker to end the step it is at, and to keep it."""
 

@@ -20,9 +20,9 @@ from overopt.records import fits_schema, load_run
 from overopt.records.layout import PAIRS
 from overopt.tasks.base import TaskProtocol
 from overopt.training.data import random_stream
+from overopt.training.fields import Positive
 from overopt.types import Completion, Dropped, Preference, PreferenceRecord, PromptRecord, RankingRecord, preference
 
-Positive = Annotated[float, Field(gt=0)]
 TEST_PAIRS = 600
 
 
