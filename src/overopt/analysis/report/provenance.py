@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from overopt.analysis.report.collect import Collection, Record
+from overopt.analysis.report.collect import Collection, ReportedRun
 from overopt.analysis.report.settings import addresses, differences
 
 QUIET = ("provenance",)
@@ -30,7 +30,7 @@ def made(collection: Collection) -> dict[str, Any]:
     return {"configs": configs, "runs": [_provenance(record) for record in collection.records]}
 
 
-def cost(record: Record) -> dict[str, float]:
+def cost(record: ReportedRun) -> dict[str, float]:
     """Seconds from the start to the last recorded step, and tokens over all of them."""
     timings = record.run.timings()
     present = {name: [float(v) for v in timings.get(name, ()) if v is not None] for name in ("elapsed", "tokens")}
@@ -38,7 +38,7 @@ def cost(record: Record) -> dict[str, float]:
     return found | ({"tokens": sum(present["tokens"])} if present["tokens"] else {})
 
 
-def _provenance(record: Record) -> dict[str, Any]:
+def _provenance(record: ReportedRun) -> dict[str, Any]:
     info, spent = record.run.info, cost(record)
     return {
         "run": record.name,
