@@ -15,7 +15,7 @@ from torch import Tensor
 from overopt.config import Location, block
 from overopt.engine.compute import Compute
 from overopt.engine.head import ChunkedLogits, TreeLogps, hidden_states, logps_of_trees, target_logps
-from overopt.engine.optimizer import AdamW, Cosine, Optimizer, OptimizerSettings, Schedule
+from overopt.engine.optimizer import AdamW, CosineDecay, Optimizer, OptimizerSettings, Schedule
 from overopt.engine.packing import Packed, Tree, micro_batches, pack, row_ranges
 from overopt.integrations import Sink
 from overopt.models.policy import Policy
@@ -73,7 +73,7 @@ class Offline:
     steps: Count | None = None
     """Updates; null: as many as the epochs hold."""
     batch_size: Count = 64
-    schedule: Schedule = Cosine()
+    schedule: Schedule = CosineDecay()
     optimizer: OptimizerSettings = AdamW()
     grad_clip: Positive | None = None
     temperature: Temperature = 1.0

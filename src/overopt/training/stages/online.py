@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 
 from overopt.config import Location, block
 from overopt.engine.compute import Compute
-from overopt.engine.optimizer import AdamW, Linear, Optimizer, OptimizerSettings, Schedule
+from overopt.engine.optimizer import AdamW, LinearDecay, Optimizer, OptimizerSettings, Schedule
 from overopt.errors import UserError
 from overopt.integrations import Sink
 from overopt.models.text import Codec
@@ -59,7 +59,7 @@ class Online:
     missing_eos: MissingEOS = Replace()
     """What the reward model's score becomes where a completion did not end."""
     lr: Positive = 1e-6
-    schedule: Schedule = Linear()
+    schedule: Schedule = LinearDecay()
     optimizer: OptimizerSettings = AdamW()
     grad_clip: Positive | None = None
     total_episodes: Count = 1_000_000
