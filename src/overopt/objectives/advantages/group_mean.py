@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
-
 from torch import Tensor
 
 from overopt.config import block
@@ -23,11 +21,6 @@ class GroupMean(AdvantageProtocol):
     minimum_batch = 2
     formula = "A_j = R_j - mean_i R_i"
     source = "Liu et al. 2025, Dr. GRPO (arXiv 2503.20783)"
-    elsewhere: ClassVar[dict[str, Any]] = {
-        "trl": {"trainer": "GRPOTrainer", "scale_rewards": "'none'"},
-        "openrlhf": "--algo.advantage.estimator dr_grpo",
-        "verl": "algorithm: {adv_estimator: grpo, norm_adv_by_std_in_grpo: false}",
-    }
 
     def __call__(self, rewards: Rewards) -> Tensor:
         if rewards.reward_PG.shape[1] < 2:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar
+from typing import Annotated
 
 from pydantic import Field
 from torch import Tensor
@@ -26,11 +26,6 @@ class GroupNormalized(AdvantageProtocol):
     minimum_batch = 2
     formula = "A_j = (R_j - mean_i R_i) / (std_i R_i + eps)"
     source = "Shao et al. 2024, DeepSeekMath (arXiv 2402.03300), section 4.1; eps: TRL"
-    elsewhere: ClassVar[dict[str, Any]] = {
-        "trl": {"trainer": "GRPOTrainer", "scale_rewards": "'group'", "when": "eps == 1e-4"},
-        "openrlhf": "--algo.advantage.estimator group_norm (eps 1e-9)",
-        "verl": "algorithm: {adv_estimator: grpo, norm_adv_by_std_in_grpo: true} (eps 1e-6)",
-    }
 
     eps: Annotated[float, Field(gt=0)] = 1e-4
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
-
 from torch import Tensor
 
 from overopt.config import block
@@ -25,7 +23,6 @@ class OPO(AdvantageProtocol):
     minimum_batch = 2
     formula = "A_j = R_j - sum_i |y_i| R_i / sum_i |y_i|"
     source = "Hao et al. 2025, On-Policy RL with Optimal Reward Baseline (arXiv 2505.23585)"
-    elsewhere: ClassVar[dict[str, Any]] = {"verl": "algorithm.adv_estimator=opo"}
 
     def __call__(self, rewards: Rewards) -> Tensor:
         reward_PG, length_PG = rewards.reward_PG, rewards.length_PG.to(rewards.reward_PG.dtype)

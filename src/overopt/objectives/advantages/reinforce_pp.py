@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Literal
 
 import torch
 from pydantic import Field
@@ -27,10 +27,6 @@ class ReinforcePP(AdvantageProtocol):
     minimum_batch = 2
     formula = "A_j = (R_j - mean R) / sqrt(var R + eps), over all completions of the batch"
     source = "Hu 2025, REINFORCE++ (arXiv 2501.03262); eps and weight: verl"
-    elsewhere: ClassVar[dict[str, Any]] = {
-        "openrlhf": "--algo.advantage.estimator reinforce (var with N, at least 1e-8)",
-        "verl": "algorithm.adv_estimator=reinforce_plus_plus",
-    }
 
     weight: Literal["token", "completion"] = "token"
     eps: Annotated[float, Field(gt=0)] = 1e-8

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
-
 from torch import Tensor
 
 from overopt.config import block
@@ -24,7 +22,6 @@ class ReMax(AdvantageProtocol):
     needs = frozenset({"greedy"})
     formula = "A_j = R_j - R(y_greedy)"
     source = "Li et al. 2023, ReMax (arXiv 2310.10505)"
-    elsewhere: ClassVar[dict[str, Any]] = {"verl": "algorithm.adv_estimator=remax"}
 
     def __call__(self, rewards: Rewards) -> Tensor:
         if rewards.greedy_P is None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
-
 from torch import Tensor
 
 from overopt.config import block
@@ -24,11 +22,6 @@ class RLOO(AdvantageProtocol):
     minimum_batch = 2
     formula = "A_j = R_j - sum_{i != j} R_i / (G - 1) = G/(G-1) (R_j - mean_i R_i)"
     source = "Kool et al. 2019; Ahmadian et al. 2024, Back to Basics (arXiv 2402.14740)"
-    elsewhere: ClassVar[dict[str, Any]] = {
-        "trl": {"trainer": "RLOOTrainer", "normalize_advantages": "False"},
-        "openrlhf": "--algo.advantage.estimator rloo",
-        "verl": "algorithm.adv_estimator=rloo",
-    }
 
     def __call__(self, rewards: Rewards) -> Tensor:
         reward_PG = rewards.reward_PG

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar
+from typing import Annotated
 
 from pydantic import Field
 from torch import Tensor
@@ -24,7 +24,6 @@ class RunningBaseline(AdvantageProtocol):
 
     formula = "A_j = R_j - b;  then b <- decay b + (1 - decay) mean R"
     source = "Williams 1992; Ahmadian et al. 2024 (arXiv 2402.14740), REINFORCE with a moving average"
-    elsewhere: ClassVar[dict[str, Any]] = {}
 
     decay: Annotated[float, Field(ge=0, lt=1)] = 0.9
     initial: float = 0.0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar
+from typing import Annotated
 
 import torch
 import torch.nn.functional as F
@@ -30,16 +30,6 @@ class AlphaPO(PreferenceLossProtocol):
         "L = -log sigma(beta r_w - beta r_l - gamma), r = (1 - p^-alpha)/alpha, p = e^(l/|y|); alpha = 0: r = l/|y|"
     )
     source = "Gupta et al. 2025, arXiv 2501.03884"
-    elsewhere: ClassVar[dict[str, Any]] = {
-        "trl": {
-            "trainer": "CPOTrainer",
-            "loss_type": "'simpo'",
-            "alpha": "alpha",
-            "beta": "beta",
-            "simpo_gamma": "gamma",
-            "cpo_alpha": "0.0",
-        },
-    }
 
     alpha: float = 0.25
     beta: Annotated[float, Field(gt=0)] = 2.5

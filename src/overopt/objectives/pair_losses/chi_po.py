@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar
+from typing import Annotated
 
 import torch.nn.functional as F
 from pydantic import Field
@@ -26,7 +26,6 @@ class ChiPO(PreferenceLossProtocol):
     config_name = "chi_po"
     formula = "L = -log sigma(clip[-2R, 2R](beta [phi(d_w) - phi(d_l)])), phi(d) = e^d + d, d = l - lref"
     source = "Huang et al. 2024, arXiv 2407.13399, Algorithm 1"
-    elsewhere: ClassVar[dict[str, Any]] = {}
     needs = frozenset({"reference"})
 
     beta: Annotated[float, Field(gt=0)] = 0.05

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar
+from typing import Annotated
 
 import torch
 import torch.nn.functional as F
@@ -28,7 +28,6 @@ class ConfPO(PreferenceLossProtocol):
         "pi(y_t) < mean_t pi(y_t)"
     )
     source = "Yoon et al. 2025, arXiv 2506.08712"
-    elsewhere: ClassVar[dict[str, Any]] = {}
 
     beta: Annotated[float, Field(gt=0)] = 1.5
     gamma: Annotated[float, Field(ge=0)] = 1.6

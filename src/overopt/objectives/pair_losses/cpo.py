@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar
+from typing import Annotated
 
 import torch.nn.functional as F
 from pydantic import Field
@@ -24,9 +24,6 @@ class CPO(PreferenceLossProtocol):
 
     formula = "L = -log sigma(beta (l_w - l_l)) + nll_weight NLL(y_w), NLL a mean over chosen tokens"
     source = "Xu et al. 2024, arXiv 2401.08417"
-    elsewhere: ClassVar[dict[str, Any]] = {
-        "trl": {"trainer": "CPOTrainer", "loss_type": "'sigmoid'", "beta": "beta", "cpo_alpha": "nll_weight"},
-    }
 
     beta: Annotated[float, Field(gt=0)] = 0.1
     nll_weight: Annotated[float, Field(ge=0)] = 1.0

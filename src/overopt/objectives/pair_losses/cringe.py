@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar
+from typing import Annotated
 
 from pydantic import Field
 from torch import Tensor
@@ -28,7 +28,6 @@ class Cringe(PreferenceLossProtocol):
         "s- the token's logit, s+ drawn from the top-k others"
     )
     source = "Adolphs et al. 2022, arXiv 2211.05826"
-    elsewhere: ClassVar[dict[str, Any]] = {}
     needs = frozenset({"logits"})
 
     cringe_weight: Annotated[float, Field(ge=0)] = 1.0

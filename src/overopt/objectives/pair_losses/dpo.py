@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Literal
 
 import torch.nn.functional as F
 from pydantic import Field
@@ -31,16 +31,6 @@ class DPO(PreferenceLossProtocol):
         "robust [-(1-e) log sigma(u) + e log sigma(-u)] / (1 - 2e)"
     )
     source = "Rafailov et al. 2023, arXiv 2305.18290, Eq. 7"
-    elsewhere: ClassVar[dict[str, Any]] = {
-        "trl": {
-            "trainer": "DPOTrainer",
-            "when": "label_smoothing == 0 or smoothing == 'robust'",
-            "loss_type": "'sigmoid' if label_smoothing == 0 else smoothing",
-            "beta": "beta",
-            "label_smoothing": "label_smoothing",
-        },
-        "openrlhf": "train_dpo --beta BETA --label_smoothing E (conservative)",
-    }
     needs = frozenset({"reference"})
 
     beta: Annotated[float, Field(gt=0)] = 0.05

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar
+from typing import Annotated
 
 from pydantic import Field
 from torch import Tensor
@@ -23,7 +23,6 @@ class Hinge(PreferenceLossProtocol):
 
     formula = "L = max(0, 1 - beta [(l_w - lref_w) - (l_l - lref_l)])"
     source = "Liu et al. 2023, arXiv 2309.06657 (RSO), hinge-norm loss"
-    elsewhere: ClassVar[dict[str, Any]] = {"trl": {"trainer": "DPOTrainer", "loss_type": "'hinge'", "beta": "beta"}}
     needs = frozenset({"reference"})
 
     beta: Annotated[float, Field(gt=0)] = 0.1

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 from torch import Tensor
@@ -24,10 +24,6 @@ class IPO(PreferenceLossProtocol):
 
     formula = "L = (h - 1/(2 tau))^2, h = D_w - D_l, D = l - lref (sum) or (l - lref)/|y| (mean)"
     source = "Azar et al. 2023, arXiv 2310.12036, Eq. 17"
-    elsewhere: ClassVar[dict[str, Any]] = {
-        "trl": {"trainer": "DPOTrainer", "when": "length == 'mean'", "loss_type": "'ipo'", "beta": "tau"},
-        "openrlhf": "train_dpo --ipo --beta TAU (length: sum)",
-    }
     needs = frozenset({"reference"})
 
     tau: Annotated[float, Field(gt=0)] = 0.1

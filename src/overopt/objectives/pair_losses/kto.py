@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar
+from typing import Annotated
 
 import torch
 from pydantic import Field
@@ -30,16 +30,6 @@ class KTO(PreferenceLossProtocol):
         "z = max(0, beta mean_batch(l - lref on mismatched completions))"
     )
     source = "Ethayarajh et al. 2024, arXiv 2402.01306"
-    elsewhere: ClassVar[dict[str, Any]] = {
-        "trl": {
-            "trainer": "KTOTrainer",
-            "loss_type": "'kto'",
-            "beta": "beta",
-            "desirable_weight": "2 * desirable_weight",
-            "undesirable_weight": "2 * undesirable_weight",
-        },
-        "openrlhf": "KTOLoss(beta, desirable_weight, undesirable_weight)",
-    }
     needs = frozenset({"reference", "mismatched"})
     separable = False
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar
+from typing import Annotated
 
 import torch
 import torch.nn.functional as F
@@ -32,7 +32,6 @@ class ORPO(PreferenceLossProtocol):
         "NLL a mean over chosen tokens"
     )
     source = "Hong et al. 2024, arXiv 2403.07691, Eqs. 6 and 7"
-    elsewhere: ClassVar[dict[str, Any]] = {"trl": {"trainer": "ORPOTrainer", "beta": "odds_weight"}}
 
     odds_weight: Annotated[float, Field(ge=0)] = 0.1
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Literal
 
 import torch
 from pydantic import Field
@@ -26,7 +26,6 @@ class PairwiseCringe(PreferenceLossProtocol):
 
     formula = "L = g [NLL(y_w) + cringe_weight C(y_l)], g = sigma((margin - (l_w - l_l))/tau), NLL and C as in cringe"
     source = "Xu et al. 2023, arXiv 2312.16682"
-    elsewhere: ClassVar[dict[str, Any]] = {}
     needs = frozenset({"logits"})
 
     margin: float = 0.0

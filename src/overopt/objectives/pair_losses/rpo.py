@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Literal
 
 import torch.nn.functional as F
 from pydantic import Field
@@ -28,15 +28,6 @@ class RPO(PreferenceLossProtocol):
         "NLL = -l_w (sum) or a mean over chosen tokens (token_mean)"
     )
     source = "Liu et al. 2024, arXiv 2405.16436"
-    elsewhere: ClassVar[dict[str, Any]] = {
-        "trl": {
-            "trainer": "DPOTrainer",
-            "when": "nll == 'token_mean'",
-            "loss_type": "['sigmoid', 'sft']",
-            "loss_weights": "[1.0, nll_weight]",
-            "beta": "beta",
-        },
-    }
     needs = frozenset({"reference"})
 
     beta: Annotated[float, Field(gt=0)] = 0.01

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar
+from typing import Annotated
 
 import torch.nn.functional as F
 from pydantic import Field
@@ -25,15 +25,6 @@ class SimPO(PreferenceLossProtocol):
 
     formula = "L = -log sigma(alpha l_w/|y_w| - alpha l_l/|y_l| - gamma)"
     source = "Meng et al. 2024, arXiv 2405.14734, Eq. 6"
-    elsewhere: ClassVar[dict[str, Any]] = {
-        "trl": {
-            "trainer": "CPOTrainer",
-            "loss_type": "'simpo'",
-            "beta": "alpha",
-            "simpo_gamma": "gamma",
-            "cpo_alpha": "0.0",
-        },
-    }
 
     alpha: Annotated[float, Field(gt=0)] = 2.0
     gamma: Annotated[float, Field(ge=0)] = 0.5

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar
+from typing import Annotated
 
 from pydantic import Field
 from torch import Tensor
@@ -23,7 +23,6 @@ class SLiCHF(PreferenceLossProtocol):
     config_name = "slic_hf"
     formula = "L = max(0, delta - l_w + l_l) - nll_weight l_w"
     source = "Zhao et al. 2023, arXiv 2305.10425"
-    elsewhere: ClassVar[dict[str, Any]] = {}
 
     delta: Annotated[float, Field(ge=0)] = 1.0
     """The margin, nats per sequence."""

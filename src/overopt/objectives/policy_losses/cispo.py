@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar, Self
+from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 from torch import Tensor
@@ -25,15 +25,6 @@ class CISPO(PolicyLossProtocol):
     config_name = "cispo"
     formula = "l_t = -sg[clip(rho_t, minimum, maximum)] A log pi_new(y_t); aggregated"
     source = "MiniMax 2025, MiniMax-M1 (arXiv 2506.13585); maximum: ScaleRL (arXiv 2510.13786)"
-    elsewhere: ClassVar[dict[str, Any]] = {
-        "trl": {
-            "trainer": "GRPOTrainer",
-            "loss_type": "'cispo'",
-            "epsilon_high": "maximum",
-            "when": "minimum == 0 and aggregation == 'token_mean'",
-        },
-        "verl": "actor: {policy_loss.loss_mode: cispo, clip_ratio_low: 1 - minimum, clip_ratio_high: maximum - 1}",
-    }
 
     maximum: Annotated[float, Field(gt=0)] = 5.0
     minimum: Annotated[float, Field(ge=0)] = 0.0

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
-
 import torch
 from torch import Tensor
 
@@ -27,18 +25,6 @@ class GSPO(PolicyLossProtocol):
         "L_j = max(-A_j s_j, -A_j clip(s_j, 1 - clip, 1 + clip_high)), s_j = (pi_new(y_j) / pi_old(y_j))^(1/|y_j|)"
     )
     source = "Zheng et al. 2025, GSPO (arXiv 2507.18071), section 4"
-    elsewhere: ClassVar[dict[str, Any]] = {
-        "trl": {
-            "trainer": "GRPOTrainer",
-            "loss_type": "'grpo'",
-            "importance_sampling_level": "'sequence'",
-            "epsilon": "clip",
-            "epsilon_high": "clip_high",
-        },
-        "openrlhf": "--actor.policy_loss_type gspo --actor.eps_clip_low_high clip clip_high",
-        "verl": "actor: {policy_loss.loss_mode: gspo, loss_agg_mode: seq-mean-token-mean, clip_ratio_low: clip, "
-        "clip_ratio_high: clip_high}",
-    }
 
     clip: Clip = 3e-4
     clip_high: Clip | None = 4e-4

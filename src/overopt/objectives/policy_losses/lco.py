@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar
+from typing import Annotated
 
 import torch
 from pydantic import Field
@@ -30,7 +30,6 @@ class LCO(PolicyLossProtocol):
     needs = frozenset({"logits", "old_logits"})
     formula = "L_j = sum_t KL(q_t || pi_new,t), q_t proportional to pi_old,t exp(A_hat_t / beta)"
     source = "the authors' code"
-    elsewhere: ClassVar[dict[str, Any]] = {}
 
     beta_positive: Positive = 0.1
     beta_negative: Positive = 10.0

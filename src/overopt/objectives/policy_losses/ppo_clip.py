@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
-
 import torch
 from torch import Tensor
 
@@ -24,9 +22,6 @@ class PPOClip(PolicyLossProtocol):
 
     formula = "L_j = max(-A_j rho_j, -A_j clip(rho_j, 1 - clip, 1 + clip_high)), rho_j = pi_new(y_j) / pi_old(y_j)"
     source = "Schulman et al. 2017 (arXiv 1707.06347), Eq. 7; a ratio per sequence: TRL's RLOOTrainer"
-    elsewhere: ClassVar[dict[str, Any]] = {
-        "trl": {"trainer": "RLOOTrainer", "epsilon": "clip", "epsilon_high": "clip_high"},
-    }
 
     clip: Clip = 0.2
     clip_high: Clip | None = None

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
-
 import torch
 from torch import Tensor
 
@@ -28,19 +26,6 @@ class PPOClipToken(PolicyLossProtocol):
         "l_t = max(-A rho_t, -A clip(rho_t, 1 - clip, 1 + clip_high)), rho_t = pi_new(y_t) / pi_old(y_t); aggregated"
     )
     source = "Schulman et al. 2017 (arXiv 1707.06347), Eq. 7; Shao et al. 2024 (GRPO)"
-    elsewhere: ClassVar[dict[str, Any]] = {
-        "trl": {
-            "trainer": "GRPOTrainer",
-            "when": "aggregation != 'sequence_sum'",
-            "loss_type": "{'sequence_mean': 'grpo', 'token_mean': 'dapo', 'fixed_length': 'dr_grpo'}[aggregation]",
-            "importance_sampling_level": "'token'",
-            "epsilon": "clip",
-            "epsilon_high": "clip_high",
-        },
-        "openrlhf": "--actor.policy_loss_type ppo --actor.eps_clip_low_high clip clip_high",
-        "verl": "actor: {policy_loss.loss_mode: vanilla, clip_ratio_low: clip, clip_ratio_high: clip_high, "
-        "clip_ratio_c: a large number (dual clip off)}",
-    }
 
     clip: Clip = 0.2
     clip_high: Clip | None = None

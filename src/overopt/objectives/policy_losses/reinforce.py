@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
-
 from torch import Tensor
 
 from overopt.config import block
@@ -23,9 +21,6 @@ class Reinforce(PolicyLossProtocol):
 
     formula = "L_j = -A_j sum_t log pi_new(y_t), aggregated"
     source = "Williams 1992; Ahmadian et al. 2024 (arXiv 2402.14740)"
-    elsewhere: ClassVar[dict[str, Any]] = {
-        "verl": "actor.loss_agg_mode=seq-mean-token-sum, one update a batch (the ratio is 1)",
-    }
 
     aggregation: Aggregation = "sequence_sum"
 

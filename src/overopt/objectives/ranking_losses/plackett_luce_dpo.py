@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar
+from typing import Annotated
 
 import torch
 from pydantic import Field
@@ -24,7 +24,6 @@ class PlackettLuceDPO(PreferenceLossProtocol):
 
     formula = "L = -sum_{k<K} [s_k - log sum_{j>=k} e^{s_j}], s = beta (l - lref)"
     source = "Rafailov et al. 2023, arXiv 2305.18290, App. A.3"
-    elsewhere: ClassVar[dict[str, Any]] = {}
     needs = frozenset({"reference"})
     takes = "rankings"
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Literal
 
 import torch
 from pydantic import Field
@@ -25,7 +25,6 @@ class PlackettLuceSimPO(PreferenceLossProtocol):
 
     formula = "L = -sum_{k<K} [s_k - log(e^{s_k} + sum_{j>k} e^{s_j + gamma})], s = alpha l/|y| (mean) or alpha l (sum)"
     source = "Failure Modes of Maximum Entropy RLHF 2025, arXiv 2509.20265, App. C.3 (sum, gamma = 0)"
-    elsewhere: ClassVar[dict[str, Any]] = {}
     takes = "rankings"
 
     alpha: Annotated[float, Field(gt=0)] = 2.0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar
+from typing import Annotated
 
 import torch
 from pydantic import Field
@@ -27,7 +27,6 @@ class RRHF(PreferenceLossProtocol):
         "NLL the mean over the batch's best completions' tokens"
     )
     source = "Yuan et al. 2023, arXiv 2304.05302"
-    elsewhere: ClassVar[dict[str, Any]] = {}
     takes = "rankings"
 
     length_power: Annotated[float, Field(ge=0)] = 1.0
