@@ -15,9 +15,10 @@ from pydantic.dataclasses import dataclass as pydantic_dataclass
 from pydantic_core import InitErrorDetails, PydanticCustomError, core_schema
 
 from overopt.config import plugins
-from overopt.config.foreign import guarded
+from overopt.config.contract import conform
+from overopt.config.messages import as_yaml, did_you_mean
 from overopt.config.plugins import is_block
-from overopt.config.wording import hint, shown
+from overopt.config.user_code import guard_methods
 from overopt.config.yaml12 import Address
 
 T = TypeVar("T")
@@ -70,16 +71,17 @@ Function = Annotated[str, _FunctionMark(), AfterValidator(_is_function_name)]
 """A function of the user's, `my_module:fn` with `fn(prompts, completions, **columns)`; `my_module.py` may lie beside
 the YAML. Found and looked at when the configuration is loaded; `plugins.find_function` gives it."""
 
-OPTIONAL = {"formula", "source", "elsewhere", "config_name", "takes", "minimum_samples", "minimum_batch", "lowest"}
-"""What a class from elsewhere may do without, though all of a choice's own classes have it."""
-
 
 class Choice:
     """Marks a union of blocks as a choice by name: `Annotated[DPO | SimPO, Choice()]`, also of a single class.
 
     Members that are no blocks are taken as they are: `Annotated[float | AdaptiveKL, Choice()]` is a number or a choice.
-    Text is not among them, since text is a name.
+    Text is not among them, since text is a name. A class of the user's must keep the `contract` (`config/contract.py`);
+    without a contract it must have every public member that all blocks of the union have.
     """
+
+    def __init__(self, contract: type | None = None) -> None:
+        self.contract = contract
 
     def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> core_schema.CoreSchema:
         blocks, others = union_members(source)
@@ -93,25 +95,28 @@ class Choice:
 
         def choose(value: Any) -> Any:
             if isinstance(value, str | dict):
-                return _choose(value, blocks, bool(others))
+                return _choose(value, blocks, self.contract, bool(others))
             if isinstance(value, blocks):
                 return value
             if is_block(type(value)) and not _same_package(type(value), blocks):
-                guarded(type(value))
+                try:
+                    _check(guard_methods(type(value)), type(value).__name__, blocks, self.contract)
+                except LookupError as error:
+                    raise _choice_error((), str(error), value) from error
                 return value
             if plain_value is not None:
                 return plain_value.validate_python(value, strict=True)
-            raise _choice_error((), f"expected one of {', '.join(map(name_of, blocks))}, got {shown(value)}", value)
+            raise _choice_error((), f"expected one of {', '.join(map(name_of, blocks))}, got {as_yaml(value)}", value)
 
         return core_schema.no_info_plain_validator_function(choose)
 
 
-def _choose(value: str | dict[str, Any], blocks: tuple[type, ...], or_plain: bool) -> Any:
+def _choose(value: str | dict[str, Any], blocks: tuple[type, ...], contract: type | None, or_plain: bool) -> Any:
     """The object that `{name: simpo, gamma: 1.0}` or `simpo` describes."""
     fields = {"name": value} if isinstance(value, str) else dict(value)
     name = fields.pop("name", None)
     try:
-        cls = _class_named(name, blocks)
+        cls = _class_named(name, blocks, contract)
     except LookupError as error:
         message = f"{error}, or a plain value" if or_plain else str(error)
         raise _choice_error(("name",), message, value) from error
@@ -123,22 +128,33 @@ def _choice_error(address: Address, message: str, value: Any) -> ValidationError
     return ValidationError.from_exception_data("choice", [InitErrorDetails(type=error, loc=address, input=value)])
 
 
-def _class_named(name: Any, blocks: tuple[type, ...]) -> type:
+def _class_named(name: Any, blocks: tuple[type, ...], contract: type | None) -> type:
     names = {name_of(cls): cls for cls in blocks}
     if not isinstance(name, str):
-        problem = "has no name" if name is None else f"the name must be text, got {shown(name)}"
+        problem = "has no name" if name is None else f"the name must be text, got {as_yaml(name)}"
         raise LookupError(f"{problem} (valid: {', '.join(names)})")
     if name in names:
         return names[name]
     if ":" not in name:
-        raise LookupError(f"unknown name {name!r} ({hint(name, names)})")
-    cls = guarded(plugins.find(name))
+        raise LookupError(f"unknown name {name!r} ({did_you_mean(name, names)})")
+    cls = guard_methods(plugins.find(name))
     if _same_package(cls, blocks):
-        raise LookupError(f"{name!r} is no choice here ({hint(cls.__name__, names)})")
-    lacking = sorted(set.intersection(*map(_members, blocks)) - _members(cls) - OPTIONAL)
-    if lacking:
-        raise LookupError(f"{name!r} lacks {', '.join(lacking)}, which every choice here has ({', '.join(names)})")
+        raise LookupError(f"{name!r} is no choice here ({did_you_mean(cls.__name__, names)})")
+    _check(cls, name, blocks, contract)
     return cls
+
+
+def _check(cls: type, name: str, blocks: tuple[type, ...], contract: type | None) -> None:
+    """LookupError if a class of the user's cannot stand beside these blocks."""
+    if contract is not None:
+        if problems := conform(cls, contract):
+            place = f"{contract.__module__}.{contract.__name__}"
+            raise LookupError(f"{name!r} {'; '.join(problems)} ({place} says what such a class has)")
+        return
+    lacking = sorted(set.intersection(*map(_members, blocks)) - _members(cls) - {"config_name"})
+    if lacking:
+        choices = ", ".join(map(name_of, blocks))
+        raise LookupError(f"{name!r} lacks {', '.join(lacking)}, which every choice here has ({choices})")
 
 
 def _members(cls: type) -> set[str]:
@@ -172,7 +188,7 @@ def union_members(union: Any) -> tuple[tuple[type, ...], tuple[Any, ...]]:
     return blocks, tuple(member for member in members if not is_block(member))
 
 
-def peel(annotation: Any) -> tuple[Any, list[Any]]:
+def unwrap(annotation: Any) -> tuple[Any, list[Any]]:
     """An annotation without `Annotated` and, unless it is a choice, without `| None`; and what `Annotated` said."""
     marks: list[Any] = []
     while True:
@@ -233,11 +249,12 @@ def item_annotation(annotation: Any, key: Any) -> Any:
 
 def block_of(annotation: Any, value: Any) -> type | None:
     """The class whose fields are the keys of the raw `value`, if that can be told."""
-    inner, marks = peel(annotation)
+    inner, marks = unwrap(annotation)
     if not is_choice(marks):
         return inner if is_block(inner) else None
     try:
-        return _class_named(value.get("name") if isinstance(value, dict) else value, union_members(inner)[0])
+        contract = next(mark.contract for mark in marks if isinstance(mark, Choice))
+        return _class_named(value.get("name") if isinstance(value, dict) else value, union_members(inner)[0], contract)
     except LookupError:
         return None
 
@@ -247,7 +264,7 @@ def annotation_at(target: type, tree: Any, address: Address) -> tuple[Any, Any]:
     annotation: Any = target
     for key in address:
         cls = block_of(annotation, tree)
-        annotation = item_annotation(peel(annotation)[0], key) if cls is None else field_annotation(cls, key)
+        annotation = item_annotation(unwrap(annotation)[0], key) if cls is None else field_annotation(cls, key)
         tree = _child(tree, key)
     return annotation, tree
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from overopt.addresses import differences, flatten
 from overopt.config import plugins, yaml12
 from overopt.config.blocks import (
     adapter,
@@ -19,11 +20,11 @@ from overopt.config.blocks import (
     is_location,
     item_annotation,
     name_of,
-    peel,
     stage_of,
     union_members,
+    unwrap,
 )
-from overopt.config.code import Files, files_of
+from overopt.config.imported_files import Files, imported_files
 from overopt.config.plugins import is_block
 
 
@@ -47,7 +48,7 @@ def to_yaml(obj: Any, relative_to: Path | None = None) -> str:
 
 def plain(value: Any, annotation: Any, relative_to: Path | None = None) -> Any:
     """A value of the type that `annotation` says, as a plain tree."""
-    inner, marks = peel(annotation)
+    inner, marks = unwrap(annotation)
     if is_block(type(value)):
         return _plain_block(value, union_members(inner)[0] if is_choice(marks) else None, relative_to)
     if isinstance(value, Mapping):
@@ -98,7 +99,7 @@ def written_path(path: str, relative_to: Path | None) -> str:
 
 def addresses(obj: Any) -> dict[str, Any]:
     """Every value of an object by its address."""
-    return dict(_flat(dump(obj), ""))
+    return flatten(dump(obj))
 
 
 def locations(obj: Any) -> dict[str, str]:
@@ -113,7 +114,7 @@ def locations(obj: Any) -> dict[str, str]:
 def plugin_files(obj: Any) -> dict[str, Files]:
     """The files of every class and function from outside the package that an object names, by its address."""
     modules = {address: _plug_in(value, marks) for address, value, marks in _walk(obj, type(obj), "")}
-    return {address: files_of(module) for address, module in modules.items() if module is not None}
+    return {address: imported_files(module) for address, module in modules.items() if module is not None}
 
 
 def _plug_in(value: Any, marks: Any) -> ModuleType | None:
@@ -126,7 +127,7 @@ def _plug_in(value: Any, marks: Any) -> ModuleType | None:
 
 def _walk(value: Any, annotation: Any, address: str) -> Iterator[tuple[str, Any, Any]]:
     """Every block and every text in an object, with its address and the marks of its annotation."""
-    inner, marks = peel(annotation)
+    inner, marks = unwrap(annotation)
     prefix = f"{address}." if address else ""
     if is_block(type(value)):
         yield address, value, marks
@@ -142,24 +143,4 @@ def _walk(value: Any, annotation: Any, address: str) -> Iterator[tuple[str, Any,
 
 def difference(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[tuple[str, Any, Any]]:
     """The addresses at which two plain trees differ, with both values; an absent one is None."""
-    flat_a, flat_b = dict(_flat(a, "")), dict(_flat(b, ""))
-    return [
-        (address, flat_a.get(address), flat_b.get(address))
-        for address in flat_a | flat_b
-        if flat_a.get(address, ...) != flat_b.get(address, ...)
-    ]
-
-
-def _flat(tree: Any, prefix: str) -> Iterator[tuple[str, Any]]:
-    items: Iterable[tuple[Any, Any]] = ()
-    if isinstance(tree, Mapping):
-        items = tree.items()
-    elif isinstance(tree, list | tuple):
-        items = enumerate(tree)
-    elif prefix:
-        yield prefix, tree
-        return
-    if prefix and not tree:
-        yield prefix, tree  # an empty list or mapping is a value
-    for key, value in items:
-        yield from _flat(value, f"{prefix}.{key}" if prefix else str(key))
+    return [(address, was, now) for address, (was, now) in differences([a, b]).items()]

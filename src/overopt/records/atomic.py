@@ -1,0 +1,142 @@
+"""Files and folders that appear whole or not at all, even where the power fails."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from overopt.errors import UserError
+
+PARTIAL = ".{}.partial"
+"""The name of what is being written or removed; a run that was killed may leave one behind."""
+
+
+def replace_file(path: Path, content: bytes) -> None:
+    """Write a file whole or not at all: readers see the old one or the new one."""
+    temporary = path.with_name(PARTIAL.format(path.name))
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
+        try:
+            write_all(file, content)
+            os.fsync(file)
+        finally:
+            os.close(file)
+        temporary.replace(path)
+        sync_folder(path.parent)
+    except BaseException as error:
+        if isinstance(error, OSError):
+            _try_to_remove(temporary)
+            raise cannot_write(path, error) from error
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def _try_to_remove(file: Path) -> None:
+    try:
+        file.unlink(missing_ok=True)
+    except OSError:
+        pass  # a folder that may not be written: then there is nothing to remove
+
+
+def write_all(file: int, content: bytes) -> None:
+    rest = memoryview(content)
+    while rest:  # a disk that is nearly full takes a part first and fails on the rest
+        rest = rest[os.write(file, rest) :]
+
+
+@contextmanager
+def whole_folder(final: Path) -> Iterator[Path]:
+    """A folder to write into; it gets its name only once the block has succeeded and all of it is on the disk."""
+    partial = final.with_name(PARTIAL.format(final.name))
+    shutil.rmtree(partial, ignore_errors=True)  # of a run that was killed here
+    try:
+        partial.mkdir(parents=True)
+        yield partial
+        _sync(partial)
+        remove_folder(final)
+        partial.rename(final)
+        sync_folder(final.parent)
+    except BaseException as error:
+        shutil.rmtree(partial, ignore_errors=True)
+        if isinstance(error, UserError) or not isinstance(error, Exception):
+            raise
+        raise cannot_write(final, error) from error  # whatever it is: of a full disk each library raises its own
+
+
+def remove_folder(folder: Path) -> None:
+    """Remove a folder whole: one that was half removed would pass for a whole one."""
+    if folder.is_symlink() or not folder.is_dir():
+        folder.unlink(missing_ok=True)  # somebody's file or link of that name
+        return
+    condemned = folder.with_name(PARTIAL.format(folder.name + ".old"))
+    shutil.rmtree(condemned, ignore_errors=True)
+    folder.rename(condemned)
+    shutil.rmtree(condemned)
+
+
+def remove_partial(folder: Path) -> None:
+    """Remove what a killed process was writing or removing in a folder."""
+    for entry in folder.glob(PARTIAL.format("*")):
+        if entry.is_dir() and not entry.is_symlink():
+            shutil.rmtree(entry)
+        else:
+            entry.unlink()
+
+
+def file_hashes(folder: Path) -> dict[str, str]:
+    """SHA-256 of every file in a folder, by its path in it."""
+    hashes = {}
+    for file in sorted(path for path in folder.rglob("*") if path.is_file()):
+        with file.open("rb") as content:
+            hashes[file.relative_to(folder).as_posix()] = hashlib.file_digest(content, "sha256").hexdigest()
+    return hashes
+
+
+def check_space(path: Path, needed: int) -> None:
+    """Refuse to begin what will not fit."""
+    free = shutil.disk_usage(next(folder for folder in (path, *path.parents) if folder.exists())).free
+    if free < needed:
+        raise UserError(
+            f"{path}: not written, it needs {_megabytes(needed)} and {_megabytes(free)} are free; make room and give "
+            "the same command again: what was written before is intact"
+        )
+
+
+def cannot_write(path: Path, error: BaseException) -> UserError:
+    folder = next(folder for folder in path.absolute().parents if folder.exists())
+    free = shutil.disk_usage(folder).free
+    cause = getattr(error, "strerror", None) or f"{type(error).__name__}: {error}"
+    return UserError(
+        f"{path}: cannot be written ({cause}; {_megabytes(free)} free); what was written before is intact: "
+        "give the same command again once there is room, quota and permission"
+    )
+
+
+def _megabytes(size: int) -> str:
+    return f"{size / 1e6:,.0f} MB" if size >= 1e6 else f"{size / 1e6:.2g} MB"
+
+
+def sync_folder(folder: Path) -> None:
+    """Have the disk hold the names in a folder, of files that it holds already."""
+    if os.name != "nt":  # Windows opens no folders
+        _sync_entry(folder)
+
+
+def _sync(folder: Path) -> None:
+    """Have the disk hold every file of a folder, and the names of them."""
+    for path in folder.rglob("*"):
+        sync_folder(path) if path.is_dir() else _sync_entry(path)
+    sync_folder(folder)
+
+
+def _sync_entry(path: Path) -> None:
+    file = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(file)
+    finally:
+        os.close(file)
