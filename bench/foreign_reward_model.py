@@ -28,7 +28,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSequenceC
 from vs_trl import NoTask
 
 from overopt.engine.optimizer import AdamW, Constant, Optimizer
-from overopt.models.body import quiet
+from overopt.models.body import silence_transformers
 from overopt.models.load import load_policy, load_reward_model
 from overopt.models.scorer import Scorer
 from overopt.models.text import Codec
@@ -158,7 +158,7 @@ def main() -> int:
     parser.add_argument("--table", type=Path, default=Path(__file__).with_suffix(".md"))
     parser.add_argument("--steps", type=int, default=12)
     options = parser.parse_args()
-    quiet()
+    silence_transformers()
     torch.set_num_threads(1)
     about = {"shared": "the policy's tokenizer", "permuted": "the same in another order", "foreign": "another BPE"}
     text = ABOUT.format(

@@ -32,7 +32,7 @@ import torch
 from overopt import planning
 from overopt.models.load import Scratch
 from overopt.planning import seconds
-from overopt.studies.expand import stages_in
+from overopt.studies.planning import stages_of
 from overopt.training.pairs import PairSampler
 from overopt.training.run.session import Session
 from overopt.training.stages import offline, reward_model
@@ -117,7 +117,7 @@ def demo_stage(name: str, cache: Path) -> dict[str, Any]:
     """A stage of the demo, whose parents are the runs that were measured before."""
     from overopt.config import dump
 
-    tree = dump(stages_in(STUDY, "s")[name])
+    tree = dump(stages_of(STUDY, "s")[name])
     text = re.sub(r'"[^"]*runs/([\w-]+)"', lambda m: json.dumps(str(cache / f"run-{m[1]}")), json.dumps(tree))
     return json.loads(text)
 

@@ -26,7 +26,7 @@ from measuring import cpu_seconds_of_children, exponent, machine
 from vs_trl import NoTask, make_neox, settle, status
 
 from overopt.engine.optimizer import AdamW, Constant, Optimizer
-from overopt.models.body import quiet
+from overopt.models.body import silence_transformers
 from overopt.models.load import load_policy
 from overopt.models.text import Codec, word_tokenizer
 from overopt.objectives.missing_eos import Keep
@@ -151,7 +151,7 @@ def main() -> int:
     parser.add_argument("--table", type=Path, default=Path(__file__).with_suffix(".md"))
     options = parser.parse_args()
     names = options.only.split(",")
-    quiet()
+    silence_transformers()
     costs = {}
     for point in dict.fromkeys(point for name in names for _, point in SWEEPS[name].points):
         # Forked, so that imports cost once: no thread of torch's has been started here yet.

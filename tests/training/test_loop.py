@@ -42,10 +42,10 @@ def test_a_window_that_only_long_texts_reach_is_held_against_the_limits() -> Non
     extra = {"num_key_value_heads": 2, "sliding_window": 600}
     settings = Scratch(architecture="mistral", hidden_size=16, layers=1, heads=2, context=1024, extra=extra)
     policy = settings.build(["<pad>", "<eos>", "a"], 0, torch.device("cpu"), False)
-    assert policy.trees  # no text that is tried at load is as long
+    assert policy.tree_attention  # no text that is tried at load is as long
     for completion, trees in [(88, True), (89, False)]:
         fit_window(policy, SimpleNamespace(max_prompt_tokens=512, max_completion_tokens=completion))
-        assert policy.trees == trees
+        assert policy.tree_attention == trees
 
 
 def test_the_evaluator_reads_the_split_of_the_seed(chain: Chain, tmp_path: Path) -> None:

@@ -208,7 +208,7 @@ def test_a_learning_rate_that_is_far_too_high(chain: Chain, tmp_path: Path, stag
 
 def test_a_broken_gradient_never_reaches_the_weights() -> None:
     weight = torch.nn.Parameter(torch.ones(2))
-    optimizer = Optimizer([weight], sft.AdamW(), 0.1, sft.Cosine(), 10)
+    optimizer = Optimizer([weight], sft.AdamW(), 0.1, sft.CosineDecay(), 10)
     weight.grad = torch.tensor([1.0, math.nan])
     assert not torch.isfinite(optimizer.step(0, None))
     assert torch.equal(weight.detach(), torch.ones(2))

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import torch
 
 from overopt.evaluation.evaluator import REFERENCE_SUMMARIES
-from overopt.models.load import outline
+from overopt.models.load import meta_model
 from overopt.models.text import Codec
 from overopt.planning.lengths import Lengths, pairs_of, prompts_of, references_of, written_from
 from overopt.tasks import Miniature
@@ -41,7 +41,7 @@ class Shape:
     @classmethod
     def of(cls, config: Any) -> Shape:
         """From a Hugging Face configuration; the model is laid out without memory."""
-        model = outline(config)
+        model = meta_model(config)
         hidden, layers = config.hidden_size, config.num_hidden_layers
         heads = config.num_attention_heads
         size = getattr(config, "head_dim", None) or hidden // heads
@@ -186,7 +186,7 @@ def _reward_model(stage: RewardModelStage, codec: Codec, others: Mapping[str, An
 def _offline(stage: Any, codec: Codec, others: Mapping[str, Any]) -> Work:
     pairs = pairs_of(stage, codec, others)
     steps = stage.steps or max(1, stage.epochs * (pairs.count // stage.batch_size))
-    views = 1 + len(getattr(stage.loss, "prompts", []))
+    views = 1 + len(stage.loss.prompts)
     group = pairs.group + ("mismatched" in stage.loss.needs)
     batch = _trees(stage.batch_size * views, group, pairs.prompt, pairs.completion)
     compares = stage.reference is not None or isinstance(stage.task, Miniature) or "reference" in stage.loss.needs

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import json
-import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -103,29 +102,6 @@ def expand(file: Path, scale: str | None = None, seed: int = 0) -> ExpandedStudy
     gates = [replace(gate, run=variant.name) for gate in study.gates for variant in variants if variant.run == gate.run]
     name = study.name or file.stem
     return ExpandedStudy(name, study.title or name, runs, tuple(gates), study.retries)
-
-
-def stages_in(file: Path, scale: str | None = None, overrides: Sequence[tuple[str, str]] = ()) -> dict[str, Any]:
-    """The stages that a YAML describes, by name: its single stage, or every run of a study.
-
-    `overrides` (address, YAML text) apply to a single stage only, `scale` to a study only.
-    """
-    from overopt.training.stages import STAGES
-
-    if not _lists_runs(file):
-        if scale is not None:
-            raise UserError(f"--scale: {file} is one stage; only a study has scales")
-        return {file.stem: load(STAGES, file, overrides)}
-    if overrides:
-        raise UserError(f"--{overrides[0][0]}: {file} holds many runs; change the file, or plan one stage")
-    return {run.name: load(STAGES, dict(run.config)) for run in expand(file, scale).runs.values()}
-
-
-def _lists_runs(file: Path) -> bool:
-    try:
-        return re.search(rb"^runs:", file.read_bytes(), re.MULTILINE) is not None
-    except OSError:  # the loader of a stage says why it cannot be read
-        return False
 
 
 @dataclass

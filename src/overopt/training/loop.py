@@ -9,11 +9,11 @@ from overopt.engine.packing import Tree
 from overopt.errors import UserError
 from overopt.evaluation.evaluator import Evaluator
 from overopt.models.body import Body
-from overopt.models.confirm import fit
 from overopt.models.load import load_policy, load_reward_model
 from overopt.models.policy import Policy
 from overopt.models.scorer import Scorer
 from overopt.models.text import Codec
+from overopt.models.verify import check_limits
 from overopt.models.vocabulary import check_reference
 from overopt.training.data import Limits, encode_prompts
 from overopt.training.run.session import Session
@@ -52,7 +52,7 @@ def parent_scorer(session: Session, location: str, codec: Codec) -> Scorer:
 
 def fit_window(model: Body, config: Any) -> None:
     """Hold a model's positions and window against what a stage's limits admit."""
-    fit(model, config.max_prompt_tokens, config.max_completion_tokens)
+    check_limits(model, config.max_prompt_tokens, config.max_completion_tokens)
 
 
 def make_evaluator(

@@ -13,7 +13,7 @@ from tiny import Chain
 from overopt import config as configuration
 from overopt.engine.memory import fitting_tokens
 from overopt.errors import DivergedError, UserError
-from overopt.models.outline import bytes_per_token
+from overopt.models.meta_policy import bytes_per_token
 from overopt.records import load_run
 from overopt.training.run.progress import Progress
 from overopt.training.run.session import Session

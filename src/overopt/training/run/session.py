@@ -22,7 +22,7 @@ from overopt.evaluation.evaluator import Evaluator
 from overopt.integrations.sink_processes import SinkProcesses
 from overopt.models.body import Body
 from overopt.models.load import model_folder
-from overopt.models.outline import bytes_per_token
+from overopt.models.meta_policy import bytes_per_token
 from overopt.models.policy import Policy
 from overopt.objectives.state import State as ObjectiveState
 from overopt.records import (

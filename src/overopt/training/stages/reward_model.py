@@ -12,7 +12,7 @@ from torch import Tensor
 
 from overopt.config import Location, block
 from overopt.engine.compute import Compute
-from overopt.engine.optimizer import AdamW, Cosine, Optimizer, OptimizerSettings, Schedule
+from overopt.engine.optimizer import AdamW, CosineDecay, Optimizer, OptimizerSettings, Schedule
 from overopt.engine.packing import Tree, micro_batches, pack
 from overopt.errors import UserError
 from overopt.integrations import Sink
@@ -56,7 +56,7 @@ class RewardModelStage:
     lr: Positive = 3e-6
     epochs: Count = 1
     batch_size: Count = 64
-    schedule: Schedule = Cosine()
+    schedule: Schedule = CosineDecay()
     optimizer: OptimizerSettings = AdamW(weight_decay=0.01)
     grad_clip: Positive | None = None
     normalization: Literal["center", "standardize", "none"] = "center"

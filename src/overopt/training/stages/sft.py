@@ -11,7 +11,7 @@ from pydantic import Field
 from overopt.config import block
 from overopt.engine.compute import Compute
 from overopt.engine.head import hidden_states, target_logps
-from overopt.engine.optimizer import AdamW, Cosine, Optimizer, OptimizerSettings, Schedule
+from overopt.engine.optimizer import AdamW, CosineDecay, Optimizer, OptimizerSettings, Schedule
 from overopt.engine.packing import Tree, micro_batches, pack
 from overopt.integrations import Sink
 from overopt.models.load import Model, Pretrained, Scratch
@@ -41,7 +41,7 @@ class SFT:
     batch_size: Count = 128
     loss_on_prompt: bool = True
     """Whether the prompt's tokens are learnt too, as the recipe has it."""
-    schedule: Schedule = Cosine()
+    schedule: Schedule = CosineDecay()
     optimizer: OptimizerSettings = AdamW(weight_decay=0.01)
     grad_clip: Positive | None = None
     max_prompt_tokens: Count = 512
