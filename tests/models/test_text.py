@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from families import CHATML, FAMILIES, LAYOUTS, byte_level, sentencepiece, unigram, wordpiece
+from tokenizers import AddedToken
 from transformers import AutoTokenizer, GenerationConfig
 
 from overopt.errors import UserError
@@ -129,6 +130,64 @@ def test_table_of_families() -> None:
         "Pythia, chat": "<|endoftext|>",
         "SmolLM2, chat": "<|im_end|>",
     }
+
+
+# --- One call for many texts
+
+
+ANSWERS = [Completion(text, ended) for _, text, _ in TEXTS for ended in (True, False)]
+
+
+@pytest.mark.parametrize(("name", "style"), [*((n, "raw") for n in FAMILIES), *((n, "chat_template") for n in LAYOUTS)])
+def test_a_batch_has_the_ids_of_one_text_after_another(name: str, style: Any) -> None:
+    """Of each text alone: whole prompt and completion are encoded, and the prompt's ids taken off."""
+    tokenizer = {**FAMILIES, **LAYOUTS}[name]()
+    records = [PromptRecord(str(i), prompt, place=f"f:{i}") for i, (prompt, _, _) in enumerate(TEXTS)]
+    if style == "chat_template" and name != "Gemma":
+        records += [asked("the cat", "it is", "Answer : <|im_end|>"), asked("the cat", "Sure ,")]
+    alone = Codec(tokenizer, style)
+    expected = [(alone.prompt(r), [Codec(tokenizer, style).completion(c, r) for c in ANSWERS]) for r in records]
+    assert list(Codec(tokenizer, style).encode(records, [ANSWERS] * len(records))) == expected
+    for record, (_, rows) in zip(records, expected, strict=True):
+        before, ids = alone._boundary(record).before, rows[1]  # it did not end
+        start = tokenizer.encode(before, add_special_tokens=False)
+        whole = tokenizer.encode(before + alone._boundary(record).joint.join(ANSWERS[1].text), add_special_tokens=False)
+        assert whole[: len(start)] != start or start + ids == whole
+
+
+def test_after_a_special_token_the_conversation_is_not_encoded_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    coder, seen = chat("Qwen"), []
+    call = type(coder.tokenizer).__call__
+    monkeypatch.setattr(
+        type(coder.tokenizer), "__call__", lambda s, texts, **how: seen.extend(texts) or call(s, texts, **how)
+    )
+    record = asked("the cat", "sat", "on the mat")
+    ((prompt, (yes, no)),) = coder.encode([record], [[Completion("Paris ."), Completion("it is five .")]])
+    turns = [{"role": r, "content": c} for r, c in (("user", "the cat"), ("assistant", "sat"), ("user", "on the mat"))]
+    whole = coder.tokenizer.apply_chat_template(turns, add_generation_prompt=True, tokenize=False)
+    start = "<|im_start|>assistant\n"
+    assert seen == [whole, start, start + "Paris .", start + "it is five ."]
+    ids = coder.tokenizer.encode
+    assert (prompt, prompt + yes[:-1], prompt + no[:-1]) == (
+        ids(whole),
+        ids(whole + "Paris ."),
+        ids(whole + "it is five ."),
+    )
+
+
+def test_no_text_is_cut_before_a_token_that_changes_what_stands_before_it() -> None:
+    tokenizer = LAYOUTS["Qwen"]()
+    assert Codec(tokenizer, "chat_template")._cutting_token == ("<|im_start|>", 2)
+    for settings in ({"lstrip": True}, {"single_word": True}, {"normalized": True}):
+        tokenizer = LAYOUTS["Qwen"]()
+        tokenizer.add_tokens([AddedToken("<|im_start|>", special=True, **{"normalized": False, **settings})])
+        assert Codec(tokenizer, "chat_template")._cutting_token == ("<|im_end|>", 3)  # the one before it
+
+
+def test_a_text_that_cannot_be_encoded_is_named_among_many() -> None:
+    records = [PromptRecord("a", "good", place="f:1"), PromptRecord("b", "day \ud83d", place="f:2")]
+    with pytest.raises(UserError, match="f:2: the tokenizer cannot read it"):
+        list(codec().encode(records))
 
 
 # --- Prompts
