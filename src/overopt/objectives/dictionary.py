@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
+from pathlib import Path
 from typing import Any
+
+import yaml
 
 from overopt.config import name_of
 from overopt.config.blocks import union_members, unwrap
@@ -45,7 +49,16 @@ WHERE = {
 }
 """Kind -> the stage and the key that take it."""
 
+OTHER_LIBRARIES = Path(__file__).with_name("other_libraries.yaml")
+
 Row = dict[str, Any]
+
+
+@functools.cache
+def other_libraries() -> dict[str, dict[str, dict[str, Any]]]:
+    """Kind -> name -> library -> how that library spells it: a text, or for TRL a mapping."""
+    tree: dict[str, dict[str, dict[str, Any]]] = yaml.safe_load(OTHER_LIBRARIES.read_text(encoding="utf-8"))
+    return tree
 
 
 def classes(kind: str) -> tuple[type, ...]:
@@ -82,9 +95,9 @@ def _row(kind: str, cls: Any) -> Row:
         "kind": kind,
         "formula": cls.formula,
         "fields": describe_fields(cls),
-        "needs": sorted(getattr(cls, "needs", ())),
+        "needs": sorted(cls.needs),
         "source": cls.source,
-        "elsewhere": dict(cls.elsewhere),
+        "elsewhere": other_libraries().get(kind, {}).get(name_of(cls), {}),
     }
 
 

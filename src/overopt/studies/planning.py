@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from overopt.config import load
+from overopt.config import load, locations
 from overopt.errors import UserError
 from overopt.studies.expand import expand
 from overopt.studies.study import load_study
@@ -26,6 +26,39 @@ def stages_of(file: Path, scale: str | None = None, overrides: Sequence[tuple[st
     if study.grid or study.lists or study.seeds:
         study = expand(study, file, Path())
     return {run: load(STAGES, study.config(run, scale or study.default_scale, 0)) for run in study.runs}
+
+
+def parents_to_come(file: Path, stages: Mapping[str, Any]) -> dict[str, Any]:
+    """Stages, by the name of their run directory, that train the parents of `stages` which do not exist yet.
+
+    A parent is looked for among the YAMLs beside `file`: the one of its name (`sft.yaml` for `out/sft`), or else the
+    only one whose stage has that name. Other parents are left out.
+    """
+    found: dict[str, Any] = {}
+    waiting = list(stages.values())
+    while waiting:
+        for location in map(Path, locations(waiting.pop()).values()):
+            if location.exists() or location.name in (stages.keys() | found.keys()):
+                continue
+            if (trainer := _trainer(location.name, file.parent)) is not None:
+                found[location.name] = load(STAGES, trainer)
+                waiting.append(found[location.name])
+    return found
+
+
+def _trainer(name: str, folder: Path) -> Path | None:
+    yamls = sorted(folder.glob("*.yaml"))
+    named = [yaml for yaml in yamls if yaml.stem == name] or [yaml for yaml in yamls if _stage_in(yaml) == name]
+    return named[0] if len(named) == 1 else None
+
+
+def _stage_in(yaml: Path) -> str | None:
+    """The stage that a YAML trains, without loading its plug-ins; None if it is none or cannot be read."""
+    try:
+        match = re.search(rb"^stage: *(\w+)", yaml.read_bytes(), re.MULTILINE)
+    except OSError:
+        return None
+    return match[1].decode() if match else None
 
 
 def _holds_runs(file: Path) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar
+from typing import Annotated
 
 import torch
 import torch.nn.functional as F
@@ -11,7 +11,7 @@ from torch import Tensor
 
 from overopt.config import block
 from overopt.objectives.contracts import PreferenceLossProtocol
-from overopt.objectives.pair_losses.nll import token_mean_nll
+from overopt.objectives.pair_losses.terms import token_mean_nll
 from overopt.objectives.state import State
 from overopt.types import PreferenceScores, Scored
 
@@ -36,7 +36,6 @@ class AMoPO(PreferenceLossProtocol):
         "w = softmax_d(z_dw + z_dl), z ~ N(mean_t pi(y_t), std_t pi(y_t))"
     )
     source = "Liu et al. 2025, arXiv 2506.07165"
-    elsewhere: ClassVar[dict[str, Any]] = {}
     separable = False
 
     prompts: list[Annotated[str, Field(pattern=r"\{prompt\}")]] = Field(
