@@ -41,8 +41,8 @@ REWARD_MODEL = {"pairs.count": "2000", "epochs": "1"}
 HEAD = f"""\
 # Twenty steps of every objective
 
-Every objective trains for {STEPS} updates of the miniature from its YAML in `examples/`, all from one SFT policy and one
-reward model (seed 0, the demo's scale xs: 51 thousand parameters, 600 steps; 2,000 pairs, one epoch). This page was
+Every objective trains for {STEPS} updates of the miniature from its YAML in `examples/`, all from one SFT policy and
+one reward model (seed 0, the demo's scale xs: 51 thousand parameters, 600 steps; 2,000 pairs, one epoch). This page was
 written by `python bench/objectives.py --out DIR --table docs/twenty_steps.md`; `make test-objectives` runs the same and
 checks that every record is complete.
 
@@ -133,9 +133,9 @@ def table(runs: dict[str, Run]) -> str:
     lines = [
         f"The SFT policy's win rate is {start:.2f}; the reward model reaches {agreement:.2f} of what its labels allow",
         "(its training was shortened; the gate of the demo requires 0.8).",
-        "Proxy: mean score of greedy completions, in standard deviations, minus that at the start. KL: to the initial policy,",
-        "in nats per completion. A win is a higher gold reward than the reference's. The last four rows are the examples in",
-        "`examples/own/`; two of them have another gold reward or other posts.",
+        "Proxy: mean score of greedy completions, in standard deviations, minus that at the start. KL: to the initial",
+        "policy, in nats per completion. A win is a higher gold reward than the reference's. The last four rows are",
+        "the examples in `examples/own/`; two of them have another gold reward or other posts.",
         "",
         "| example | proxy gained | KL | win rate | its change (SE) |",
         "|---|---|---|---|---|",

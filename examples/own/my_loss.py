@@ -1,7 +1,7 @@
 """Your own loss: a block whose fields are the YAML, and whose `__call__` is the equation.
 
-`overopt.objectives.contracts.PreferenceLossProtocol` says what else such a class may declare: what it `needs`, whether it
-is `separable`, whether it has state.
+`overopt.objectives.contracts.PreferenceLossProtocol` says what else such a class may declare: what it `needs`,
+whether it is `separable`, whether it has state.
 """
 
 from __future__ import annotations
