@@ -11,7 +11,7 @@ from torch import Tensor
 
 from overopt.config import block
 from overopt.objectives.contracts import PreferenceLossProtocol
-from overopt.objectives.pair_losses.nll import token_mean_nll
+from overopt.objectives.pair_losses.terms import token_mean_nll
 from overopt.objectives.state import State
 from overopt.types import PreferenceScores, Scored
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from overopt.config import block
 from overopt.objectives.contracts import PreferenceLossProtocol
-from overopt.objectives.pair_losses.reference_rewards import reference_rewards
+from overopt.objectives.pair_losses.terms import reference_rewards
 from overopt.objectives.state import State
 from overopt.types import PreferenceScores
 
