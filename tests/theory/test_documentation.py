@@ -28,7 +28,7 @@ def test_the_page_shows_every_part_as_it_is_printed() -> None:
         ("maxent_optimum", "| Eq. 3 at"),
         ("naive_substitution", "| the substitution, T14 |"),
         ("length_normalized_maximizer", "| the maximizer, T11 |"),
-        ("trained_fixed_point", "| what training ends in, T12 |"),
+        ("trained_fixed_point", "| the fixed point of training, T12 |"),
     ],
 )
 def test_the_example_by_hand(form: str, row: str) -> None:
