@@ -186,7 +186,7 @@ def _reward_model(stage: RewardModelStage, codec: Codec, others: Mapping[str, An
 def _offline(stage: Any, codec: Codec, others: Mapping[str, Any]) -> Work:
     pairs = pairs_of(stage, codec, others)
     steps = stage.steps or max(1, stage.epochs * (pairs.count // stage.batch_size))
-    views = 1 + len(getattr(stage.loss, "prompts", []))
+    views = 1 + len(stage.loss.prompts)
     group = pairs.group + ("mismatched" in stage.loss.needs)
     batch = _trees(stage.batch_size * views, group, pairs.prompt, pairs.completion)
     compares = stage.reference is not None or isinstance(stage.task, Miniature) or "reference" in stage.loss.needs

@@ -16,6 +16,7 @@ from overopt.engine.sampler import DrawKey, sample_in_batches
 from overopt.errors import UserError
 from overopt.models.policy import Policy
 from overopt.models.text import Codec
+from overopt.objectives.contracts import PreferenceLossProtocol, RewardLossProtocol
 from overopt.records import fits_schema, load_run
 from overopt.records.layout import PAIRS
 from overopt.tasks.base import TaskProtocol
@@ -241,9 +242,11 @@ def from_row(row: dict[str, Any]) -> Preference:
     )
 
 
-def check_takes(address: str, loss: Any, size: int, ranking_losses: Any) -> None:
+def check_takes(
+    address: str, loss: PreferenceLossProtocol | RewardLossProtocol, size: int, ranking_losses: Any
+) -> None:
     """Refuse a loss of pairs where records rank more; `ranking_losses` (a class or a union) is what to take instead."""
-    if size > 2 and getattr(loss, "takes", "pairs") == "pairs":
+    if size > 2 and loss.takes == "pairs":
         names = ", ".join(name_of(cls) for cls in get_args(ranking_losses) or (ranking_losses,))
         raise UserError(
             f"{address}: {name_of(type(loss))} takes pairs, but these records rank {size} completions each; "

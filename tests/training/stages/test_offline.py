@@ -3,17 +3,15 @@ from __future__ import annotations
 import json
 import math
 from pathlib import Path
-from typing import Any, ClassVar, get_args
+from typing import Any, get_args
 
 import foreign
 import pytest
 import tiny
 import torch
 from preferences import DenseLogits
-from pydantic import ValidationError
 from tiny import Chain
 
-from overopt.config import block
 from overopt.engine.compute import Compute
 from overopt.engine.head import TreeLogps, completion_logps, hidden_states
 from overopt.engine.packing import Tree, pack
@@ -28,7 +26,7 @@ from overopt.training.reference_logps import Item
 from overopt.training.stages import offline
 from overopt.training.stages.offline import Offline
 from overopt.training.train import train
-from overopt.types import Logits
+from overopt.types import TokenLogits
 
 NAMES = {
     *("step", "loss", "grad_norm", "rewards_chosen", "rewards_rejected", "rewards_acc", "rewards_margin"),
@@ -245,11 +243,11 @@ def direct_gradient(loss: Any) -> tuple[float, list[torch.Tensor]]:
     """By autograd through one forward of everything."""
     policy, reference = policies()
     settings = config(loss, 1)
-    batch = offline._batch(settings, reference, items(1 + len(getattr(loss, "prompts", []))))
+    batch = offline._batch(settings, reference, items(1 + len(loss.prompts)))
     packed = pack(batch.trees)
     logits_MV = policy.logits(hidden_states(policy, packed)[packed.source_M]).float() / 0.9
     ranks = [packed.row_M % 2 == rank for rank in range(2)]
-    sources = [DenseLogits(Logits(logits_MV[at], packed.token_M[at], packed.row_M[at])) for at in ranks]
+    sources = [DenseLogits(TokenLogits(logits_MV[at], packed.token_M[at], packed.row_M[at])) for at in ranks]
     logps = TreeLogps(completion_logps(policy, packed, 0.9), packed.mask_BT)
     sources = sources if "logits" in loss.needs else []
     scores = offline._scores(settings, batch, logps, batch.ref_logp_BT, batch.views, sources)
@@ -268,7 +266,7 @@ def test_the_gradient_is_that_of_the_whole_batch(loss: Any, token_budget: int) -
     expected, gradients = direct_gradient(loss)
     policy, reference = policies()
     settings = config(loss, token_budget)
-    batch = offline._batch(settings, reference, items(1 + len(getattr(loss, "prompts", []))))
+    batch = offline._batch(settings, reference, items(1 + len(loss.prompts)))
     metrics, _ = offline._descend(settings, policy, batch, initial_state(loss))
     assert metrics["loss"] == pytest.approx(expected, rel=1e-5)
     ours = [p.grad for p in policy.parameters() if p.grad is not None]
@@ -326,34 +324,6 @@ def test_mean_logits_of_both_sides() -> None:
     with_third = config(KTO(), 30)
     trees = offline._batch(with_third, reference, items()).trees
     assert offline._forward(with_third, policy, trees).logits == pytest.approx((chosen, rejected), abs=1e-5)
-
-
-@block
-class Forgetful:
-    """It remembers, and says that it looks at each pair by itself."""
-
-    needs: ClassVar[frozenset[str]] = frozenset()
-    separable: ClassVar[bool] = True
-
-    def init(self) -> dict[str, int]:
-        return {"calls": 0}
-
-
-@block
-class Dense:
-    """It couples pairs, and asks for all of their logits at once."""
-
-    needs: ClassVar[frozenset[str]] = frozenset({"logits"})
-    separable: ClassVar[bool] = False
-
-
-@pytest.mark.parametrize(
-    ("loss", "message"),
-    [(Forgetful(), "must say separable = False"), (Dense(), "one that needs logits must be separable")],
-)
-def test_a_loss_of_one_s_own_that_no_loop_can_run_is_refused(loss: Any, message: str) -> None:
-    with pytest.raises(ValidationError, match=message):
-        config(loss, 30)
 
 
 def test_a_named_reference_is_what_the_loss_compares_with(chain: Chain, tmp_path: Path) -> None:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Annotated, ClassVar, NamedTuple, Self
+from typing import ClassVar, NamedTuple, Self
 
 import torch
 import torch.nn.functional as F
 from pydantic import Field, model_validator
 from torch import Tensor
 
-from overopt.config import Choice, Location, block
+from overopt.config import Location, block
 from overopt.engine.compute import Compute
 from overopt.engine.head import ChunkedLogits, TreeLogps, hidden_states, logps_of_trees, target_logps
 from overopt.engine.optimizer import AdamW, CosineDecay, Optimizer, OptimizerSettings, Schedule
@@ -20,8 +20,8 @@ from overopt.engine.packing import Packed, Tree, micro_batches, pack, row_ranges
 from overopt.integrations import Sink
 from overopt.models.policy import Policy
 from overopt.models.text import Codec
-from overopt.objectives.pair_losses import DPO, PairLosses
-from overopt.objectives.ranking_losses import RankingLosses
+from overopt.objectives.pair_losses import DPO
+from overopt.objectives.ranking_losses import PreferenceLoss, RankingLosses
 from overopt.objectives.state import State, call, initial_state
 from overopt.records.layout import REFERENCE_LOGPS
 from overopt.stopping import StopCondition
@@ -42,9 +42,8 @@ from overopt.training.probes import Metrics, pair_metrics
 from overopt.training.reference_logps import Item, ask_reference, known_logps
 from overopt.training.run.session import Session
 from overopt.training.run.trainer_state import Moving
-from overopt.types import Dropped, LogitSource, Preference, PreferenceScores, Scored
+from overopt.types import CompletionLogps, Dropped, LogitSource, Preference, PreferenceScores
 
-PreferenceLoss = Annotated[PairLosses | RankingLosses, Choice()]
 Logits = tuple[float, float]
 """Mean logits of the best and of the worst completions."""
 HELDOUT_PAIRS = 128
@@ -99,10 +98,6 @@ class Offline:
         if "mismatched" in self.loss.needs and self.batch_size < 2:
             name = type(self.loss).__name__
             raise ValueError(f"batch_size: {name} pairs each prompt with another's completion; use 2 or more")
-        if self.loss.separable and (hasattr(self.loss, "init") or hasattr(self.loss, "prompts")):
-            raise ValueError("loss: one that remembers or that has prompts of its own must say separable = False")
-        if "logits" in self.loss.needs and not self.loss.separable:
-            raise ValueError("loss: one that needs logits must be separable; those of a whole batch are too many")
         return self
 
 
@@ -194,11 +189,11 @@ def _items(config: Offline, session: Session, policy: Policy, codec: Codec) -> t
         config.task, codec, policy, config.seed, config.max_completion_tokens, config.compute.budget, dropped
     )
     pairs = config.pairs.collect(sampler)
-    size, prompts = common_size(pairs.train), getattr(config.loss, "prompts", [])
+    size = common_size(pairs.train)
     check_takes("loss", config.loss, size, RankingLosses)
 
     def encoded(records: list[Preference], dropped: Dropped) -> list[Item]:
-        views = encode_views(codec, of_size(records, size, dropped), prompts, limits, dropped)
+        views = encode_views(codec, of_size(records, size, dropped), config.loss.prompts, limits, dropped)
         dropped.kept = len(views)
         return [Item(trees) for trees in views]
 
@@ -387,7 +382,7 @@ def _scores(
     made = []
     for view in range(views):
         scored = [
-            Scored(logp[view], mask[view], ref[view], sources[k] if sources else None)
+            CompletionLogps(logp[view], mask[view], ref[view], sources[k] if sources else None)
             for k, (logp, mask, ref) in enumerate(zip(*columns, refs, strict=True))
         ]
         mismatched = scored.pop() if "mismatched" in config.loss.needs else None

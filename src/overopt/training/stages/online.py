@@ -95,11 +95,11 @@ class Online:
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        name, (needed, batch) = type(self.advantage).__name__, _least(self.advantage)
-        if self.samples_per_prompt < needed:
-            raise ValueError(f"samples_per_prompt: {self.samples_per_prompt} is too few, {name} needs {needed}")
-        if self.episodes_per_update < batch:
-            raise ValueError(f"episodes_per_update: {self.episodes_per_update} is too few, {name} needs {batch}")
+        name = type(self.advantage).__name__
+        if self.samples_per_prompt < (least := self.advantage.minimum_samples):
+            raise ValueError(f"samples_per_prompt: {self.samples_per_prompt} is too few, {name} needs {least}")
+        if self.episodes_per_update < (least := self.advantage.minimum_batch):
+            raise ValueError(f"episodes_per_update: {self.episodes_per_update} is too few, {name} needs {least}")
         if self.episodes_per_update % self.samples_per_prompt:
             raise ValueError("episodes_per_update: not a multiple of samples_per_prompt")
         if self.prompts_per_update % self.minibatches:
@@ -109,11 +109,6 @@ class Online:
         if self.reward_model is None and not (self.rewards or self.regularizers or self.loss_regularizers):
             raise ValueError("reward_model: null without rewards or regularizers leaves nothing to optimize")
         return self
-
-
-def _least(advantage: Advantage) -> tuple[int, int]:
-    """The least samples of a prompt, and of a batch, that an advantage takes; one from elsewhere need not say."""
-    return getattr(advantage, "minimum_samples", 1), getattr(advantage, "minimum_batch", 1)
 
 
 def train_online(config: Online, session: Session) -> None:
