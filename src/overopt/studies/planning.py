@@ -1,4 +1,4 @@
-"""What `overopt plan` is asked about: one stage, a study at one of its scales, or all runs of a sweep."""
+"""The stages that `overopt plan` is asked about: one stage, or every run of a study at one of its scales."""
 
 from __future__ import annotations
 
@@ -10,26 +10,22 @@ from typing import Any
 from overopt.config import load, locations
 from overopt.errors import UserError
 from overopt.studies.expand import expand
-from overopt.studies.study import load_study
 from overopt.training.stages import STAGES
 
 
 def stages_of(file: Path, scale: str | None = None, overrides: Sequence[tuple[str, str]] = ()) -> dict[str, Any]:
-    """The stages of a YAML by name, of a sweep every single run; `overrides` are of one stage only."""
-    if not _holds_runs(file):
+    """The stages that a YAML describes, by name. `overrides` apply to a single stage only, `scale` to a study only."""
+    if not _lists_runs(file):
         if scale is not None:
             raise UserError(f"--scale: {file} is one stage; only a study has scales")
         return {file.stem: load(STAGES, file, overrides)}
     if overrides:
         raise UserError(f"--{overrides[0][0]}: {file} holds many runs; change the file, or plan one stage")
-    study = load_study(file)
-    if study.grid or study.lists or study.seeds:
-        study = expand(study, file, Path())
-    return {run: load(STAGES, study.config(run, scale or study.default_scale, 0)) for run in study.runs}
+    return {run.name: load(STAGES, dict(run.config)) for run in expand(file, scale).runs.values()}
 
 
 def parents_to_come(file: Path, stages: Mapping[str, Any]) -> dict[str, Any]:
-    """Stages, by the name of their run directory, that train the parents of `stages` which do not exist yet.
+    """The stages that would train those parents of `stages` that do not exist yet, by the name of their run directory.
 
     A parent is looked for among the YAMLs beside `file`: the one of its name (`sft.yaml` for `out/sft`), or else the
     only one whose stage has that name. Other parents are left out.
@@ -53,7 +49,7 @@ def _trainer(name: str, folder: Path) -> Path | None:
 
 
 def _stage_in(yaml: Path) -> str | None:
-    """The stage that a YAML trains, without loading its plug-ins; None if it is none or cannot be read."""
+    """The stage that a YAML trains, found without loading its plug-ins; None if there is none or it cannot be read."""
     try:
         match = re.search(rb"^stage: *(\w+)", yaml.read_bytes(), re.MULTILINE)
     except OSError:
@@ -61,8 +57,8 @@ def _stage_in(yaml: Path) -> str | None:
     return match[1].decode() if match else None
 
 
-def _holds_runs(file: Path) -> bool:
-    """Whether it is a sweep's or a study's; one that cannot be read is none, and its loader says why."""
+def _lists_runs(file: Path) -> bool:
+    """Whether a file is a study's. For one that cannot be read the loader of a stage says why."""
     try:
         return re.search(rb"^runs:", file.read_bytes(), re.MULTILINE) is not None
     except OSError:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from overopt.studies.grid import axes_at, axes_of, problems_in, run_name, value_in_words
+from overopt.studies.axes import axes_at, axes_of, problems_in, run_name, value_text
 
 
 def name(grid: dict[str, Any], *, lists: Any = None, seeds: tuple[int, ...] = (), of: str = "kl") -> str:
@@ -27,7 +27,7 @@ def name(grid: dict[str, Any], *, lists: Any = None, seeds: tuple[int, ...] = ()
     ],
 )  # fmt: skip
 def test_a_value_as_part_of_a_name(value: Any, words: str) -> None:
-    assert value_in_words(value) == words
+    assert value_text(value) == words
 
 
 def test_a_name_says_what_differs_and_the_seed_comes_last() -> None:
@@ -69,13 +69,13 @@ def test_a_narrower_axis_hides_a_wider_one_of_the_same_address() -> None:
             {"kl": {"lr": 0.1}},
             {},
             (),
-            "grid.kl.lr: expected a list of values, got '0.1'; one value belongs into `runs`",
+            "grid.kl.lr: expected a list of values, got '0.1'; a single value belongs under `runs`",
         ),
         ({"kl": {"loss": {"name": "a"}}}, {}, (), "grid.kl.loss: expected a list of values, got 'a'"),
         ({"kl": {"stage": ["sft"]}}, {}, (), "grid.kl.stage: a run has one stage"),
         ({}, {"kl": []}, (), "lists.kl: is empty; give it settings, or remove it"),
         ({}, {"kl": [3]}, (), "lists.kl: expected blocks of `dotted.address: value`, got '3'"),
-        ({}, {}, (1, 1), "seeds: one is there twice"),
+        ({}, {}, (1, 1), "seeds: one of them is repeated"),
         ({"kl": {"seed": [1]}}, {}, (1,), "seeds: the grid varies `seed` as well"),
     ],
 )
