@@ -26,7 +26,7 @@ from overopt.training.reference_logps import Item
 from overopt.training.stages import offline
 from overopt.training.stages.offline import Offline
 from overopt.training.train import train
-from overopt.types import Logits
+from overopt.types import TokenLogits
 
 NAMES = {
     *("step", "loss", "grad_norm", "rewards_chosen", "rewards_rejected", "rewards_acc", "rewards_margin"),
@@ -247,7 +247,7 @@ def direct_gradient(loss: Any) -> tuple[float, list[torch.Tensor]]:
     packed = pack(batch.trees)
     logits_MV = policy.logits(hidden_states(policy, packed)[packed.source_M]).float() / 0.9
     ranks = [packed.row_M % 2 == rank for rank in range(2)]
-    sources = [DenseLogits(Logits(logits_MV[at], packed.token_M[at], packed.row_M[at])) for at in ranks]
+    sources = [DenseLogits(TokenLogits(logits_MV[at], packed.token_M[at], packed.row_M[at])) for at in ranks]
     logps = TreeLogps(completion_logps(policy, packed, 0.9), packed.mask_BT)
     sources = sources if "logits" in loss.needs else []
     scores = offline._scores(settings, batch, logps, batch.ref_logp_BT, batch.views, sources)

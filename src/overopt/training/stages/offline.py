@@ -42,7 +42,7 @@ from overopt.training.probes import Metrics, pair_metrics
 from overopt.training.reference_logps import Item, ask_reference, known_logps
 from overopt.training.run.session import Session
 from overopt.training.run.trainer_state import Moving
-from overopt.types import Dropped, LogitSource, Preference, PreferenceScores, Scored
+from overopt.types import CompletionLogps, Dropped, LogitSource, Preference, PreferenceScores
 
 Logits = tuple[float, float]
 """Mean logits of the best and of the worst completions."""
@@ -382,7 +382,7 @@ def _scores(
     made = []
     for view in range(views):
         scored = [
-            Scored(logp[view], mask[view], ref[view], sources[k] if sources else None)
+            CompletionLogps(logp[view], mask[view], ref[view], sources[k] if sources else None)
             for k, (logp, mask, ref) in enumerate(zip(*columns, refs, strict=True))
         ]
         mismatched = scored.pop() if "mismatched" in config.loss.needs else None
