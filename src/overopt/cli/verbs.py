@@ -21,10 +21,10 @@ SHOWN = ("step", "win_rate", "proxy_mean", "gold_mean", "kl_ref", "accuracy", "a
 
 
 def train(options: argparse.Namespace) -> int:
-    from overopt.scheduler.terminal import lone_job
+    from overopt.scheduler.terminal import single_job
     from overopt.training.train import train as train_stage
 
-    with lone_job(options.out) as (progress, notice):
+    with single_job(options.out) as (progress, notice):
         run = train_stage(
             options.config,
             options.out,
@@ -91,9 +91,9 @@ def watch(options: argparse.Namespace) -> int:
 
 def evaluate(options: argparse.Namespace) -> int:
     from overopt.evaluation import evaluate_run
-    from overopt.scheduler.terminal import lone_job
+    from overopt.scheduler.terminal import single_job
 
-    with lone_job(options.run) as (progress, notice):
+    with single_job(options.run) as (progress, notice):
         rows = evaluate_run(options.run, options.judge, options.split, progress, notice)
     for row in rows:
         numbers = "  ".join(f"{key} {row[key]:.4g}" for key in SHOWN[1:] if row.get(key) is not None)
