@@ -1,8 +1,12 @@
-"""A loss of one's own: a block whose fields are the YAML, and whose `__call__` is the equation."""
+"""A loss of your own: a block whose fields are the YAML, and whose `__call__` is the equation.
+
+`overopt.objectives.contracts.PreferenceLossProtocol` says what such a class may have further: what it `needs`, whether
+it is `separable`, whether it has state.
+"""
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar
+from typing import Annotated
 
 from pydantic import Field
 from torch import Tensor
@@ -14,9 +18,6 @@ from overopt.types import PreferenceScores
 @block
 class ExponentialLoss:
     """AdaBoost's loss of a pair: L = exp(-scale (l_w/|y_w| - l_l/|y_l|)); what is far off counts most."""
-
-    needs: ClassVar[frozenset[str]] = frozenset()  # may hold "reference", "mismatched", "logits"
-    separable: ClassVar[bool] = True  # the loss of a pair depends on that pair alone
 
     scale: Annotated[float, Field(gt=0)] = 2.0
 

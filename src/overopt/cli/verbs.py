@@ -20,7 +20,7 @@ SHOWN = ("step", "win_rate", "proxy_mean", "gold_mean", "kl_ref", "accuracy", "a
 
 
 def demo(options: argparse.Namespace) -> int:
-    from overopt.analysis.table import print_table
+    from overopt.analysis.run_summary import print_table
     from overopt.records import RunLock
     from overopt.scheduler import available_cores
     from overopt.scheduler.terminal import Reporter
@@ -78,7 +78,7 @@ def train(options: argparse.Namespace) -> int:
 
 
 def sweep(options: argparse.Namespace) -> int:
-    from overopt.analysis.table import print_table
+    from overopt.analysis.run_summary import print_table
     from overopt.records import RunLock
     from overopt.scheduler import available_cores
     from overopt.scheduler.terminal import Reporter
@@ -101,7 +101,7 @@ def sweep(options: argparse.Namespace) -> int:
 
 
 def watch(options: argparse.Namespace) -> int:
-    from overopt.analysis.watch_view import watch_runs
+    from overopt.analysis.status_table import watch_runs
 
     watch_runs(options.runs, every=options.every, once=options.once)
     return DONE
@@ -132,15 +132,15 @@ def log(options: argparse.Namespace) -> int:
 def best_of_n(options: argparse.Namespace) -> int:
     from overopt.analysis.best_of_n import best_of_n as curve_of
     from overopt.analysis.best_of_n_view import figure, figure_path, save_figure, text_report
-    from overopt.analysis.report.words import harmless
     from overopt.analysis.scored_sets import read_scored_set
+    from overopt.analysis.text import escape_controls
 
     out = figure_path(options.out, options.format, options.sources[0].resolve())
     scored = read_scored_set(options.sources, options.rouge)
     curve = curve_of(scored.prompts)
     print(text_report(scored, curve), flush=True)
     save_figure(figure(scored, curve), out)
-    print(f"\nfigure: {harmless(str(out))}")
+    print(f"\nfigure: {escape_controls(str(out))}")
     return DONE
 
 

@@ -11,7 +11,7 @@ from overopt.config import block
 from overopt.engine.memory import WITHOUT_GRADIENT
 from overopt.errors import UserError
 
-TOKENS = 16_384
+DEFAULT_TOKEN_BUDGET = 16_384
 """Of a micro-batch where nothing says how many."""
 
 
@@ -45,7 +45,7 @@ class Compute:
     @property
     def budget(self) -> int:
         """Tokens of a micro-batch, unless a GPU's memory has chosen others."""
-        return self.token_budget or TOKENS
+        return self.token_budget or DEFAULT_TOKEN_BUDGET
 
     @property
     def evaluation_budget(self) -> int:

@@ -16,13 +16,13 @@ from overopt.engine.memory import TokenBudget
 from overopt.errors import UserError, say
 from overopt.evaluation.evaluator import Evaluator
 from overopt.evaluation.judges import Judge
-from overopt.models.confirm import fit
 from overopt.models.load import load_policy, load_reward_model
 from overopt.models.policy import Policy
 from overopt.models.reward_model import RewardModel
 from overopt.models.scorer import Scorer
 from overopt.models.text import Codec
-from overopt.models.vocabulary import check_reference, differences
+from overopt.models.verify import check_limits
+from overopt.models.vocabulary import check_reference, vocabulary_differences
 from overopt.records import Run, RunLock, RunWriter, hash_parent, load_run
 from overopt.tasks import Miniature, Task
 from overopt.types import Dropped
@@ -164,14 +164,14 @@ def _temperature(run: Run) -> float:
 
 def _fitted(run: Run, model: Fitted) -> Fitted:
     """The model, held against the limits under which the run trained."""
-    fit(model, run.setting("max_prompt_tokens", int), run.setting("max_completion_tokens", int))
+    check_limits(model, run.setting("max_prompt_tokens", int), run.setting("max_completion_tokens", int))
     return model
 
 
 def _policy(folder: Path, evaluator: Evaluator, device: torch.device, bf16: bool) -> Policy:
     """One checkpoint: all are asked the same prompts, encoded once, so all must read the same ids in them."""
     policy = load_policy(folder, device, bf16)
-    if found := differences(evaluator.codec.tokenizer, policy.tokenizer):
+    if found := vocabulary_differences(evaluator.codec.tokenizer, policy.tokenizer):
         raise UserError(
             f"{folder}: does not share the vocabulary of what its run started from (here): {'; '.join(found)}; "
             "was its tokenizer changed since?"

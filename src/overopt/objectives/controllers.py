@@ -7,11 +7,12 @@ it. Those that remember follow `objectives/state.py`.
 from __future__ import annotations
 
 import math
-from typing import Annotated, ClassVar
+from typing import Annotated, Any, ClassVar
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
-from overopt.config import block
+from overopt.config import Choice, block
+from overopt.objectives.contracts import ControllerProtocol
 from overopt.objectives.state import State, call
 from overopt.types import Rollouts
 
@@ -22,11 +23,11 @@ MAX_LOG_STEP = 1.0
 
 
 @block
-class Fixed:
+class Fixed(ControllerProtocol):
     """A coefficient that stays: `coef: {name: fixed, value: 0.05}` is `coef: 0.05`."""
 
-    formula: ClassVar[str] = "coef_t = value"
-    source: ClassVar[str] = "N+ recipe (Huang et al. 2024): KL coefficient 0.05"
+    formula = "coef_t = value"
+    source = "N+ recipe (Huang et al. 2024): KL coefficient 0.05"
     elsewhere: ClassVar[dict[str, object]] = {
         "openrlhf": "--algo.kl.init_coef = value, no --algo.kl.target",
         "verl": "algorithm.kl_ctrl.type=fixed algorithm.kl_ctrl.kl_coef = value",
@@ -43,16 +44,16 @@ class Fixed:
 
 
 @block
-class AdaptiveKL:
+class AdaptiveKL(ControllerProtocol):
     """Ziegler's controller: proportional, in log-space, it steers KL(pi || ref) to a target.
 
     KL is the batch mean of the k1 estimate (nats per sequence), B the episodes of the batch. The coefficient in force
     for a batch does not see that batch; the move takes effect at the next. Needs the reference.
     """
 
-    needs: ClassVar[frozenset[str]] = frozenset({"reference"})
-    formula: ClassVar[str] = "e = clip((KL - target) / target, -0.2, 0.2);  coef <- coef (1 + e B / horizon)"
-    source: ClassVar[str] = "Ziegler et al. 2019 (arXiv 1909.08593), section 2.2; defaults: their code"
+    needs = frozenset({"reference"})
+    formula = "e = clip((KL - target) / target, -0.2, 0.2);  coef <- coef (1 + e B / horizon)"
+    source = "Ziegler et al. 2019 (arXiv 1909.08593), section 2.2; defaults: their code"
     elsewhere: ClassVar[dict[str, object]] = {
         "openrlhf": "--algo.kl.init_coef = initial --algo.kl.target = target --algo.kl.horizon = horizon",
         "verl": "algorithm.kl_ctrl: {type: adaptive, kl_coef: initial, target_kl: target, horizon: horizon}; "
@@ -66,7 +67,7 @@ class AdaptiveKL:
     def init(self) -> State:
         return {"coef": self.initial}
 
-    def __call__(self, rollouts: Rollouts, state: State) -> tuple[float, State]:
+    def __call__(self, rollouts: Rollouts, state: State) -> tuple[float, State]:  # type: ignore[override]
         coef = float(state["coef"])
         kl_B = rollouts.sequence_kl_B
         error = min(0.2, max(-0.2, float(kl_B.mean()) / self.target - 1.0))
@@ -79,11 +80,11 @@ class AdaptiveKL:
 
 
 @block
-class Linear:
+class Linear(ControllerProtocol):
     """A straight line from `initial` to `final`, reached after the share `until` of the run's updates."""
 
-    formula: ClassVar[str] = "coef_t = initial + (final - initial) min(1, t / (until steps)), t = updates made before"
-    source: ClassVar[str] = "our choice; a schedule as those of learning rates"
+    formula = "coef_t = initial + (final - initial) min(1, t / (until steps)), t = updates made before"
+    source = "our choice; a schedule as those of learning rates"
     elsewhere: ClassVar[dict[str, object]] = {}
 
     initial: float = 0.1
@@ -99,13 +100,13 @@ class Linear:
 
 
 @block
-class Cosine:
+class Cosine(ControllerProtocol):
     """Half a cosine from `initial` to `final`, reached after the share `until` of the run's updates."""
 
-    formula: ClassVar[str] = (
+    formula = (
         "coef_t = final + (initial - final) (1 + cos(pi s)) / 2, s = min(1, t / (until steps)), t = updates made before"
     )
-    source: ClassVar[str] = "our choice; a schedule as those of learning rates"
+    source = "our choice; a schedule as those of learning rates"
     elsewhere: ClassVar[dict[str, object]] = {}
 
     initial: float = 0.1
@@ -122,7 +123,7 @@ class Cosine:
 
 
 @block
-class TargetEntropy:
+class TargetEntropy(ControllerProtocol):
     """Automatic temperature: the coefficient of an entropy bonus rises while entropy is below its target.
 
     H is the exact entropy of a token's distribution at the sampling temperature, a mean over the batch's tokens (nats).
@@ -134,8 +135,8 @@ class TargetEntropy:
     is above the target.
     """
 
-    formula: ClassVar[str] = "coef <- clip(coef exp(clip(rate (target - H), -1, 1)), minimum, maximum)"
-    source: ClassVar[str] = "Haarnoja et al. 2018 (arXiv 1812.05905), section 5; rate and bounds: our choice"
+    formula = "coef <- clip(coef exp(clip(rate (target - H), -1, 1)), minimum, maximum)"
+    source = "Haarnoja et al. 2018 (arXiv 1812.05905), section 5; rate and bounds: our choice"
     elsewhere: ClassVar[dict[str, object]] = {}
 
     target: Positive = 1.0
@@ -147,7 +148,7 @@ class TargetEntropy:
     def init(self) -> State:
         return {"coef": min(self.maximum, max(self.minimum, self.initial))}
 
-    def __call__(self, rollouts: Rollouts, state: State) -> tuple[float, State]:
+    def __call__(self, rollouts: Rollouts, state: State) -> tuple[float, State]:  # type: ignore[override]
         coef = float(state["coef"])
         log_step = self.rate * (self.target - rollouts.token_entropy)
         moved = coef * math.exp(min(MAX_LOG_STEP, max(-MAX_LOG_STEP, log_step)))
@@ -159,6 +160,19 @@ class TargetEntropy:
 
 
 Controller = Fixed | AdaptiveKL | Linear | Cosine | TargetEntropy
+
+
+def _not_negative(coef: Any) -> Any:
+    """A negative coefficient of a divergence would reward distance from the reference without bound."""
+    lowest = coef if isinstance(coef, int | float) else coef.lowest
+    if lowest < 0:
+        raise ValueError(f"must be >= 0, got {lowest}")
+    return coef
+
+
+Coefficient = Annotated[float | Controller, Choice(ControllerProtocol)]
+"""A number, or a controller."""
+NonNegativeCoefficient = Annotated[float | Controller, Choice(ControllerProtocol), AfterValidator(_not_negative)]
 
 
 def current(coef: float | Controller, rollouts: Rollouts, state: State) -> tuple[float, State]:

@@ -9,14 +9,15 @@ from pydantic import Field
 from torch import Tensor
 
 from overopt.config import Choice, block
+from overopt.objectives.contracts import MissingEOSProtocol
 
 
 @block
-class Replace:
+class Replace(MissingEOSProtocol):
     """The score of an unended completion is replaced by `value`; meaningful only if the reward model is centered."""
 
-    formula: ClassVar[str] = "R = value if EOS is missing, else r"
-    source: ClassVar[str] = "N+ recipe (Huang et al. 2024): -1"
+    formula = "R = value if EOS is missing, else r"
+    source = "N+ recipe (Huang et al. 2024): -1"
     elsewhere: ClassVar[dict[str, Any]] = {}
 
     value: float = -1.0
@@ -26,11 +27,11 @@ class Replace:
 
 
 @block
-class Subtract:
+class Subtract(MissingEOSProtocol):
     """`penalty` is subtracted from the score of an unended completion (TRL's `missing_eos_penalty`)."""
 
-    formula: ClassVar[str] = "R = r - penalty if EOS is missing, else r"
-    source: ClassVar[str] = "TRL's PPOTrainer and old RLOOTrainer"
+    formula = "R = r - penalty if EOS is missing, else r"
+    source = "TRL's PPOTrainer and old RLOOTrainer"
     elsewhere: ClassVar[dict[str, Any]] = {"trl": "PPOConfig(missing_eos_penalty=penalty)"}
 
     penalty: Annotated[float, Field(ge=0)] = 1.0
@@ -40,15 +41,15 @@ class Subtract:
 
 
 @block
-class Keep:
+class Keep(MissingEOSProtocol):
     """The score stays as it is."""
 
-    formula: ClassVar[str] = "R = r"
-    source: ClassVar[str] = "as if nothing were missing"
+    formula = "R = r"
+    source = "as if nothing were missing"
     elsewhere: ClassVar[dict[str, Any]] = {}
 
     def __call__(self, score_B: Tensor, ended_B: Tensor) -> Tensor:
         return score_B
 
 
-MissingEOS = Annotated[Replace | Subtract | Keep, Choice()]
+MissingEOS = Annotated[Replace | Subtract | Keep, Choice(MissingEOSProtocol)]

@@ -13,11 +13,11 @@ from typing import Any
 import torch
 from torch import nn
 
-from overopt.engine import prepack
+from overopt.engine import onednn
 from overopt.engine.footprint import peak_bytes
 from overopt.engine.head import LOGITS_PER_CHUNK, hidden_states
 from overopt.engine.packing import micro_batches, pack
-from overopt.models.outline import Outline
+from overopt.models.meta_policy import MetaPolicy
 from overopt.models.policy import WORTH_PACKING
 from overopt.planning.seconds import descend, pack_trees, prompts_at_a_time, random_trees
 from overopt.planning.work import Shape, Trees, Work
@@ -33,7 +33,7 @@ WALKED_TOKENS = 1 << 11
 
 def memory_of(stage: Any, config: Any, shape: Shape, work: Work) -> dict[str, float]:
     """Peak memory by part, MB: weights in fp32, the optimizer's state, and what the largest of the passes takes."""
-    outline = Outline(config, stage.max_prompt_tokens + stage.max_completion_tokens, stage.compute.bf16)
+    outline = MetaPolicy(config, stage.max_prompt_tokens + stage.max_completion_tokens, stage.compute.bf16)
     if stage.compute.gradient_checkpointing == "layers":
         outline.checkpoint_layers()
     trained = shape.parameters - work.trains_reward_model * shape.head
@@ -43,7 +43,7 @@ def memory_of(stage: Any, config: Any, shape: Shape, work: Work) -> dict[str, fl
     return {name: value / 2**20 for name, value in parts.items()} | {"runtime": RUNTIME_MB}
 
 
-def _largest(stage: Any, outline: Outline, shape: Shape, work: Work) -> dict[str, float]:
+def _largest(stage: Any, outline: MetaPolicy, shape: Shape, work: Work) -> dict[str, float]:
     """What the largest phase of a stage holds, by part."""
     budget = stage.compute.evaluation_budget
     update = _update(outline, shape, work, stage.compute.budget)
@@ -57,7 +57,7 @@ def _largest(stage: Any, outline: Outline, shape: Shape, work: Work) -> dict[str
     return max(phases, key=lambda parts: sum(parts.values()))
 
 
-def _update(outline: Outline, shape: Shape, work: Work, budget: int) -> dict[str, float]:
+def _update(outline: MetaPolicy, shape: Shape, work: Work, budget: int) -> dict[str, float]:
     """Of two micro-batches, if there are as many: the second finds the gradients of the first."""
     trees = random_trees(work.batch, shape.vocabulary)
     batches = list(itertools.islice(micro_batches(trees, budget), 2))
@@ -74,7 +74,7 @@ def _update(outline: Outline, shape: Shape, work: Work, budget: int) -> dict[str
     return {"gradients": 4 * sum(grad.numel() for grad in grads), "activations": activations}
 
 
-def _pass(outline: Outline, shape: Shape, trees: Trees, budget: int) -> float:
+def _pass(outline: MetaPolicy, shape: Shape, trees: Trees, budget: int) -> float:
     """The body's pass, or what it leaves with a chunk of logits."""
     most = min(trees.count, max(1, int(budget / trees.tree_tokens)))
     tokens = most * trees.tree_tokens
@@ -83,7 +83,7 @@ def _pass(outline: Outline, shape: Shape, trees: Trees, budget: int) -> float:
     return max(tokens * _body(outline, trees), tokens * shape.hidden * size + rows * shape.vocabulary * 4)
 
 
-def _body(outline: Outline, trees: Trees) -> float:
+def _body(outline: MetaPolicy, trees: Trees) -> float:
     """Bytes a token of a pass of the body without gradient."""
     walked = max(1, min(trees.count, int(WALKED_TOKENS / trees.tree_tokens)))
     made = random_trees(replace(trees, count=walked), outline.vocabulary)
@@ -91,7 +91,7 @@ def _body(outline: Outline, trees: Trees) -> float:
         return peak_bytes(lambda: hidden_states(outline, pack(made, outline.device))) / sum(t.size for t in made)
 
 
-def _sampling(outline: Outline, shape: Shape, trees: Trees, budget: int) -> float:
+def _sampling(outline: MetaPolicy, shape: Shape, trees: Trees, budget: int) -> float:
     """Keys and values, the prompts' pass, and the draws."""
     prompts = min(trees.count, prompts_at_a_time(trees, budget))
     rows, (prompt, limit) = prompts * trees.group, trees.longest
@@ -102,9 +102,9 @@ def _sampling(outline: Outline, shape: Shape, trees: Trees, budget: int) -> floa
     return store + max(begin, DRAWN * rows * shape.vocabulary + _packed_weights(outline, limit))
 
 
-def _packed_weights(outline: Outline, limit: int) -> int:
+def _packed_weights(outline: MetaPolicy, limit: int) -> int:
     """Weights that are laid out anew for decoding on a CPU."""
     if limit < WORTH_PACKING or outline.bf16:
         return 0
     linear = [m.weight for m in outline.model.modules() if isinstance(m, nn.Linear)]
-    return sum(4 * w.numel() for w in linear if w.numel() >= prepack.LEAST)
+    return sum(4 * w.numel() for w in linear if w.numel() >= onednn.MIN_WEIGHTS)

@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from overopt.config import dump, load, yaml12
+from overopt.config.messages import did_you_mean
 from overopt.errors import ConfigError, UserError
 from overopt.studies.grid import EVERY, LONGEST_NAME, Assignment, Axis, axes_at, axes_of, run_name
-from overopt.studies.study import RUNS, Study, nearest, run_named, values_in
+from overopt.studies.study import RUNS, Study, run_named, values_in
 
 UNKNOWN_COST = 60.0
 """Seconds that a run is taken for if the study does not say; what was seen of the first runs soon outweighs it."""
@@ -64,7 +65,7 @@ def only(study: Study, pattern: str) -> Study:
     """The runs whose name a pattern fits, and those they descend from."""
     chosen = [run for run in study.runs if fnmatchcase(run, pattern)]
     if not chosen:
-        raise UserError(f"--only {pattern}: fits no run of {study.name}{nearest(pattern, study.runs)}")
+        raise UserError(f"--only {pattern}: fits no run of {study.name} ({did_you_mean(pattern, study.runs)})")
     kept = set(chosen).union(*(study.ancestors(run) for run in chosen))
     runs = {run: config for run, config in study.runs.items() if run in kept}
     return replace(study, runs=runs, gates=tuple(gate for gate in study.gates if gate.run in kept))

@@ -21,15 +21,15 @@ import copy
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import field
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Self
 
 from pydantic import Field, model_validator
 
 from overopt.config import block, load
+from overopt.config.messages import did_you_mean
 from overopt.errors import UserError
 from overopt.scheduler import Job
 from overopt.studies.grid import EVERY, problems_in
@@ -160,22 +160,16 @@ def _problems(study: Study) -> Iterator[str]:
     }
     for where, chosen in selectors.items():
         for selector in chosen.keys() - study.runs.keys() - stages - {EVERY}:
-            yield f"{where}.{selector}: neither a run nor a stage{nearest(selector, [*study.runs, *stages])}"
+            yield f"{where}.{selector}: neither a run nor a stage ({did_you_mean(selector, [*study.runs, *stages])})"
     for place, gate in enumerate(study.gates):
         if gate.run not in study.runs:
-            yield f"gates.{place}.run: no run {gate.run!r}{nearest(gate.run, study.runs)}"
+            yield f"gates.{place}.run: no run {gate.run!r} ({did_you_mean(gate.run, study.runs)})"
     for value in values_in([study.runs, study.defaults, study.scales, study.grid, study.lists]):
         parent = run_named(value)
         if parent is not None and parent not in study.runs:
-            yield f"{value}: no such run{nearest(parent, study.runs)}"
+            yield f"{value}: no such run ({did_you_mean(parent, study.runs)})"
     if study.default_scale not in study.scales:
-        yield f"default_scale: no scale {study.default_scale!r}{nearest(study.default_scale, study.scales)}"
-
-
-def nearest(word: str, words: Iterable[str]) -> str:
-    words = list(words)
-    close = get_close_matches(word, words, n=1)
-    return f" (did you mean {close[0]!r}?)" if close else f" (valid: {', '.join(words)})"
+        yield f"default_scale: no scale {study.default_scale!r} ({did_you_mean(study.default_scale, study.scales)})"
 
 
 def values_in(tree: Any) -> Iterator[Any]:

@@ -101,9 +101,7 @@ class _Batch:
         loss, regularizers = self.step.loss, self.step.regularizers
         update = self._update(members, mean_len)
         loss_B, parts = loss(update), {}
-        for name, regularizer, coef in zip(
-            loss_regularizer_names(regularizers), regularizers, self.coefs, strict=True
-        ):
+        for name, regularizer, coef in zip(loss_regularizer_names(regularizers), regularizers, self.coefs, strict=True):
             part_B = regularizer(update, coef)
             loss_B, parts[name] = loss_B + part_B, float(part_B.detach().sum())
         (loss_B.sum() / total_rows).backward()

@@ -70,6 +70,21 @@ class RolloutWorker:
         """The greedy completion of each prompt, with everything that its shaped reward takes."""
         return self._collect(prompts, step, 1, 0.0, "greedy", token_budget).rollouts
 
+    def sampler_gap(self, prompt: Prompt, token_budget: int) -> float:
+        """Largest difference between log-probabilities of the sampler and of the training forward, on one prompt."""
+        samples = sample(
+            self.policy,
+            [prompt.tokens],
+            [prompt.record.prompt_id],
+            group_size=2,
+            temperature=self.temperature,
+            max_tokens=self.max_completion_tokens,
+            key=DrawKey(self.seed, "sampler gap", 0),
+        )
+        trees = [Tree(prompt.tokens, samples.completions())]
+        forward = logps_of_trees(self.policy, trees, self.temperature, token_budget)
+        return float((samples.logp_BT - forward.logp_BT).abs().max())
+
     def _collect(
         self, prompts: Sequence[Prompt], step: int, group_size: int, temperature: float, purpose: str, token_budget: int
     ) -> Experience:
@@ -120,21 +135,3 @@ class RolloutWorker:
             return torch.zeros(len(ended_B), device=ended_B.device)
         score_B = self.scorer.score([prompt.record for prompt in prompts], completions, trees, token_budget)
         return self.missing_eos(score_B, ended_B)
-
-
-def sampler_gap(
-    policy: Policy, prompt: Prompt, temperature: float, max_tokens: int, seed: int, token_budget: int
-) -> float:
-    """Largest difference between log-probabilities of the sampler and of the training forward, on one prompt."""
-    samples = sample(
-        policy,
-        [prompt.tokens],
-        [prompt.record.prompt_id],
-        group_size=2,
-        temperature=temperature,
-        max_tokens=max_tokens,
-        key=DrawKey(seed, "sampler gap", 0),
-    )
-    trees = [Tree(prompt.tokens, samples.completions())]
-    forward = logps_of_trees(policy, trees, temperature, token_budget)
-    return float((samples.logp_BT - forward.logp_BT).abs().max())

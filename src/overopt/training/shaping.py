@@ -31,9 +31,7 @@ def coefficients(
 
 def coefficient_metrics(regularizers: Sequence[Any], coefs: Sequence[float], name: str) -> dict[str, float]:
     """Those coefficients that a controller moves, as `NAME_INDEX`."""
-    return {
-        f"{name}_{i}": coef for i, (r, coef) in enumerate(zip(regularizers, coefs, strict=True)) if moves(r.coef)
-    }
+    return {f"{name}_{i}": coef for i, (r, coef) in enumerate(zip(regularizers, coefs, strict=True)) if moves(r.coef)}
 
 
 def bonus(regularizers: Sequence[RewardRegularizer], coefs: Sequence[float], rollouts: Rollouts) -> Tensor:

@@ -108,10 +108,8 @@ def _existing(stage: Any, out: Path) -> Run | None:
         shown = "; ".join(f"{address}: {was!r} there, {now!r} here" for address, was, now in changes[:3])
         raise UserError(f"{out}: holds a run of another configuration ({shown}); choose another --out")
     if run.status == "diverged":
-        step = run.info.get("diverged_at")
-        raise UserError(
-            f"{out}: diverged at step {step} before, and would again; {last_checkpoint(run)}. Lower lr, or set grad_clip"
-        )
+        step, kept = run.info.get("diverged_at"), last_checkpoint(run)
+        raise UserError(f"{out}: diverged at step {step} before, and would again; {kept}. Lower lr, or set grad_clip")
     if run.complete:
         check_sources(run, stage, moved)
     return run

@@ -73,7 +73,7 @@ def value(loss: Any, scores: PreferenceScores) -> Tensor:
 
 def example(loss: Any, seed: int, prompts: int = 3) -> Example:
     ranks = 3 if getattr(loss, "takes", "pairs") == "rankings" else 2
-    return Example(seed, prompts, ranks, 1 + len(getattr(loss, "prompts", [])))
+    return Example(seed, prompts, ranks, 1 + len(loss.prompts))
 
 
 @pytest.mark.parametrize("loss", SMOOTH, ids=of)
@@ -263,7 +263,7 @@ def test_what_no_loss_can_judge_is_refused() -> None:
 @pytest.mark.parametrize("loss", [loss for loss in WITHOUT_LOGITS if not isinstance(loss, KTO)], ids=of)
 def test_one_pair_of_single_tokens_is_a_batch(loss: Any) -> None:
     chosen, rejected = scored([[-0.1]], [[-0.2]]), scored([[-2.0]], [[-1.0]])
-    views = tuple(ranking(chosen, rejected) for _ in getattr(loss, "prompts", []))
+    views = tuple(ranking(chosen, rejected) for _ in loss.prompts)
     assert bool(value(loss, ranking(chosen, rejected, views=views)).isfinite().all())
 
 
@@ -272,7 +272,7 @@ def test_one_pair_of_single_tokens_is_a_batch(loss: Any) -> None:
 def test_extreme_log_probabilities_give_finite_values_and_gradients(loss: Any, extreme: float) -> None:
     best, worst = ([[extreme, extreme]], [[-1.0, -1.0]]) if extreme else ([[-1e4, -1e4]], [[0.0, 0.0]])
     chosen, rejected, third = (scored(rows, [[-1.0, -1.0]]) for rows in (best, worst, best))
-    views = tuple(ranking(chosen, rejected) for _ in getattr(loss, "prompts", []))
+    views = tuple(ranking(chosen, rejected) for _ in loss.prompts)
     loss_P = value(loss, ranking(chosen, rejected, mismatched=third, views=views))
     loss_P.sum().backward()
     assert bool(loss_P.isfinite().all())

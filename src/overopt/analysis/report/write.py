@@ -8,9 +8,10 @@ from pathlib import Path
 
 from overopt.analysis.report.collect import Collection, Group
 from overopt.analysis.report.figures import FAMILIES
-from overopt.analysis.report.figures.figure import Figure, printed
+from overopt.analysis.report.figures.drawing import Figure, printed
 from overopt.analysis.report.page import page
 from overopt.errors import UserError
+from overopt.records.atomic import replace_file
 
 TITLE = "overopt report"
 
@@ -29,18 +30,15 @@ def write_report(
     figures = draw_all(collection.groups, families)
     kinds = dict.fromkeys("svg" if kind == "html" else kind for kind in formats)
     written = [out] if "html" in formats else []
-    try:
-        if "html" in formats:
-            replace(out, page(collection, figures, title).encode())
-        folder = figures_folder(out)
-        for group in collection.groups:
-            for figure in figures[group.slug]:
-                for kind in kinds:
-                    file = folder / f"{group.slug}-{figure.name}.{kind}"
-                    replace(file, rendered(figure, group, kind))
-                    written.append(file)
-    except OSError as error:
-        raise UserError(f"{error.filename or out}: cannot be written ({error.strerror}); choose another -o") from error
+    if "html" in formats:
+        replace_file(out, page(collection, figures, title).encode())
+    folder = figures_folder(out)
+    for group in collection.groups:
+        for figure in figures[group.slug]:
+            for kind in kinds:
+                file = folder / f"{group.slug}-{figure.name}.{kind}"
+                replace_file(file, rendered(figure, group, kind))
+                written.append(file)
     return written
 
 
@@ -82,15 +80,3 @@ def rendered(figure: Figure, group: Group, kind: str) -> bytes:
         return svg.encode()
     content: bytes = vl_convert.vegalite_to_pdf(spec) if kind == "pdf" else vl_convert.vegalite_to_png(spec, scale=2)
     return content
-
-
-def replace(file: Path, content: bytes) -> None:
-    """Whole or not at all."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    half = file.with_name(f".{file.name}.partial")
-    try:
-        half.write_bytes(content)
-        os.replace(half, file)
-    except OSError:
-        half.unlink(missing_ok=True)
-        raise

@@ -17,8 +17,11 @@ from overopt.objectives.advantages.reinforce_pp import ReinforcePP
 from overopt.objectives.advantages.remax import ReMax
 from overopt.objectives.advantages.rloo import RLOO
 from overopt.objectives.advantages.running_baseline import RunningBaseline
+from overopt.objectives.contracts import AdvantageProtocol
 
-Advantage = Annotated[RLOO | GroupMean | GroupNormalized | RunningBaseline | ReinforcePP | ReMax | OPO, Choice()]
+Advantage = Annotated[
+    RLOO | GroupMean | GroupNormalized | RunningBaseline | ReinforcePP | ReMax | OPO, Choice(AdvantageProtocol)
+]
 
 __all__ = [
     "OPO",

@@ -7,22 +7,22 @@ from typing import Any, ClassVar
 from torch import Tensor
 
 from overopt.config import block
+from overopt.objectives.contracts import AdvantageProtocol
 from overopt.types import Rewards
 
 
 @block
-class GroupMean:
+class GroupMean(AdvantageProtocol):
     """Group mean: the baseline of a completion is the mean reward of its prompt's completions, its own included.
 
     `[P, G]`, in units of the reward. It is (G-1)/G times RLOO's advantage, so the direction is the same: Dr. GRPO's
     choice, which leaves out GRPO's division by the group's standard deviation.
     """
 
-    needs: ClassVar[frozenset[str]] = frozenset()
-    minimum_samples: ClassVar[int] = 2
-    minimum_batch: ClassVar[int] = 2
-    formula: ClassVar[str] = "A_j = R_j - mean_i R_i"
-    source: ClassVar[str] = "Liu et al. 2025, Dr. GRPO (arXiv 2503.20783)"
+    minimum_samples = 2
+    minimum_batch = 2
+    formula = "A_j = R_j - mean_i R_i"
+    source = "Liu et al. 2025, Dr. GRPO (arXiv 2503.20783)"
     elsewhere: ClassVar[dict[str, Any]] = {
         "trl": {"trainer": "GRPOTrainer", "scale_rewards": "'none'"},
         "openrlhf": "--algo.advantage.estimator dr_grpo",

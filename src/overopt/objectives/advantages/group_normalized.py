@@ -8,11 +8,12 @@ from pydantic import Field
 from torch import Tensor
 
 from overopt.config import block
+from overopt.objectives.contracts import AdvantageProtocol
 from overopt.types import Rewards
 
 
 @block
-class GroupNormalized:
+class GroupNormalized(AdvantageProtocol):
     """Group normalized (GRPO): the mean reward of a prompt is subtracted, and its standard deviation divided by.
 
     `[P, G]`, without unit. std is the sample's, with G - 1 in the denominator. A prompt whose rewards are all equal has
@@ -20,12 +21,11 @@ class GroupNormalized:
     gradient is not that of the mean reward. `eps` is TRL's; verl has 1e-6, OpenRLHF 1e-9.
     """
 
-    config_name: ClassVar[str] = "grpo"
-    needs: ClassVar[frozenset[str]] = frozenset()
-    minimum_samples: ClassVar[int] = 2
-    minimum_batch: ClassVar[int] = 2
-    formula: ClassVar[str] = "A_j = (R_j - mean_i R_i) / (std_i R_i + eps)"
-    source: ClassVar[str] = "Shao et al. 2024, DeepSeekMath (arXiv 2402.03300), section 4.1; eps: TRL"
+    config_name = "grpo"
+    minimum_samples = 2
+    minimum_batch = 2
+    formula = "A_j = (R_j - mean_i R_i) / (std_i R_i + eps)"
+    source = "Shao et al. 2024, DeepSeekMath (arXiv 2402.03300), section 4.1; eps: TRL"
     elsewhere: ClassVar[dict[str, Any]] = {
         "trl": {"trainer": "GRPOTrainer", "scale_rewards": "'group'", "when": "eps == 1e-4"},
         "openrlhf": "--algo.advantage.estimator group_norm (eps 1e-9)",

@@ -7,11 +7,12 @@ from typing import Any, ClassVar
 from torch import Tensor
 
 from overopt.config import block
+from overopt.objectives.contracts import AdvantageProtocol
 from overopt.types import Rewards
 
 
 @block
-class OPO:
+class OPO(AdvantageProtocol):
     """OPO: the baseline of a prompt is the mean of its rewards, each weighted by the completion's length.
 
     `[P, G]`, in units of the reward. The baseline of least variance weighs rewards by |grad log pi(y|x)|^2; if tokens'
@@ -19,12 +20,11 @@ class OPO:
     group's mean does. With equal lengths it is the group mean.
     """
 
-    config_name: ClassVar[str] = "opo"
-    needs: ClassVar[frozenset[str]] = frozenset()
-    minimum_samples: ClassVar[int] = 2
-    minimum_batch: ClassVar[int] = 2
-    formula: ClassVar[str] = "A_j = R_j - sum_i |y_i| R_i / sum_i |y_i|"
-    source: ClassVar[str] = "Hao et al. 2025, On-Policy RL with Optimal Reward Baseline (arXiv 2505.23585)"
+    config_name = "opo"
+    minimum_samples = 2
+    minimum_batch = 2
+    formula = "A_j = R_j - sum_i |y_i| R_i / sum_i |y_i|"
+    source = "Hao et al. 2025, On-Policy RL with Optimal Reward Baseline (arXiv 2505.23585)"
     elsewhere: ClassVar[dict[str, Any]] = {"verl": "algorithm.adv_estimator=opo"}
 
     def __call__(self, rewards: Rewards) -> Tensor:

@@ -9,11 +9,12 @@ from pydantic import Field
 from torch import Tensor
 
 from overopt.config import block
+from overopt.objectives.contracts import AdvantageProtocol
 from overopt.types import Rewards
 
 
 @block
-class ReinforcePP:
+class ReinforcePP(AdvantageProtocol):
     """REINFORCE++: rewards whitened over the whole batch, whatever their prompts. One sample a prompt will do.
 
     `[P, G]`, without unit. With `weight: token` a completion counts |y| times in mean and variance, as in the
@@ -22,12 +23,10 @@ class ReinforcePP:
     is spread over the tokens; here it is a part of the completion's one reward (our choice).
     """
 
-    config_name: ClassVar[str] = "reinforce_pp"
-    needs: ClassVar[frozenset[str]] = frozenset()
-    minimum_samples: ClassVar[int] = 1
-    minimum_batch: ClassVar[int] = 2
-    formula: ClassVar[str] = "A_j = (R_j - mean R) / sqrt(var R + eps), over all completions of the batch"
-    source: ClassVar[str] = "Hu 2025, REINFORCE++ (arXiv 2501.03262); eps and weight: verl"
+    config_name = "reinforce_pp"
+    minimum_batch = 2
+    formula = "A_j = (R_j - mean R) / sqrt(var R + eps), over all completions of the batch"
+    source = "Hu 2025, REINFORCE++ (arXiv 2501.03262); eps and weight: verl"
     elsewhere: ClassVar[dict[str, Any]] = {
         "openrlhf": "--algo.advantage.estimator reinforce (var with N, at least 1e-8)",
         "verl": "algorithm.adv_estimator=reinforce_plus_plus",

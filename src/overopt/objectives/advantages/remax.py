@@ -7,11 +7,12 @@ from typing import Any, ClassVar
 from torch import Tensor
 
 from overopt.config import block
+from overopt.objectives.contracts import AdvantageProtocol
 from overopt.types import Rewards
 
 
 @block
-class ReMax:
+class ReMax(AdvantageProtocol):
     """ReMax: the baseline of a prompt is the reward of its greedy completion. One sample will do.
 
     `[P, G]`, in units of the reward. The baseline does not depend on the samples, so the gradient is unbiased. Needs a
@@ -19,12 +20,10 @@ class ReMax:
     temperature): one more completion a prompt. verl subtracts the greedy completion's score alone, without penalties.
     """
 
-    config_name: ClassVar[str] = "remax"
-    needs: ClassVar[frozenset[str]] = frozenset({"greedy"})
-    minimum_samples: ClassVar[int] = 1
-    minimum_batch: ClassVar[int] = 1
-    formula: ClassVar[str] = "A_j = R_j - R(y_greedy)"
-    source: ClassVar[str] = "Li et al. 2023, ReMax (arXiv 2310.10505)"
+    config_name = "remax"
+    needs = frozenset({"greedy"})
+    formula = "A_j = R_j - R(y_greedy)"
+    source = "Li et al. 2023, ReMax (arXiv 2310.10505)"
     elsewhere: ClassVar[dict[str, Any]] = {"verl": "algorithm.adv_estimator=remax"}
 
     def __call__(self, rewards: Rewards) -> Tensor:

@@ -7,11 +7,12 @@ from typing import Any, ClassVar
 from torch import Tensor
 
 from overopt.config import block
+from overopt.objectives.contracts import AdvantageProtocol
 from overopt.types import Rewards
 
 
 @block
-class RLOO:
+class RLOO(AdvantageProtocol):
     """REINFORCE leave-one-out: the baseline of a completion is the mean reward of its siblings.
 
     Rewards `[P, G]` in, advantages `[P, G]` out, in units of the reward. Advantages of a prompt sum to 0, and a shift
@@ -19,11 +20,10 @@ class RLOO:
     unbiased. TRL has it in RLOOTrainer, before its optional `normalize_advantages`.
     """
 
-    needs: ClassVar[frozenset[str]] = frozenset()
-    minimum_samples: ClassVar[int] = 2
-    minimum_batch: ClassVar[int] = 2
-    formula: ClassVar[str] = "A_j = R_j - sum_{i != j} R_i / (G - 1) = G/(G-1) (R_j - mean_i R_i)"
-    source: ClassVar[str] = "Kool et al. 2019; Ahmadian et al. 2024, Back to Basics (arXiv 2402.14740)"
+    minimum_samples = 2
+    minimum_batch = 2
+    formula = "A_j = R_j - sum_{i != j} R_i / (G - 1) = G/(G-1) (R_j - mean_i R_i)"
+    source = "Kool et al. 2019; Ahmadian et al. 2024, Back to Basics (arXiv 2402.14740)"
     elsewhere: ClassVar[dict[str, Any]] = {
         "trl": {"trainer": "RLOOTrainer", "normalize_advantages": "False"},
         "openrlhf": "--algo.advantage.estimator rloo",

@@ -8,12 +8,13 @@ from pydantic import Field
 from torch import Tensor
 
 from overopt.config import block
+from overopt.objectives.contracts import AdvantageProtocol
 from overopt.objectives.state import State
 from overopt.types import Rewards
 
 
 @block
-class RunningBaseline:
+class RunningBaseline(AdvantageProtocol):
     """REINFORCE with a running baseline: an exponential mean of the rewards of earlier batches. One sample will do.
 
     `[P, G]`, in units of the reward. The baseline never contains the batch it is subtracted from, so the gradient is
@@ -21,11 +22,8 @@ class RunningBaseline:
     average over all earlier rewards; the exponential mean, which follows a moving policy, and its decay are our choice.
     """
 
-    needs: ClassVar[frozenset[str]] = frozenset()
-    minimum_samples: ClassVar[int] = 1
-    minimum_batch: ClassVar[int] = 1
-    formula: ClassVar[str] = "A_j = R_j - b;  then b <- decay b + (1 - decay) mean R"
-    source: ClassVar[str] = "Williams 1992; Ahmadian et al. 2024 (arXiv 2402.14740), REINFORCE with a moving average"
+    formula = "A_j = R_j - b;  then b <- decay b + (1 - decay) mean R"
+    source = "Williams 1992; Ahmadian et al. 2024 (arXiv 2402.14740), REINFORCE with a moving average"
     elsewhere: ClassVar[dict[str, Any]] = {}
 
     decay: Annotated[float, Field(ge=0, lt=1)] = 0.9
@@ -34,7 +32,7 @@ class RunningBaseline:
     def init(self) -> State:
         return {"baseline": self.initial}
 
-    def __call__(self, rewards: Rewards, state: State) -> tuple[Tensor, State]:
+    def __call__(self, rewards: Rewards, state: State) -> tuple[Tensor, State]:  # type: ignore[override]
         baseline = float(state["baseline"])
         moved = self.decay * baseline + (1.0 - self.decay) * float(rewards.reward_PG.mean())
         return rewards.reward_PG - baseline, {"baseline": moved}

@@ -16,6 +16,7 @@ from __future__ import annotations
 from typing import Annotated
 
 from overopt.config import Choice
+from overopt.objectives.contracts import PreferenceLossProtocol
 from overopt.objectives.pair_losses.alpha_po import AlphaPO
 from overopt.objectives.pair_losses.amopo import AMoPO
 from overopt.objectives.pair_losses.chi_po import ChiPO
@@ -51,7 +52,7 @@ PairLosses = (
     | Cringe
     | PairwiseCringe
 )
-PairLoss = Annotated[PairLosses, Choice()]
+PairLoss = Annotated[PairLosses, Choice(PreferenceLossProtocol)]
 
 __all__ = [
     "CPO",

@@ -10,6 +10,7 @@ from pydantic import Field
 from torch import Tensor
 
 from overopt.config import block
+from overopt.objectives.contracts import PreferenceLossProtocol
 from overopt.types import PreferenceScores
 
 LARGEST_EXPONENT = 80.0
@@ -17,18 +18,18 @@ LARGEST_EXPONENT = 80.0
 
 
 @block
-class AlphaPO:
+class AlphaPO(PreferenceLossProtocol):
     """SimPO with a bent reward: `alpha` changes its shape, from the logarithm (0) towards a power of the probability.
 
     p is the mean probability per token e^(l/|y|). Unlike SimPO's, alpha here is the shape (any sign; 0 is SimPO) and
     beta the scale. An exponent -alpha l/|y| above 80 counts as 80. Defaults are a published setting (gamma/beta 0.1).
     """
 
-    config_name: ClassVar[str] = "alpha_po"
-    formula: ClassVar[str] = (
+    config_name = "alpha_po"
+    formula = (
         "L = -log sigma(beta r_w - beta r_l - gamma), r = (1 - p^-alpha)/alpha, p = e^(l/|y|); alpha = 0: r = l/|y|"
     )
-    source: ClassVar[str] = "Gupta et al. 2025, arXiv 2501.03884"
+    source = "Gupta et al. 2025, arXiv 2501.03884"
     elsewhere: ClassVar[dict[str, Any]] = {
         "trl": {
             "trainer": "CPOTrainer",
@@ -39,8 +40,6 @@ class AlphaPO:
             "cpo_alpha": "0.0",
         },
     }
-    needs: ClassVar[frozenset[str]] = frozenset()
-    separable: ClassVar[bool] = True
 
     alpha: float = 0.25
     beta: Annotated[float, Field(gt=0)] = 2.5

@@ -10,12 +10,14 @@ from pydantic import Field
 from torch import Tensor
 
 from overopt.config import block
+from overopt.objectives.contracts import PreferenceLossProtocol
 from overopt.objectives.pair_losses.nll import token_mean_nll
+from overopt.objectives.state import State
 from overopt.types import PreferenceScores, Scored
 
 
 @block
-class AMoPO:
+class AMoPO(PreferenceLossProtocol):
     """Adaptive multi-objective preference optimization: SimPO under several prompts, each naming a quality to look for.
 
     The same pair is seen under its own prompt and under each of `prompts`, in which `{prompt}` stands for the pair's
@@ -28,15 +30,14 @@ class AMoPO:
     The wording of the prompts is ours.
     """
 
-    config_name: ClassVar[str] = "amopo"
-    formula: ClassVar[str] = (
+    config_name = "amopo"
+    formula = (
         "L = -sum_d w_d log sigma(beta m_dw - beta m_dl - gamma) + sft_weight NLL(y_w), m = l/|y| under prompt d, "
         "w = softmax_d(z_dw + z_dl), z ~ N(mean_t pi(y_t), std_t pi(y_t))"
     )
-    source: ClassVar[str] = "Liu et al. 2025, arXiv 2506.07165"
+    source = "Liu et al. 2025, arXiv 2506.07165"
     elsewhere: ClassVar[dict[str, Any]] = {}
-    needs: ClassVar[frozenset[str]] = frozenset()
-    separable: ClassVar[bool] = False
+    separable = False
 
     prompts: list[Annotated[str, Field(pattern=r"\{prompt\}")]] = Field(
         default=[
@@ -52,11 +53,11 @@ class AMoPO:
     seed: Annotated[int, Field(ge=0)] = 0
     """Of the draws of the weights."""
 
-    def init(self) -> dict[str, Any]:
+    def init(self) -> State:
         """No draw yet."""
         return {"draws": 0}
 
-    def __call__(self, scores: PreferenceScores, state: dict[str, Any]) -> tuple[Tensor, dict[str, Any]]:
+    def __call__(self, scores: PreferenceScores, state: State) -> tuple[Tensor, State]:  # type: ignore[override]
         views = (scores, *scores.views)
         margin_PD = torch.stack([self._margin(view) for view in views], 1)
         weight_PD = self._weights(views, state["draws"])

@@ -9,11 +9,12 @@ from pydantic import Field
 from torch import Tensor
 
 from overopt.config import block
+from overopt.objectives.contracts import PreferenceLossProtocol
 from overopt.types import PreferenceScores
 
 
 @block
-class ChiPO:
+class ChiPO(PreferenceLossProtocol):
     """Chi-squared preference optimization: DPO with z + log z in place of log z, which penalizes leaving the data.
 
     The implicit regularizer is KL plus chi-squared divergence. l is summed over tokens, nats. e^d is held at
@@ -22,12 +23,11 @@ class ChiPO:
     initialization L = log 2. Default beta as DPO's.
     """
 
-    config_name: ClassVar[str] = "chi_po"
-    formula: ClassVar[str] = "L = -log sigma(clip[-2R, 2R](beta [phi(d_w) - phi(d_l)])), phi(d) = e^d + d, d = l - lref"
-    source: ClassVar[str] = "Huang et al. 2024, arXiv 2407.13399, Algorithm 1"
+    config_name = "chi_po"
+    formula = "L = -log sigma(clip[-2R, 2R](beta [phi(d_w) - phi(d_l)])), phi(d) = e^d + d, d = l - lref"
+    source = "Huang et al. 2024, arXiv 2407.13399, Algorithm 1"
     elsewhere: ClassVar[dict[str, Any]] = {}
-    needs: ClassVar[frozenset[str]] = frozenset({"reference"})
-    separable: ClassVar[bool] = True
+    needs = frozenset({"reference"})
 
     beta: Annotated[float, Field(gt=0)] = 0.05
     reward_range: Annotated[float, Field(gt=0)] | None = None

@@ -10,26 +10,25 @@ from pydantic import Field
 from torch import Tensor
 
 from overopt.config import block
+from overopt.objectives.contracts import PreferenceLossProtocol
 from overopt.types import PreferenceScores, Scored
 
 
 @block
-class ConfPO:
+class ConfPO(PreferenceLossProtocol):
     """SimPO on the tokens that matter: those less likely than the completion's mean token probability.
 
     The choice of tokens has no gradient. A pair of which a completion keeps no token (all equally likely, or only one)
     has loss 0 and counts in the mean, as in the authors' code. Defaults are the authors'.
     """
 
-    config_name: ClassVar[str] = "confpo"
-    formula: ClassVar[str] = (
+    config_name = "confpo"
+    formula = (
         "L = -log sigma(beta m_w - beta m_l - gamma), m = the mean of log pi(y_t) over tokens t with "
         "pi(y_t) < mean_t pi(y_t)"
     )
-    source: ClassVar[str] = "Yoon et al. 2025, arXiv 2506.08712"
+    source = "Yoon et al. 2025, arXiv 2506.08712"
     elsewhere: ClassVar[dict[str, Any]] = {}
-    needs: ClassVar[frozenset[str]] = frozenset()
-    separable: ClassVar[bool] = True
 
     beta: Annotated[float, Field(gt=0)] = 1.5
     gamma: Annotated[float, Field(ge=0)] = 1.6

@@ -9,25 +9,24 @@ from pydantic import Field
 from torch import Tensor
 
 from overopt.config import block
+from overopt.objectives.contracts import PreferenceLossProtocol
 from overopt.objectives.pair_losses.nll import token_mean_nll
 from overopt.types import PreferenceScores
 
 
 @block
-class CPO:
+class CPO(PreferenceLossProtocol):
     """Contrastive preference optimization: DPO with a uniform reference, and imitation of the chosen.
 
     l is summed over tokens, nats; the negative log-likelihood is the mean over the batch's chosen tokens. Defaults are
     TRL's.
     """
 
-    formula: ClassVar[str] = "L = -log sigma(beta (l_w - l_l)) + nll_weight NLL(y_w), NLL a mean over chosen tokens"
-    source: ClassVar[str] = "Xu et al. 2024, arXiv 2401.08417"
+    formula = "L = -log sigma(beta (l_w - l_l)) + nll_weight NLL(y_w), NLL a mean over chosen tokens"
+    source = "Xu et al. 2024, arXiv 2401.08417"
     elsewhere: ClassVar[dict[str, Any]] = {
         "trl": {"trainer": "CPOTrainer", "loss_type": "'sigmoid'", "beta": "beta", "cpo_alpha": "nll_weight"},
     }
-    needs: ClassVar[frozenset[str]] = frozenset()
-    separable: ClassVar[bool] = True
 
     beta: Annotated[float, Field(gt=0)] = 0.1
     nll_weight: Annotated[float, Field(ge=0)] = 1.0

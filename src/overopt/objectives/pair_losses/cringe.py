@@ -8,13 +8,14 @@ from pydantic import Field
 from torch import Tensor
 
 from overopt.config import block
+from overopt.objectives.contracts import PreferenceLossProtocol
 from overopt.objectives.pair_losses.cringe_tokens import cringe_tokens
 from overopt.objectives.pair_losses.nll import token_mean_nll
 from overopt.types import PreferenceScores
 
 
 @block
-class Cringe:
+class Cringe(PreferenceLossProtocol):
     """Cringe: imitation of the chosen, and each token of the rejected against likely alternatives.
 
     Both terms are means over the batch's tokens, nats. The alternative is drawn from the `top_k` most likely other
@@ -22,14 +23,13 @@ class Cringe:
     top_k 5 is that of the published settings; weight 1 is our choice.
     """
 
-    formula: ClassVar[str] = (
+    formula = (
         "L = NLL(y_w) + cringe_weight C(y_l), means over tokens; C_t = E[-log(e^{s+}/(e^{s+} + e^{s-}))], "
         "s- the token's logit, s+ drawn from the top-k others"
     )
-    source: ClassVar[str] = "Adolphs et al. 2022, arXiv 2211.05826"
+    source = "Adolphs et al. 2022, arXiv 2211.05826"
     elsewhere: ClassVar[dict[str, Any]] = {}
-    needs: ClassVar[frozenset[str]] = frozenset({"logits"})
-    separable: ClassVar[bool] = True
+    needs = frozenset({"logits"})
 
     cringe_weight: Annotated[float, Field(ge=0)] = 1.0
     top_k: Annotated[int, Field(gt=0)] = 5

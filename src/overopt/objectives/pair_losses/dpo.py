@@ -9,12 +9,13 @@ from pydantic import Field
 from torch import Tensor
 
 from overopt.config import block
+from overopt.objectives.contracts import PreferenceLossProtocol
 from overopt.objectives.pair_losses.reference_rewards import reference_rewards
 from overopt.types import PreferenceScores
 
 
 @block
-class DPO:
+class DPO(PreferenceLossProtocol):
     """Direct preference optimization: the reward is the log-ratio to a reference.
 
     l is summed over tokens, nats. At initialization, where the policy is the reference, L = log 2. With
@@ -24,12 +25,12 @@ class DPO:
     form only, OpenRLHF the conservative one.
     """
 
-    formula: ClassVar[str] = (
+    formula = (
         "u = beta [(l_w - lref_w) - (l_l - lref_l)]; L = -log sigma(u); smoothed, with e = label_smoothing: "
         "conservative -(1-e) log sigma(u) - e log sigma(-u), "
         "robust [-(1-e) log sigma(u) + e log sigma(-u)] / (1 - 2e)"
     )
-    source: ClassVar[str] = "Rafailov et al. 2023, arXiv 2305.18290, Eq. 7"
+    source = "Rafailov et al. 2023, arXiv 2305.18290, Eq. 7"
     elsewhere: ClassVar[dict[str, Any]] = {
         "trl": {
             "trainer": "DPOTrainer",
@@ -40,8 +41,7 @@ class DPO:
         },
         "openrlhf": "train_dpo --beta BETA --label_smoothing E (conservative)",
     }
-    needs: ClassVar[frozenset[str]] = frozenset({"reference"})
-    separable: ClassVar[bool] = True
+    needs = frozenset({"reference"})
 
     beta: Annotated[float, Field(gt=0)] = 0.05
     label_smoothing: Annotated[float, Field(ge=0, lt=0.5)] = 0.0

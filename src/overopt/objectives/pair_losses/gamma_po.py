@@ -11,12 +11,14 @@ from pydantic import Field
 from torch import Tensor
 
 from overopt.config import block
+from overopt.objectives.contracts import PreferenceLossProtocol
 from overopt.objectives.pair_losses.reference_rewards import reference_rewards
+from overopt.objectives.state import State
 from overopt.types import PreferenceScores
 
 
 @block
-class GammaPO:
+class GammaPO(PreferenceLossProtocol):
     """Preference optimization with a margin of each pair's own: clear pairs get more of it, doubtful ones less.
 
     The margins of a batch, and of past gaps that stand for the rest of the data, share n gamma among them: p is found
@@ -29,15 +31,15 @@ class GammaPO:
     one step before their last. Defaults are their Mistral 7B settings.
     """
 
-    config_name: ClassVar[str] = "gamma_po"
-    formula: ClassVar[str] = (
+    config_name = "gamma_po"
+    formula = (
         "L_i = -log sigma(gap_i - gamma_i), gamma_i = gamma n p_i, "
         "p = argmin over the simplex of tau KL(p || uniform) + mean_i softplus(gamma n p_i - gap_i)"
     )
-    source: ClassVar[str] = "Sun et al. 2025, arXiv 2506.03690"
+    source = "Sun et al. 2025, arXiv 2506.03690"
     elsewhere: ClassVar[dict[str, Any]] = {}
-    needs: ClassVar[frozenset[str]] = frozenset({"reference"})
-    separable: ClassVar[bool] = False
+    needs = frozenset({"reference"})
+    separable = False
 
     base: Literal["simpo", "dpo"] = "simpo"
     beta: Annotated[float, Field(gt=0)] = 2.5
@@ -49,11 +51,11 @@ class GammaPO:
     subset: Annotated[int, Field(gt=0)] = 256
     """Most gaps, the batch's own included, among which the margin is shared."""
 
-    def init(self) -> dict[str, Any]:
+    def init(self) -> State:
         """No gap yet."""
         return {"gaps": [], "draws": 0}
 
-    def __call__(self, scores: PreferenceScores, state: dict[str, Any]) -> tuple[Tensor, dict[str, Any]]:
+    def __call__(self, scores: PreferenceScores, state: State) -> tuple[Tensor, State]:  # type: ignore[override]
         chosen_P, rejected_P = self.reward(scores)
         gap_P = chosen_P - rejected_P
         past, own = self._drawn(state, len(gap_P)), gap_P.detach()
@@ -68,7 +70,7 @@ class GammaPO:
             return reference_rewards(scores, self.beta)
         return self.beta * scores.chosen.mean_logp_P, self.beta * scores.rejected.mean_logp_P
 
-    def _drawn(self, state: dict[str, Any], batch: int) -> list[float]:
+    def _drawn(self, state: State, batch: int) -> list[float]:
         """Past gaps, drawn without replacement, that fill the subset up."""
         gaps: list[float] = state["gaps"]
         count = max(0, min(len(gaps), self.subset - batch))

@@ -8,23 +8,23 @@ from pydantic import Field
 from torch import Tensor
 
 from overopt.config import block
+from overopt.objectives.contracts import PreferenceLossProtocol
 from overopt.objectives.pair_losses.reference_rewards import reference_rewards
 from overopt.types import PreferenceScores
 
 
 @block
-class Hinge:
+class Hinge(PreferenceLossProtocol):
     """Hinge loss on DPO's reward margin: pairs that are right by enough stop pulling.
 
     Sums over tokens, nats; at initialization L = 1. TRL calls it `hinge` and credits SLiC, whose own loss has no
     reference (`slic_hf`). beta 0.1 is TRL's default.
     """
 
-    formula: ClassVar[str] = "L = max(0, 1 - beta [(l_w - lref_w) - (l_l - lref_l)])"
-    source: ClassVar[str] = "Liu et al. 2023, arXiv 2309.06657 (RSO), hinge-norm loss"
+    formula = "L = max(0, 1 - beta [(l_w - lref_w) - (l_l - lref_l)])"
+    source = "Liu et al. 2023, arXiv 2309.06657 (RSO), hinge-norm loss"
     elsewhere: ClassVar[dict[str, Any]] = {"trl": {"trainer": "DPOTrainer", "loss_type": "'hinge'", "beta": "beta"}}
-    needs: ClassVar[frozenset[str]] = frozenset({"reference"})
-    separable: ClassVar[bool] = True
+    needs = frozenset({"reference"})
 
     beta: Annotated[float, Field(gt=0)] = 0.1
 

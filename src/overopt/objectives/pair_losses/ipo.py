@@ -8,11 +8,12 @@ from pydantic import Field
 from torch import Tensor
 
 from overopt.config import block
+from overopt.objectives.contracts import PreferenceLossProtocol
 from overopt.types import PreferenceScores
 
 
 @block
-class IPO:
+class IPO(PreferenceLossProtocol):
     """Identity preference optimization: the log-ratio gap is regressed on a constant, so that it cannot run away.
 
     D = l - lref, nats: `sum` over tokens as in the paper and in the DPO authors' code, or `mean` per token (D / |y|),
@@ -21,14 +22,13 @@ class IPO:
     The reward's target gap is 1/2.
     """
 
-    formula: ClassVar[str] = "L = (h - 1/(2 tau))^2, h = D_w - D_l, D = l - lref (sum) or (l - lref)/|y| (mean)"
-    source: ClassVar[str] = "Azar et al. 2023, arXiv 2310.12036, Eq. 17"
+    formula = "L = (h - 1/(2 tau))^2, h = D_w - D_l, D = l - lref (sum) or (l - lref)/|y| (mean)"
+    source = "Azar et al. 2023, arXiv 2310.12036, Eq. 17"
     elsewhere: ClassVar[dict[str, Any]] = {
         "trl": {"trainer": "DPOTrainer", "when": "length == 'mean'", "loss_type": "'ipo'", "beta": "tau"},
         "openrlhf": "train_dpo --ipo --beta TAU (length: sum)",
     }
-    needs: ClassVar[frozenset[str]] = frozenset({"reference"})
-    separable: ClassVar[bool] = True
+    needs = frozenset({"reference"})
 
     tau: Annotated[float, Field(gt=0)] = 0.1
     length: Literal["sum", "mean"] = "sum"

@@ -9,12 +9,13 @@ from pydantic import Field
 from torch import Tensor
 
 from overopt.config import block
+from overopt.objectives.contracts import PreferenceLossProtocol
 from overopt.objectives.pair_losses.reference_rewards import reference_rewards
 from overopt.types import PreferenceScores
 
 
 @block
-class KTO:
+class KTO(PreferenceLossProtocol):
     """Kahneman-Tversky optimization: each completion alone is desirable or not, against the policy's drift.
 
     z is the drift on mismatched completions (each prompt with the next pair's chosen one), without gradient: a
@@ -24,11 +25,11 @@ class KTO:
     data. beta 0.1 is TRL's default.
     """
 
-    formula: ClassVar[str] = (
+    formula = (
         "L = w_d (1 - sigma(r_w - z)) + w_u (1 - sigma(z - r_l)), r = beta (l - lref), "
         "z = max(0, beta mean_batch(l - lref on mismatched completions))"
     )
-    source: ClassVar[str] = "Ethayarajh et al. 2024, arXiv 2402.01306"
+    source = "Ethayarajh et al. 2024, arXiv 2402.01306"
     elsewhere: ClassVar[dict[str, Any]] = {
         "trl": {
             "trainer": "KTOTrainer",
@@ -39,8 +40,8 @@ class KTO:
         },
         "openrlhf": "KTOLoss(beta, desirable_weight, undesirable_weight)",
     }
-    needs: ClassVar[frozenset[str]] = frozenset({"reference", "mismatched"})
-    separable: ClassVar[bool] = False
+    needs = frozenset({"reference", "mismatched"})
+    separable = False
 
     beta: Annotated[float, Field(gt=0)] = 0.1
     desirable_weight: Annotated[float, Field(ge=0)] = 1.0

@@ -10,6 +10,7 @@ from pydantic import Field
 from torch import Tensor
 
 from overopt.config import block
+from overopt.objectives.contracts import PreferenceLossProtocol
 from overopt.objectives.pair_losses.nll import token_mean_nll
 from overopt.types import PreferenceScores
 
@@ -18,7 +19,7 @@ SURE = -1e-6
 
 
 @block
-class ORPO:
+class ORPO(PreferenceLossProtocol):
     """Odds ratio preference optimization: imitation of the chosen, and the odds of chosen against rejected.
 
     o is the log-odds of the mean probability per token, nats; a mean log-probability above -1e-6 counts as -1e-6, so
@@ -26,14 +27,12 @@ class ORPO:
     prompt as well. odds_weight 0.1 is the authors' and TRL's (`beta`).
     """
 
-    formula: ClassVar[str] = (
+    formula = (
         "L = NLL(y_w) - odds_weight log sigma(o_w - o_l), o = m - log(1 - e^m), m = l/|y|, "
         "NLL a mean over chosen tokens"
     )
-    source: ClassVar[str] = "Hong et al. 2024, arXiv 2403.07691, Eqs. 6 and 7"
+    source = "Hong et al. 2024, arXiv 2403.07691, Eqs. 6 and 7"
     elsewhere: ClassVar[dict[str, Any]] = {"trl": {"trainer": "ORPOTrainer", "beta": "odds_weight"}}
-    needs: ClassVar[frozenset[str]] = frozenset()
-    separable: ClassVar[bool] = True
 
     odds_weight: Annotated[float, Field(ge=0)] = 0.1
 

@@ -9,13 +9,14 @@ from pydantic import Field
 from torch import Tensor
 
 from overopt.config import block
+from overopt.objectives.contracts import PreferenceLossProtocol
 from overopt.objectives.pair_losses.cringe_tokens import cringe_tokens
 from overopt.objectives.pair_losses.nll import token_mean_nll
 from overopt.types import PreferenceScores
 
 
 @block
-class PairwiseCringe:
+class PairwiseCringe(PreferenceLossProtocol):
     """Cringe with a gate: a pair that is right by more than the margin stops teaching.
 
     The structure (a sigmoid of the sequence margin times Cringe) is the paper's; its exact form is NOT verified: which
@@ -23,13 +24,10 @@ class PairwiseCringe:
     of margin and tau (our choice, nats per sequence) may differ. Iterate by sampling new pairs between runs.
     """
 
-    formula: ClassVar[str] = (
-        "L = g [NLL(y_w) + cringe_weight C(y_l)], g = sigma((margin - (l_w - l_l))/tau), NLL and C as in cringe"
-    )
-    source: ClassVar[str] = "Xu et al. 2023, arXiv 2312.16682"
+    formula = "L = g [NLL(y_w) + cringe_weight C(y_l)], g = sigma((margin - (l_w - l_l))/tau), NLL and C as in cringe"
+    source = "Xu et al. 2023, arXiv 2312.16682"
     elsewhere: ClassVar[dict[str, Any]] = {}
-    needs: ClassVar[frozenset[str]] = frozenset({"logits"})
-    separable: ClassVar[bool] = True
+    needs = frozenset({"logits"})
 
     margin: float = 0.0
     tau: Annotated[float, Field(gt=0)] = 10.0

@@ -9,24 +9,25 @@ from pydantic import Field
 from torch import Tensor
 
 from overopt.config import block
+from overopt.objectives.contracts import PreferenceLossProtocol
 from overopt.objectives.pair_losses.nll import token_mean_nll
 from overopt.objectives.pair_losses.reference_rewards import reference_rewards
 from overopt.types import PreferenceScores
 
 
 @block
-class RPO:
+class RPO(PreferenceLossProtocol):
     """Regularized preference optimization: DPO with imitation of the chosen, which acts as a pessimistic adversary.
 
     l is summed over tokens, nats. The papers and codes of that name take the negative log-likelihood as a sum over
     tokens or as a mean; `nll` chooses (`token_mean`: over the batch's chosen tokens). Defaults are the authors'.
     """
 
-    formula: ClassVar[str] = (
+    formula = (
         "L = -log sigma(beta [(l_w - lref_w) - (l_l - lref_l)]) + nll_weight NLL(y_w), "
         "NLL = -l_w (sum) or a mean over chosen tokens (token_mean)"
     )
-    source: ClassVar[str] = "Liu et al. 2024, arXiv 2405.16436"
+    source = "Liu et al. 2024, arXiv 2405.16436"
     elsewhere: ClassVar[dict[str, Any]] = {
         "trl": {
             "trainer": "DPOTrainer",
@@ -36,8 +37,7 @@ class RPO:
             "beta": "beta",
         },
     }
-    needs: ClassVar[frozenset[str]] = frozenset({"reference"})
-    separable: ClassVar[bool] = True
+    needs = frozenset({"reference"})
 
     beta: Annotated[float, Field(gt=0)] = 0.01
     nll_weight: Annotated[float, Field(ge=0)] = 0.005

@@ -9,11 +9,12 @@ from pydantic import Field
 from torch import Tensor
 
 from overopt.config import block
+from overopt.objectives.contracts import PreferenceLossProtocol
 from overopt.types import PreferenceScores
 
 
 @block
-class SimPO:
+class SimPO(PreferenceLossProtocol):
     """Simple preference optimization: the reward is the mean log-probability per token; no reference.
 
     The target gap of mean log-probabilities is gamma/alpha nats per token. In the authors' code alpha is `beta` and
@@ -22,8 +23,8 @@ class SimPO:
     Entropy RLHF (2025) used is not known.
     """
 
-    formula: ClassVar[str] = "L = -log sigma(alpha l_w/|y_w| - alpha l_l/|y_l| - gamma)"
-    source: ClassVar[str] = "Meng et al. 2024, arXiv 2405.14734, Eq. 6"
+    formula = "L = -log sigma(alpha l_w/|y_w| - alpha l_l/|y_l| - gamma)"
+    source = "Meng et al. 2024, arXiv 2405.14734, Eq. 6"
     elsewhere: ClassVar[dict[str, Any]] = {
         "trl": {
             "trainer": "CPOTrainer",
@@ -33,8 +34,6 @@ class SimPO:
             "cpo_alpha": "0.0",
         },
     }
-    needs: ClassVar[frozenset[str]] = frozenset()
-    separable: ClassVar[bool] = True
 
     alpha: Annotated[float, Field(gt=0)] = 2.0
     gamma: Annotated[float, Field(ge=0)] = 0.5

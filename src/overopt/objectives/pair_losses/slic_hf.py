@@ -8,23 +8,22 @@ from pydantic import Field
 from torch import Tensor
 
 from overopt.config import block
+from overopt.objectives.contracts import PreferenceLossProtocol
 from overopt.types import PreferenceScores
 
 
 @block
-class SLiCHF:
+class SLiCHF(PreferenceLossProtocol):
     """Sequence likelihood calibration with human feedback: a hinge on log-likelihoods, and imitation of the chosen.
 
     Sums over tokens, nats; no reference. The imitation target is the chosen completion (the paper also takes an SFT
     target). Defaults are the HALOs repository's.
     """
 
-    config_name: ClassVar[str] = "slic_hf"
-    formula: ClassVar[str] = "L = max(0, delta - l_w + l_l) - nll_weight l_w"
-    source: ClassVar[str] = "Zhao et al. 2023, arXiv 2305.10425"
+    config_name = "slic_hf"
+    formula = "L = max(0, delta - l_w + l_l) - nll_weight l_w"
+    source = "Zhao et al. 2023, arXiv 2305.10425"
     elsewhere: ClassVar[dict[str, Any]] = {}
-    needs: ClassVar[frozenset[str]] = frozenset()
-    separable: ClassVar[bool] = True
 
     delta: Annotated[float, Field(ge=0)] = 1.0
     """The margin, nats per sequence."""

@@ -13,6 +13,7 @@ from __future__ import annotations
 from typing import Annotated
 
 from overopt.config import Choice
+from overopt.objectives.contracts import PolicyLossProtocol
 from overopt.objectives.policy_losses.cispo import CISPO
 from overopt.objectives.policy_losses.gspo import GSPO
 from overopt.objectives.policy_losses.lco import LCO
@@ -20,6 +21,6 @@ from overopt.objectives.policy_losses.ppo_clip import PPOClip
 from overopt.objectives.policy_losses.ppo_clip_token import PPOClipToken
 from overopt.objectives.policy_losses.reinforce import Reinforce
 
-PolicyLoss = Annotated[PPOClip | PPOClipToken | Reinforce | GSPO | CISPO | LCO, Choice()]
+PolicyLoss = Annotated[PPOClip | PPOClipToken | Reinforce | GSPO | CISPO | LCO, Choice(PolicyLossProtocol)]
 
 __all__ = ["CISPO", "GSPO", "LCO", "PPOClip", "PPOClipToken", "PolicyLoss", "Reinforce"]

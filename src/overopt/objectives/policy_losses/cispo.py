@@ -9,22 +9,22 @@ from torch import Tensor
 
 from overopt.config import block
 from overopt.objectives.aggregation import Aggregation, aggregate
+from overopt.objectives.contracts import PolicyLossProtocol
 from overopt.objectives.policy_losses.ratios import ratio
 from overopt.types import PolicyUpdate
 
 
 @block
-class CISPO:
+class CISPO(PolicyLossProtocol):
     """CISPO: each token's REINFORCE term, weighed by its clipped ratio, which carries no gradient.
 
     Rows `[B]`. No token is silenced: where PPO's clip stops the gradient, CISPO only bounds its weight. The bounds are
     of the ratio itself; 5 is TRL's suggestion (ScaleRL), and no lower bound is the paper's choice.
     """
 
-    config_name: ClassVar[str] = "cispo"
-    needs: ClassVar[frozenset[str]] = frozenset()
-    formula: ClassVar[str] = "l_t = -sg[clip(rho_t, minimum, maximum)] A log pi_new(y_t); aggregated"
-    source: ClassVar[str] = "MiniMax 2025, MiniMax-M1 (arXiv 2506.13585); maximum: ScaleRL (arXiv 2510.13786)"
+    config_name = "cispo"
+    formula = "l_t = -sg[clip(rho_t, minimum, maximum)] A log pi_new(y_t); aggregated"
+    source = "MiniMax 2025, MiniMax-M1 (arXiv 2506.13585); maximum: ScaleRL (arXiv 2510.13786)"
     elsewhere: ClassVar[dict[str, Any]] = {
         "trl": {
             "trainer": "GRPOTrainer",

@@ -8,12 +8,13 @@ import torch
 from torch import Tensor
 
 from overopt.config import block
+from overopt.objectives.contracts import PolicyLossProtocol
 from overopt.objectives.policy_losses.ratios import Clip, ratio, surrogates
 from overopt.types import PolicyUpdate
 
 
 @block
-class GSPO:
+class GSPO(PolicyLossProtocol):
     """GSPO: PPO's clipped surrogate with the geometric mean of the token ratios as the ratio of a sequence.
 
     Rows `[B]`, in units of the advantage. s is near 1 even for long completions, so the clip range is small; its
@@ -21,12 +22,11 @@ class GSPO:
     less, as with GRPO's `sequence_mean`.
     """
 
-    config_name: ClassVar[str] = "gspo"
-    needs: ClassVar[frozenset[str]] = frozenset()
-    formula: ClassVar[str] = (
+    config_name = "gspo"
+    formula = (
         "L_j = max(-A_j s_j, -A_j clip(s_j, 1 - clip, 1 + clip_high)), s_j = (pi_new(y_j) / pi_old(y_j))^(1/|y_j|)"
     )
-    source: ClassVar[str] = "Zheng et al. 2025, GSPO (arXiv 2507.18071), section 4"
+    source = "Zheng et al. 2025, GSPO (arXiv 2507.18071), section 4"
     elsewhere: ClassVar[dict[str, Any]] = {
         "trl": {
             "trainer": "GRPOTrainer",

@@ -10,13 +10,14 @@ from torch import Tensor
 
 from overopt.config import block
 from overopt.objectives.aggregation import Aggregation, aggregate
+from overopt.objectives.contracts import PolicyLossProtocol
 from overopt.types import Logits, PolicyUpdate
 
 Positive = Annotated[float, Field(gt=0)]
 
 
 @block
-class LCO:
+class LCO(PolicyLossProtocol):
     """Logit-space distillation of the advantage over the whole vocabulary (after the authors' code).
 
     Rows `[B]`, nats. A_hat(a) = A (1 - pi_old(a)) for the sampled token a, A_hat(b) = -pi_old(b) A /
@@ -25,10 +26,10 @@ class LCO:
     of tokens at a time. The paper's own text was not seen.
     """
 
-    config_name: ClassVar[str] = "lco"
-    needs: ClassVar[frozenset[str]] = frozenset({"logits", "old_logits"})
-    formula: ClassVar[str] = "L_j = sum_t KL(q_t || pi_new,t), q_t proportional to pi_old,t exp(A_hat_t / beta)"
-    source: ClassVar[str] = "the authors' code"
+    config_name = "lco"
+    needs = frozenset({"logits", "old_logits"})
+    formula = "L_j = sum_t KL(q_t || pi_new,t), q_t proportional to pi_old,t exp(A_hat_t / beta)"
+    source = "the authors' code"
     elsewhere: ClassVar[dict[str, Any]] = {}
 
     beta_positive: Positive = 0.1
@@ -42,9 +43,6 @@ class LCO:
             return (target_MV.exp() * (target_MV - logits.new_MV.log_softmax(-1))).sum(-1)
 
         return aggregate(update.per_token(divergence), update, self.aggregation)
-
-    def clipped(self, update: PolicyUpdate) -> None:
-        """This loss clips nothing."""
 
     def _target(self, old_logits_MV: Tensor, token_M: Tensor, advantage_M: Tensor) -> Tensor:
         """log q, detached."""

@@ -8,12 +8,13 @@ import torch
 from torch import Tensor
 
 from overopt.config import block
+from overopt.objectives.contracts import PolicyLossProtocol
 from overopt.objectives.policy_losses.ratios import Clip, ratio, surrogates
 from overopt.types import PolicyUpdate
 
 
 @block
-class PPOClip:
+class PPOClip(PolicyLossProtocol):
     """PPO's clipped surrogate with one ratio per sequence, as TRL's RLOOTrainer has it.
 
     Rows `[B]`, in units of the advantage. With one epoch and one minibatch rho = 1 and the gradient is exactly
@@ -21,11 +22,8 @@ class PPOClip:
     tokens' log-ratios counts. `clip` is TRL's default; `clip_high` opens the upper side further (DAPO).
     """
 
-    needs: ClassVar[frozenset[str]] = frozenset()
-    formula: ClassVar[str] = (
-        "L_j = max(-A_j rho_j, -A_j clip(rho_j, 1 - clip, 1 + clip_high)), rho_j = pi_new(y_j) / pi_old(y_j)"
-    )
-    source: ClassVar[str] = "Schulman et al. 2017 (arXiv 1707.06347), Eq. 7; a ratio per sequence: TRL's RLOOTrainer"
+    formula = "L_j = max(-A_j rho_j, -A_j clip(rho_j, 1 - clip, 1 + clip_high)), rho_j = pi_new(y_j) / pi_old(y_j)"
+    source = "Schulman et al. 2017 (arXiv 1707.06347), Eq. 7; a ratio per sequence: TRL's RLOOTrainer"
     elsewhere: ClassVar[dict[str, Any]] = {
         "trl": {"trainer": "RLOOTrainer", "epsilon": "clip", "epsilon_high": "clip_high"},
     }

@@ -9,12 +9,13 @@ from torch import Tensor
 
 from overopt.config import block
 from overopt.objectives.aggregation import Aggregation, aggregate
+from overopt.objectives.contracts import PolicyLossProtocol
 from overopt.objectives.policy_losses.ratios import Clip, ratio, surrogates
 from overopt.types import PolicyUpdate
 
 
 @block
-class PPOClipToken:
+class PPOClipToken(PolicyLossProtocol):
     """PPO's clipped surrogate with one ratio per token, as GRPO, DAPO and Dr. GRPO have it.
 
     Rows `[B]`, in units of the advantage. All tokens of a completion share its advantage. The aggregation tells the
@@ -22,12 +23,11 @@ class PPOClipToken:
     is the mean over the tokens of an accumulation window, which is a minibatch here.
     """
 
-    config_name: ClassVar[str] = "ppo_clip_token"
-    needs: ClassVar[frozenset[str]] = frozenset()
-    formula: ClassVar[str] = (
+    config_name = "ppo_clip_token"
+    formula = (
         "l_t = max(-A rho_t, -A clip(rho_t, 1 - clip, 1 + clip_high)), rho_t = pi_new(y_t) / pi_old(y_t); aggregated"
     )
-    source: ClassVar[str] = "Schulman et al. 2017 (arXiv 1707.06347), Eq. 7; Shao et al. 2024 (GRPO)"
+    source = "Schulman et al. 2017 (arXiv 1707.06347), Eq. 7; Shao et al. 2024 (GRPO)"
     elsewhere: ClassVar[dict[str, Any]] = {
         "trl": {
             "trainer": "GRPOTrainer",

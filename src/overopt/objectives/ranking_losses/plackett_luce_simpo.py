@@ -9,12 +9,13 @@ from pydantic import Field
 from torch import Tensor
 
 from overopt.config import block
+from overopt.objectives.contracts import PreferenceLossProtocol
 from overopt.objectives.plackett_luce import plackett_luce
 from overopt.types import PreferenceScores, Scored
 
 
 @block
-class PlackettLuceSimPO:
+class PlackettLuceSimPO(PreferenceLossProtocol):
     """SimPO of K ranked completions: the Plackett-Luce likelihood of alpha log pi, per token or summed.
 
     The paper derives the sum form without margin; the mean per token and the margin between a completion and each one
@@ -22,14 +23,10 @@ class PlackettLuceSimPO:
     Defaults are SimPO's.
     """
 
-    formula: ClassVar[str] = (
-        "L = -sum_{k<K} [s_k - log(e^{s_k} + sum_{j>k} e^{s_j + gamma})], s = alpha l/|y| (mean) or alpha l (sum)"
-    )
-    source: ClassVar[str] = "Failure Modes of Maximum Entropy RLHF 2025, arXiv 2509.20265, App. C.3 (sum, gamma = 0)"
+    formula = "L = -sum_{k<K} [s_k - log(e^{s_k} + sum_{j>k} e^{s_j + gamma})], s = alpha l/|y| (mean) or alpha l (sum)"
+    source = "Failure Modes of Maximum Entropy RLHF 2025, arXiv 2509.20265, App. C.3 (sum, gamma = 0)"
     elsewhere: ClassVar[dict[str, Any]] = {}
-    needs: ClassVar[frozenset[str]] = frozenset()
-    separable: ClassVar[bool] = True
-    takes: ClassVar[str] = "rankings"
+    takes = "rankings"
 
     alpha: Annotated[float, Field(gt=0)] = 2.0
     gamma: Annotated[float, Field(ge=0)] = 0.5

@@ -9,27 +9,26 @@ from pydantic import Field
 from torch import Tensor
 
 from overopt.config import block
+from overopt.objectives.contracts import PreferenceLossProtocol
 from overopt.objectives.pair_losses.nll import token_mean_nll
 from overopt.types import PreferenceScores, Scored
 
 
 @block
-class RRHF:
+class RRHF(PreferenceLossProtocol):
     """RRHF: every completion that is more likely than a better one costs the difference; and imitation of the best.
 
     Likelihood is per token to the power `length_power` of the length (1: nats per token). The imitation term is the
     token mean of the batch. Defaults are the authors'. A pair that is already in order has no ranking term.
     """
 
-    formula: ClassVar[str] = (
+    formula = (
         "L = sum_{i better than j} max(0, p_j - p_i) + sft_weight NLL(y_1), p = l/|y|^length_power, "
         "NLL the mean over the batch's best completions' tokens"
     )
-    source: ClassVar[str] = "Yuan et al. 2023, arXiv 2304.05302"
+    source = "Yuan et al. 2023, arXiv 2304.05302"
     elsewhere: ClassVar[dict[str, Any]] = {}
-    needs: ClassVar[frozenset[str]] = frozenset()
-    separable: ClassVar[bool] = True
-    takes: ClassVar[str] = "rankings"
+    takes = "rankings"
 
     length_power: Annotated[float, Field(ge=0)] = 1.0
     sft_weight: Annotated[float, Field(ge=0)] = 1.0

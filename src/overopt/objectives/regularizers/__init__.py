@@ -18,11 +18,14 @@ from __future__ import annotations
 from typing import Annotated
 
 from overopt.config import Choice
+from overopt.objectives.contracts import LossRegularizerProtocol, RewardRegularizerProtocol
 from overopt.objectives.regularizers.loss import K1, K2, K3, TokenEntropy, TokenKLForward, TokenKLReverse
-from overopt.objectives.regularizers.reward import KL, EntropyLengthNormalized, EntropySum, coefficient
+from overopt.objectives.regularizers.reward import KL, EntropyLengthNormalized, EntropySum
 
-RewardRegularizer = Annotated[KL | EntropySum | EntropyLengthNormalized, Choice()]
-LossRegularizer = Annotated[K1 | K2 | K3 | TokenKLReverse | TokenKLForward | TokenEntropy, Choice()]
+RewardRegularizer = Annotated[KL | EntropySum | EntropyLengthNormalized, Choice(RewardRegularizerProtocol)]
+LossRegularizer = Annotated[
+    K1 | K2 | K3 | TokenKLReverse | TokenKLForward | TokenEntropy, Choice(LossRegularizerProtocol)
+]
 
 __all__ = [
     "K1",
@@ -36,5 +39,4 @@ __all__ = [
     "TokenEntropy",
     "TokenKLForward",
     "TokenKLReverse",
-    "coefficient",
 ]

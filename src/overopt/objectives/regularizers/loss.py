@@ -21,8 +21,9 @@ from torch import Tensor
 
 from overopt.config import block
 from overopt.objectives.aggregation import Aggregation, aggregate
+from overopt.objectives.contracts import LossRegularizerProtocol
+from overopt.objectives.controllers import Coefficient, NonNegativeCoefficient
 from overopt.objectives.kl import k1, k2
-from overopt.objectives.regularizers.coefficients import Coefficient, NonNegativeCoefficient
 from overopt.types import Logits, PolicyUpdate
 
 MAX_LOG_RATIO = 20.0
@@ -38,10 +39,10 @@ def _k3(log_ratio: Tensor) -> Tensor:
 
 
 @block
-class _Sampled(ABC):
+class _Sampled(LossRegularizerProtocol, ABC):
     """An estimate of KL(pi || ref) from the sampled tokens alone."""
 
-    needs: ClassVar[frozenset[str]] = frozenset({"reference"})
+    needs = frozenset({"reference"})
 
     coef: NonNegativeCoefficient = 0.05
     per: Literal["sequence", "token"] = "sequence"
@@ -72,8 +73,8 @@ class K1(_Sampled):
     on lengths). It is here to show that; in the reward k1 is right (`regularizers: [kl]`). Needs the reference.
     """
 
-    formula: ClassVar[str] = "L = coef d, d = log pi(y|x) - log pi_ref(y|x)"
-    source: ClassVar[str] = "Schulman 2020, Approximating KL divergence; the default coefficient is our choice"
+    formula = "L = coef d, d = log pi(y|x) - log pi_ref(y|x)"
+    source = "Schulman 2020, Approximating KL divergence; the default coefficient is our choice"
     elsewhere: ClassVar[dict[str, Any]] = {
         "openrlhf": "--algo.kl.use_loss --algo.kl.estimator k1 --algo.kl.init_coef = coef (per: token)",
         "verl": "actor: {use_kl_loss: true, kl_loss_type: kl, kl_loss_coef: coef} (per: token)",
@@ -92,8 +93,8 @@ class K2(_Sampled):
     reference.
     """
 
-    formula: ClassVar[str] = "L = coef d^2 / 2, d = log pi(y|x) - log pi_ref(y|x)"
-    source: ClassVar[str] = "Schulman 2020, Approximating KL divergence; the default coefficient is our choice"
+    formula = "L = coef d^2 / 2, d = log pi(y|x) - log pi_ref(y|x)"
+    source = "Schulman 2020, Approximating KL divergence; the default coefficient is our choice"
     elsewhere: ClassVar[dict[str, Any]] = {
         "openrlhf": "--algo.kl.use_loss --algo.kl.estimator k2 --algo.kl.init_coef = coef (per: token)",
         "verl": "actor: {use_kl_loss: true, kl_loss_type: mse, kl_loss_coef: coef} (per: token)",
@@ -112,8 +113,8 @@ class K3(_Sampled):
     unless told otherwise (1.16), which has the gradient of k2. Needs the reference.
     """
 
-    formula: ClassVar[str] = "L = coef (exp(-d) - 1 + d), d = log pi(y|x) - log pi_ref(y|x)"
-    source: ClassVar[str] = "Schulman 2020; Shao et al. 2024 (GRPO, arXiv 2402.03300), Eq. 4; coef: our choice"
+    formula = "L = coef (exp(-d) - 1 + d), d = log pi(y|x) - log pi_ref(y|x)"
+    source = "Schulman 2020; Shao et al. 2024 (GRPO, arXiv 2402.03300), Eq. 4; coef: our choice"
     elsewhere: ClassVar[dict[str, Any]] = {
         "trl": {
             "trainer": "GRPOTrainer",
@@ -130,7 +131,7 @@ class K3(_Sampled):
 
 
 @block
-class TokenKLReverse:
+class TokenKLReverse(LossRegularizerProtocol):
     """Exact KL(pi || ref) of each token's distribution: "reverse", it seeks modes of the reference. Nats; `[B]`.
 
     Expected gradient: that of sum_t KL(pi_t || ref_t) with the prefixes held fixed. For completions of one token that
@@ -139,10 +140,10 @@ class TokenKLReverse:
     log-probability -10^4.
     """
 
-    config_name: ClassVar[str] = "token_kl_reverse"
-    needs: ClassVar[frozenset[str]] = frozenset({"logits", "ref_logits"})
-    formula: ClassVar[str] = "L = coef sum_t sum_v pi_t(v) (log pi_t(v) - log pi_ref,t(v))"
-    source: ClassVar[str] = "textbook; the default coefficient is our choice"
+    config_name = "token_kl_reverse"
+    needs = frozenset({"logits", "ref_logits"})
+    formula = "L = coef sum_t sum_v pi_t(v) (log pi_t(v) - log pi_ref,t(v))"
+    source = "textbook; the default coefficient is our choice"
     elsewhere: ClassVar[dict[str, Any]] = {}
 
     coef: NonNegativeCoefficient = 0.05
@@ -153,17 +154,17 @@ class TokenKLReverse:
 
 
 @block
-class TokenKLForward:
+class TokenKLForward(LossRegularizerProtocol):
     """Exact KL(ref || pi) of each token's distribution: "forward", it covers the reference. Nats; `[B]`.
 
     Expected gradient: that of sum_t KL(ref_t || pi_t) with the prefixes, drawn from the policy, held fixed. Needs
     logits of both models, which exist for a chunk of tokens at a time.
     """
 
-    config_name: ClassVar[str] = "token_kl_forward"
-    needs: ClassVar[frozenset[str]] = frozenset({"logits", "ref_logits"})
-    formula: ClassVar[str] = "L = coef sum_t sum_v pi_ref,t(v) (log pi_ref,t(v) - log pi_t(v))"
-    source: ClassVar[str] = "textbook; the default coefficient is our choice"
+    config_name = "token_kl_forward"
+    needs = frozenset({"logits", "ref_logits"})
+    formula = "L = coef sum_t sum_v pi_ref,t(v) (log pi_ref,t(v) - log pi_t(v))"
+    source = "textbook; the default coefficient is our choice"
     elsewhere: ClassVar[dict[str, Any]] = {}
 
     coef: NonNegativeCoefficient = 0.05
@@ -174,7 +175,7 @@ class TokenKLForward:
 
 
 @block
-class TokenEntropy:
+class TokenEntropy(LossRegularizerProtocol):
     """Exact entropy of each token's distribution as a bonus. Nats per token; `[B]`. coef < 0 minimizes entropy.
 
     Expected gradient: that of -coef sum_t H(pi_t) with the prefixes held fixed, aggregated; the entropy of the whole
@@ -182,9 +183,9 @@ class TokenEntropy:
     coef -1 and no reward, it is EM-FT (Agarwal et al. 2025). Needs logits, which exist for a chunk of tokens at a time.
     """
 
-    needs: ClassVar[frozenset[str]] = frozenset({"logits"})
-    formula: ClassVar[str] = "L = -coef sum_t H(pi_t), H(p) = -sum_v p(v) log p(v)"
-    source: ClassVar[str] = "Mnih et al. 2016 (A3C, arXiv 1602.01783), section 4; the default coefficient is our choice"
+    needs = frozenset({"logits"})
+    formula = "L = -coef sum_t H(pi_t), H(p) = -sum_v p(v) log p(v)"
+    source = "Mnih et al. 2016 (A3C, arXiv 1602.01783), section 4; the default coefficient is our choice"
     elsewhere: ClassVar[dict[str, Any]] = {
         "trl": {"trainer": "GRPOTrainer", "entropy_coef": "coef", "when": "aggregation == 'token_mean'"},
         "openrlhf": "--actor.entropy_coef = coef",

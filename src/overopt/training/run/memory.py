@@ -8,7 +8,7 @@ from overopt.engine.compute import Compute
 from overopt.engine.head import LOGITS_PER_CHUNK
 from overopt.engine.memory import TokenBudget, fitting_tokens
 from overopt.models.body import Body
-from overopt.models.outline import bytes_per_token
+from overopt.models.meta_policy import bytes_per_token
 
 GRADIENT_AND_MOMENTS = 12
 """Bytes a parameter that the first update will take: a gradient, and the optimizer's two moments."""

@@ -12,11 +12,11 @@ import torch
 from overopt.engine.compute import Compute
 from overopt.errors import UserError
 from overopt.models.body import Body
-from overopt.models.confirm import fit
 from overopt.models.load import load_policy, load_reward_model, model_folder
 from overopt.models.policy import Policy
 from overopt.models.scorer import Scorer
 from overopt.models.text import Codec
+from overopt.models.verify import check_limits
 from overopt.models.vocabulary import check_reference
 from overopt.records import hash_parent, load_run, parent_files
 from overopt.training.data import Limits
@@ -58,14 +58,14 @@ class Parents:
         return scorer
 
     def prepare(self, policy: Policy) -> None:
-        """Hold a policy against the run's limits, and recompute its layers in the backward pass if that is asked for."""
+        """Hold a policy against the run's limits; checkpoint its layers if `gradient_checkpointing` says so."""
         self.fit(policy)
         if self.compute.gradient_checkpointing == "layers":
             policy.checkpoint_layers()
 
     def fit(self, model: Body) -> None:
         """Hold a model's positions and window against the run's limits."""
-        fit(model, self.limits.prompt, self.limits.completion)
+        check_limits(model, self.limits.prompt, self.limits.completion)
 
     def folder(self, role: str, location: str, stages: Collection[str]) -> Path:
         """The model folder of a parent: a finished run of one of these stages, or an ordinary model folder."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from typing import ClassVar, NamedTuple, Self
 
@@ -11,7 +12,7 @@ from pydantic import Field, model_validator
 from overopt.config import Location, block
 from overopt.engine.compute import Compute
 from overopt.engine.memory import TokenBudget
-from overopt.engine.optimizer import AdamW, Linear, Optimizer, OptimizerSettings, Schedule
+from overopt.engine.optimizer import AdamW, LinearDecay, Optimizer, OptimizerSettings, Schedule
 from overopt.errors import UserError
 from overopt.integrations import Sink
 from overopt.models.policy import Policy
@@ -24,13 +25,14 @@ from overopt.objectives.regularizers import KL, LossRegularizer, RewardRegulariz
 from overopt.objectives.state import State, call, initial_state
 from overopt.stopping import StopCondition
 from overopt.tasks import Miniature, Task
+from overopt.tasks.base import is_cheap_to_measure
 from overopt.training.data import Prompt, batches, encode_prompts, random_stream
 from overopt.training.fields import Count, Keep, Positive, Provenance, Seed, Temperature
 from overopt.training.loop import checkpoint_steps, make_evaluator, tokens_in
 from overopt.training.policy_step import PolicyStep, needs
 from overopt.training.probes import Metrics, Probes, consecutive, rollout_metrics
 from overopt.training.rewards import RewardFunction, check_rewards
-from overopt.training.rollout import SAMPLER_GAP, RolloutWorker, sampler_gap
+from overopt.training.rollout import SAMPLER_GAP, RolloutWorker
 from overopt.training.run.session import Session
 from overopt.training.run.trainer_state import TrainerState
 from overopt.training.shaping import bonus, coefficient_metrics, coefficients, initial_coefficients, shape
@@ -64,7 +66,7 @@ class Online:
     missing_eos: MissingEOS = Replace()
     """What the reward model's score becomes where a completion did not end."""
     lr: Positive = 1e-6
-    schedule: Schedule = Linear()
+    schedule: Schedule = LinearDecay()
     optimizer: OptimizerSettings = AdamW()
     grad_clip: Positive | None = None
     total_episodes: Count = 1_000_000
@@ -100,11 +102,11 @@ class Online:
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        name, (needed, batch) = type(self.advantage).__name__, _least(self.advantage)
-        if self.samples_per_prompt < needed:
-            raise ValueError(f"samples_per_prompt: {self.samples_per_prompt} is too few, {name} needs {needed}")
-        if self.episodes_per_update < batch:
-            raise ValueError(f"episodes_per_update: {self.episodes_per_update} is too few, {name} needs {batch}")
+        name = type(self.advantage).__name__
+        if self.samples_per_prompt < (least := self.advantage.minimum_samples):
+            raise ValueError(f"samples_per_prompt: {self.samples_per_prompt} is too few, {name} needs {least}")
+        if self.episodes_per_update < (least := self.advantage.minimum_batch):
+            raise ValueError(f"episodes_per_update: {self.episodes_per_update} is too few, {name} needs {least}")
         if self.episodes_per_update % self.samples_per_prompt:
             raise ValueError("episodes_per_update: not a multiple of samples_per_prompt")
         if self.prompts_per_update % self.minibatches:
@@ -116,11 +118,6 @@ class Online:
         return self
 
 
-def _least(advantage: Advantage) -> tuple[int, int]:
-    """The least samples of a prompt, and of a batch, that an advantage takes; one from elsewhere need not say."""
-    return getattr(advantage, "minimum_samples", 1), getattr(advantage, "minimum_batch", 1)
-
-
 def train_online(config: Online, session: Session) -> None:
     """Sample, score, shape, advantage, update, probe (`make_step`); log, evaluate, checkpoint."""
     policy, reference, scorer, codec = _load(config, session)
@@ -130,8 +127,9 @@ def train_online(config: Online, session: Session) -> None:
     check_rewards(config.rewards, [prompt.record for prompt in prompts])
     order = random_stream(config.seed, "prompt order")
     stream = batches(prompts, config.prompts_per_update, order, "episodes_per_update", dropped)
-    gap = session.budget.without_gradient(partial(_sampler_gap, config, policy, prompts[0]))
-    worker = rollout_worker(config, policy, reference, scorer, codec, sampler_is_exact=gap < SAMPLER_GAP)
+    worker = rollout_worker(config, policy, reference, scorer, codec)
+    gap = session.budget.without_gradient(partial(worker.sampler_gap, prompts[0]))
+    worker = replace(worker, sampler_is_exact=gap < SAMPLER_GAP)
     evaluation = session.dropped("evaluation")
     evaluator = make_evaluator(
         config.task, codec, config.seed, session.limits, config.temperature, evaluation, scorer, reference
@@ -140,8 +138,8 @@ def train_online(config: Online, session: Session) -> None:
     update = policy_step(config, policy, reference, optimizer)
     checkpoints = checkpoint_steps(config.steps, config.checkpoint_every)
     trainer = TrainerState(policy, optimizer, stream, evaluator, initial_states(config))
-    info = {"split": evaluator.split, "optimizer_steps": config.steps * config.epochs * config.minibatches}
-    with session.start(trainer, config.steps, checkpoints, **info) as run:
+    updates = config.steps * config.epochs * config.minibatches
+    with session.start(trainer, config.steps, checkpoints, split=evaluator.split, optimizer_steps=updates) as run:
         if not run.resumed:
             run.evaluate(evaluator, policy, 0)
             run.keep(0)
@@ -174,24 +172,28 @@ def make_step(
     budget: TokenBudget,
 ) -> Step:
     """One step, from prompts to an updated policy."""
-    experience = budget.without_gradient(partial(worker.collect, prompts, step))  # sample and score
+    # sample and score
+    experience = budget.without_gradient(partial(worker.collect, prompts, step))
     rollouts = experience.rollouts
+    # shape
     coefs, coef_states = coefficients(config.regularizers, rollouts, states["coefs"]["reward"])
     loss_coefs, loss_states = coefficients(config.loss_regularizers, rollouts, states["coefs"]["loss"])
     bonus_B, greedy_P = bonus(config.regularizers, coefs, rollouts), None
     if "greedy" in config.advantage.needs:
         greedy = budget.without_gradient(partial(worker.greedy, prompts, step))
         greedy_P = greedy.score_B + bonus(config.regularizers, coefs, greedy)
+    # advantage
     rewards = shape(rollouts, bonus_B, greedy_P)
     advantage_PG, advantage_state = call(config.advantage, rewards, states["advantage"])
-    lr = update.optimizer.lr_at(step)
+    # update
     statistics = update(experience, advantage_PG.flatten(), loss_coefs, step, budget)
-    metrics = {"episode": step * config.episodes_per_update, "lr": lr}
+    # probe
+    metrics = {"episode": step * config.episodes_per_update, "lr": update.optimizer.lr_at(step)}
     metrics |= rollout_metrics(rollouts, experience.samples, bonus_B, worker.scored) | experience.rewards
     metrics |= coefficient_metrics(config.regularizers, coefs, "coef")
     metrics |= coefficient_metrics(config.loss_regularizers, loss_coefs, "loss_coef")
     metrics |= statistics.metrics()
-    if config.probes.due(step, config.task.cheap_to_measure):
+    if config.probes.due(step, is_cheap_to_measure(config.task)):
         metrics |= budget.without_gradient(partial(consecutive, worker.policy, experience.trees, rollouts))
     after = {"coefs": {"reward": coef_states, "loss": loss_states}, "advantage": advantage_state}
     return Step(metrics, after, tokens_in(experience.trees))
@@ -204,50 +206,22 @@ def initial_states(config: Online) -> State:
 
 
 def rollout_worker(
-    config: Online,
-    policy: Policy,
-    reference: Policy,
-    scorer: Scorer | None,
-    codec: Codec,
-    sampler_is_exact: bool = True,
+    config: Online, policy: Policy, reference: Policy, scorer: Scorer | None, codec: Codec
 ) -> RolloutWorker:
     """What makes the rollouts of each step."""
     return RolloutWorker(
-        policy=policy,
-        reference=reference,
-        scorer=scorer,
-        codec=codec,
-        task=config.task,
-        rewards=config.rewards,
-        missing_eos=config.missing_eos,
-        group_size=config.samples_per_prompt,
-        temperature=config.temperature,
-        max_completion_tokens=config.max_completion_tokens,
-        seed=config.seed,
-        steps=config.steps,
-        sampler_is_exact=sampler_is_exact,
-    )
+        policy, reference, scorer, codec, config.task, config.rewards, config.missing_eos,
+        group_size=config.samples_per_prompt, temperature=config.temperature,
+        max_completion_tokens=config.max_completion_tokens, seed=config.seed, steps=config.steps,
+    )  # fmt: skip
 
 
 def policy_step(config: Online, policy: Policy, reference: Policy, optimizer: Optimizer) -> PolicyStep:
     """What updates the policy on the rollouts of each step."""
     return PolicyStep(
-        policy=policy,
-        reference=reference,
-        optimizer=optimizer,
-        loss=config.loss,
-        regularizers=config.loss_regularizers,
-        epochs=config.epochs,
-        minibatches=config.minibatches,
-        grad_clip=config.grad_clip,
-        seed=config.seed,
-    )
-
-
-def _sampler_gap(config: Online, policy: Policy, prompt: Prompt, token_budget: int) -> float:
-    return sampler_gap(
-        policy, prompt, config.temperature, config.max_completion_tokens, config.seed, token_budget
-    )
+        policy, reference, optimizer, config.loss, config.loss_regularizers,
+        epochs=config.epochs, minibatches=config.minibatches, grad_clip=config.grad_clip, seed=config.seed,
+    )  # fmt: skip
 
 
 def _load(config: Online, session: Session) -> tuple[Policy, Policy, Scorer | None, Codec]:

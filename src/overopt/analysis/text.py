@@ -24,7 +24,7 @@ _ACTING = re.compile(
 """Control characters but for tab and newline, zero-width and bidirectional ones, and halves of pairs."""
 
 
-def harmless(text: str) -> str:
+def escape_controls(text: str) -> str:
     """The text with every character that would act instead of being shown replaced by its name."""
     return _ACTING.sub(_name, text.replace("\r\n", "\n"))
 

@@ -10,9 +10,8 @@ import numpy as np
 from fake_runs import BETTER, WORSE, Evaluated, offline_run, online_run
 
 from overopt.analysis.report.collect import Group, collect
-from overopt.analysis.report.figures import FAMILIES
-from overopt.analysis.report.figures import figure as draw
-from overopt.analysis.report.figures.figure import Panel, line_panel, printed, rows_of, style_of, thin, tidy
+from overopt.analysis.report.figures import FAMILIES, drawing
+from overopt.analysis.report.figures.drawing import Panel, line_panel, printed, rows_of, style_of, thin, tidy
 
 
 def group_at(path: Path) -> Group:
@@ -89,11 +88,11 @@ def test_many_points_are_limited_for_the_whole_panel(tmp_path: Path) -> None:
     group = group_at(tmp_path)
     group = Group(group.title, group.slug, group.records * 60)
     points = (np.arange(2000.0), np.arange(2000.0))
-    thinned = max(20, min(draw.LINE_POINTS, draw.PANEL_POINTS // len(group.records)))
+    thinned = max(20, min(drawing.LINE_POINTS, drawing.PANEL_POINTS // len(group.records)))
     assert thinned == 100
     panel = line_panel(group, "a", "a", "step", lambda record: points)
     assert panel is not None
-    assert len(panel.data["a-lines"]["x"]) <= draw.LINE_POINTS
+    assert len(panel.data["a-lines"]["x"]) <= drawing.LINE_POINTS
 
 
 def test_every_entry_has_its_own_color_and_dashes(tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ COLUMNS = (
 
 
 @dataclass(frozen=True)
-class Row:
+class RunSummary:
     """What a table says of a run. None: not known, or not applicable."""
 
     run: str
@@ -59,24 +59,26 @@ class Row:
         return {name: row[name] for name in SUMMARY}
 
 
-def make_row(
+def summarize_run(
     name: str, config: Mapping[str, Any], run: Run | None, *, gate: str | None = None, reason: str = ""
-) -> Row:
+) -> RunSummary:
     """A run's row. `run` is None if it left no record; then `reason` says why, as for a `gate` that failed."""
     objective, coefficient = objective_of(config)
-    row = Row(run=name, objective=objective, coefficient=coefficient, lr=config.get("lr"), gate=gate, reason=reason)
+    row = RunSummary(
+        run=name, objective=objective, coefficient=coefficient, lr=config.get("lr"), gate=gate, reason=reason
+    )
     if run is None:
         return row
     found = _numbers(evaluations_of(run))
     if reason or gate is not None:
-        return Row(**asdict(row) | found)
+        return RunSummary(**asdict(row) | found)
     found |= {name: run.info.get(name) for name in ("diverged_at", "stopped_at", "go_back_to")}
     outcome = label(run)
     peak = outcome.numbers["peak_win_rate"] if outcome.past_peak else None
-    return Row(**asdict(row) | found | {"label": outcome.label, "reason": outcome.reason, "peak_win_rate": peak})
+    return RunSummary(**asdict(row) | found | {"label": outcome.label, "reason": outcome.reason, "peak_win_rate": peak})
 
 
-def counting(run: Run) -> str:
+def describe_baselines(run: Run) -> str:
     """What a reward model's held-out pairs say of it beside counts of words; empty if its record does not."""
     row = next((row for row in reversed(run.evaluations()) if "above_baselines" in row), None)
     if row is None:
@@ -109,19 +111,19 @@ def objective_of(config: Mapping[str, Any]) -> tuple[str, float | None]:
     return str(loss["name"]), _number(loss.get("beta", loss.get("alpha")))
 
 
-def verdict(row: Row) -> str:
+def verdict(row: RunSummary) -> str:
     """One sentence: what happened, and whether it is what one wants; another if the run diverged."""
     diverged = f" The run diverged at step {row.diverged_at}." if row.diverged_at is not None else ""
     return _sentence(row) + diverged + _stopped(row)
 
 
-def _stopped(row: Row) -> str:
+def _stopped(row: RunSummary) -> str:
     if row.stopped_at is None:
         return ""
     return f" Stopped in time at step {row.stopped_at}; go back to step {row.go_back_to}."
 
 
-def _sentence(row: Row) -> str:
+def _sentence(row: RunSummary) -> str:
     if row.gate is not None:
         return f"Not judged: {row.reason or f'the gate {row.gate} failed'}."
     if row.label is None:
@@ -145,7 +147,7 @@ def _sentence(row: Row) -> str:
     return f"{row.label}: the win rate went {rate}; {proxy}."
 
 
-def text_table(rows: Sequence[Row]) -> str:
+def text_table(rows: Sequence[RunSummary]) -> str:
     """Aligned plain text, for pipes and logs."""
     cells = [COLUMNS, *(_cells(row) for row in rows)]
     widths = [max(len(line[column]) for line in cells) for column in range(len(COLUMNS))]
@@ -153,7 +155,7 @@ def text_table(rows: Sequence[Row]) -> str:
     return "\n".join([lines[0], "-" * max(map(len, lines)), *lines[1:]])
 
 
-def print_table(rows: Sequence[Row], title: str = "", stream: TextIO | None = None) -> None:
+def print_table(rows: Sequence[RunSummary], title: str = "", stream: TextIO | None = None) -> None:
     """Table and verdicts: in color on a terminal, as plain unwrapped text elsewhere."""
     stream = stream or sys.stdout
     if stream.isatty():
@@ -171,7 +173,7 @@ EXPENDABLE = ("objective", "gold", "KL", "coef", "lr", "proxy", "SFT")
 """Columns that a narrow terminal goes without, the first ones first; the run's name tells its objective."""
 
 
-def _print_rich(rows: Sequence[Row], title: str, stream: TextIO) -> None:
+def _print_rich(rows: Sequence[RunSummary], title: str, stream: TextIO) -> None:
     from rich import box
     from rich.console import Console
     from rich.table import Table
@@ -202,7 +204,7 @@ def _fitting(cells: Sequence[Sequence[str]], width: int) -> list[str]:
     return shown
 
 
-def _cells(row: Row) -> tuple[str, ...]:
+def _cells(row: RunSummary) -> tuple[str, ...]:
     interval = (
         f" ({row.win_rate_low:.2f}-{row.win_rate_high:.2f})"
         if row.win_rate_low is not None and row.win_rate_high is not None

@@ -7,7 +7,7 @@ from pathlib import Path
 from fake_runs import base_run, online_run
 
 from overopt.analysis.report.collect import collect
-from overopt.analysis.report.made import cost, made
+from overopt.analysis.report.provenance import cost, made
 
 
 def test_what_differs_is_a_difference_and_the_rest_is_in_common(tmp_path: Path) -> None:

@@ -12,8 +12,8 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
-from overopt.analysis.report.words import harmless
-from overopt.analysis.watch import Glance, Watch
+from overopt.analysis.run_status import RunStatus, StatusReader
+from overopt.analysis.text import escape_controls
 from overopt.errors import UserError
 
 if TYPE_CHECKING:
@@ -50,18 +50,18 @@ def watch_runs(
 ) -> None:
     """Show the runs, again and again until Ctrl-C unless `once`. A reader that leaves ends it, too."""
     stream = stream or sys.stdout
-    watch = Watch(places)
+    watch = StatusReader(places)
     try:
         if once:
-            glances = watch.look()
-            if not glances:
+            statuses = watch.read()
+            if not statuses:
                 raise UserError(f"{', '.join(map(str, places))}: no runs there; name folders that hold some")
-            print(text_table(glances, _bars(stream)), file=stream, flush=True)
+            print(text_table(statuses, _bars(stream)), file=stream, flush=True)
         elif stream.isatty():
             _live(watch, every, stream, sleep)
         else:
             while True:
-                print(text_table(watch.look(), _bars(stream)), end="\n\n", file=stream, flush=True)
+                print(text_table(watch.read(), _bars(stream)), end="\n\n", file=stream, flush=True)
                 sleep(every)
     except KeyboardInterrupt:
         pass  # how one stops watching
@@ -69,38 +69,38 @@ def watch_runs(
         os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
-def text_table(glances: Sequence[Glance], bars: str = BARS) -> str:
+def text_table(statuses: Sequence[RunStatus], bars: str = BARS) -> str:
     """Aligned plain text, for pipes and logs."""
-    lines = [COLUMNS, *(cells(glance, bars) for glance in glances)]
+    lines = [COLUMNS, *(cells(status, bars) for status in statuses)]
     widths = [max(len(line[column]) for line in lines) for column in range(len(COLUMNS))]
     text = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines]
-    return "\n".join([*text, "", summary(glances)])
+    return "\n".join([*text, "", summary(statuses)])
 
 
-def summary(glances: Sequence[Glance]) -> str:
+def summary(statuses: Sequence[RunStatus]) -> str:
     """`12:30:05  24 runs: 3 running, 20 finished, 1 stalled`."""
-    counts = Counter(_cell(glance.status) for glance in glances)
-    runs = f"{len(glances)} run" + ("" if len(glances) == 1 else "s")
+    counts = Counter(_cell(status.status) for status in statuses)
+    runs = f"{len(statuses)} run" + ("" if len(statuses) == 1 else "s")
     words = ", ".join(f"{count} {status}" for status, count in counts.items())
     return f"{datetime.now():%H:%M:%S}  {runs}" + (f": {words}" if words else " yet")
 
 
-def cells(glance: Glance, bars: str = BARS) -> tuple[str, ...]:
+def cells(status: RunStatus, bars: str = BARS) -> tuple[str, ...]:
     """A row. Names and reasons come from files that anybody may have written: nothing in them acts."""
-    step = "-" if glance.step is None else str(glance.step)
-    numbers = glance.numbers
+    step = "-" if status.step is None else str(status.step)
+    numbers = status.numbers
     return (
-        _cell(glance.name, shorten=False),
-        _cell(glance.stage),
-        _cell(glance.status),
-        step + (f"/{glance.steps}" if glance.steps is not None else ""),
-        "-" if glance.left is None or glance.status != "running" else duration(glance.left),
+        _cell(status.name, shorten=False),
+        _cell(status.stage),
+        _cell(status.status),
+        step + (f"/{status.steps}" if status.steps is not None else ""),
+        "-" if status.left is None or status.status != "running" else duration(status.left),
         f"{numbers['win_rate']:.2f}" if "win_rate" in numbers else "-",
         f"{numbers['proxy']:+.2f}" if "proxy" in numbers else "-",
         f"{numbers['gold']:+.2f}" if "gold" in numbers else "-",
         f"{numbers['kl_ref']:.1f}" if "kl_ref" in numbers else "-",
-        f"{sparkline(glance.curve, bars)} {glance.curve_of}".strip(),
-        _remark(glance),
+        f"{sparkline(status.curve, bars)} {status.curve_of}".strip(),
+        _remark(status),
     )
 
 
@@ -126,14 +126,14 @@ def duration(seconds: float) -> str:
     return f"{seconds / 3600:.1f} h" if seconds < 172800 else f"{seconds / 86400:.1f} d"
 
 
-def _remark(glance: Glance) -> str:
-    if glance.status == "stalled" and glance.silent is not None:
-        return f"nothing written for {duration(glance.silent)}"
-    return _cell(glance.reason)
+def _remark(status: RunStatus) -> str:
+    if status.status == "stalled" and status.silent is not None:
+        return f"nothing written for {duration(status.silent)}"
+    return _cell(status.reason)
 
 
 def _cell(text: str, shorten: bool = True) -> str:
-    line = " ".join(harmless(text).split())
+    line = " ".join(escape_controls(text).split())
     return f"{line[: LONGEST_CELL - 3]}..." if shorten and len(line) > LONGEST_CELL else line
 
 
@@ -145,38 +145,40 @@ def _bars(stream: TextIO) -> str:
     return BARS
 
 
-def _live(watch: Watch, every: float, stream: TextIO, sleep: Callable[[float], None]) -> None:
+def _live(watch: StatusReader, every: float, stream: TextIO, sleep: Callable[[float], None]) -> None:
     from rich.console import Console
     from rich.live import Live
 
     console = Console(file=stream)
     with Live(console=console, auto_refresh=False, vertical_overflow="crop") as live:
         while True:
-            glances = watch.look()
-            live.update(rich_table(fitting(glances, console.height - 6), summary(glances), console.width), refresh=True)
+            statuses = watch.read()
+            live.update(
+                rich_table(fitting(statuses, console.height - 6), summary(statuses), console.width), refresh=True
+            )
             sleep(every)
 
 
-def fitting(glances: Sequence[Glance], lines: int) -> list[Glance]:
+def fitting(statuses: Sequence[RunStatus], lines: int) -> list[RunStatus]:
     """As many as the screen holds: those in trouble and those that go on first, in their own order."""
     rank = {"running": 1} | dict.fromkeys(TROUBLED, 0)
-    first = sorted(range(len(glances)), key=lambda place: (rank.get(glances[place].status, 2), place))
-    return [glances[place] for place in sorted(first[: max(1, lines)])]
+    first = sorted(range(len(statuses)), key=lambda place: (rank.get(statuses[place].status, 2), place))
+    return [statuses[place] for place in sorted(first[: max(1, lines)])]
 
 
-def rich_table(glances: Sequence[Glance], caption: str, width: int) -> Table:
+def rich_table(statuses: Sequence[RunStatus], caption: str, width: int) -> Table:
     """The table in color, with the columns that a terminal of this width holds."""
     from rich import box
     from rich.table import Table
     from rich.text import Text
 
-    rows = [cells(glance) for glance in glances]
+    rows = [cells(status) for status in statuses]
     table = Table(caption=Text(caption), caption_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1))
     places = fitting_columns(rows, width)
     for place in places:
         table.add_column(COLUMNS[place], no_wrap=True)
-    for glance, row in zip(glances, rows, strict=True):
-        style = STYLES.get(glance.status, "")
+    for status, row in zip(statuses, rows, strict=True):
+        style = STYLES.get(status.status, "")
         table.add_row(*(Text(row[place], style if COLUMNS[place] == "status" else "") for place in places))
     return table
 

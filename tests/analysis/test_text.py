@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from overopt.analysis.report.words import LONGEST, harmless, marks, shortened
+from overopt.analysis.text import LONGEST, escape_controls, marks, shortened
 
 
 @pytest.mark.parametrize(
@@ -20,7 +20,7 @@ from overopt.analysis.report.words import LONGEST, harmless, marks, shortened
     ],
 )
 def test_characters_that_act_are_named(text: str, shown: str) -> None:
-    assert harmless(text) == shown
+    assert escape_controls(text) == shown
 
 
 def test_a_very_long_text_is_cut_and_says_by_how_much() -> None:

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from overopt.analysis.figures import COLORS
-from overopt.analysis.report.collect import Group, Points, Record
+from overopt.analysis.report.collect import Group, Points, ReportedRun
+from overopt.analysis.study_figure import COLORS
 from overopt.outcomes import OVER_OPTIMIZED
 
 Columns = dict[str, list[Any]]
@@ -72,7 +72,7 @@ def metric_panels(group: Group, metrics: Mapping[str, str]) -> list[Panel | None
     return [line_panel(group, name, title, STEP, partial(_metric, name=name)) for name, title in metrics.items()]
 
 
-def _metric(record: Record, name: str) -> Points | None:
+def _metric(record: ReportedRun, name: str) -> Points | None:
     return record.metrics.get(name)
 
 
@@ -81,7 +81,7 @@ def line_panel(
     name: str,
     y: str,
     x: str,
-    points_of: Callable[[Record], Points | None],
+    points_of: Callable[[ReportedRun], Points | None],
     *,
     domain: tuple[float, float] | None = None,
     ends: bool = True,
@@ -120,7 +120,7 @@ def thin(x: NDArray[np.float64], y: NDArray[np.float64], limit: int) -> Points:
     return x[places], y[places]
 
 
-def columns_of(group: Group, lines: Mapping[Record, Points]) -> Columns:
+def columns_of(group: Group, lines: Mapping[ReportedRun, Points]) -> Columns:
     """Run, legend's entry, x and y of every point."""
     table: Columns = {"run": [], "entry": [], "x": [], "y": []}
     for record, (x, y) in lines.items():
@@ -137,7 +137,7 @@ def tidy(value: float) -> float | int:
     return int(number) if number.is_integer() and abs(number) < 1e15 else number
 
 
-def outcome_of(record: Record) -> str:
+def outcome_of(record: ReportedRun) -> str:
     """The mark at the end of its lines."""
     label = record.row.label
     if label == "GOOD":
@@ -263,6 +263,6 @@ def _end_marks(group: Group, name: str, x: str, y: str, domain: tuple[float, flo
     return marks.encode(**encoding(group, x, y, domain), shape=shape, tooltip=tooltips(x, y))
 
 
-def _ends(group: Group, lines: Mapping[Record, Points]) -> Columns:
+def _ends(group: Group, lines: Mapping[ReportedRun, Points]) -> Columns:
     table = columns_of(group, {record: (x[-1:], y[-1:]) for record, (x, y) in lines.items()})
     return table | {"outcome": [outcome_of(record) for record in lines]}

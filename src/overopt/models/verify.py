@@ -13,17 +13,17 @@ from overopt.engine.packing import Tree, pack
 from overopt.engine.sampler import decoder
 from overopt.errors import UserError, say
 from overopt.models.body import Body
-from overopt.models.caches import Kind
+from overopt.models.caches import CacheKind
 from overopt.models.flex import flex_agrees
 from overopt.models.policy import Policy
-from overopt.models.properties import check_reach, is_recurrent
+from overopt.models.properties import check_positions, is_recurrent
 from overopt.models.reward_model import RewardModel
 
 LONGEST_PROBE = 512
 """Tokens of the longest prompt on which a model with a window is tried; a longer window is taken for one."""
-ROUNDING = 1e-4
+ROUNDING_TOLERANCE = 1e-4
 """The largest difference of hidden states, in root mean squares, that is rounding in float32."""
-LOUD = 20.0
+PROBE_LOGIT_STD = 20.0
 """Standard deviation of the logits under which scales and caps are tried: fresh weights' own would hide them."""
 
 
@@ -38,28 +38,28 @@ def _in_float32(body: Body) -> Iterator[None]:
 
 
 @torch.no_grad()
-def check_trees(policy: Policy, name: str) -> None:
+def verify_policy(policy: Policy, name: str) -> None:
     """Choose how a policy computes; refuse one that is no causal model, or whose logits are not what we make them."""
     check_finite(policy, name)
     check_end(policy, name)
     kind = policy.model.config.model_type
     try:
         with _in_float32(policy):
-            gap, ahead = _logit_gap(policy), _look_ahead(policy)
+            gap, ahead = _logit_gap(policy), _future_gap(policy)
     except Exception as error:  # an architecture may do anything, and this is where we ask whether we know it
         raise UserError(f"{name}: this {kind} model is not supported: {type(error).__name__}: {error}") from error
-    if not ahead < ROUNDING:
+    if not ahead < ROUNDING_TOLERANCE:
         raise UserError(f"{name}: this {kind} model is not causal: what it says of a token depends on those after it")
     if not gap < 1e-3:
         raise UserError(
             f"{name}: this {kind} model is not supported: its log-probabilities differ by {gap:.2g} nats from what its "
             "head and configuration (scale and cap of logits) make"
         )
-    settle_attention(policy)
+    choose_attention(policy)
 
 
 @torch.no_grad()
-def check_scores(reward_model: RewardModel, name: str) -> None:
+def verify_reward_model(reward_model: RewardModel, name: str) -> None:
     """The same for a reward model, which is a causal body under one linear map."""
     check_finite(reward_model, name)
     kind = reward_model.model.config.model_type
@@ -69,12 +69,12 @@ def check_scores(reward_model: RewardModel, name: str) -> None:
         with _in_float32(reward_model):
             theirs = reward_model.model(input_ids=ids).logits
             ours = reward_model.head(_hidden(reward_model, ids)[-1:])
-            ahead = _look_ahead(reward_model)
+            ahead = _future_gap(reward_model)
     except Exception as error:  # as above
         raise UserError(
             f"{name}: this {kind} reward model is not supported: {type(error).__name__}: {error}"
         ) from error
-    if not ahead < ROUNDING:
+    if not ahead < ROUNDING_TOLERANCE:
         raise UserError(
             f"{name}: this {kind} reward model is not causal; overopt reads a score at the last token alone"
         )
@@ -82,7 +82,7 @@ def check_scores(reward_model: RewardModel, name: str) -> None:
         raise UserError(
             f"{name}: this {kind} reward model is not supported: its score is not its head's at the last token"
         )
-    settle_attention(reward_model)
+    choose_attention(reward_model)
 
 
 def check_finite(body: Body, name: str) -> None:
@@ -99,46 +99,46 @@ def check_finite(body: Body, name: str) -> None:
 def check_end(body: Body, name: str) -> None:
     """Refuse a model that knows no token of the tokenizer's end of sequence."""
     eos = body.tokenizer.eos_token_id
-    if eos >= body.rows:
+    if eos >= body.known_tokens:
         raise UserError(
             f"{name}: its tokenizer's eos_token {body.tokenizer.eos_token!r} is token {eos}, and the model knows "
-            f"{body.rows} tokens of the tokenizer's {len(body.tokenizer)}: resize the model (resize_token_embeddings) "
-            "and save it, or name an eos_token that it knows"
+            f"{body.known_tokens} tokens of the tokenizer's {len(body.tokenizer)}: resize the model "
+            "(resize_token_embeddings) and save it, or name an eos_token that it knows"
         )
 
 
 @torch.no_grad()
-def settle_attention(body: Body) -> None:
+def choose_attention(body: Body) -> None:
     """Compare a tree with its branches computed alone; a body for which they differ goes row by row, and says so once.
 
     That is so where attention is more than causal softmax: a window, capped or biased scores, a state. A policy's
-    samples are compared too: one that calls a layer's attention twice computes trees, but has no `Store`.
+    samples are compared too: one that calls a layer's attention twice computes trees, but has no `KeyValueStore`.
     """
-    if body.trees:
+    if body.tree_attention:
         try:
             with _in_float32(body):
-                body.trees = _tree_gap(body) < ROUNDING and (
-                    not isinstance(body, Policy) or _decoding_gap(body) < ROUNDING
+                body.tree_attention = _tree_gap(body) < ROUNDING_TOLERANCE and (
+                    not isinstance(body, Policy) or _decoding_gap(body) < ROUNDING_TOLERANCE
                 )
         except Exception:
-            body.trees = False  # the architecture's own attention may not accept our mask
-    if not body.trees:
-        go_by_rows(body)
+            body.tree_attention = False  # the architecture's own attention may not accept our mask
+    if not body.tree_attention:
+        use_row_forward(body)
     elif body.device.type == "cuda":
-        body.flex = flex_agrees(body)
+        body.flex_attention = flex_agrees(body)
 
 
-def fit(body: Body, max_prompt_tokens: int, max_completion_tokens: int) -> None:
+def check_limits(body: Body, max_prompt_tokens: int, max_completion_tokens: int) -> None:
     """Refuse limits beyond the model's positions; where its window is shorter than what they admit, it goes by rows."""
-    check_reach(body.model, max_prompt_tokens, max_completion_tokens, body.name)
-    if body.trees and body.window is not None and body.window < max_prompt_tokens + max_completion_tokens:
-        go_by_rows(body)
+    check_positions(body.model, max_prompt_tokens, max_completion_tokens, body.name)
+    if body.tree_attention and body.window is not None and body.window < max_prompt_tokens + max_completion_tokens:
+        use_row_forward(body)
 
 
 @torch.no_grad()
-def go_by_rows(body: Body) -> None:
+def use_row_forward(body: Body) -> None:
     """From here on completions are computed with their prompts, by the model's ordinary forward; said once a kind."""
-    body.trees = False
+    body.tree_attention = False
     if isinstance(body, Policy):
         body.cache = _cache_kind(body)
     kind = body.model.config.model_type
@@ -153,14 +153,14 @@ def go_by_rows(body: Body) -> None:
 _said: set[str] = set()
 
 
-def _cache_kind(policy: Policy) -> Kind:
+def _cache_kind(policy: Policy) -> CacheKind:
     """The fastest way to decode that gives what the whole rows give."""
-    kinds: list[Kind] = ["equal"] if is_recurrent(policy.model) else ["padded", "equal"]
+    kinds: list[CacheKind] = ["equal"] if is_recurrent(policy.model) else ["padded", "equal"]
     for kind in kinds:
         policy.cache = kind
         try:
             with _in_float32(policy):
-                if _decoding_gap(policy) < ROUNDING:
+                if _decoding_gap(policy) < ROUNDING_TOLERANCE:
                     return kind
         except Exception:  # an architecture's own cache may lack what the sampler asks of it
             continue
@@ -169,7 +169,11 @@ def _cache_kind(policy: Policy) -> Kind:
 
 def _decoding_gap(policy: Policy) -> float:
     """How far hidden states of tokens decoded one at a time are from those of whole rows."""
-    prompts = [_probe(policy, 5)] if not policy.trees and not policy.pads else [_probe(policy, 5), _probe(policy, 3)]
+    prompts = (
+        [_probe(policy, 5)]
+        if not policy.tree_attention and not policy.pads_prompts
+        else [_probe(policy, 5), _probe(policy, 3)]
+    )
     rows = [prompt for prompt in prompts for _ in range(3)]
     state, gap = decoder(policy, prompts, 3, 4), 0.0
     for t in range(3):
@@ -189,7 +193,7 @@ def _logit_gap(policy: Policy) -> float:
     def grow(module: Any, inputs: Any, output: Any) -> None:
         if not grown:  # a decoder within the body comes first, where there is one
             hidden = output.last_hidden_state
-            hidden.mul_(LOUD / policy.head(hidden).std().clamp(min=1e-6))
+            hidden.mul_(PROBE_LOGIT_STD / policy.head(hidden).std().clamp(min=1e-6))
             grown.append(hidden[0])
 
     emitters = {policy.model.base_model, policy.model.get_decoder()} - {policy.model}
@@ -206,7 +210,7 @@ def _logit_gap(policy: Policy) -> float:
     return float((ours.log_softmax(-1) - theirs.log_softmax(-1)).abs().max())
 
 
-def _look_ahead(body: Body) -> float:
+def _future_gap(body: Body) -> float:
     """How much hidden states change with the tokens after them."""
     one, other = _probe(body, 6), [*_probe(body, 4), *_probe(body, 2)]
     before, after = (_hidden(body, torch.tensor([ids], device=body.device))[:4] for ids in (one, other))
@@ -246,5 +250,5 @@ def _distance(ours: Tensor, theirs: Tensor) -> float:
 
 def _probe(body: Body, size: int) -> list[int]:
     """Some tokens that any vocabulary has."""
-    words = min(body.rows - 1, 10)
+    words = min(body.known_tokens - 1, 10)
     return [1 + (3 * t) % words for t in range(size)]

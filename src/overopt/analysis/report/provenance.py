@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from overopt.analysis.report.collect import Collection, Record
-from overopt.analysis.report.settings import addresses, differences
+from overopt.addresses import flatten
+from overopt.analysis.report.collect import Collection, ReportedRun
+from overopt.analysis.report.settings import differing_and_shared
 
 QUIET = ("provenance",)
 """Parts of a configuration that decide nothing."""
@@ -18,7 +19,7 @@ def made(collection: Collection) -> dict[str, Any]:
     configs = []
     for stage in stages:
         members = [record for record in collection.records if record.run.stage == stage]
-        differing, shared = differences([_loud(record.run.config) for record in members])
+        differing, shared = differing_and_shared([_loud(record.run.config) for record in members])
         configs.append(
             {
                 "stage": stage,
@@ -30,7 +31,7 @@ def made(collection: Collection) -> dict[str, Any]:
     return {"configs": configs, "runs": [_provenance(record) for record in collection.records]}
 
 
-def cost(record: Record) -> dict[str, float]:
+def cost(record: ReportedRun) -> dict[str, float]:
     """Seconds from the start to the last recorded step, and tokens over all of them."""
     timings = record.run.timings()
     present = {name: [float(v) for v in timings.get(name, ()) if v is not None] for name in ("elapsed", "tokens")}
@@ -38,7 +39,7 @@ def cost(record: Record) -> dict[str, float]:
     return found | ({"tokens": sum(present["tokens"])} if present["tokens"] else {})
 
 
-def _provenance(record: Record) -> dict[str, Any]:
+def _provenance(record: ReportedRun) -> dict[str, Any]:
     info, spent = record.run.info, cost(record)
     return {
         "run": record.name,
@@ -77,4 +78,4 @@ def _versions(found: Any) -> str:
 
 
 def _loud(config: Mapping[str, Any]) -> dict[str, Any]:
-    return {address: value for address, value in addresses(config) if address.split(".")[0] not in QUIET}
+    return {address: value for address, value in flatten(config).items() if address.split(".")[0] not in QUIET}

@@ -4,12 +4,12 @@ import pytest
 import torch
 from torch import nn
 
-from overopt.engine.prepack import LEAST, onednn, prepacked
+from overopt.engine.onednn import MIN_WEIGHTS, onednn_linear_maps, packed_linear_maps
 
 
 def large(bias: bool = True) -> nn.Linear:
     torch.manual_seed(0)
-    return nn.Linear(512, LEAST // 512, bias=bias)
+    return nn.Linear(512, MIN_WEIGHTS // 512, bias=bias)
 
 
 @pytest.mark.parametrize("bias", [True, False])
@@ -18,7 +18,7 @@ def test_packed_weights_give_the_same_products(rows: int, bias: bool) -> None:
     module, x = large(bias), torch.randn(2, rows, 512)
     with torch.no_grad():
         plain = module(x)
-        with prepacked([module]):
+        with packed_linear_maps([module]):
             assert "forward" in vars(module)
             torch.testing.assert_close(module(x), plain, rtol=0, atol=1e-5)
     assert "forward" not in vars(module)
@@ -28,23 +28,23 @@ def test_small_weights_and_other_kinds_are_left_alone() -> None:
     class Adapted(nn.Linear):
         pass
 
-    modules = [nn.Linear(8, 8), Adapted(512, LEAST // 512), large().bfloat16(), nn.LayerNorm(4)]
-    with prepacked(modules):
+    modules = [nn.Linear(8, 8), Adapted(512, MIN_WEIGHTS // 512), large().bfloat16(), nn.LayerNorm(4)]
+    with packed_linear_maps(modules):
         assert not any("forward" in vars(m) for m in modules)
 
 
 def test_the_way_back_holds_after_an_error() -> None:
     module = large()
-    with pytest.raises(ZeroDivisionError), prepacked([module]):
+    with pytest.raises(ZeroDivisionError), packed_linear_maps([module]):
         raise ZeroDivisionError
     assert "forward" not in vars(module)
 
 
 def test_packed_weights_stay_packed_within_the_faster_products() -> None:
     module = large()
-    with prepacked([module]):
+    with packed_linear_maps([module]):
         packed = vars(module)["forward"]
-        with onednn([module]):
+        with onednn_linear_maps([module]):
             assert vars(module)["forward"] is packed
         assert vars(module)["forward"] is packed
 
@@ -56,7 +56,7 @@ def test_gradients_of_the_faster_products_are_the_plain_ones(bias: bool) -> None
     found = []
     for modules in ([], [module]):
         x = torch.randn(2, 3, 6, generator=torch.Generator().manual_seed(1), requires_grad=True)
-        with onednn(modules):
+        with onednn_linear_maps(modules):
             value = (module(x) * weight).sum()
         value.backward()
         found.append([value.detach(), x.grad, *(p.grad for p in module.parameters())])
@@ -67,7 +67,7 @@ def test_gradients_of_the_faster_products_are_the_plain_ones(bias: bool) -> None
 
 def test_frozen_weights_pass_the_gradient_on() -> None:
     module, x = nn.Linear(6, 5).requires_grad_(False), torch.randn(3, 6, requires_grad=True)
-    with onednn([module]):
+    with onednn_linear_maps([module]):
         module(x).sum().backward()
     assert x.grad is not None and module.weight.grad is None
     torch.testing.assert_close(x.grad[0], module.weight.sum(0))

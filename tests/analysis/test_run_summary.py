@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 from fake_study import finished_run
 
-from overopt.analysis.table import (
+from overopt.analysis.run_summary import (
     SUMMARY,
-    Row,
+    RunSummary,
     evaluations_of,
-    make_row,
     objective_of,
     print_table,
+    summarize_run,
     text_table,
     verdict,
 )
@@ -43,7 +43,7 @@ def test_what_was_optimized(config: dict[str, object], objective: tuple[str, flo
 
 
 def test_a_row_from_a_record(tmp_path: Path) -> None:
-    row = make_row("kl", KL, finished_run(tmp_path / "kl", wins=32, proxy=1.0))
+    row = summarize_run("kl", KL, finished_run(tmp_path / "kl", wins=32, proxy=1.0))
     assert row.summary() == {
         "run": "kl", "objective": "kl", "coefficient": 0.2, "lr": 5e-4, "label": "GOOD",
         "win_rate": 0.8, "win_rate_low": 0.8 - 0.1, "win_rate_high": 0.8 + 0.1, "sft_win_rate": 0.4,
@@ -58,24 +58,24 @@ def test_held_out_pairs_are_no_evaluation_of_completions(tmp_path: Path) -> None
     with (run.path / "evaluations.jsonl").open("a") as file:
         file.write('{"step": 80, "split": "tuning", "judge": "pairs", "accuracy": 0.5}\n')
     assert [row["step"] for row in evaluations_of(run)] == [0, 80]
-    assert make_row("a", KL, run).win_rate == 0.8
+    assert summarize_run("a", KL, run).win_rate == 0.8
 
 
 def test_behind_a_gate_there_are_numbers_but_no_label(tmp_path: Path) -> None:
     run = finished_run(tmp_path / "a", wins=32, proxy=1.0)
-    row = make_row("a", KL, run, gate="sft.win_rate", reason="sft.win_rate is 0.100, below the gate's 0.3")
+    row = summarize_run("a", KL, run, gate="sft.win_rate", reason="sft.win_rate is 0.100, below the gate's 0.3")
     assert (row.label, row.gate, row.win_rate) == (None, "sft.win_rate", 0.8)
     assert verdict(row) == "Not judged: sft.win_rate is 0.100, below the gate's 0.3."
 
 
 def test_without_a_record_the_reason_is_all_there_is() -> None:
-    row = make_row("a", KL, None, reason="not run, because sft failed")
-    assert row == Row(run="a", objective="kl", coefficient=0.2, lr=5e-4, reason="not run, because sft failed")
+    row = summarize_run("a", KL, None, reason="not run, because sft failed")
+    assert row == RunSummary(run="a", objective="kl", coefficient=0.2, lr=5e-4, reason="not run, because sft failed")
     assert verdict(row) == "Not judged: not run, because sft failed."
 
 
 def test_an_unfinished_run_has_no_label(tmp_path: Path) -> None:
-    row = make_row("a", KL, finished_run(tmp_path / "a", wins=32, proxy=1.0, status="failed"))
+    row = summarize_run("a", KL, finished_run(tmp_path / "a", wins=32, proxy=1.0, status="failed"))
     assert row.label is None
     assert verdict(row) == "Not judged: the run is failed, not finished."
 
@@ -100,25 +100,25 @@ def test_an_unfinished_run_has_no_label(tmp_path: Path) -> None:
     ],
 )
 def test_verdicts(tmp_path: Path, wins: int, proxy: float, sentence: str) -> None:
-    assert verdict(make_row("a", KL, finished_run(tmp_path / "a", wins, proxy))) == sentence
+    assert verdict(summarize_run("a", KL, finished_run(tmp_path / "a", wins, proxy))) == sentence
 
 
 def test_a_peak_is_told_if_the_end_is_significantly_below_it(tmp_path: Path) -> None:
     run = finished_run(tmp_path / "a", wins=2, proxy=3.0)  # the peak is SFT itself
-    assert make_row("a", KL, run).peak_win_rate == 0.4
-    row = Row(
+    assert summarize_run("a", KL, run).peak_win_rate == 0.4
+    row = RunSummary(
         "a", "kl", label="OVER-PEAK", win_rate=0.4, sft_win_rate=0.4, proxy_start=0, proxy_end=1, peak_win_rate=0.7
     )
     assert verdict(row).endswith("but the win rate ended from 40% (SFT) to 40%, after a peak of 70%.")
 
 
 ROWS = [
-    Row(
+    RunSummary(
         run="kl", objective="kl", coefficient=0.2, lr=5e-4, label="GOOD", win_rate=0.8, win_rate_low=0.7,
         win_rate_high=0.9, sft_win_rate=0.4, proxy_start=0.0, proxy_end=1.0, gold_start=-2.0, gold_end=-1.0,
         kl_ref=2.04,
     ),
-    Row(run="none", objective="none", coefficient=0.0, gate="sft.win_rate"),
+    RunSummary(run="none", objective="none", coefficient=0.0, gate="sft.win_rate"),
 ]  # fmt: skip
 
 

@@ -11,7 +11,7 @@ import transformers
 from overopt.engine.footprint import peak_bytes
 from overopt.engine.head import hidden_states, target_logps
 from overopt.engine.packing import pack
-from overopt.models.outline import Outline, bytes_per_token
+from overopt.models.meta_policy import MetaPolicy, bytes_per_token
 
 
 def update(body: Any) -> int:
@@ -25,14 +25,14 @@ def update(body: Any) -> int:
 def test_an_outline_holds_what_the_model_holds(architecture: str, extra: dict[str, Any]) -> None:
     """The same tensors at the peak of an update, to the few that only one of the two devices makes."""
     policy = tiny.policy(architecture, **extra)
-    outline = Outline(policy.model.config, 20)
-    assert outline.device == torch.device("meta") and outline.trees
+    outline = MetaPolicy(policy.model.config, 20)
+    assert outline.device == torch.device("meta") and outline.tree_attention
     assert update(outline) == pytest.approx(update(policy), rel=0.02)
 
 
 def test_checkpointed_layers_keep_less() -> None:
     policy = tiny.policy(num_hidden_layers=6)
-    outline = Outline(policy.model.config, 20)
+    outline = MetaPolicy(policy.model.config, 20)
     full = update(outline)
     outline.checkpoint_layers()
     assert update(outline) < 0.8 * full
@@ -41,7 +41,7 @@ def test_checkpointed_layers_keep_less() -> None:
 def test_a_short_window_goes_row_by_row() -> None:
     config = copy.deepcopy(tiny.policy("llama").model.config)
     config.sliding_window = 8
-    assert Outline(config, 8).trees and not Outline(config, 9).trees
+    assert MetaPolicy(config, 8).tree_attention and not MetaPolicy(config, 9).tree_attention
 
 
 def test_bytes_of_a_token_grow_with_the_layers() -> None:
@@ -57,4 +57,4 @@ def test_bytes_of_a_token_grow_with_the_layers() -> None:
 )
 def test_a_mixture_of_experts_is_walked_through_and_holds_no_less_than_it_trains_with() -> None:
     policy = tiny.policy("mixtral", num_key_value_heads=1, num_local_experts=2)
-    assert update(Outline(policy.model.config, 20)) >= update(policy)
+    assert update(MetaPolicy(policy.model.config, 20)) >= update(policy)

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 from overopt.analysis.curves import Curve
-from overopt.analysis.figures import COLORS, save, win_rate_and_proxy
+from overopt.analysis.study_figure import COLORS, save, win_rate_and_proxy
 
 CURVES = [
     Curve("kl", "online", "GOOD", (0, 80), (0.4, 0.7), (0.0, 1.0)),

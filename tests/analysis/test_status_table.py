@@ -12,8 +12,8 @@ import pytest
 from fake_runs import Evaluated, online_run
 from rich.console import Console
 
-from overopt.analysis.watch import Glance
-from overopt.analysis.watch_view import (
+from overopt.analysis.run_status import RunStatus
+from overopt.analysis.status_table import (
     ASCII_BARS,
     COLUMNS,
     cells,
@@ -28,11 +28,11 @@ from overopt.analysis.watch_view import (
 )
 from overopt.errors import UserError
 
-GOING = Glance(
+GOING = RunStatus(
     "kl", "online", "running", 10, 20, silent=3.0, left=60.0, curve=(0.4, 0.8), curve_of="win rate",
     numbers={"win_rate": 0.8, "proxy": 0.5, "gold": -0.5, "kl_ref": 2.5},
 )  # fmt: skip
-STALLED = Glance("none", "online", "stalled", 3, 20, silent=7200.0, left=9.0)
+STALLED = RunStatus("none", "online", "stalled", 3, 20, silent=7200.0, left=9.0)
 
 
 class Terminal(io.StringIO):
@@ -48,7 +48,7 @@ def test_a_row() -> None:
     }  # fmt: skip
     assert cells(STALLED)[-1] == "nothing written for 2.0 h"
     assert cells(STALLED)[4] == "-", "no time left is promised"
-    assert cells(Glance("x"))[3:10] == ("-", "-", "-", "-", "-", "-", "")
+    assert cells(RunStatus("x"))[3:10] == ("-", "-", "-", "-", "-", "-", "")
 
 
 def test_the_table_is_aligned_and_counts() -> None:
@@ -81,22 +81,22 @@ def test_durations(seconds: float, words: str) -> None:
 
 def test_nothing_in_a_record_acts(tmp_path: Path) -> None:
     hostile = "\x1b[31m[bold]red\x07\u202e\nnext\trow" + "x" * 100
-    glance = Glance(hostile, hostile, hostile, reason=hostile, curve_of="loss")
-    for out in (text_table([glance]), _drawn([glance])):
+    status = RunStatus(hostile, hostile, hostile, reason=hostile, curve_of="loss")
+    for out in (text_table([status]), _drawn([status])):
         assert not {"\x1b", "\x07", "\u202e"} & set(out)
         assert "[bold]red" in out
-    assert len(text_table([glance]).splitlines()) == 4
-    assert cells(glance)[1].endswith("...")
+    assert len(text_table([status]).splitlines()) == 4
+    assert cells(status)[1].endswith("...")
 
 
-def _drawn(glances: list[Glance]) -> str:
+def _drawn(statuses: list[RunStatus]) -> str:
     stream = io.StringIO()
-    Console(file=stream, width=400).print(rich_table(glances, summary(glances), 400))
+    Console(file=stream, width=400).print(rich_table(statuses, summary(statuses), 400))
     return stream.getvalue()
 
 
 def test_a_small_screen_shows_trouble_first() -> None:
-    done, bad = Glance("done", status="finished"), Glance("bad", status="diverged")
+    done, bad = RunStatus("done", status="finished"), RunStatus("bad", status="diverged")
     assert fitting([done, GOING, bad], 2) == [GOING, bad]
     assert fitting([done, GOING, bad], -3) == [bad]
 

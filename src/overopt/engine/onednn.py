@@ -13,16 +13,16 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-LEAST = 1 << 19
+MIN_WEIGHTS = 1 << 19
 """Smaller weights stay in the processor's cache, however they lie."""
-ROWS = 16
+PACKING_ROWS = 16
 """Rows of the products that the layout is chosen for; others are right, too."""
 
 
 @contextmanager
-def prepacked(modules: Iterable[nn.Module]) -> Iterator[None]:
+def packed_linear_maps(modules: Iterable[nn.Module]) -> Iterator[None]:
     """Large linear maps among the modules run on packed copies of their weights; without gradient, fp32, on a CPU."""
-    replaced: list[Any] = [m for m in modules if _worth_it(m)]
+    replaced: list[Any] = [m for m in modules if _worth_packing(m)]
     for module in replaced:
         module.forward = _packed_forward(module)  # on the instance: the class's own comes back below
     try:
@@ -39,13 +39,13 @@ def _can_be_replaced(module: nn.Module) -> bool:
     return module.weight.device.type == "cpu" and module.weight.dtype == torch.float32
 
 
-def _worth_it(module: Any) -> bool:
-    return _can_be_replaced(module) and module.weight.numel() >= LEAST
+def _worth_packing(module: Any) -> bool:
+    return _can_be_replaced(module) and module.weight.numel() >= MIN_WEIGHTS
 
 
 def _packed_forward(module: nn.Linear) -> Callable[[Tensor], Tensor]:
     operations: Any = torch.ops.mkldnn
-    weight = operations._reorder_linear_weight(module.weight.detach(), ROWS)
+    weight = operations._reorder_linear_weight(module.weight.detach(), PACKING_ROWS)
     bias = None if module.bias is None else module.bias.detach()
 
     def forward(x: Tensor) -> Tensor:
@@ -56,7 +56,7 @@ def _packed_forward(module: nn.Linear) -> Callable[[Tensor], Tensor]:
 
 
 @contextmanager
-def onednn(modules: Iterable[nn.Module]) -> Iterator[None]:
+def onednn_linear_maps(modules: Iterable[nn.Module]) -> Iterator[None]:
     """Linear maps among the modules by oneDNN, forward and backward; those that are replaced already stay so."""
     replaced: list[Any] = [m for m in modules if _can_be_replaced(m)]
     for module in replaced:
@@ -70,7 +70,7 @@ def onednn(modules: Iterable[nn.Module]) -> Iterator[None]:
 
 def _onednn_forward(module: nn.Linear) -> Callable[[Tensor], Tensor]:
     def forward(x: Tensor) -> Tensor:
-        result: Tensor = _Linear.apply(x, module.weight, module.bias)
+        result: Tensor = _OneDNNLinear.apply(x, module.weight, module.bias)
         return result
 
     return forward
@@ -82,7 +82,7 @@ def _product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     return result
 
 
-class _Linear(torch.autograd.Function):
+class _OneDNNLinear(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         ctx.save_for_backward(x, weight)

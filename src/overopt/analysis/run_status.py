@@ -28,7 +28,7 @@ CURVES = (("score_mean", "proxy"), ("rewards_acc", "accuracy"), ("accuracy", "ac
 
 
 @dataclass(frozen=True)
-class Glance:
+class RunStatus:
     """What is to be seen of one run. None: not known."""
 
     name: str
@@ -52,16 +52,16 @@ Marks = tuple[tuple[str, int, int], ...]
 """Name, time and size of what a run writes."""
 
 
-class Watch:
+class StatusReader:
     """Looks at runs again and again; one that wrote nothing since the last look is not read again."""
 
     def __init__(self, places: Sequence[Path]) -> None:
         for place in places:
             find_runs(place)  # refuses what is not there
         self.places = list(places)
-        self._seen: dict[Path, tuple[Marks, Glance, float]] = {}
+        self._seen: dict[Path, tuple[Marks, RunStatus, float]] = {}
 
-    def look(self, now: float | None = None) -> list[Glance]:
+    def read(self, now: float | None = None) -> list[RunStatus]:
         """All runs that there are by now, in the order of the places and of their names."""
         now = time.time() if now is None else now
         found: dict[Path, None] = {}
@@ -73,17 +73,17 @@ class Watch:
         names = _names(list(found))
         return [replace(self._glance(path, now), name=names[path]) for path in found]
 
-    def _glance(self, path: Path, now: float) -> Glance:
+    def _glance(self, path: Path, now: float) -> RunStatus:
         marks = _marks(path)
         seen = self._seen.get(path)
         if seen is None or seen[0] != marks:
-            glance, patience = _read(path)
-            self._seen[path] = seen = (marks, glance, patience)
-        glance, patience = seen[1:]
-        if glance.status != "running" or not marks:
-            return glance
+            status, patience = _read(path)
+            self._seen[path] = seen = (marks, status, patience)
+        status, patience = seen[1:]
+        if status.status != "running" or not marks:
+            return status
         silent = max(0.0, now - max(mark[1] for mark in marks) / 1e9)  # another machine's clock may be ahead
-        return replace(glance, silent=silent, status="stalled" if silent > patience else "running")
+        return replace(status, silent=silent, status="stalled" if silent > patience else "running")
 
 
 def _marks(path: Path) -> Marks:
@@ -97,27 +97,27 @@ def _marks(path: Path) -> Marks:
     return tuple(marks)
 
 
-def _read(path: Path) -> tuple[Glance, float]:
+def _read(path: Path) -> tuple[RunStatus, float]:
     """What the record says, and for how many seconds the run may be silent."""
     try:
         with reading_run(path):
             run = load_run(path)
             metrics, timings, evaluations = list(run.iter_metrics()), run.timings(), run.evaluations()
             elapsed = [float(value) for value in timings.get("elapsed", []) if _is_number(value)]
-            glance = _glance_at(run, metrics, evaluations)
+            status = _glance_at(run, metrics, evaluations)
     except UserError as error:
-        return Glance(path.name, status="unreadable", reason=str(error)), UNTIMED_SECONDS
+        return RunStatus(path.name, status="unreadable", reason=str(error)), UNTIMED_SECONDS
     pace = [after - before for before, after in pairwise(elapsed) if after > before]
-    if glance.status == "running" and pace and glance.step is not None and glance.steps:
-        glance = replace(glance, left=max(0, glance.steps - glance.step) * statistics.median(pace[-50:]))
-    return glance, max(QUIET_SECONDS, TIMES_A_STEP * max(pace)) if pace else UNTIMED_SECONDS
+    if status.status == "running" and pace and status.step is not None and status.steps:
+        status = replace(status, left=max(0, status.steps - status.step) * statistics.median(pace[-50:]))
+    return status, max(QUIET_SECONDS, TIMES_A_STEP * max(pace)) if pace else UNTIMED_SECONDS
 
 
-def _glance_at(run: Run, metrics: Sequence[dict[str, Any]], evaluations: Sequence[dict[str, Any]]) -> Glance:
+def _glance_at(run: Run, metrics: Sequence[dict[str, Any]], evaluations: Sequence[dict[str, Any]]) -> RunStatus:
     steps = run.info.get("steps")
     last = metrics[-1]["step"] if metrics else None
     curve, curve_of = _curve(metrics, evaluations)
-    return Glance(
+    return RunStatus(
         name=run.name,
         stage=str(run.stage or "?"),
         status=run.status,

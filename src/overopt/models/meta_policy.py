@@ -14,14 +14,14 @@ from overopt.engine.attention import TreeAttention
 from overopt.engine.footprint import peak_bytes
 from overopt.engine.packing import Packed, Tree, pack
 from overopt.models.body import Body
-from overopt.models.load import outline
+from overopt.models.load import meta_model
 from overopt.models.policy import Policy
 
 PROBE = 256
 """Tokens of the prompt, and of the completion, of the trees that are walked through."""
 
 
-class Outline(Policy):
+class MetaPolicy(Policy):
     """A policy of a Hugging Face configuration on meta tensors; with `bf16` all of it is in bf16.
 
     `longest`: the longest tree's branch; a model whose window is shorter goes row by row.
@@ -29,9 +29,9 @@ class Outline(Policy):
 
     def __init__(self, config: Any, longest: int, bf16: bool = False) -> None:
         ends = SimpleNamespace(eos_token_id=0, pad_token_id=0)
-        super().__init__(outline(config).to(torch.bfloat16 if bf16 else torch.float32), ends, bf16)
+        super().__init__(meta_model(config).to(torch.bfloat16 if bf16 else torch.float32), ends, bf16)
         if self.window is not None and self.window < longest:
-            self.trees = False
+            self.tree_attention = False
 
     def autocast(self) -> AbstractContextManager[Any]:
         return nullcontext()  # torch knows none on meta tensors
@@ -52,13 +52,13 @@ class _Fused(TreeAttention):
 
 def bytes_per_token(model: Body, checkpointed: bool = False) -> float:
     """What the body of a model like this one keeps of each token for the backward pass."""
-    outline = Outline(model.model.config, 2 * PROBE, model.bf16)
+    policy = MetaPolicy(model.model.config, 2 * PROBE, model.bf16)
     if checkpointed:
-        outline.checkpoint_layers()
+        policy.checkpoint_layers()
     trees = [Tree([0] * PROBE, [[0] * PROBE])] * 2
 
     def descend(trees: list[Tree]) -> None:
-        outline.hidden(pack(trees, outline.device)).sum().backward()
+        policy.hidden(pack(trees, policy.device)).sum().backward()
 
     descend(trees)  # from here on gradients are there and hold nothing more
     more = peak_bytes(lambda: descend(trees)) - peak_bytes(lambda: descend(trees[:1]))
