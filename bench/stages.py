@@ -132,9 +132,9 @@ def timed_train(config: Any, out: Path, **callbacks: Any) -> None:
 def demo_part(out: Path, scale: str, workers: int) -> int:
     """`overopt demo`, its workers timed."""
     from overopt.cli import main as overopt
-    from overopt.studies import demo
+    from overopt.studies.run import run_studies
 
-    demo.run_settings.__kwdefaults__["train"] = "stages:timed_train"
+    run_studies.__kwdefaults__["train"] = "stages:timed_train"
     return overopt(["demo", "--out", str(out), "--scale", scale, "--workers", str(workers)])
 
 
@@ -182,9 +182,9 @@ def write_run(demo: Path, scale: str, file: Path) -> None:
     """The YAML of the demo's run, with the parents that the demo made."""
     import yaml
 
-    from overopt.studies.demo import Setting, demo_study
+    from overopt.studies.run import packaged_run
 
-    jobs = {job.name: job for job in Setting(demo, scale, 0).jobs(demo_study())}
+    jobs = {job.name: job for job in packaged_run("demo", demo, scale).jobs}
     file.write_text(yaml.safe_dump(dict(jobs[RUN].config)))
 
 

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import importlib.util
 import re
+import shlex
 import sys
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 
+from overopt.cli.parser import parse
 from overopt.objectives.dictionary import UNIONS, dictionary
 from overopt.records.legend import METRICS
 from overopt.training.stages import STAGES
 
-DOCS = Path(__file__).parents[1] / "docs"
+ROOT = Path(__file__).parents[1]
+DOCS = ROOT / "docs"
+PAGES = [*sorted(DOCS.glob("*.md")), *sorted((ROOT / "examples").rglob("*.md")), ROOT / "CONTRIBUTING.md"]
 
 
 @pytest.fixture(scope="module")
@@ -81,3 +85,39 @@ def test_a_page_of_earlier_code_is_removed(reference: ModuleType, tmp_path: Path
     (tmp_path / "gone.md").write_text("old")
     reference.write(tmp_path)
     assert not (tmp_path / "gone.md").exists()
+
+
+def test_the_tree_shows_every_room() -> None:
+    tree = (DOCS / "architecture.md").read_text("utf-8").split("```text\nsrc/overopt/\n")[1].split("```")[0]
+    shown = re.findall(r"^  ([\w.]+)", tree, re.MULTILINE)
+    there = [path for path in (ROOT / "src" / "overopt").iterdir() if not path.name.startswith(("_", "."))]
+    assert sorted(shown) == sorted(path.name for path in there if path.name != "py.typed")
+    assert all((ROOT / folder).is_dir() for folder in re.findall(r"^(\w+)/", tree, re.MULTILINE))
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
+def test_files_that_a_page_names_are_there(path: Path) -> None:
+    """Those of the repository, in backticks; CONTRIBUTING.md also names the files of a loss that is to be written."""
+    text = re.sub(r"```.*?```", "", path.read_text("utf-8"), flags=re.DOTALL)
+    named = re.findall(r"`((?:src|tests|docs|examples|bench)/[\w./-]*)`", text)
+    missing = [name for name in named if not (ROOT / name).exists() and "exponential" not in name and "/a/" not in name]
+    assert missing == []
+    links = [link.partition("#")[0] for link in re.findall(r"\]\(([^)\s]+)\)", text) if "://" not in link]
+    generated = ("reference/", "#")
+    assert [
+        link for link in links if link and not link.startswith(generated) and not (path.parent / link).exists()
+    ] == []
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
+def test_commands_of_a_page_are_understood(path: Path) -> None:
+    makefile = (ROOT / "Makefile").read_text("utf-8")
+    for block in re.findall(r"^```sh\n(.*?)^```", path.read_text("utf-8"), re.MULTILINE | re.DOTALL):
+        for line in block.splitlines():
+            words = shlex.split(line, comments=True)
+            if words[:1] == ["overopt"]:
+                options = vars(parse(words[1:]))
+                given = [options[key] for key in ("config", "file") if key in options]
+                assert [name for name in given if not (ROOT / name).is_file()] == []
+            elif words[:1] == ["make"]:
+                assert re.search(rf"^{words[1]}:", makefile, re.MULTILINE), line

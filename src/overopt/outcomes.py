@@ -26,6 +26,9 @@ OVER_OPTIMIZED: tuple[Label, ...] = ("OVER", "OVER-PEAK")
 """A rising proxy with a win rate below SFT's, or with one that fell from its peak back to SFT's."""
 COLLAPSED: Label = "COLLAPSE"
 
+JUDGED_STAGES = ("online", "offline")
+"""Stages whose runs are labeled; the runs of the other stages are their parents."""
+
 
 @dataclass(frozen=True)
 class Thresholds:

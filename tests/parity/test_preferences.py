@@ -1,6 +1,6 @@
 """TRL's trainers of preferences and our losses on the same pairs: loss, gradient, and the weights after three steps.
 
-Each of our losses says in `elsewhere["trl"]` which trainer has it and how TRL spells its fields. The spelling is
+`objectives/other_libraries.yaml` says which trainer has each of our losses and how TRL spells its fields. That is
 evaluated with the loss's own fields and handed to TRL's config. A policy that is not its reference sees a batch of
 completions of unequal lengths; ours comes in micro-batches. Where the two differ by choice, a test says how.
 """
@@ -10,7 +10,7 @@ from __future__ import annotations
 import copy
 import random
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import pytest
 import torch
@@ -22,13 +22,14 @@ from trl import DPOConfig, DPOTrainer, KTOConfig, KTOTrainer, RewardConfig, Rewa
 from trl.experimental.cpo import CPOConfig, CPOTrainer
 from trl.experimental.orpo import ORPOConfig, ORPOTrainer
 
+from overopt.config import name_of
 from overopt.engine.head import logps_of_trees
 from overopt.engine.optimizer import SGD, Constant, Optimizer
 from overopt.engine.packing import Tree
 from overopt.models.policy import Policy
 from overopt.models.reward_model import RewardModel
-from overopt.objectives.pair_losses import CPO, DPO, IPO, KTO, ORPO, RPO, AlphaPO, Hinge, PairLosses, SimPO
-from overopt.objectives.ranking_losses import RankingLosses
+from overopt.objectives.dictionary import dictionary, found
+from overopt.objectives.pair_losses import CPO, DPO, IPO, KTO, ORPO, RPO, AlphaPO, Hinge, SimPO
 from overopt.objectives.reward_losses import BradleyTerry
 from overopt.training.preference_step import PreferenceStep, preference_batch
 from overopt.training.reference_logps import Item
@@ -65,7 +66,7 @@ def as_dataset(trees: list[Tree]) -> Dataset:
 
 def translated(objective: Any) -> tuple[str, dict[str, Any]]:
     """TRL's trainer, and the arguments of its config."""
-    spelled = dict(objective.elsewhere["trl"])
+    spelled = dict(dictionary(name_of(type(objective)))[0]["elsewhere"]["trl"])
     fields = {name: getattr(objective, name) for name in type(objective).__pydantic_fields__}
     when = spelled.pop("when", "True")
     assert eval(when, {}, fields), f"{objective}: the translation holds when {when}"
@@ -176,7 +177,8 @@ SHARED: list[Any] = [
 
 
 def test_every_loss_that_trl_has_is_compared() -> None:
-    spelled = {cls for cls in get_args(PairLosses | RankingLosses) if "trl" in cls.elsewhere}
+    losses = [(row, cls) for row, cls in found() if row["kind"] in ("pair_loss", "ranking_loss")]
+    spelled = {cls for row, cls in losses if "trl" in row["elsewhere"]}
     assert spelled == set(map(type, SHARED))
 
 

@@ -17,7 +17,7 @@ from overopt.objectives.ranking_losses import RankingLosses
 from overopt.objectives.state import call, initial_state
 from overopt.training.preference_step import PreferenceStep
 from overopt.training.reference_logps import Item
-from overopt.types import Logits
+from overopt.types import TokenLogits
 
 # --- Gradients: whatever the path and the micro-batches, that of the mean loss over the batch.
 
@@ -53,7 +53,7 @@ def direct_gradient(loss: Any) -> tuple[float, list[torch.Tensor]]:
     packed = pack(batch.trees)
     logits_MV = policy.logits(hidden_states(policy, packed)[packed.source_M]).float() / 0.9
     ranks = [packed.row_M % 2 == rank for rank in range(2)]
-    sources = [DenseLogits(Logits(logits_MV[at], packed.token_M[at], packed.row_M[at])) for at in ranks]
+    sources = [DenseLogits(TokenLogits(logits_MV[at], packed.token_M[at], packed.row_M[at])) for at in ranks]
     logps = TreeLogps(completion_logps(policy, packed, 0.9), packed.mask_BT)
     sources = sources if "logits" in loss.needs else []
     scores = batch.scores(logps, batch.ref_logp_BT, batch.views, sources)

@@ -10,7 +10,7 @@ from typing import Any, TextIO
 from overopt.outcomes import label
 from overopt.records import Run
 
-SUMMARY = (
+SUMMARY_FIELDS = (
     "run", "objective", "coefficient", "lr", "label", "win_rate", "win_rate_low", "win_rate_high", "sft_win_rate",
     "proxy_start", "proxy_end", "gold_start", "gold_end", "kl_ref", "gate",
 )  # fmt: skip
@@ -56,7 +56,7 @@ class RunSummary:
 
     def summary(self) -> dict[str, Any]:
         row = asdict(self)
-        return {name: row[name] for name in SUMMARY}
+        return {name: row[name] for name in SUMMARY_FIELDS}
 
 
 def summarize_run(

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from overopt.analysis.curves import Curve, spread
+from overopt.analysis.run_summary import evaluations_of
+from overopt.records import Run
 
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#000000", "#56B4E9", "#E69F00")
 """Okabe and Ito's palette, safe for the color-blind, without its yellow; it repeats beyond seven runs, as dashes."""
@@ -16,6 +18,31 @@ MARKS = {"GOOD": "circle", "OVER": "cross", "OVER-PEAK": "triangle-down", "COLLA
 OTHER_MARK = "diamond"
 COLUMN_TITLES = {"online": "online (RLOO)", "offline": "offline (pairs)"}
 WIDTH, HEIGHT = 330, 190
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One run's evaluations by step. Values that an evaluation lacks are None."""
+
+    run: str
+    stage: str
+    label: str | None
+    steps: tuple[int, ...]
+    win_rate: tuple[float | None, ...]
+    proxy: tuple[float | None, ...]
+
+
+def curve_of(name: str, run: Run, label: str | None) -> Curve:
+    """`name` and `label` as in the table, so that figure and table speak of the same thing."""
+    rows = evaluations_of(run)
+    return Curve(
+        run=name,
+        stage=run.stage or "?",
+        label=label,
+        steps=tuple(row["step"] for row in rows),
+        win_rate=tuple(row.get("win_rate") for row in rows),
+        proxy=tuple(row.get("proxy_mean") for row in rows),
+    )
 
 
 def win_rate_and_proxy(curves: Sequence[Curve], title: str, sft_win_rate: float | None = None) -> Any:
@@ -56,6 +83,22 @@ def save(chart: Any, stem: Path) -> list[Path]:
     return [svg, png]
 
 
+def spread_labels(places: Sequence[float], gap: float, low: float, high: float) -> list[float]:
+    """Positions near the given ones, in the same order, at least `gap` apart, and within bounds if there is room."""
+    order = sorted(range(len(places)), key=lambda index: places[index])
+    gap = min(gap, (high - low) / max(1, len(places) - 1))
+    moved = [0.0] * len(places)
+    floor = low
+    for index in order:
+        moved[index] = max(places[index], floor)
+        floor = moved[index] + gap
+    ceiling = high
+    for index in reversed(order):
+        moved[index] = min(moved[index], ceiling)
+        ceiling = moved[index] - gap
+    return moved
+
+
 def _panel(
     curves: Sequence[Curve], styles: dict[str, dict[str, Any]], x: Any, value: str, title: str, domain: list[float]
 ) -> Any:
@@ -84,7 +127,7 @@ def _names(curves: Sequence[Curve], styles: dict[str, dict[str, Any]]) -> Any:
     import altair as alt
 
     ends = [(curve, point["value"]) for curve in curves for point in list(_points(curve, "win_rate"))[-1:]]
-    places = spread([value for _, value in ends], gap=0.075, low=0.02, high=0.98)
+    places = spread_labels([value for _, value in ends], gap=0.075, low=0.02, high=0.98)
     values = [
         {"text": f"{curve.run}  {curve.label or ''}".rstrip(), "value": place} | styles[curve.run]
         for (curve, _), place in zip(ends, places, strict=True)

@@ -7,7 +7,7 @@ it. Those that remember follow `objectives/state.py`.
 from __future__ import annotations
 
 import math
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field
 
@@ -28,10 +28,6 @@ class Fixed(ControllerProtocol):
 
     formula = "coef_t = value"
     source = "N+ recipe (Huang et al. 2024): KL coefficient 0.05"
-    elsewhere: ClassVar[dict[str, object]] = {
-        "openrlhf": "--algo.kl.init_coef = value, no --algo.kl.target",
-        "verl": "algorithm.kl_ctrl.type=fixed algorithm.kl_ctrl.kl_coef = value",
-    }
 
     value: float = 0.05
 
@@ -54,11 +50,6 @@ class AdaptiveKL(ControllerProtocol):
     needs = frozenset({"reference"})
     formula = "e = clip((KL - target) / target, -0.2, 0.2);  coef <- coef (1 + e B / horizon)"
     source = "Ziegler et al. 2019 (arXiv 1909.08593), section 2.2; defaults: their code"
-    elsewhere: ClassVar[dict[str, object]] = {
-        "openrlhf": "--algo.kl.init_coef = initial --algo.kl.target = target --algo.kl.horizon = horizon",
-        "verl": "algorithm.kl_ctrl: {type: adaptive, kl_coef: initial, target_kl: target, horizon: horizon}; "
-        "its KL is a mean per token",
-    }
 
     initial: Positive = 0.2
     target: Positive = 6.0
@@ -85,7 +76,6 @@ class Linear(ControllerProtocol):
 
     formula = "coef_t = initial + (final - initial) min(1, t / (until steps)), t = updates made before"
     source = "our choice; a schedule as those of learning rates"
-    elsewhere: ClassVar[dict[str, object]] = {}
 
     initial: float = 0.1
     final: float = 0.0
@@ -107,7 +97,6 @@ class Cosine(ControllerProtocol):
         "coef_t = final + (initial - final) (1 + cos(pi s)) / 2, s = min(1, t / (until steps)), t = updates made before"
     )
     source = "our choice; a schedule as those of learning rates"
-    elsewhere: ClassVar[dict[str, object]] = {}
 
     initial: float = 0.1
     final: float = 0.0
@@ -137,7 +126,6 @@ class TargetEntropy(ControllerProtocol):
 
     formula = "coef <- clip(coef exp(clip(rate (target - H), -1, 1)), minimum, maximum)"
     source = "Haarnoja et al. 2018 (arXiv 1812.05905), section 5; rate and bounds: our choice"
-    elsewhere: ClassVar[dict[str, object]] = {}
 
     target: Positive = 1.0
     initial: Positive = 0.01

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
+from pathlib import Path
 from typing import Any
+
+import yaml
 
 from overopt.config import name_of
 from overopt.config.blocks import union_members, unwrap
@@ -45,7 +49,16 @@ WHERE = {
 }
 """Kind -> the stage and the key that take it."""
 
-Row = dict[str, Any]
+OTHER_LIBRARIES = Path(__file__).with_name("other_libraries.yaml")
+
+Entry = dict[str, Any]
+
+
+@functools.cache
+def other_libraries() -> dict[str, dict[str, dict[str, Any]]]:
+    """Kind -> name -> library -> how that library spells it: a text, or for TRL a mapping."""
+    tree: dict[str, dict[str, dict[str, Any]]] = yaml.safe_load(OTHER_LIBRARIES.read_text(encoding="utf-8"))
+    return tree
 
 
 def classes(kind: str) -> tuple[type, ...]:
@@ -53,17 +66,17 @@ def classes(kind: str) -> tuple[type, ...]:
     return union_members(unwrap(UNIONS[kind])[0])[0]
 
 
-def entries() -> list[tuple[Row, type]]:
+def entries() -> list[tuple[Entry, type]]:
     """Every row with its class."""
     return [(_row(kind, cls), cls) for kind in UNIONS for cls in classes(kind)]
 
 
-def dictionary(name: str | None = None) -> list[Row]:
+def dictionary(name: str | None = None) -> list[Entry]:
     """Rows of `name, kind, formula, fields, needs, source, elsewhere`; with a name, all of that name."""
     return [row for row, _ in found(name)]
 
 
-def found(name: str | None = None) -> list[tuple[Row, type]]:
+def found(name: str | None = None) -> list[tuple[Entry, type]]:
     """The rows of a name, or all; the name may be the class's, too. UserError if there is none."""
     everything = entries()
     if name is None:
@@ -76,15 +89,15 @@ def found(name: str | None = None) -> list[tuple[Row, type]]:
     return chosen
 
 
-def _row(kind: str, cls: Any) -> Row:
+def _row(kind: str, cls: Any) -> Entry:
     return {
         "name": name_of(cls),
         "kind": kind,
         "formula": cls.formula,
         "fields": describe_fields(cls),
-        "needs": sorted(getattr(cls, "needs", ())),
+        "needs": sorted(cls.needs),
         "source": cls.source,
-        "elsewhere": dict(cls.elsewhere),
+        "elsewhere": other_libraries().get(kind, {}).get(name_of(cls), {}),
     }
 
 

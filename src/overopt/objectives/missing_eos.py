@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar
+from typing import Annotated
 
 import torch
 from pydantic import Field
@@ -18,7 +18,6 @@ class Replace(MissingEOSProtocol):
 
     formula = "R = value if EOS is missing, else r"
     source = "N+ recipe (Huang et al. 2024): -1"
-    elsewhere: ClassVar[dict[str, Any]] = {}
 
     value: float = -1.0
 
@@ -32,7 +31,6 @@ class Subtract(MissingEOSProtocol):
 
     formula = "R = r - penalty if EOS is missing, else r"
     source = "TRL's PPOTrainer and old RLOOTrainer"
-    elsewhere: ClassVar[dict[str, Any]] = {"trl": "PPOConfig(missing_eos_penalty=penalty)"}
 
     penalty: Annotated[float, Field(ge=0)] = 1.0
 
@@ -41,15 +39,15 @@ class Subtract(MissingEOSProtocol):
 
 
 @block
-class Keep(MissingEOSProtocol):
-    """The score stays as it is."""
+class KeepScore(MissingEOSProtocol):
+    """The score of an unended completion stays as it is."""
 
+    config_name = "keep"
     formula = "R = r"
     source = "as if nothing were missing"
-    elsewhere: ClassVar[dict[str, Any]] = {}
 
     def __call__(self, score_B: Tensor, ended_B: Tensor) -> Tensor:
         return score_B
 
 
-MissingEOS = Annotated[Replace | Subtract | Keep, Choice(MissingEOSProtocol)]
+MissingEOS = Annotated[Replace | Subtract | KeepScore, Choice(MissingEOSProtocol)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar
+from typing import Annotated
 
 import torch.nn.functional as F
 from pydantic import Field
@@ -25,10 +25,6 @@ class BradleyTerry(RewardLossProtocol):
 
     formula = "L = -log sigma(r_w - r_l - margin) + centering (r_w + r_l)^2"
     source = "Bradley and Terry 1952; Ouyang et al. 2022, arXiv 2203.02155, Eq. 1"
-    elsewhere: ClassVar[dict[str, Any]] = {
-        "trl": {"trainer": "RewardTrainer", "when": "margin == 0", "center_rewards_coefficient": "centering or None"},
-        "openrlhf": "PairWiseLoss, train_rm --loss sigmoid",
-    }
 
     margin: NotNegative = 0.0
     centering: NotNegative = 0.0
@@ -49,7 +45,6 @@ class PlackettLuce(RewardLossProtocol):
 
     formula = "L = -sum_{k<K} [r_k - log(e^{r_k} + sum_{j>k} e^{r_j + margin})] + centering (sum_k r_k)^2"
     source = "Plackett 1975; Luce 1959"
-    elsewhere: ClassVar[dict[str, Any]] = {}
     takes = "rankings"
 
     margin: NotNegative = 0.0

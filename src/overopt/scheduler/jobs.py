@@ -77,3 +77,15 @@ class Result:
     status: Literal["finished", "failed", "skipped"]
     message: str = ""
     traceback: str | None = None
+
+
+def result_of(event: Event) -> Result | None:
+    """What an event says became of its job, or None if the job goes on."""
+    match event:
+        case Finished():
+            return Result("finished")
+        case Failed(_, message, trace):
+            return Result("failed", message, trace)
+        case Skipped(_, because):
+            return Result("skipped", f"not run, because {because} failed")
+    return None

@@ -20,7 +20,7 @@ from overopt.objectives.ranking_losses import PreferenceLoss
 from overopt.objectives.state import State, call
 from overopt.training.probes import Metrics, pair_metrics
 from overopt.training.reference_logps import Item, known_logps
-from overopt.types import LogitSource, PreferenceScores, Scored
+from overopt.types import CompletionLogps, LogitSource, PreferenceScores
 
 MeanLogits = tuple[float, float]
 """Mean logits of the best and of the worst completions."""
@@ -60,7 +60,7 @@ class PreferenceBatch:
 
         def of_view(view: int, others: tuple[PreferenceScores, ...]) -> PreferenceScores:
             scored = [
-                Scored(logp[view], mask[view], ref[view], sources[k] if sources else None)
+                CompletionLogps(logp[view], mask[view], ref[view], sources[k] if sources else None)
                 for k, (logp, mask, ref) in enumerate(zip(*columns, refs, strict=True))
             ]
             mismatched = scored.pop() if self.mismatched else None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -16,10 +15,9 @@ from numpy.typing import NDArray
 from overopt.analysis.report.settings import setting_of
 from overopt.analysis.run_summary import RunSummary, evaluations_of, summarize_run
 from overopt.errors import UserError
+from overopt.outcomes import JUDGED_STAGES
 from overopt.records import Run, describe_dropped, find_runs, load_run, reading_run
-
-JUDGED = ("online", "offline")
-"""Stages whose runs are labelled; the others are what these stand on."""
+from overopt.records.study_folder import failed_gate_before
 
 Points = tuple[NDArray[np.float64], NDArray[np.float64]]
 
@@ -147,8 +145,8 @@ def collect(paths: Sequence[Path]) -> Collection:
         ReportedRun(name=name, run=run, setting=setting, **parts | {"row": replace(parts["row"], run=name)})
         for name, setting, (run, parts) in zip(names, settings, runs, strict=True)
     ]
-    judged = [record for stage in JUDGED for record in records if record.run.stage == stage]
-    bases = tuple(record for record in records if record.run.stage not in JUDGED)
+    judged = [record for stage in JUDGED_STAGES for record in records if record.run.stage == stage]
+    bases = tuple(record for record in records if record.run.stage not in JUDGED_STAGES)
     return Collection(tuple(_groups(judged)), bases, tuple(left_out))
 
 
@@ -193,10 +191,10 @@ def _find(path: Path, left_out: list[str]) -> Iterator[Path]:
 
 
 def _read(run: Run) -> dict[str, Any]:
-    gate = _failed_gate(run) if run.stage in JUDGED else None
+    gate = failed_gate_before(run.path) if run.stage in JUDGED_STAGES else None
     evaluations = evaluations_of(run)
     return {
-        "evaluations": evaluations if run.stage in JUDGED else run.evaluations(),
+        "evaluations": evaluations if run.stage in JUDGED_STAGES else run.evaluations(),
         **_samples(run, evaluations),
         "row": summarize_run(run.name, run.config, run, gate=gate),
         "metrics": _metrics(run),
@@ -234,18 +232,6 @@ def _metrics(run: Run) -> dict[str, Points]:
         if present.any():
             metrics[name] = (steps[present], values[present])
     return metrics
-
-
-def _failed_gate(run: Run) -> str | None:
-    """The gate of a study that failed before this run, from the summary beside the study's runs."""
-    folder = run.path.resolve().parent
-    try:
-        summary = json.loads((folder.parent / "summary.json").read_bytes()) if folder.name == "runs" else []
-    except Exception:  # no study's folder
-        return None
-    rows = summary if isinstance(summary, list) else []
-    gates = [row.get("gate") for row in rows if isinstance(row, Mapping) and row.get("run") == run.path.resolve().name]
-    return str(gates[0]) if gates and gates[0] is not None else None
 
 
 def _groups(records: Iterable[ReportedRun]) -> Iterator[Group]:

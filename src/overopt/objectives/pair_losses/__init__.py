@@ -17,22 +17,11 @@ from typing import Annotated
 
 from overopt.config import Choice
 from overopt.objectives.contracts import PreferenceLossProtocol
-from overopt.objectives.pair_losses.alpha_po import AlphaPO
 from overopt.objectives.pair_losses.amopo import AMoPO
-from overopt.objectives.pair_losses.chi_po import ChiPO
-from overopt.objectives.pair_losses.confpo import ConfPO
-from overopt.objectives.pair_losses.cpo import CPO
-from overopt.objectives.pair_losses.cringe import Cringe
-from overopt.objectives.pair_losses.dpo import DPO
+from overopt.objectives.pair_losses.cringe import Cringe, PairwiseCringe
 from overopt.objectives.pair_losses.gamma_po import GammaPO
-from overopt.objectives.pair_losses.hinge import Hinge
-from overopt.objectives.pair_losses.ipo import IPO
-from overopt.objectives.pair_losses.kto import KTO
-from overopt.objectives.pair_losses.orpo import ORPO
-from overopt.objectives.pair_losses.pairwise_cringe import PairwiseCringe
-from overopt.objectives.pair_losses.rpo import RPO
-from overopt.objectives.pair_losses.simpo import SimPO
-from overopt.objectives.pair_losses.slic_hf import SLiCHF
+from overopt.objectives.pair_losses.reference_free import CPO, ORPO, AlphaPO, ConfPO, SimPO, SLiCHF
+from overopt.objectives.pair_losses.with_reference import DPO, IPO, KTO, RPO, ChiPO, Hinge
 
 PairLosses = (
     DPO

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar
+from typing import Annotated
 
 import torch
 import torch.nn.functional as F
@@ -11,9 +11,9 @@ from torch import Tensor
 
 from overopt.config import block
 from overopt.objectives.contracts import PreferenceLossProtocol
-from overopt.objectives.pair_losses.nll import token_mean_nll
+from overopt.objectives.pair_losses.terms import token_mean_nll
 from overopt.objectives.state import State
-from overopt.types import PreferenceScores, Scored
+from overopt.types import CompletionLogps, PreferenceScores
 
 
 @block
@@ -36,7 +36,6 @@ class AMoPO(PreferenceLossProtocol):
         "w = softmax_d(z_dw + z_dl), z ~ N(mean_t pi(y_t), std_t pi(y_t))"
     )
     source = "Liu et al. 2025, arXiv 2506.07165"
-    elsewhere: ClassVar[dict[str, Any]] = {}
     separable = False
 
     prompts: list[Annotated[str, Field(pattern=r"\{prompt\}")]] = Field(
@@ -88,7 +87,7 @@ class AMoPO(PreferenceLossProtocol):
         return torch.stack(columns, 1).softmax(1)
 
 
-def _spread(scored: Scored) -> tuple[Tensor, Tensor]:
+def _spread(scored: CompletionLogps) -> tuple[Tensor, Tensor]:
     """Mean and standard deviation of each completion's token probabilities."""
     probability_PT, count_P = scored.logp_PT.detach().exp() * scored.mask_PT, scored.len_P
     mean_P = probability_PT.sum(1) / count_P

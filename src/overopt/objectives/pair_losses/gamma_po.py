@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Literal
 
 import torch
 import torch.nn.functional as F
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from overopt.config import block
 from overopt.objectives.contracts import PreferenceLossProtocol
-from overopt.objectives.pair_losses.reference_rewards import reference_rewards
+from overopt.objectives.pair_losses.terms import reference_rewards
 from overopt.objectives.state import State
 from overopt.types import PreferenceScores
 
@@ -37,7 +37,6 @@ class GammaPO(PreferenceLossProtocol):
         "p = argmin over the simplex of tau KL(p || uniform) + mean_i softplus(gamma n p_i - gap_i)"
     )
     source = "Sun et al. 2025, arXiv 2506.03690"
-    elsewhere: ClassVar[dict[str, Any]] = {}
     needs = frozenset({"reference"})
     separable = False
 

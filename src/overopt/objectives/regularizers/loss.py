@@ -13,7 +13,7 @@ prefixes held fixed, which neglects how a token leads to prefixes where the poli
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any, ClassVar, Literal, Self
+from typing import Literal, Self
 
 import torch
 from pydantic import model_validator
@@ -24,7 +24,7 @@ from overopt.objectives.aggregation import Aggregation, aggregate
 from overopt.objectives.contracts import LossRegularizerProtocol
 from overopt.objectives.controllers import Coefficient, NonNegativeCoefficient
 from overopt.objectives.kl import k1, k2
-from overopt.types import Logits, PolicyUpdate
+from overopt.types import PolicyUpdate, TokenLogits
 
 MAX_LOG_RATIO = 20.0
 """exp is continued by its tangent beyond: finite, and its gradient keeps its sign (clamping would turn it around)."""
@@ -75,10 +75,6 @@ class K1(_Sampled):
 
     formula = "L = coef d, d = log pi(y|x) - log pi_ref(y|x)"
     source = "Schulman 2020, Approximating KL divergence; the default coefficient is our choice"
-    elsewhere: ClassVar[dict[str, Any]] = {
-        "openrlhf": "--algo.kl.use_loss --algo.kl.estimator k1 --algo.kl.init_coef = coef (per: token)",
-        "verl": "actor: {use_kl_loss: true, kl_loss_type: kl, kl_loss_coef: coef} (per: token)",
-    }
 
     def estimate(self, log_ratio: Tensor) -> Tensor:
         return k1(log_ratio)
@@ -95,10 +91,6 @@ class K2(_Sampled):
 
     formula = "L = coef d^2 / 2, d = log pi(y|x) - log pi_ref(y|x)"
     source = "Schulman 2020, Approximating KL divergence; the default coefficient is our choice"
-    elsewhere: ClassVar[dict[str, Any]] = {
-        "openrlhf": "--algo.kl.use_loss --algo.kl.estimator k2 --algo.kl.init_coef = coef (per: token)",
-        "verl": "actor: {use_kl_loss: true, kl_loss_type: mse, kl_loss_coef: coef} (per: token)",
-    }
 
     def estimate(self, log_ratio: Tensor) -> Tensor:
         return k2(log_ratio)
@@ -115,16 +107,6 @@ class K3(_Sampled):
 
     formula = "L = coef (exp(-d) - 1 + d), d = log pi(y|x) - log pi_ref(y|x)"
     source = "Schulman 2020; Shao et al. 2024 (GRPO, arXiv 2402.03300), Eq. 4; coef: our choice"
-    elsewhere: ClassVar[dict[str, Any]] = {
-        "trl": {
-            "trainer": "GRPOTrainer",
-            "beta": "coef",
-            "use_bias_correction_kl": "False",
-            "when": "per == 'token'",
-        },
-        "openrlhf": "--algo.kl.use_loss --algo.kl.estimator k3 --algo.kl.init_coef = coef (per: token)",
-        "verl": "actor: {use_kl_loss: true, kl_loss_type: low_var_kl, kl_loss_coef: coef} (per: token)",
-    }
 
     def estimate(self, log_ratio: Tensor) -> Tensor:
         return _k3(log_ratio)
@@ -144,7 +126,6 @@ class TokenKLReverse(LossRegularizerProtocol):
     needs = frozenset({"logits", "ref_logits"})
     formula = "L = coef sum_t sum_v pi_t(v) (log pi_t(v) - log pi_ref,t(v))"
     source = "textbook; the default coefficient is our choice"
-    elsewhere: ClassVar[dict[str, Any]] = {}
 
     coef: NonNegativeCoefficient = 0.05
     aggregation: Aggregation = "sequence_sum"
@@ -165,7 +146,6 @@ class TokenKLForward(LossRegularizerProtocol):
     needs = frozenset({"logits", "ref_logits"})
     formula = "L = coef sum_t sum_v pi_ref,t(v) (log pi_ref,t(v) - log pi_t(v))"
     source = "textbook; the default coefficient is our choice"
-    elsewhere: ClassVar[dict[str, Any]] = {}
 
     coef: NonNegativeCoefficient = 0.05
     aggregation: Aggregation = "sequence_sum"
@@ -186,11 +166,6 @@ class TokenEntropy(LossRegularizerProtocol):
     needs = frozenset({"logits"})
     formula = "L = -coef sum_t H(pi_t), H(p) = -sum_v p(v) log p(v)"
     source = "Mnih et al. 2016 (A3C, arXiv 1602.01783), section 4; the default coefficient is our choice"
-    elsewhere: ClassVar[dict[str, Any]] = {
-        "trl": {"trainer": "GRPOTrainer", "entropy_coef": "coef", "when": "aggregation == 'token_mean'"},
-        "openrlhf": "--actor.entropy_coef = coef",
-        "verl": "actor.entropy_coeff = coef",
-    }
 
     coef: Coefficient = 0.01
     aggregation: Aggregation = "token_mean"
@@ -204,17 +179,17 @@ def _log_probability(logits_MV: Tensor) -> Tensor:
     return logits_MV.log_softmax(-1).clamp(min=LOWEST)
 
 
-def _kl_reverse(logits: Logits) -> Tensor:
+def _kl_reverse(logits: TokenLogits) -> Tensor:
     assert logits.ref_MV is not None
     new_MV = _log_probability(logits.new_MV)
     return (logits.new_MV.softmax(-1) * (new_MV - _log_probability(logits.ref_MV))).sum(-1)
 
 
-def _kl_forward(logits: Logits) -> Tensor:
+def _kl_forward(logits: TokenLogits) -> Tensor:
     assert logits.ref_MV is not None
     ref_MV = _log_probability(logits.ref_MV)
     return (logits.ref_MV.softmax(-1) * (ref_MV - _log_probability(logits.new_MV))).sum(-1)
 
 
-def _entropy(logits: Logits) -> Tensor:
+def _entropy(logits: TokenLogits) -> Tensor:
     return -(logits.new_MV.softmax(-1) * _log_probability(logits.new_MV)).sum(-1)

@@ -7,8 +7,6 @@ grad log pi(y), with completions drawn from the policy itself.
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
-
 from torch import Tensor
 
 from overopt.config import block
@@ -29,11 +27,6 @@ class KL(RewardRegularizerProtocol):
     needs = frozenset({"reference"})
     formula = "bonus = -coef (log pi(y|x) - log pi_ref(y|x))"
     source = "Ziegler et al. 2019; Ahmadian et al. 2024; coef 0.05: N+ recipe (Huang et al. 2024)"
-    elsewhere: ClassVar[dict[str, Any]] = {
-        "trl": {"trainer": "RLOOTrainer", "beta": "coef"},
-        "openrlhf": "--algo.kl.init_coef = coef --algo.kl.estimator k1 (a penalty per token)",
-        "verl": "algorithm: {use_kl_in_reward: true, kl_penalty: kl, kl_ctrl: {kl_coef: coef}} (a penalty per token)",
-    }
 
     coef: NonNegativeCoefficient = 0.05
 
@@ -51,7 +44,6 @@ class EntropySum(RewardRegularizerProtocol):
 
     formula = "bonus = -coef log pi(y|x)"
     source = '"Failure Modes of Maximum Entropy RLHF" (arXiv 2509.20265), Eq. 6'
-    elsewhere: ClassVar[dict[str, Any]] = {}
 
     coef: Coefficient = 0.01
 
@@ -74,7 +66,6 @@ class EntropyLengthNormalized(RewardRegularizerProtocol):
 
     formula = "bonus = -(coef/|y|) log pi(y|x)   [gradient_correction: - coef/|y|]"
     source = '"Failure Modes of Maximum Entropy RLHF" (arXiv 2509.20265), Eq. 7'
-    elsewhere: ClassVar[dict[str, Any]] = {}
 
     coef: Coefficient = 0.1
     gradient_correction: bool = False
