@@ -45,19 +45,19 @@ class Evaluator:
     scorer: Scorer | None = None
     reference: Policy | None = None
     baseline_outcomes: list[float | None] | None = None
-    prompts: list[list[int]] = field(init=False)
+    encoded: list[Tree] = field(init=False)
+    """Prompts and, where there is one, their references."""
+    prompts: list[Sequence[int]] = field(init=False)
     reference_trees: list[Tree] = field(init=False)
     reference_scores: list[float | None] | None = field(init=False)
     """The judge's scores of the references; None: the reward model has not been asked yet."""
 
     def __post_init__(self) -> None:
-        self.prompts = [self.codec.prompt(record) for record in self.records]
         references = [reference_completion(record) for record in self.records]
-        self.reference_trees = [
-            Tree(prompt, [self.codec.completion(completion, record)])
-            for record, prompt, completion in zip(self.records, self.prompts, references, strict=True)
-            if completion is not None
-        ][:REFERENCE_SUMMARIES]
+        known_texts = [[] if completion is None else [completion] for completion in references]
+        self.encoded = [Tree(*row) for row in self.codec.encode(self.records, known_texts)]
+        self.prompts = [tree.prompt for tree in self.encoded]
+        self.reference_trees = [tree for tree in self.encoded if tree.completions][:REFERENCE_SUMMARIES]
         self.reference_scores = None
         if self.judge != "reward_model":
             gold = self.task.gold if self.judge == "gold" else lambda record, completion: None
@@ -122,11 +122,8 @@ class Evaluator:
         """The judge's score of each prompt's reference; a reward model is asked once."""
         if self.reference_scores is None:
             known = [(i, Completion(r.reference)) for i, r in enumerate(self.records) if r.reference is not None]
-            records, completions = [self.records[i] for i, _ in known], [completion for _, completion in known]
-            trees = [
-                Tree(self.prompts[i], [self.codec.completion(completion, self.records[i])]) for i, completion in known
-            ]
-            scores = self._proxy(records, completions, trees, token_budget) or []
+            records, trees = [self.records[i] for i, _ in known], [self.encoded[i] for i, _ in known]
+            scores = self._proxy(records, [completion for _, completion in known], trees, token_budget) or []
             self.reference_scores = [None] * len(self.records)
             for (i, _), score in zip(known, scores, strict=False):  # without a scorer there are no scores
                 self.reference_scores[i] = score
