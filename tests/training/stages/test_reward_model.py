@@ -45,11 +45,6 @@ def test_the_loss_is_bradley_terry(token_budget: int) -> None:
     torch.testing.assert_close(model.head.weight.grad, direct.head.weight.grad, atol=1e-6, rtol=1e-4)
 
 
-def test_of_a_ranking_each_two_completions_are_a_pair() -> None:
-    score_PK = torch.tensor([[3.0, 2.0, 4.0], [1.0, 0.0, -1.0]])
-    assert reward_model.gaps(score_PK).tolist() == [[1.0, -1.0, -2.0], [1.0, 2.0, 1.0]]
-
-
 def test_the_loss_of_rankings_is_plackett_luce() -> None:
     trees = [Tree(tree.prompt, [*tree.completions, [35, 1]]) for tree in tiny.TREES]
 
