@@ -168,7 +168,7 @@ class Rewards:
 
 
 @dataclass(slots=True)
-class Logits:
+class TokenLogits:
     """Dense logits, over temperature, at M completion tokens: at all tokens of a batch, or at a piece of them."""
 
     new_MV: Tensor
@@ -182,7 +182,7 @@ class Logits:
     ref_MV: Tensor | None = None
     """The reference's; only if `ref_logits` are needed."""
 
-    def map(self, function: Callable[[Logits], Tensor]) -> Tensor:
+    def map(self, function: Callable[[TokenLogits], Tensor]) -> Tensor:
         """The function's values `[M]`: here in one piece."""
         return function(self)
 
@@ -190,7 +190,7 @@ class Logits:
 class LogitSource(Protocol):
     """Gives a function of each token's logits; the vocabulary's axis need never exist for all tokens at once."""
 
-    def map(self, function: Callable[[Logits], Tensor]) -> Tensor:
+    def map(self, function: Callable[[TokenLogits], Tensor]) -> Tensor:
         """Values `[M]`, tokens in order, of a function that is called with pieces of the batch; differentiable."""
         ...
 
@@ -236,7 +236,7 @@ class PolicyUpdate:
             raise ValueError("this update carries no reference log-probabilities")
         return self.logp_BT - self.ref_logp_BT
 
-    def per_token(self, function: Callable[[Logits], Tensor]) -> Tensor:
+    def per_token(self, function: Callable[[TokenLogits], Tensor]) -> Tensor:
         """A function of each token's logits, `[B, T]`, 0 on padding; differentiable."""
         if self.logits is None:
             raise ValueError("this update carries no logits; name `logits` among the needs")
@@ -245,7 +245,7 @@ class PolicyUpdate:
 
 
 @dataclass(slots=True)
-class Scored:
+class CompletionLogps:
     """One completion of each of P prompts: its tokens' log-probabilities, which carry gradients, and the reference's.
 
     A completion without tokens and a token of probability 0 have no place in any loss: they are refused here.
@@ -293,7 +293,7 @@ class Scored:
         """log pi(y|x) - log pi_ref(y|x), summed over tokens."""
         return self.logp_P - self.ref_logp_P
 
-    def per_token(self, function: Callable[[Logits], Tensor]) -> Tensor:
+    def per_token(self, function: Callable[[TokenLogits], Tensor]) -> Tensor:
         """A function of each token's logits, `[P, T]`, 0 on padding; differentiable."""
         if self.logits is None:
             raise ValueError("these completions carry no logits; name `logits` among the needs")
@@ -309,11 +309,11 @@ class PreferenceScores:
     rest is here.
     """
 
-    ranked: tuple[Scored, ...]
+    ranked: tuple[CompletionLogps, ...]
     """The completions of each rank, the best first."""
     mean_len: tuple[float, ...] = ()
     """Mean |y| of each rank over the whole batch, so that a mean over its tokens is a sum over pairs; empty: these."""
-    mismatched: Scored | None = None
+    mismatched: CompletionLogps | None = None
     """Each prompt with another's best completion; only if the loss needs `mismatched`."""
     views: tuple[PreferenceScores, ...] = ()
     """The same completions under each of the loss's other prompts, if it has any."""
@@ -322,11 +322,11 @@ class PreferenceScores:
         self.mean_len = self.mean_len or tuple(float(s.len_P.sum()) / len(s.len_P) for s in self.ranked)
 
     @property
-    def chosen(self) -> Scored:
+    def chosen(self) -> CompletionLogps:
         """The best."""
         return self.ranked[0]
 
     @property
-    def rejected(self) -> Scored:
+    def rejected(self) -> CompletionLogps:
         """The worst."""
         return self.ranked[-1]

@@ -22,7 +22,7 @@ from overopt.objectives.dictionary import (
     other_libraries,
     translation,
 )
-from overopt.objectives.missing_eos import Keep, MissingEOS, Replace, Subtract
+from overopt.objectives.missing_eos import KeepScore, MissingEOS, Replace, Subtract
 from overopt.objectives.pair_losses import DPO, SimPO
 from overopt.training.stages import STAGES
 
@@ -74,7 +74,7 @@ def test_every_objective_that_a_stage_takes_has_a_row() -> None:
 def test_kinds_and_names_do_not_collide() -> None:
     assert set(WHERE) == set(UNIONS)
     assert len({ids(row) for row in ROWS}) == len(ROWS)
-    assert classes("missing_eos") == (Replace, Subtract, Keep)
+    assert classes("missing_eos") == (Replace, Subtract, KeepScore)
     assert UNIONS["missing_eos"] is MissingEOS
 
 

@@ -23,7 +23,7 @@ from overopt.objectives.policy_losses import (
     ratio,
     surrogates,
 )
-from overopt.types import Logits, PolicyUpdate
+from overopt.types import PolicyUpdate, TokenLogits
 
 
 def test_ratios_are_finite_however_far_the_policy_has_moved() -> None:
@@ -375,7 +375,7 @@ def lco_update(
         old_logp_BT=empty_BT,
         mask_BT=mask_BT,
         advantage_B=torch.tensor(advantage, dtype=old_MV.dtype),
-        logits=Logits(new_MV, torch.tensor(token), mask_BT.nonzero()[:, 0], old_MV=old_MV),
+        logits=TokenLogits(new_MV, torch.tensor(token), mask_BT.nonzero()[:, 0], old_MV=old_MV),
     )
 
 

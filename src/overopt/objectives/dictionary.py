@@ -51,7 +51,7 @@ WHERE = {
 
 OTHER_LIBRARIES = Path(__file__).with_name("other_libraries.yaml")
 
-Row = dict[str, Any]
+Entry = dict[str, Any]
 
 
 @functools.cache
@@ -66,17 +66,17 @@ def classes(kind: str) -> tuple[type, ...]:
     return union_members(unwrap(UNIONS[kind])[0])[0]
 
 
-def entries() -> list[tuple[Row, type]]:
+def entries() -> list[tuple[Entry, type]]:
     """Every row with its class."""
     return [(_row(kind, cls), cls) for kind in UNIONS for cls in classes(kind)]
 
 
-def dictionary(name: str | None = None) -> list[Row]:
+def dictionary(name: str | None = None) -> list[Entry]:
     """Rows of `name, kind, formula, fields, needs, source, elsewhere`; with a name, all of that name."""
     return [row for row, _ in found(name)]
 
 
-def found(name: str | None = None) -> list[tuple[Row, type]]:
+def found(name: str | None = None) -> list[tuple[Entry, type]]:
     """The rows of a name, or all; the name may be the class's, too. UserError if there is none."""
     everything = entries()
     if name is None:
@@ -89,7 +89,7 @@ def found(name: str | None = None) -> list[tuple[Row, type]]:
     return chosen
 
 
-def _row(kind: str, cls: Any) -> Row:
+def _row(kind: str, cls: Any) -> Entry:
     return {
         "name": name_of(cls),
         "kind": kind,

@@ -39,9 +39,10 @@ class Subtract(MissingEOSProtocol):
 
 
 @block
-class Keep(MissingEOSProtocol):
-    """The score stays as it is."""
+class KeepScore(MissingEOSProtocol):
+    """The score of an unended completion stays as it is."""
 
+    config_name = "keep"
     formula = "R = r"
     source = "as if nothing were missing"
 
@@ -49,4 +50,4 @@ class Keep(MissingEOSProtocol):
         return score_B
 
 
-MissingEOS = Annotated[Replace | Subtract | Keep, Choice(MissingEOSProtocol)]
+MissingEOS = Annotated[Replace | Subtract | KeepScore, Choice(MissingEOSProtocol)]

@@ -6,7 +6,7 @@ import textwrap
 from itertools import groupby
 
 from overopt.config.describing import shown_default
-from overopt.objectives.dictionary import WHERE, Row, about, found, translation
+from overopt.objectives.dictionary import WHERE, Entry, about, found, translation
 
 WIDTH = 110
 
@@ -28,7 +28,7 @@ def page(name: str) -> str:
     return "\n\n".join(_page(row, cls) for row, cls in found(name))
 
 
-def _page(row: Row, cls: type) -> str:
+def _page(row: Entry, cls: type) -> str:
     first, rest = about(cls)
     lines = [f"{row['name']}  ({row['kind']}; {WHERE[row['kind']]})", ""]
     lines += textwrap.wrap(first, WIDTH)
@@ -44,7 +44,7 @@ def _page(row: Row, cls: type) -> str:
     return "\n".join(lines)
 
 
-def _fields(row: Row) -> list[str]:
+def _fields(row: Entry) -> list[str]:
     if not row["fields"]:
         return ["no fields", ""]
     lines = ["fields"]

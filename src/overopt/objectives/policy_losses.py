@@ -19,7 +19,7 @@ from torch import Tensor
 from overopt.config import Choice, block
 from overopt.objectives.aggregation import Aggregation, aggregate
 from overopt.objectives.contracts import PolicyLossProtocol
-from overopt.types import Logits, PolicyUpdate
+from overopt.types import PolicyUpdate, TokenLogits
 
 Clip = Annotated[float, Field(gt=0)]
 MAX_LOG_RATIO = 80.0
@@ -203,7 +203,7 @@ class LCO(PolicyLossProtocol):
     aggregation: Aggregation = "sequence_sum"
 
     def __call__(self, update: PolicyUpdate) -> Tensor:
-        def divergence(logits: Logits) -> Tensor:
+        def divergence(logits: TokenLogits) -> Tensor:
             assert logits.old_MV is not None
             target_MV = self._target(logits.old_MV, logits.token_M, update.advantage_B[logits.row_M])
             return (target_MV.exp() * (target_MV - logits.new_MV.log_softmax(-1))).sum(-1)

@@ -16,7 +16,7 @@ from overopt.objectives.contracts import PreferenceLossProtocol
 from overopt.objectives.pair_losses import PairLosses
 from overopt.objectives.pair_losses.terms import reference_rewards, token_mean_nll
 from overopt.objectives.plackett_luce import plackett_luce
-from overopt.types import PreferenceScores, Scored
+from overopt.types import CompletionLogps, PreferenceScores
 
 
 @block
@@ -43,7 +43,7 @@ class PlackettLuceSimPO(PreferenceLossProtocol):
         """alpha times the log-probability, per token or summed, of the best and the worst completion."""
         return self._reward(scores.chosen), self._reward(scores.rejected)
 
-    def _reward(self, scored: Scored) -> Tensor:
+    def _reward(self, scored: CompletionLogps) -> Tensor:
         return self.alpha * (scored.mean_logp_P if self.length == "mean" else scored.logp_P)
 
 
@@ -97,7 +97,7 @@ class RRHF(PreferenceLossProtocol):
         """l/|y|^length_power of the best and the worst completion."""
         return self._reward(scores.chosen), self._reward(scores.rejected)
 
-    def _reward(self, scored: Scored) -> Tensor:
+    def _reward(self, scored: CompletionLogps) -> Tensor:
         return scored.logp_P / scored.len_P**self.length_power
 
 

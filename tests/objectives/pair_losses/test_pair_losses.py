@@ -37,7 +37,7 @@ from overopt.objectives.pair_losses import (
 )
 from overopt.objectives.ranking_losses import RRHF, PlackettLuceDPO, PlackettLuceSimPO, RankingLosses
 from overopt.objectives.state import call, initial_state
-from overopt.types import PreferenceScores, Scored
+from overopt.types import CompletionLogps, PreferenceScores
 
 DEFAULTS: list[Any] = [cls() for cls in get_args(PairLosses | RankingLosses)]
 VARIANTS: list[Any] = [
@@ -101,9 +101,9 @@ def test_padding_changes_nothing(loss: Any, seed: int, padding: int) -> None:
 def rows(scores: PreferenceScores, order: list[int]) -> PreferenceScores:
     """Some prompts in some order; logits are left out."""
 
-    def pick(s: Scored) -> Scored:
+    def pick(s: CompletionLogps) -> CompletionLogps:
         assert s.ref_logp_PT is not None
-        return Scored(s.logp_PT[order], s.mask_PT[order], s.ref_logp_PT[order])
+        return CompletionLogps(s.logp_PT[order], s.mask_PT[order], s.ref_logp_PT[order])
 
     assert scores.mismatched is not None
     views = tuple(rows(view, order) for view in scores.views)
@@ -143,15 +143,15 @@ def test_the_others_do(loss: Any) -> None:
 def shifted(scores: PreferenceScores, shift_P: Tensor, what: str) -> PreferenceScores:
     """f(x) added to the log-probabilities of all completions, to those of the reference, or to the means per token."""
 
-    def move(s: Scored) -> Scored:
+    def move(s: CompletionLogps) -> CompletionLogps:
         assert s.ref_logp_PT is not None
         if what == "mean":
-            return Scored(s.logp_PT + shift_P[:, None] * s.mask_PT, s.mask_PT, s.ref_logp_PT)
+            return CompletionLogps(s.logp_PT + shift_P[:, None] * s.mask_PT, s.mask_PT, s.ref_logp_PT)
         first_PT = shift_P[:, None] * (torch.arange(s.mask_PT.shape[1]) == 0)
         policy, reference = (
             (s.logp_PT + first_PT, s.ref_logp_PT) if what == "sum" else (s.logp_PT, s.ref_logp_PT + first_PT)
         )
-        return Scored(policy, s.mask_PT, reference)
+        return CompletionLogps(policy, s.mask_PT, reference)
 
     return PreferenceScores(tuple(map(move, scores.ranked)), scores.mean_len)
 

@@ -8,7 +8,7 @@ from preferences import ranking, sums, token_gradients
 from pydantic import ValidationError
 
 from overopt.objectives.pair_losses import DPO, IPO, KTO, RPO, ChiPO, Hinge
-from overopt.types import PreferenceScores, Scored
+from overopt.types import CompletionLogps, PreferenceScores
 
 
 def dpo_scores(chosen: float, rejected: float, ref_chosen: float, ref_rejected: float) -> PreferenceScores:
@@ -145,7 +145,7 @@ def test_the_exponential_is_held_and_the_logarithm_goes_on() -> None:
 def kto_scores(mismatched_drift: list[float]) -> PreferenceScores:
     """Two pairs: chosen drift 5 and 0, rejected drift -3 and 2, against a reference of -10 everywhere."""
 
-    def at(drift: list[float], lengths: list[int]) -> Scored:
+    def at(drift: list[float], lengths: list[int]) -> CompletionLogps:
         return sums([-10 + d for d in drift], lengths, [-10.0] * len(drift))
 
     return ranking(at([5.0, 0.0], [3, 4]), at([-3.0, 2.0], [2, 4]), mismatched=at(mismatched_drift, [4, 3]))

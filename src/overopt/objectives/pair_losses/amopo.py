@@ -13,7 +13,7 @@ from overopt.config import block
 from overopt.objectives.contracts import PreferenceLossProtocol
 from overopt.objectives.pair_losses.terms import token_mean_nll
 from overopt.objectives.state import State
-from overopt.types import PreferenceScores, Scored
+from overopt.types import CompletionLogps, PreferenceScores
 
 
 @block
@@ -87,7 +87,7 @@ class AMoPO(PreferenceLossProtocol):
         return torch.stack(columns, 1).softmax(1)
 
 
-def _spread(scored: Scored) -> tuple[Tensor, Tensor]:
+def _spread(scored: CompletionLogps) -> tuple[Tensor, Tensor]:
     """Mean and standard deviation of each completion's token probabilities."""
     probability_PT, count_P = scored.logp_PT.detach().exp() * scored.mask_PT, scored.len_P
     mean_P = probability_PT.sum(1) / count_P

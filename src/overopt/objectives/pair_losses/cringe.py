@@ -12,10 +12,10 @@ from torch import Tensor
 from overopt.config import block
 from overopt.objectives.contracts import PreferenceLossProtocol
 from overopt.objectives.pair_losses.terms import token_mean_nll
-from overopt.types import Logits, PreferenceScores, Scored
+from overopt.types import CompletionLogps, PreferenceScores, TokenLogits
 
 
-def cringe_tokens(scored: Scored, top_k: int) -> Tensor:
+def cringe_tokens(scored: CompletionLogps, top_k: int) -> Tensor:
     """-log(e^{s+} / (e^{s+} + e^{s-})), the mean over the draw of s+, `[P, T]`, 0 on padding; nats.
 
     s- is the token's logit, s+ the logit of a token drawn from the softmax of the k largest others. The authors draw
@@ -23,7 +23,7 @@ def cringe_tokens(scored: Scored, top_k: int) -> Tensor:
     of the draw have no gradient, as there). Of a vocabulary with fewer others, all are candidates.
     """
 
-    def cost_M(logits: Logits) -> Tensor:
+    def cost_M(logits: TokenLogits) -> Tensor:
         own_M1 = logits.token_M[:, None]
         rest_MV = logits.new_MV.scatter(1, own_M1, float("-inf"))
         candidate_MK = rest_MV.topk(min(top_k, rest_MV.shape[1] - 1), dim=1).values

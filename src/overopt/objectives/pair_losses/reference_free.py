@@ -12,7 +12,7 @@ from torch import Tensor
 from overopt.config import block
 from overopt.objectives.contracts import PreferenceLossProtocol
 from overopt.objectives.pair_losses.terms import token_mean_nll
-from overopt.types import PreferenceScores, Scored
+from overopt.types import CompletionLogps, PreferenceScores
 
 
 @block
@@ -106,14 +106,14 @@ class ConfPO(PreferenceLossProtocol):
         return self.beta * _kept_mean(scores.chosen), self.beta * _kept_mean(scores.rejected)
 
 
-def _kept(scored: Scored) -> Tensor:
+def _kept(scored: CompletionLogps) -> Tensor:
     """Which tokens are less likely than their completion's mean token, `[P, T]`."""
     probability_PT = scored.logp_PT.detach().exp() * scored.mask_PT
     mean_P = probability_PT.sum(1) / scored.len_P
     return scored.mask_PT & (probability_PT < mean_P[:, None])
 
 
-def _kept_mean(scored: Scored) -> Tensor:
+def _kept_mean(scored: CompletionLogps) -> Tensor:
     kept_PT = _kept(scored)
     return (scored.logp_PT * kept_PT).sum(1) / kept_PT.sum(1).clamp(min=1)
 

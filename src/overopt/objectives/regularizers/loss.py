@@ -24,7 +24,7 @@ from overopt.objectives.aggregation import Aggregation, aggregate
 from overopt.objectives.contracts import LossRegularizerProtocol
 from overopt.objectives.controllers import Coefficient, NonNegativeCoefficient
 from overopt.objectives.kl import k1, k2
-from overopt.types import Logits, PolicyUpdate
+from overopt.types import PolicyUpdate, TokenLogits
 
 MAX_LOG_RATIO = 20.0
 """exp is continued by its tangent beyond: finite, and its gradient keeps its sign (clamping would turn it around)."""
@@ -179,17 +179,17 @@ def _log_probability(logits_MV: Tensor) -> Tensor:
     return logits_MV.log_softmax(-1).clamp(min=LOWEST)
 
 
-def _kl_reverse(logits: Logits) -> Tensor:
+def _kl_reverse(logits: TokenLogits) -> Tensor:
     assert logits.ref_MV is not None
     new_MV = _log_probability(logits.new_MV)
     return (logits.new_MV.softmax(-1) * (new_MV - _log_probability(logits.ref_MV))).sum(-1)
 
 
-def _kl_forward(logits: Logits) -> Tensor:
+def _kl_forward(logits: TokenLogits) -> Tensor:
     assert logits.ref_MV is not None
     ref_MV = _log_probability(logits.ref_MV)
     return (logits.ref_MV.softmax(-1) * (ref_MV - _log_probability(logits.new_MV))).sum(-1)
 
 
-def _entropy(logits: Logits) -> Tensor:
+def _entropy(logits: TokenLogits) -> Tensor:
     return -(logits.new_MV.softmax(-1) * _log_probability(logits.new_MV)).sum(-1)

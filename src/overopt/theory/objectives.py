@@ -9,7 +9,7 @@ from overopt.objectives.advantages import RLOO
 from overopt.objectives.pair_losses import DPO, SimPO
 from overopt.objectives.ranking_losses import PlackettLuceSimPO
 from overopt.objectives.regularizers import EntropyLengthNormalized, EntropySum
-from overopt.types import PreferenceScores, Rewards, Rollouts, Scored
+from overopt.types import CompletionLogps, PreferenceScores, Rewards, Rollouts
 
 
 def simpo_loss(
@@ -45,9 +45,9 @@ def _as_pairs(chosen_logp: Tensor, rejected_logp: Tensor, chosen_len: Tensor, re
     return PreferenceScores((_as_scored(chosen_logp, chosen_len), _as_scored(rejected_logp, rejected_len)))
 
 
-def _as_scored(logp_P: Tensor, length_P: Tensor, ref_logp_P: Tensor | None = None) -> Scored:
+def _as_scored(logp_P: Tensor, length_P: Tensor, ref_logp_P: Tensor | None = None) -> CompletionLogps:
     logp_PT, mask_PT = as_tokens(logp_P, length_P)
-    return Scored(logp_PT, mask_PT, None if ref_logp_P is None else as_tokens(ref_logp_P, length_P)[0])
+    return CompletionLogps(logp_PT, mask_PT, None if ref_logp_P is None else as_tokens(ref_logp_P, length_P)[0])
 
 
 def rloo(reward_PG: Tensor) -> Tensor:

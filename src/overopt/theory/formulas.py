@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from overopt.theory import closed_forms, project
+from overopt.theory import closed_forms, objectives
 
 
 @dataclass(frozen=True)
-class Forms:
+class Formulas:
     """The closed forms, and the objectives that training uses."""
 
     maxent_optimum: Callable[[Tensor, float], Tensor] = closed_forms.maxent_optimum
@@ -28,11 +28,11 @@ class Forms:
     length_correction: Callable[[Tensor, float], Tensor] = closed_forms.length_correction
     leave_one_out: Callable[[Tensor], Tensor] = closed_forms.leave_one_out
 
-    simpo_loss: Callable[..., Tensor] = project.simpo_loss
-    simpo_reward: Callable[..., tuple[Tensor, Tensor]] = project.simpo_reward
-    dpo_loss: Callable[[Tensor, Tensor, Tensor, Tensor, float], Tensor] = project.dpo_loss
-    ranking_loss: Callable[[Tensor, float], Tensor] = project.ranking_loss
-    rloo: Callable[[Tensor], Tensor] = project.rloo
-    entropy_sum: Callable[[Tensor, Tensor, float], Tensor] = project.entropy_sum
-    entropy_length_normalized: Callable[[Tensor, Tensor, float], Tensor] = project.entropy_length_normalized
-    entropy_with_correction: Callable[[Tensor, Tensor, float], Tensor] = project.entropy_with_correction
+    simpo_loss: Callable[..., Tensor] = objectives.simpo_loss
+    simpo_reward: Callable[..., tuple[Tensor, Tensor]] = objectives.simpo_reward
+    dpo_loss: Callable[[Tensor, Tensor, Tensor, Tensor, float], Tensor] = objectives.dpo_loss
+    ranking_loss: Callable[[Tensor, float], Tensor] = objectives.ranking_loss
+    rloo: Callable[[Tensor], Tensor] = objectives.rloo
+    entropy_sum: Callable[[Tensor, Tensor, float], Tensor] = objectives.entropy_sum
+    entropy_length_normalized: Callable[[Tensor, Tensor, float], Tensor] = objectives.entropy_length_normalized
+    entropy_with_correction: Callable[[Tensor, Tensor, float], Tensor] = objectives.entropy_with_correction
