@@ -13,8 +13,3 @@ def wilson(wins: float, n: int, z: float = 1.96) -> tuple[float, float]:
     center = (p + z**2 / (2 * n)) / shrink
     half_width = z / shrink * math.sqrt(p * (1 - p) / n + z**2 / (4 * n**2))
     return max(0.0, center - half_width), min(1.0, center + half_width)
-
-
-def win_rate_se(wins: float, n: int) -> float:
-    """sqrt(p (1 - p) / n)."""
-    return math.sqrt(wins / n * (1 - wins / n) / n)

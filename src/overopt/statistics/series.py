@@ -102,31 +102,6 @@ def direction(trend: Trend, tau: float = 0.3, p: float = 0.01) -> Literal["up", 
     return "up" if trend.tau > 0 else "down"
 
 
-def half(axis: ArrayLike, values: ArrayLike) -> float:
-    """Mean over the middle (45-55 %) of the axis over the end's: about .5 for linear growth from 0, 1 if saturated."""
-    x, z = _series(axis, values)
-    place = _place(x)
-    middle = z[(place >= 0.45) & (place <= 0.55)]
-    if middle.size == 0:
-        raise ValueError("no point lies in the middle tenth of the axis")
-    return float(middle.mean() / start_end(z).end)
-
-
-def late_early(axis: ArrayLike, values: ArrayLike) -> float:
-    """Least-squares slope over the axis' last third over that of its first: 1 for linear growth, 0 if saturated."""
-    x, z = _series(axis, values)
-    place = _place(x)
-    early, late = place <= 1 / 3, place >= 2 / 3
-    return _slope(x[late], z[late]) / _slope(x[early], z[early])
-
-
-def r2_linear(axis: ArrayLike, values: ArrayLike, bins: int = 50, skip: float = 0.1) -> float:
-    """Share of the binned series' variance that a straight line explains."""
-    x, z = binned(axis, values, bins, skip)
-    residual = z - z.mean() - _slope(x, z) * (x - x.mean())
-    return float(1 - residual @ residual / ((z - z.mean()) @ (z - z.mean())))
-
-
 def binned(axis: ArrayLike, values: ArrayLike, bins: int = 50, skip: float = 0.1) -> tuple[Floats, Floats]:
     """Means of axis and values in bins of equal width, empty ones left out.
 
@@ -157,8 +132,3 @@ def _place(x: Floats) -> Floats:
     """Position on the axis: 0 at its start, 1 at its end."""
     width = x.max() - x.min()
     return (x - x.min()) / width if width > 0 else np.zeros_like(x)
-
-
-def _slope(x: Floats, z: Floats) -> float:
-    dx = x - x.mean()
-    return float(dx @ z / (dx @ dx))
