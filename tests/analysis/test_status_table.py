@@ -151,5 +151,5 @@ def test_through_a_pipe_that_closes_and_without_torch(tmp_path: Path) -> None:
     assert live.stdout is not None and live.stderr is not None
     live.stdout.readline()
     live.stdout.close()
-    assert live.stderr.read() == "0 False"
+    assert live.stderr.read() == "141 False"
     assert live.wait(timeout=20) == 0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import time
 from collections import Counter
@@ -65,8 +64,6 @@ def watch_runs(
                 sleep(every)
     except KeyboardInterrupt:
         pass  # how one stops watching
-    except BrokenPipeError:  # `| head` has seen enough; nothing may be flushed to it at the end either
-        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def text_table(statuses: Sequence[RunStatus], bars: str = BARS) -> str:
