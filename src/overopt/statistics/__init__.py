@@ -1,6 +1,6 @@
-"""Intervals, paired differences, correlations and trends, as every label and claim uses them.
+"""Intervals, paired differences, correlations and trends, for labels and studies.
 
-numpy; scipy only where it is needed. Random resampling is seeded: the same data give the same interval and p-value.
+scipy is imported where it is needed only. Resampling is seeded: the same data give the same interval and p-value.
 """
 
 from overopt.statistics.correlations import Correlation, kendall, spearman

@@ -6,7 +6,7 @@ import math
 
 
 def wilson(wins: float, n: int, z: float = 1.96) -> tuple[float, float]:
-    """Wilson score interval of wins/n, ties count 1/2: within [0, 1], and not empty at 0 or 1 as p +- z SE is."""
+    """Return the Wilson score interval of wins/n; a tie counts 1/2. Unlike p +- z SE it is not empty at 0 or 1."""
     if n == 0:
         return 0.0, 1.0
     p, shrink = wins / n, 1 + z**2 / n

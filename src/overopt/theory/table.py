@@ -1,4 +1,4 @@
-"""The checks as text: a line each, and what they come to."""
+"""The checks as a text table with a summary line."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ HEADER = ("id", "holds", "residual", "tolerance", "statement")
 
 
 def text_table(checks: Sequence[Check]) -> str:
-    """Aligned plain text; the statement comes last, since it may be long."""
+    """Return aligned plain text; the statement comes last, since it may be long."""
     cells = [HEADER, *(_cells(check) for check in checks)]
     widths = [max(len(line[column]) for line in cells) for column in range(len(HEADER) - 1)]
     lines = ["  ".join([*map(str.ljust, line, widths), line[-1]]) for line in cells]
