@@ -51,6 +51,7 @@ from overopt.objectives.missing_eos import Keep
 from overopt.objectives.pair_losses import DPO, SimPO
 from overopt.objectives.regularizers import KL
 from overopt.planning.work import Shape as ArithmeticShape
+from overopt.tasks import Miniature
 from overopt.training import rollout
 from overopt.training.data import Prompt
 from overopt.training.probes import Probes
@@ -144,14 +145,16 @@ def score(prompts: Sequence[str], completions: Sequence[str], **columns: Any) ->
 
 
 @block
-class NoTask:
-    """A task of nothing but prompts, which the benchmark hands over itself."""
+class NoTask(Miniature):
+    """A raw task without a gold reward; the benchmark hands over the prompts itself."""
 
-    prompt_style: ClassVar[str] = "raw"
-    has_gold: ClassVar[bool] = False
+    has_gold: ClassVar[bool] = False  # type: ignore[assignment]
 
     def gold(self, record: Any, completion: Any) -> None:
         return None
+
+    def gold_parts(self, record: Any, completion: Any) -> dict[str, float]:
+        return {}
 
 
 # -- models and data ---------------------------------------------------------------------------------------------------

@@ -46,18 +46,16 @@ class Evaluator:
     scorer: Scorer | None = None
     reference: Policy | None = None
     baseline_outcomes: list[float | None] | None = None
-    prompts: list[list[int]] = field(init=False)
+    prompts: list[Sequence[int]] = field(init=False)
     reference_trees: list[Tree] = field(init=False)
     reference_scores: list[float | None] = field(init=False)
 
     def __post_init__(self) -> None:
-        self.prompts = [self.codec.prompt(record) for record in self.records]
         references = [reference_completion(record) for record in self.records]
-        self.reference_trees = [
-            Tree(prompt, [self.codec.completion(completion, record)])
-            for record, prompt, completion in zip(self.records, self.prompts, references, strict=True)
-            if completion is not None
-        ][:REFERENCE_SUMMARIES]
+        known_texts = [[] if completion is None else [completion] for completion in references]
+        encoded = [Tree(*row) for row in self.codec.encode(self.records, known_texts)]
+        self.prompts = [tree.prompt for tree in encoded]
+        self.reference_trees = [tree for tree in encoded if tree.completions][:REFERENCE_SUMMARIES]
         self.reference_scores = [None] * len(self.records)
         known = [i for i, completion in enumerate(references) if completion is not None]
         if self.judge == "gold":
@@ -65,9 +63,7 @@ class Evaluator:
         else:
             asked = known if self.judge == "reward_model" else []
             records, texts = [self.records[i] for i in asked], [references[i] or Completion("") for i in asked]
-            ids = [self.codec.completion(text, record) for text, record in zip(texts, records, strict=True)]
-            trees = [Tree(self.prompts[i], [row]) for i, row in zip(asked, ids, strict=True)]
-            scores = list(self._proxy(records, texts, trees) or [])
+            scores = list(self._proxy(records, texts, [encoded[i] for i in asked]) or [])
         for i, score in zip(known, scores, strict=False):  # without a judge there are no scores
             self.reference_scores[i] = score
 

@@ -143,7 +143,7 @@ def _evaluator(
         task=task,
         codec=codec,
         split=name,
-        records=[record for record in records if 0 < len(codec.prompt(record)) <= longest],  # as while training
+        records=[r for r, (ids, _) in zip(records, codec.encode(records), strict=True) if 0 < len(ids) <= longest],
         seed=run.setting("seed", int),
         max_completion_tokens=run.setting("max_completion_tokens", int),
         temperature=_temperature(run),

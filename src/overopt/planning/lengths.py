@@ -54,14 +54,15 @@ def lengths_of(sizes: Sequence[int], limit: int, source: str) -> Lengths:
 
 
 def prompts_of(stage: Any, codec: Codec, records: Iterable[Any]) -> Lengths:
-    sizes = [len(codec.prompt(record)) for record in itertools.islice(records, READ)]
+    sizes = [len(ids) for ids, _ in codec.encode(list(itertools.islice(records, READ)))]
     return lengths_of(sizes, stage.max_prompt_tokens, "as they are")
 
 
 def references_of(stage: Any, codec: Codec, records: Iterable[Any]) -> Lengths:
     """Of the references of records."""
-    known = itertools.islice((record for record in records if record.reference is not None), READ)
-    sizes = [len(codec.completion(Completion(record.reference), record)) for record in known]
+    known = list(itertools.islice((record for record in records if record.reference is not None), READ))
+    encoded = codec.encode(known, [[Completion(record.reference)] for record in known])
+    sizes = [len(ids) for _, (ids,) in encoded]
     return lengths_of(sizes, stage.max_completion_tokens, "as the references are")
 
 
@@ -113,7 +114,8 @@ def _stored(stage: Any, codec: Codec, train: Sequence[Preference], heldout: int)
     size = common_size(train)
     read = [record for record in train if len(record.ranked) == size][:READ]
     prompt = prompts_of(stage, codec, read)
-    completions = [[len(codec.completion(c, record)) for c in record.ranked] for record in read]
+    encoded = codec.encode(read, [record.ranked for record in read])
+    completions = [[len(ids) for ids in ranked] for _, ranked in encoded]
     fitting = [sizes for sizes in completions if max(sizes) <= stage.max_completion_tokens]
     sizes = [n for sizes in fitting for n in sizes]
     completion = lengths_of(sizes, stage.max_completion_tokens, "as the pairs are")
