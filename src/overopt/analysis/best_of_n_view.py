@@ -1,4 +1,4 @@
-"""A best-of-n curve for people: a table with a verdict, and a figure of proxy and gold against n and KL."""
+"""Shows a best-of-n curve: a table with a verdict, and a figure of proxy and gold against n and KL."""
 
 from __future__ import annotations
 
@@ -11,18 +11,19 @@ from overopt.analysis.best_of_n import SIGNIFICANCE, Band, BestOfN, ScoredSet, k
 from overopt.analysis.text import escape_controls
 from overopt.errors import UserError
 from overopt.statistics import Difference
+from overopt.text_table import text_table
 
 FORMATS = ("svg", "png", "pdf")
 PROXY_COLOR, GOLD_COLOR, CEILING_COLOR = "#D55E00", "#0072B2", "#666666"
 WIDTH, HEIGHT = 330, 190
 
 FEW = 20
-"""Prompts below which the intervals are said to be too narrow."""
+"""With fewer prompts, a note says that the intervals are too narrow."""
 
 
 def text_report(scored: ScoredSet, curve: BestOfN) -> str:
-    """Title, table and verdict as plain text."""
-    lines = [f"{_title(scored)}, {len(scored.prompts)} prompts", "", text_table(scored, curve), "", verdict(curve)]
+    """Title, table, verdict and notes as plain text."""
+    lines = [f"{_title(scored)}, {len(scored.prompts)} prompts", "", curve_table(scored, curve), "", verdict(curve)]
     if scored.without_kl:
         lines.append(f"No KL: {scored.without_kl}.")
     lines += [f"Note: {note}." for note in scored.notes]
@@ -31,25 +32,19 @@ def text_report(scored: ScoredSet, curve: BestOfN) -> str:
     return escape_controls("\n".join(lines))
 
 
-def text_table(scored: ScoredSet, curve: BestOfN) -> str:
-    """A row for each n: the means with their 95 % intervals over prompts, the peak of gold marked."""
-    head = ["n", *([] if scored.without_kl else ["KL"]), "proxy (95 %)", "gold (95 %)", "chosen by gold"]
-    cells = [head, *(_row(scored, curve, place) for place in range(len(curve.ns)))]
-    widths = [max(len(row[column]) for row in cells) for column in range(len(head))]
-    lines = [
-        "  ".join([row[0].rjust(widths[0]), *(c.ljust(w) for c, w in zip(row[1:], widths[1:], strict=True))]).rstrip()
-        for row in cells
-    ]
-    return "\n".join([lines[0], "-" * max(map(len, lines)), *lines[1:]])
+def curve_table(scored: ScoredSet, curve: BestOfN) -> str:
+    """A row for each n: the means with their 95 % intervals over prompts; the peak of gold is marked."""
+    header = ["n", *([] if scored.without_kl else ["KL"]), "proxy (95 %)", "gold (95 %)", "chosen by gold"]
+    return text_table(header, [_cells(scored, curve, place) for place in range(len(curve.ns))], right=("n",))
 
 
 def verdict(curve: BestOfN) -> str:
-    """What choosing by the proxy buys, where that stops, and whether more of it does harm: a line each."""
+    """One line each: the gain of choosing by the proxy, where it ends, and whether more choice does harm."""
     return "\n".join(part for part in (_bought(curve), _stop(curve), _end(curve)) if part)
 
 
-def figure(scored: ScoredSet, curve: BestOfN) -> Any:
-    """Proxy above gold, against n, and against KL too where the candidates are draws of one policy."""
+def draw_best_of_n(scored: ScoredSet, curve: BestOfN) -> Any:
+    """A chart of proxy above gold, against n and, where the candidates are draws of one policy, against KL."""
     import altair as alt
 
     scale, axis = alt.Scale(type="log", base=2, nice=False), alt.Axis(values=_ticks(curve.largest), format="d")
@@ -73,7 +68,7 @@ def figure(scored: ScoredSet, curve: BestOfN) -> Any:
 
 
 def figure_path(out: Path | None, kind: str | None, source: Path) -> Path:
-    """Where the figure goes: an ending and `--format` must agree; by default an SVG in the working directory."""
+    """The file of the figure, by default an SVG in the working directory; its suffix and `--format` must agree."""
     if out is None:
         return Path(f"best-of-n-{re.sub(r'[.](jsonl?|gz)', '', source.name)}.{kind or 'svg'}")
     ending = out.suffix.lower().removeprefix(".")
@@ -87,7 +82,7 @@ def figure_path(out: Path | None, kind: str | None, source: Path) -> Path:
 
 
 def save_figure(chart: Any, path: Path) -> None:
-    """Draw it in the format that its ending names."""
+    """Write a chart in the format that the suffix of the path names."""
     import vl_convert
 
     spec = chart.to_dict()
@@ -110,7 +105,7 @@ def _title(scored: ScoredSet) -> str:
 
 
 def _ticks(largest: int) -> list[int]:
-    """Each doubling, and the last n if its label has room beside them."""
+    """Each power of two, and the largest n if there is room for its label."""
     doublings = [2**power for power in range(largest.bit_length())]
     return [*doublings, largest] if largest > 1.25 * doublings[-1] else doublings
 
@@ -145,7 +140,7 @@ def _chart(values: Sequence[dict[str, float]]) -> Any:
     return alt.Chart(alt.InlineData(values=list(values)))
 
 
-def _row(scored: ScoredSet, curve: BestOfN, place: int) -> list[str]:
+def _cells(scored: ScoredSet, curve: BestOfN, place: int) -> list[str]:
     n = curve.ns[place]
     axis = [] if scored.without_kl else [f"{kl(n):.3f}"]
     intervals = [
@@ -157,7 +152,7 @@ def _row(scored: ScoredSet, curve: BestOfN, place: int) -> list[str]:
 
 
 def _number(value: float, band: Band, sign: str = "") -> str:
-    """With as many digits as tell the numbers of its curve apart."""
+    """The value with as many digits as distinguish the values of its curve."""
     largest = abs(band.mean).max()
     return f"{value:{sign}.3f}" if largest == 0 or 0.1 <= largest < 1e6 else f"{value:{sign}.3e}"
 

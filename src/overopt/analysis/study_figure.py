@@ -1,4 +1,4 @@
-"""The study's figure: win rate and proxy against step, one above the other, a column for each kind of training."""
+"""A study's figure: win rate above proxy against step, with a column for each stage."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from overopt.analysis.run_summary import evaluations_of
 from overopt.records import Run
 
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#000000", "#56B4E9", "#E69F00")
-"""Okabe and Ito's palette, safe for the color-blind, without its yellow; it repeats beyond seven runs, as dashes."""
+"""Okabe and Ito's palette for the color-blind, without its yellow; beyond seven runs it repeats with dashes."""
 
 DASHES = ([1, 0], [6, 3], [2, 2])
 MARKS = {"GOOD": "circle", "OVER": "cross", "OVER-PEAK": "triangle-down", "COLLAPSE": "square"}
@@ -22,7 +22,7 @@ WIDTH, HEIGHT = 330, 190
 
 @dataclass(frozen=True)
 class Curve:
-    """One run's evaluations by step. Values that an evaluation lacks are None."""
+    """Win rate and proxy of a run at its evaluations; None where an evaluation lacks a value."""
 
     run: str
     stage: str
@@ -33,7 +33,7 @@ class Curve:
 
 
 def curve_of(name: str, run: Run, label: str | None) -> Curve:
-    """`name` and `label` as in the table, so that figure and table speak of the same thing."""
+    """The curve of a run, with the name and label that the table gives it."""
     rows = evaluations_of(run)
     return Curve(
         run=name,
@@ -46,7 +46,7 @@ def curve_of(name: str, run: Run, label: str | None) -> Curve:
 
 
 def win_rate_and_proxy(curves: Sequence[Curve], title: str, sft_win_rate: float | None = None) -> Any:
-    """Each run in one color, its name and outcome at the end of its win rate; the dashed line is the SFT policy."""
+    """A chart with one color for each run, labeled by name and outcome; the dashed line is the SFT policy."""
     import altair as alt
 
     curves = [curve for curve in curves if curve.steps]
@@ -123,7 +123,7 @@ def _panel(
 
 
 def _names(curves: Sequence[Curve], styles: dict[str, dict[str, Any]]) -> Any:
-    """Names at the right of the win rates, moved apart where lines end together."""
+    """Names at the right ends of the win rates, moved apart where lines end close together."""
     import altair as alt
 
     ends = [(curve, point["value"]) for curve in curves for point in list(_points(curve, "win_rate"))[-1:]]
@@ -137,7 +137,7 @@ def _names(curves: Sequence[Curve], styles: dict[str, dict[str, Any]]) -> Any:
 
 
 def _chart(values: Sequence[dict[str, Any]]) -> Any:
-    """A chart of plain values. Altair's types are too loose to be checked."""
+    """A chart of plain values. (Altair's types are too loose to be checked.)"""
     import altair as alt
 
     return alt.Chart(alt.InlineData(values=list(values)))
@@ -150,7 +150,7 @@ def _points(curve: Curve, value: str) -> Iterator[dict[str, Any]]:
 
 
 def _extent(curves: Sequence[Curve]) -> list[float]:
-    """One range for the proxy in all columns, so that they compare."""
+    """The range of the proxy over all columns, so that they can be compared."""
     values = [number for curve in curves for number in curve.proxy if number is not None] or [0.0, 1.0]
     margin = 0.05 * (max(values) - min(values)) or 0.5
     return [min(values) - margin, max(values) + margin]

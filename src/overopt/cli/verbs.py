@@ -53,7 +53,7 @@ def sweep(options: argparse.Namespace) -> int:
 
 def _run_study(study_run: StudyRun, workers: int | None) -> int:
     """Run a study and print its table; what it has written is named below the table."""
-    from overopt.analysis.run_summary import print_table
+    from overopt.analysis.summary_table import print_table
     from overopt.records import RunLock
     from overopt.records.layout import SUMMARY
     from overopt.scheduler import available_cores
@@ -113,7 +113,7 @@ def log(options: argparse.Namespace) -> int:
 
 def best_of_n(options: argparse.Namespace) -> int:
     from overopt.analysis.best_of_n import best_of_n as curve_of
-    from overopt.analysis.best_of_n_view import figure, figure_path, save_figure, text_report
+    from overopt.analysis.best_of_n_view import draw_best_of_n, figure_path, save_figure, text_report
     from overopt.analysis.scored_sets import read_scored_set
     from overopt.analysis.text import escape_controls
 
@@ -121,7 +121,7 @@ def best_of_n(options: argparse.Namespace) -> int:
     scored = read_scored_set(options.sources, options.rouge)
     curve = curve_of(scored.prompts)
     print(text_report(scored, curve), flush=True)
-    save_figure(figure(scored, curve), out)
+    save_figure(draw_best_of_n(scored, curve), out)
     print(f"\nfigure: {escape_controls(str(out))}")
     return DONE
 
@@ -164,10 +164,10 @@ def plan(options: argparse.Namespace) -> int:
 
 def theory(options: argparse.Namespace) -> int:
     from overopt.theory.statements import verify
-    from overopt.theory.table import text_table
+    from overopt.theory.table import checks_table
 
     checks = verify()
-    print(json.dumps([check.row() for check in checks], indent=1) if options.json else text_table(checks))
+    print(json.dumps([check.row() for check in checks], indent=1) if options.json else checks_table(checks))
     return DONE if all(check.holds for check in checks) else OUR_FAULT
 
 
