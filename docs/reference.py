@@ -115,17 +115,17 @@ def configuration() -> str:
 def records() -> str:
     """Every number that a run records."""
     legends = {
-        "`metrics.jsonl`": (METRICS, "A line an update."),
-        "`evaluations.jsonl`": (EVALUATIONS, "A line for each checkpoint; absent values are null or not there."),
+        "`metrics.jsonl`": (METRICS, "One line per update."),
+        "`evaluations.jsonl`": (EVALUATIONS, "One line per checkpoint; an absent value is null or left out."),
         "`evaluations.jsonl`, judge `pairs`": (
             PAIR_EVALUATIONS,
-            "Held-out preferences; the lines of an offline run hold its metrics on them, too.",
+            "Held-out preferences; the lines of an offline run also hold its metrics on them.",
         ),
     }
     parts = ["# Records", "What a run directory holds. Log-probabilities are nats, at the sampling temperature."]
     for title, (legend, text) in legends.items():
         parts += [f"## {title}", text, _meanings(legend)]
-    rows = "\n".join(f"| `{name}` | {text} |" for name, text in SAMPLES.items())
+    rows = "\n".join(f"| `{name}` | {_cell(text)} |" for name, text in SAMPLES.items())
     return "\n\n".join([*parts, "## `samples/step-N.parquet`", f"| column | meaning |\n|---|---|\n{rows}"]) + "\n"
 
 
