@@ -55,8 +55,9 @@ Ctrl-C stops at once.
 
 SWEEP = """\
 Run all runs of a YAML file: its `runs` and their parents, for every combination of `grid`, every setting of `lists` and
-all `seeds`. A parent is trained once for all its children. Prints a table, and writes DIR/summary.json and run
-directories DIR/runs/NAME, named after what varies (kl-coef=0.2-seed=1).
+all `seeds`. A parent is trained once for all its children. Prints a table with one verdict per run, and writes run
+directories DIR/runs/NAME, named after what varies (kl-coef=0.2-seed=1), DIR/summary.json, DIR/figure.svg and .png, and
+DIR/report.html.
 Give the same command again after an interruption or after adding values to FILE: finished runs are kept.
 A failed run stops only the runs that descend from it; `retries: N` in FILE repeats runs that crashed.
 Exit code 2 if a run failed because of its input, 1 if because of a bug in overopt.
