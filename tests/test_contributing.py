@@ -38,8 +38,8 @@ def test_a_new_loss_in_four_steps(tmp_path: Path) -> None:
     loss, its_test = re.findall(r"```python\n(.*?)```", section, re.DOTALL)
     (formula,) = re.findall(r"```yaml\n(.*?)```", section, re.DOTALL)
     named = re.findall(r"`((?:src|tests|docs|examples)/[\w/.]+)`", section)
-    source, contract, registry, test, formulas, example = (tmp_path / name for name in named)
-    assert contract.is_file()
+    source, contract, registry, test, formulas, example, names = (tmp_path / name for name in named)
+    assert contract.is_file() and names.is_file()
 
     source.write_text(loss, "utf-8")
     imported = f"from {'.'.join(source.relative_to(tmp_path / 'src').with_suffix('').parts)} import Exponential\n"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import importlib.util
 import re
 import shlex
@@ -93,6 +94,27 @@ def test_the_tree_shows_every_room() -> None:
     there = [path for path in (ROOT / "src" / "overopt").iterdir() if not path.name.startswith(("_", "."))]
     assert sorted(shown) == sorted(path.name for path in there if path.name != "py.typed")
     assert all((ROOT / folder).is_dir() for folder in re.findall(r"^(\w+)/", tree, re.MULTILINE))
+
+
+def test_every_file_and_name_of_the_walk_exists() -> None:
+    rows = re.findall(
+        r"^\| .* \| `([\w/]+\.py)` \| `([\w.]+)` \|$", (DOCS / "architecture.md").read_text("utf-8"), re.M
+    )
+    assert len(rows) > 40
+    assert [row for row in rows if row[1] not in defined(ROOT / "src" / "overopt" / row[0])] == []
+
+
+def defined(path: Path) -> set[str]:
+    """The classes, functions and constants of a file, and the methods of its classes as CLASS.METHOD."""
+    names = set()
+    for node in ast.parse(path.read_text("utf-8")).body if path.is_file() else []:
+        if isinstance(node, ast.Assign | ast.AnnAssign):
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            names |= {target.id for target in targets if isinstance(target, ast.Name)}
+        elif isinstance(node, ast.FunctionDef | ast.ClassDef):
+            inside = node.body if isinstance(node, ast.ClassDef) else []
+            names |= {node.name} | {f"{node.name}.{method.name}" for method in inside if hasattr(method, "name")}
+    return names
 
 
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)

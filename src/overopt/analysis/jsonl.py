@@ -1,4 +1,4 @@
-"""Records of a JSONL file (gzipped or not) and their fields; every message names the file and the line."""
+"""Reads the objects of a JSONL file, gzipped or not, and checks their fields; errors name the file and the line."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from overopt.errors import UserError
 JsonObject = Mapping[str, Any]
 
 LARGEST = 1e100
-"""Scores beyond it are mistakes, and their squares overflow. NaN and the infinities lie beyond it too."""
+"""Scores of a greater magnitude are mistakes, and their squares overflow; NaN and infinities are refused with them."""
 
 
 def read_records(path: Path) -> Iterator[tuple[str, JsonObject]]:
-    """(FILE:LINE, record) of every line that is not blank; at least one."""
+    """Yield (FILE:LINE, object) for every line that is not blank; an empty file is an error."""
     found = False
     with opened(path, pipes=True) as lines:
         for place, record in json_objects(lines, path):
@@ -28,17 +28,17 @@ def read_records(path: Path) -> Iterator[tuple[str, JsonObject]]:
 
 
 def field(record: JsonObject, name: str, kind: type, place: str) -> Any:
-    """A field that must be there and of a type."""
+    """A required field of the given type."""
     if name not in record:
         raise UserError(f"{place}: has no field {name!r}; it has {', '.join(map(repr, record)) or 'none'}")
     value = record[name]
     if not isinstance(value, kind):
-        raise UserError(f"{place}: {name}: expected {WORDS[kind]}, got {brief(value)}")
+        raise UserError(f"{place}: {name}: expected {TYPE_NAMES[kind]}, got {brief(value)}")
     return value
 
 
 def number(record: JsonObject, name: str, place: str) -> float:
-    """A finite number; true and false are none."""
+    """A required field that is a finite number."""
     value = field(record, name, object, place)
     if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < LARGEST:
         raise UserError(f"{place}: {name}: expected a number, got {brief(value)}; score it or leave the candidate out")
@@ -46,7 +46,7 @@ def number(record: JsonObject, name: str, place: str) -> float:
 
 
 def objects(record: JsonObject, name: str, place: str) -> list[tuple[str, JsonObject]]:
-    """(place, object) of each member of a list that must hold objects."""
+    """(place, object) for each member of a required list of objects."""
     members = field(record, name, list, place)
     places = [f"{place}: {name}[{index}]" for index in range(len(members))]
     for where, member in zip(places, members, strict=True):
@@ -55,4 +55,4 @@ def objects(record: JsonObject, name: str, place: str) -> list[tuple[str, JsonOb
     return list(zip(places, members, strict=True))
 
 
-WORDS: Mapping[type, str] = {str: "a text", list: "a list", dict: "an object"}
+TYPE_NAMES: Mapping[type, str] = {str: "a text", list: "a list", dict: "an object"}

@@ -21,10 +21,10 @@ SHOWN = ("step", "win_rate", "proxy_mean", "gold_mean", "kl_ref", "accuracy", "a
 
 
 def train(options: argparse.Namespace) -> int:
-    from overopt.scheduler.terminal import lone_job
+    from overopt.scheduler.terminal import single_job
     from overopt.training.train import train as train_stage
 
-    with lone_job(options.out) as (progress, notice):
+    with single_job(options.out) as (progress, notice):
         run = train_stage(
             options.config,
             options.out,
@@ -53,13 +53,13 @@ def sweep(options: argparse.Namespace) -> int:
 
 def _run_study(study_run: StudyRun, workers: int | None) -> int:
     """Run a study and print its table; what it has written is named below the table."""
-    from overopt.analysis.run_summary import print_table
+    from overopt.analysis.summary_table import print_table
     from overopt.records import RunLock
     from overopt.records.layout import SUMMARY
     from overopt.scheduler import available_cores
     from overopt.scheduler.terminal import Reporter
     from overopt.studies.run import claim_folder, run_studies
-    from overopt.studies.summary import FIGURE, baseline_lines, draw_figure, summarize, write_study_report
+    from overopt.studies.summary import baseline_lines, draw_figure, summarize, write_study_report
 
     claim_folder(study_run)
     out, jobs, total = study_run.out, study_run.jobs, len(study_run.study.runs)
@@ -76,7 +76,7 @@ def _run_study(study_run: StudyRun, workers: int | None) -> int:
     counts = ", ".join(f"{statuses.count(status)} {status}" for status in dict.fromkeys(statuses))
     print("", *baseline_lines(study_run), f"{counts}; summary: {out / SUMMARY}", sep="\n")
     if figure:
-        print(f"figure: {out / FIGURE}.svg and .png", flush=True)
+        print(f"figure: {figure[0]} and {figure[1].suffix}", flush=True)
     if (page := write_study_report(study_run)) is not None:
         print(f"report: {page}")
     return worst_of(results)
@@ -91,9 +91,9 @@ def watch(options: argparse.Namespace) -> int:
 
 def evaluate(options: argparse.Namespace) -> int:
     from overopt.evaluation import evaluate_run
-    from overopt.scheduler.terminal import lone_job
+    from overopt.scheduler.terminal import single_job
 
-    with lone_job(options.run) as (progress, notice):
+    with single_job(options.run) as (progress, notice):
         rows = evaluate_run(options.run, options.judge, options.split, progress, notice)
     for row in rows:
         numbers = "  ".join(f"{key} {row[key]:.4g}" for key in SHOWN[1:] if row.get(key) is not None)
@@ -113,7 +113,8 @@ def log(options: argparse.Namespace) -> int:
 
 def best_of_n(options: argparse.Namespace) -> int:
     from overopt.analysis.best_of_n import best_of_n as curve_of
-    from overopt.analysis.best_of_n_view import figure, figure_path, save_figure, text_report
+    from overopt.analysis.best_of_n_view import draw_best_of_n, figure_path, text_report
+    from overopt.analysis.charts import write_chart
     from overopt.analysis.scored_sets import read_scored_set
     from overopt.analysis.text import escape_controls
 
@@ -121,7 +122,7 @@ def best_of_n(options: argparse.Namespace) -> int:
     scored = read_scored_set(options.sources, options.rouge)
     curve = curve_of(scored.prompts)
     print(text_report(scored, curve), flush=True)
-    save_figure(figure(scored, curve), out)
+    write_chart(draw_best_of_n(scored, curve), out)
     print(f"\nfigure: {escape_controls(str(out))}")
     return DONE
 
@@ -164,10 +165,10 @@ def plan(options: argparse.Namespace) -> int:
 
 def theory(options: argparse.Namespace) -> int:
     from overopt.theory.statements import verify
-    from overopt.theory.table import text_table
+    from overopt.theory.table import checks_table
 
     checks = verify()
-    print(json.dumps([check.row() for check in checks], indent=1) if options.json else text_table(checks))
+    print(json.dumps([check.row() for check in checks], indent=1) if options.json else checks_table(checks))
     return DONE if all(check.holds for check in checks) else OUR_FAULT
 
 

@@ -8,6 +8,7 @@ import torch
 from pydantic import Field
 
 from overopt.config import block
+from overopt.engine.memory import WITHOUT_GRADIENT
 from overopt.errors import UserError
 
 DEFAULT_TOKEN_BUDGET = 16_384
@@ -48,5 +49,5 @@ class Compute:
 
     @property
     def evaluation_budget(self) -> int:
-        """Tokens of a batch without gradients, which keeps no activations, so that more fit."""
-        return 4 * self.budget
+        """Tokens of a batch without gradients."""
+        return WITHOUT_GRADIENT * self.budget

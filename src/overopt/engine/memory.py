@@ -13,6 +13,8 @@ from overopt.errors import UserError
 
 T = TypeVar("T")
 
+WITHOUT_GRADIENT = 4
+"""How many times the tokens fit if no activations are kept for a backward pass."""
 MIN_TOKEN_BUDGET = 16
 """Tokens; a smaller budget would not help, since each tree is a micro-batch of its own long before."""
 
@@ -36,7 +38,13 @@ class TokenBudget:
     """How many tokens a micro-batch may hold; halved whenever memory runs out."""
 
     tokens: int
-    reductions: int = 0
+    on_change: Callable[[int], None] = lambda tokens: None
+    """Called with each new budget."""
+
+    def change(self, tokens: int) -> None:
+        """Set the budget and call `on_change`."""
+        self.tokens = tokens
+        self.on_change(tokens)
 
     def within(self, work: Callable[[int], T], undo: Callable[[], None] = lambda: None) -> T:
         """The result of `work(tokens)`. After an out-of-memory error `undo` is called and half the tokens are tried."""
@@ -58,8 +66,11 @@ class TokenBudget:
                     "max_prompt_tokens, max_completion_tokens or the completions of a prompt, or set "
                     "compute.gradient_checkpointing: layers"
                 )
-            self.tokens //= 2
-            self.reductions += 1
+            self.change(self.tokens // 2)
+
+    def without_gradient(self, work: Callable[[int], T]) -> T:
+        """`within`, for work that keeps nothing for a backward pass: it is given WITHOUT_GRADIENT times the tokens."""
+        return self.within(lambda tokens: work(WITHOUT_GRADIENT * tokens))
 
 
 def out_of_memory(error: RuntimeError) -> bool:

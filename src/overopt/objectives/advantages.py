@@ -1,8 +1,6 @@
-"""From the shaped rewards of groups of completions to their advantages; the union is the registry.
+"""Advantages: from the shaped rewards of groups of completions to one advantage per completion, `[P, G]`.
 
-An advantage is called with `Rewards` and returns `[P, G]`, in units of the reward unless it normalizes. One that
-remembers follows `objectives/state.py`. `needs` may hold `greedy`: the reward of each prompt's greedy completion.
-`minimum_samples` is the least G that it is defined for, `minimum_batch` the least P*G.
+`contracts.AdvantageProtocol` says what an advantage must have. The union at the end is the registry.
 """
 
 from __future__ import annotations
@@ -65,8 +63,8 @@ class GroupNormalized(AdvantageProtocol):
     """Group normalized (GRPO): the mean reward of a prompt is subtracted, and its standard deviation divided by.
 
     `[P, G]`, without unit. std is the sample's, with G - 1 in the denominator. A prompt whose rewards are all equal has
-    advantages 0: `eps` stands beside the standard deviation. Weighs prompts with near-equal rewards up, so the expected
-    gradient is not that of the mean reward. `eps` is TRL's; verl has 1e-6, OpenRLHF 1e-9.
+    advantages 0: `eps` stands beside the standard deviation. Prompts with nearly equal rewards get more weight, so the
+    expected gradient is not that of the mean reward. `eps` is TRL's; verl has 1e-6, OpenRLHF 1e-9.
     """
 
     config_name = "grpo"
@@ -86,11 +84,12 @@ class GroupNormalized(AdvantageProtocol):
 
 @block
 class RunningBaseline(AdvantageProtocol):
-    """REINFORCE with a running baseline: an exponential mean of the rewards of earlier batches. One sample will do.
+    """REINFORCE with a running baseline: an exponential mean of the rewards of earlier batches. One sample suffices.
 
     `[P, G]`, in units of the reward. The baseline never contains the batch it is subtracted from, so the gradient is
-    unbiased; the first batch meets `initial` (0 suits a reward model whose scores are centered). Ahmadian et al.
-    average over all earlier rewards; the exponential mean, which follows a moving policy, and its decay are our choice.
+    unbiased; the baseline of the first batch is `initial` (0 suits a reward model whose scores are centered). Ahmadian
+    et al. average over all earlier rewards; the exponential mean, which follows a changing policy, and its decay are
+    our choice.
     """
 
     formula = "A_j = R_j - b;  then b <- decay b + (1 - decay) mean R"
@@ -110,7 +109,7 @@ class RunningBaseline(AdvantageProtocol):
 
 @block
 class ReinforcePP(AdvantageProtocol):
-    """REINFORCE++: rewards whitened over the whole batch, whatever their prompts. One sample a prompt will do.
+    """REINFORCE++: rewards whitened over the whole batch, whatever their prompts. One sample per prompt suffices.
 
     `[P, G]`, without unit. With `weight: token` a completion counts |y| times in mean and variance, as in the
     libraries, which whiten tokens. var is the sample's (with N - 1). A batch whose rewards are all equal has advantages
@@ -139,11 +138,11 @@ class ReinforcePP(AdvantageProtocol):
 
 @block
 class ReMax(AdvantageProtocol):
-    """ReMax: the baseline of a prompt is the reward of its greedy completion. One sample will do.
+    """ReMax: the baseline of a prompt is the reward of its greedy completion. One sample suffices.
 
     `[P, G]`, in units of the reward. The baseline does not depend on the samples, so the gradient is unbiased. Needs a
     greedy completion of every prompt, scored and regularized as the samples are (its log-probabilities at the sampling
-    temperature): one more completion a prompt. verl subtracts the greedy completion's score alone, without penalties.
+    temperature): one more completion per prompt. verl subtracts the greedy completion's score alone, without penalties.
     """
 
     config_name = "remax"

@@ -1,7 +1,7 @@
-"""Coefficients that move during a run. A plain number in the configuration is a coefficient that does not.
+"""Controllers: coefficients that change during a run. A plain number in the configuration is a constant coefficient.
 
-A controller sees the rollouts of each update, before the update is made, and answers with the coefficient in force for
-it. Those that remember follow `objectives/state.py`.
+A controller is called with the rollouts of each update, before the update is made, and returns the coefficient for it
+(`contracts.ControllerProtocol`).
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from overopt.types import Rollouts
 Positive = Annotated[float, Field(gt=0)]
 Share = Annotated[float, Field(gt=0, le=1)]
 MAX_LOG_STEP = 1.0
-"""A target-entropy controller multiplies or divides its coefficient by at most e in one update."""
+"""A target-entropy controller multiplies or divides its coefficient by at most e per update."""
 
 
 @block
 class Fixed(ControllerProtocol):
-    """A coefficient that stays: `coef: {name: fixed, value: 0.05}` is `coef: 0.05`."""
+    """A constant coefficient: `coef: {name: fixed, value: 0.05}` is `coef: 0.05`."""
 
     formula = "coef_t = value"
     source = "N+ recipe (Huang et al. 2024): KL coefficient 0.05"
@@ -41,10 +41,10 @@ class Fixed(ControllerProtocol):
 
 @block
 class AdaptiveKL(ControllerProtocol):
-    """Ziegler's controller: proportional, in log-space, it steers KL(pi || ref) to a target.
+    """Ziegler's adaptive KL controller: proportional control in log-space, which steers KL(pi || ref) to a target.
 
-    KL is the batch mean of the k1 estimate (nats per sequence), B the episodes of the batch. The coefficient in force
-    for a batch does not see that batch; the move takes effect at the next. Needs the reference.
+    KL is the batch mean of the k1 estimate (nats per sequence), B the episodes of the batch. The coefficient of
+    a batch does not depend on that batch: a change takes effect at the next. Needs the reference.
     """
 
     needs = frozenset({"reference"})
@@ -72,7 +72,7 @@ class AdaptiveKL(ControllerProtocol):
 
 @block
 class Linear(ControllerProtocol):
-    """A straight line from `initial` to `final`, reached after the share `until` of the run's updates."""
+    """A linear change from `initial` to `final`, complete after the fraction `until` of the run's updates."""
 
     formula = "coef_t = initial + (final - initial) min(1, t / (until steps)), t = updates made before"
     source = "our choice; a schedule as those of learning rates"
@@ -91,7 +91,7 @@ class Linear(ControllerProtocol):
 
 @block
 class Cosine(ControllerProtocol):
-    """Half a cosine from `initial` to `final`, reached after the share `until` of the run's updates."""
+    """A half-cosine change from `initial` to `final`, complete after the fraction `until` of the run's updates."""
 
     formula = (
         "coef_t = final + (initial - final) (1 + cos(pi s)) / 2, s = min(1, t / (until steps)), t = updates made before"
@@ -116,9 +116,9 @@ class TargetEntropy(ControllerProtocol):
     """Automatic temperature: the coefficient of an entropy bonus rises while entropy is below its target.
 
     H is the exact entropy of a token's distribution at the sampling temperature, a mean over the batch's tokens (nats).
-    It is soft actor-critic's gradient step on log alpha, with the number of the batch in force at the next; one update
-    moves the coefficient at most by the factor e, and never out of [minimum, maximum]. For bonuses that raise entropy
-    when the coefficient is positive. The target is in nats per token and has no default that suits every model.
+    It is soft actor-critic's gradient step on log alpha, measured on one batch and applied at the next; one update
+    changes the coefficient at most by the factor e, and keeps it within [minimum, maximum]. It is for bonuses that
+    raise entropy when the coefficient is positive. No default target (nats per token) suits every model.
 
     TRL's adaptive entropy coefficient is another rule: it adds or subtracts a constant, and pays no bonus while entropy
     is above the target.
@@ -164,10 +164,10 @@ NonNegativeCoefficient = Annotated[float | Controller, Choice(ControllerProtocol
 
 
 def current(coef: float | Controller, rollouts: Rollouts, state: State) -> tuple[float, State]:
-    """The coefficient in force for these rollouts, and the state for the next batch."""
+    """Return the coefficient for these rollouts, and the controller's next state."""
     return (float(coef), state) if isinstance(coef, int | float) else call(coef, rollouts, state)
 
 
 def moves(coef: float | Controller) -> bool:
-    """Whether the coefficient is worth a column of its own in the record."""
+    """Return whether the coefficient may change during a run, so that it is recorded at each step."""
     return not isinstance(coef, int | float | Fixed)

@@ -1,4 +1,4 @@
-"""What a completion scores that was cut at the length limit before it ended."""
+"""Rules for the score of a completion that was cut off at the length limit, before EOS."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from overopt.objectives.contracts import MissingEOSProtocol
 
 @block
 class Replace(MissingEOSProtocol):
-    """The score of an unended completion is replaced by `value`; meaningful only if the reward model is centered."""
+    """Replaces the score of an unended completion by `value`; meaningful only if the reward model is centered."""
 
     formula = "R = value if EOS is missing, else r"
     source = "N+ recipe (Huang et al. 2024): -1"
@@ -27,7 +27,7 @@ class Replace(MissingEOSProtocol):
 
 @block
 class Subtract(MissingEOSProtocol):
-    """`penalty` is subtracted from the score of an unended completion (TRL's `missing_eos_penalty`)."""
+    """Subtracts `penalty` from the score of an unended completion (TRL's `missing_eos_penalty`)."""
 
     formula = "R = r - penalty if EOS is missing, else r"
     source = "TRL's PPOTrainer and old RLOOTrainer"
@@ -40,7 +40,7 @@ class Subtract(MissingEOSProtocol):
 
 @block
 class KeepScore(MissingEOSProtocol):
-    """The score of an unended completion stays as it is."""
+    """Leaves the score of an unended completion unchanged."""
 
     config_name = "keep"
     formula = "R = r"

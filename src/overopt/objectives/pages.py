@@ -1,4 +1,4 @@
-"""The dictionary of objectives as text: a table of all, a page of one."""
+"""The dictionary of objectives as text: a table of all objectives, or a page for one."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ WIDTH = 110
 
 
 def table() -> str:
-    """Every objective by kind: its name, and its formula."""
+    """Return every objective's name and formula, grouped by kind."""
     lines = []
     rows = [row for row, _ in found()]
     width = max(len(row["name"]) for row in rows) + 2
@@ -24,7 +24,7 @@ def table() -> str:
 
 
 def page(name: str) -> str:
-    """All that is known of a name; one name may stand for objectives of several kinds."""
+    """Return everything about a name, which objectives of several kinds may share."""
     return "\n\n".join(_page(row, cls) for row, cls in found(name))
 
 
@@ -56,6 +56,6 @@ def _fields(row: Entry) -> list[str]:
 
 
 def _hanging(head: str, text: str) -> list[str]:
-    """Wrapped text behind a head, its further lines below its first."""
+    """Wrap text after a head; further lines are indented to where the first begins."""
     indent = " " * len(head)
     return textwrap.wrap(text, WIDTH, initial_indent=head, subsequent_indent=indent, break_long_words=False) or [head]

@@ -1,8 +1,7 @@
-"""Losses of the policy update: from new and old log-probabilities and advantages to one loss a row.
+"""Losses of the policy update: from new and old log-probabilities and advantages to one loss per row, `[B]`.
 
-A loss is called with `PolicyUpdate` and returns rows `[B]` whose mean is the loss; the union is the registry. `clipped`
-says where the clip holds: bool rows, or each row's share of tokens, or None if the loss clips nothing. `needs` may hold
-`logits` and `old_logits`. How a loss of tokens becomes a row's is a named choice (`objectives/aggregation.py`).
+`contracts.PolicyLossProtocol` says what a loss must have; the union at the end is the registry. How token losses are
+aggregated to a row is a named choice (`objectives/aggregation.py`).
 
 A sampled token whose probability has become 0 (log-probability -inf) makes a ratio 0, which is finite; losses of the
 log-probability itself (`reinforce`, `cispo`) become infinite, and the run stops as diverged.
@@ -23,26 +22,26 @@ from overopt.types import PolicyUpdate, TokenLogits
 
 Clip = Annotated[float, Field(gt=0)]
 MAX_LOG_RATIO = 80.0
-"""exp of more overflows in float32, and a clipped place's gradient would be 0 times infinity."""
+"""exp of more overflows in float32, and the gradient of a clipped ratio would be 0 times infinity."""
 
 
 def ratio(log_ratio: Tensor) -> Tensor:
-    """pi_new / pi_old, finite."""
+    """Return pi_new / pi_old, kept finite."""
     return log_ratio.clamp(max=MAX_LOG_RATIO).exp()
 
 
 def surrogates(advantage: Tensor, ratio: Tensor, low: float, high: float | None) -> tuple[Tensor, Tensor]:
-    """-A rho and -A clip(rho, 1 - low, 1 + high); their maximum is PPO's loss. `high` None: as `low`."""
+    """Return -A rho and -A clip(rho, 1 - low, 1 + high); their maximum is PPO's loss. `high` None means `low`."""
     return -advantage * ratio, -advantage * ratio.clamp(1 - low, 1 + (low if high is None else high))
 
 
 @block
 class PPOClip(PolicyLossProtocol):
-    """PPO's clipped surrogate with one ratio per sequence, as TRL's RLOOTrainer has it.
+    """PPO's clipped surrogate with one ratio per sequence, as in TRL's RLOOTrainer.
 
     Rows `[B]`, in units of the advantage. With one epoch and one minibatch rho = 1 and the gradient is exactly
-    REINFORCE with the given advantage. Sequence ratios meet the clip much earlier than token ratios do: the sum of the
-    tokens' log-ratios counts. `clip` is TRL's default; `clip_high` opens the upper side further (DAPO).
+    REINFORCE with the given advantage. Sequence ratios are clipped much earlier than token ratios, since the tokens'
+    log-ratios add up. `clip` is TRL's default; `clip_high` opens the upper side further (DAPO).
     """
 
     formula = "L_j = max(-A_j rho_j, -A_j clip(rho_j, 1 - clip, 1 + clip_high)), rho_j = pi_new(y_j) / pi_old(y_j)"
@@ -67,10 +66,10 @@ class PPOClip(PolicyLossProtocol):
 
 @block
 class PPOClipToken(PolicyLossProtocol):
-    """PPO's clipped surrogate with one ratio per token, as GRPO, DAPO and Dr. GRPO have it.
+    """PPO's clipped surrogate with one ratio per token, as in GRPO, DAPO and Dr. GRPO.
 
-    Rows `[B]`, in units of the advantage. All tokens of a completion share its advantage. The aggregation tells the
-    methods apart: `sequence_mean` GRPO, `token_mean` DAPO (with clip_high 0.28), `fixed_length` Dr. GRPO. TRL's `dapo`
+    Rows `[B]`, in units of the advantage. All tokens of a completion share its advantage. The aggregation distinguishes
+    the methods: `sequence_mean` GRPO, `token_mean` DAPO (with clip_high 0.28), `fixed_length` Dr. GRPO. TRL's `dapo`
     is the mean over the tokens of an accumulation window, which is a minibatch here.
     """
 
@@ -149,9 +148,9 @@ class GSPO(PolicyLossProtocol):
 
 @block
 class CISPO(PolicyLossProtocol):
-    """CISPO: each token's REINFORCE term, weighed by its clipped ratio, which carries no gradient.
+    """CISPO: each token's REINFORCE term, weighted by its clipped ratio, which carries no gradient.
 
-    Rows `[B]`. No token is silenced: where PPO's clip stops the gradient, CISPO only bounds its weight. The bounds are
+    Rows `[B]`. No token loses its gradient: where PPO's clip stops it, CISPO only bounds its weight. The bounds are
     of the ratio itself; 5 is TRL's suggestion (ScaleRL), and no lower bound is the paper's choice.
     """
 

@@ -1,6 +1,6 @@
 """Losses of rankings, K completions from best to worst; the union is the registry.
 
-They are called as pair losses are, and take pairs too: a pair is a ranking of two.
+`contracts.PreferenceLossProtocol` says what a loss must have. They take pairs, too: a pair is a ranking of two.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ class RRHF(PreferenceLossProtocol):
     """RRHF: every completion that is more likely than a better one costs the difference; and imitation of the best.
 
     Likelihood is per token to the power `length_power` of the length (1: nats per token). The imitation term is the
-    token mean of the batch. Defaults are the authors'. A pair that is already in order has no ranking term.
+    token mean of the batch. Defaults are the authors'. A pair that is already in order has ranking term 0.
     """
 
     formula = (

@@ -23,7 +23,7 @@ from collections.abc import Iterable, Sequence
 from functools import cache
 from itertools import combinations, pairwise
 from random import Random
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from pydantic import Field
 
@@ -268,6 +268,8 @@ class Miniature:
 
     All posts depend on the seed, except those for evaluation, of which there is one set below seed 100 and one above.
     """
+
+    cheap_to_measure: ClassVar[bool] = True
 
     demonstration_count: Count = 16_000
     """Posts with references for SFT."""

@@ -1,4 +1,4 @@
-"""What the statements rest on, in one place, so that a test can replace any part of it."""
+"""All formulas that the statements use, in one place, so that a test can replace any of them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""T15: what leave-one-out advantages are, over groups of completions sampled for one prompt."""
+"""T15: properties of leave-one-out advantages over groups of completions sampled for one prompt."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SIZES = (2, 3, 4, 8)
 
 
 def t15(formulas: Formulas) -> Iterator[Check]:
-    """The project's RLOO."""
+    """Check the RLOO that training uses."""
     stream = torch.Generator().manual_seed(2)
     groups = [torch.randn(PROMPTS, size, generator=stream, dtype=torch.float64) for size in SIZES]
     sums = [formulas.rloo(reward_PG).sum(-1) for reward_PG in groups]

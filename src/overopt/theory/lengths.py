@@ -1,4 +1,4 @@
-"""T11 to T14: what becomes of the derivation when the entropy is divided by the length, as Eq. 7 does."""
+"""T11 to T14: the derivation with the entropy divided by the length, as in Eq. 7."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from overopt.theory.formulas import Formulas
 from overopt.theory.optima import POLICIES
 
 EQUAL_LENGTH = 3.0
-"""Tokens of every candidate where lengths are to be equal."""
+"""The length of every candidate where lengths must be equal, in tokens."""
 
 UPDATES, RATE = 300, 1.0
-"""Of the exact policy gradient that T12 runs."""
+"""Number of updates and learning rate of the exact policy gradient in T12."""
 
 
 def length_objective(logp: Tensor, reward_N: Tensor, length_N: Tensor, beta: float) -> Tensor:
@@ -64,7 +64,7 @@ def t11(formulas: Formulas) -> Iterator[Check]:
 
 
 def t12(formulas: Formulas) -> Iterator[Check]:
-    """What training on Eq. 7's detached reward ends in."""
+    """The fixed point of training on Eq. 7's detached reward."""
     masses, identities, gradients, equal_lengths = [], [], [], []
     for c in random_sets():
         point = formulas.trained_fixed_point(c.reward_N, c.length_N, c.temperature)
@@ -100,7 +100,7 @@ def t12(formulas: Formulas) -> Iterator[Check]:
 
 
 def _simpo_identity(formulas: Formulas, logp_N: Tensor, c: Candidates) -> Tensor:
-    """r_1 - r_2 less the difference of the program's SimPO rewards."""
+    """r_1 - r_2 less the difference of SimPO's implicit rewards."""
     first, second = c.pairs
     chosen, rejected = formulas.simpo_reward(
         logp_N[first], logp_N[second], c.length_N[first], c.length_N[second], c.temperature

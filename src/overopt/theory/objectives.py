@@ -22,14 +22,14 @@ def simpo_loss(
 def simpo_reward(
     chosen_logp: Tensor, rejected_logp: Tensor, chosen_len: Tensor, rejected_len: Tensor, alpha: float
 ) -> tuple[Tensor, Tensor]:
-    """SimPO's implicit rewards, which know no gamma."""
+    """SimPO's implicit rewards; gamma is no part of them."""
     return SimPO(alpha=alpha, gamma=0.0).reward(_as_pairs(chosen_logp, rejected_logp, chosen_len, rejected_len))
 
 
 def dpo_loss(
     chosen_logp: Tensor, rejected_logp: Tensor, ref_chosen_logp: Tensor, ref_rejected_logp: Tensor, beta: float
 ) -> Tensor:
-    """DPO of each pair; it sums over tokens, so that lengths do not enter."""
+    """DPO of each pair; it sums over tokens, so that lengths do not matter."""
     one = torch.ones_like(chosen_logp)
     chosen, rejected = _as_scored(chosen_logp, one, ref_chosen_logp), _as_scored(rejected_logp, one, ref_rejected_logp)
     return DPO(beta=beta)(PreferenceScores((chosen, rejected)))
@@ -51,7 +51,7 @@ def _as_scored(logp_P: Tensor, length_P: Tensor, ref_logp_P: Tensor | None = Non
 
 
 def rloo(reward_PG: Tensor) -> Tensor:
-    """Leave-one-out advantages; lengths do not enter."""
+    """Leave-one-out advantages; lengths do not matter."""
     return RLOO()(Rewards(reward_PG, torch.ones_like(reward_PG)))
 
 
@@ -77,6 +77,6 @@ def _as_rollouts(logp_N: Tensor, length_N: Tensor) -> Rollouts:
 
 
 def as_tokens(logp_N: Tensor, length_N: Tensor) -> tuple[Tensor, Tensor]:
-    """Each candidate as |y| tokens that share its log-probability evenly, and where they are real; `[N, T]`."""
+    """Spread each candidate's log-probability evenly over its |y| tokens; return these and their mask, `[N, T]`."""
     mask_NT = torch.arange(int(length_N.max())) < length_N[:, None]
     return torch.where(mask_NT, (logp_N / length_N)[:, None], 0.0), mask_NT

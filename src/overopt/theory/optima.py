@@ -11,7 +11,7 @@ from overopt.theory.checks import Check, at_most, differ, equal
 from overopt.theory.formulas import Formulas
 
 POLICIES = 10_000
-"""Policies that each claimed optimum is compared with, over all candidate sets."""
+"""How many random policies each claimed optimum is compared with, over all candidate sets."""
 
 SHIFT = 0.7
 """f(x), added to every reward of a prompt."""
@@ -93,7 +93,7 @@ def t8(formulas: Formulas) -> Iterator[Check]:
 
 
 def t16(formulas: Formulas) -> Iterator[Check]:
-    """What a reference changes: nothing if it is uniform over the candidates, else it moves into the reward."""
+    """The effect of a reference: none if it is uniform over the candidates, else it becomes part of the reward."""
     uniform, distances, shaped = [], [], []
     for c in random_sets():
         beta = c.temperature

@@ -83,7 +83,7 @@ def t5(formulas: Formulas) -> Iterator[Check]:
 
 
 def _of_pairs(value_N: Tensor, c: Candidates) -> tuple[Tensor, Tensor]:
-    """A value of both candidates of all pairs; the first one counts as chosen."""
+    """Return a value of both candidates of all pairs; the first one counts as chosen."""
     first, second = c.pairs
     return value_N[first], value_N[second]
 
@@ -117,7 +117,7 @@ def t9(formulas: Formulas) -> Iterator[Check]:
 
 
 def _gradient_error(formulas: Formulas, c: Candidates, gamma: float) -> Tensor:
-    """Closed form against autograd of the loss, through softmax, relative to the largest component."""
+    """Compare the closed form with autograd of the loss through softmax, relative to the largest component."""
     logits = c.ref_logp_N.clone().requires_grad_()
     (gradient,) = torch.autograd.grad(_simpo(formulas, logits, c, gamma), logits)
     return (_closed_gradient(formulas, logits.detach(), c, gamma) - gradient) / gradient.abs().max()
@@ -143,7 +143,7 @@ def _finite_difference_error(formulas: Formulas, c: Candidates, gamma: float) ->
 
 
 def t10(formulas: Formulas) -> Iterator[Check]:
-    """What DPO's reference has to be for DPO to be Eq. C.2's loss."""
+    """For which reference DPO is the loss of C.2."""
     losses, gradients, same_lengths, shifted = [], [], [], []
     for c in random_sets():
         logp = c.ref_logp_N.clone().requires_grad_()

@@ -17,6 +17,6 @@ STATEMENTS: tuple[Statement, ...] = (t1, t2, t3, t4, t5, t6, t7, t8, t9, t10, t1
 
 
 def verify(formulas: Formulas | None = None) -> list[Check]:
-    """Every part of every statement, checked; with other `formulas`, what would become of it."""
+    """Check every part of every statement, with the given formulas in place of the true ones."""
     formulas = formulas or Formulas()
     return [check for statement in STATEMENTS for check in statement(formulas)]

@@ -160,10 +160,3 @@ def batches(
                 yield [records[i] for i in order[start : start + size]]
 
     return stream()
-
-
-def checkpoint_steps(steps: int, every: int | None) -> set[int]:
-    """Steps after which a checkpoint is kept and evaluated: every so many and the last, or at 10, 25, 50, 75, 100 %."""
-    if every is None:
-        return {round(steps * share) for share in (0.1, 0.25, 0.5, 0.75, 1.0)} - {0}
-    return {*range(every, steps + 1, every), steps}

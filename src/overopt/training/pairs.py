@@ -49,23 +49,23 @@ class Sampled:
     per_prompt: Annotated[int, Field(ge=2)] = 2
     """Completions ranked for each prompt; more than 2 take a loss of rankings."""
 
-    def collect(self, sampler: PairSampler) -> PairSet:
+    def collect(self, sampler: PairSampler, token_budget: int) -> PairSet:
         """Sample and label, with streams of their own for training and held-out pairs."""
         task, seed = sampler.task, sampler.seed
         if not task.has_gold:
             raise UserError(
                 "pairs: sampled pairs are labelled by a gold reward, but this task has none; use pairs: task"
             )
-        prompts = task.pair_prompts(seed, self.count)
+        prompts, how = task.pair_prompts(seed, self.count), (self.label_scale, self.per_prompt, token_budget)
         train: list[Preference] = []
         for i, temperature in enumerate(self.temperatures):
             part = prompts[
                 i * len(prompts) // len(self.temperatures) : (i + 1) * len(prompts) // len(self.temperatures)
             ]
-            train += sampler.sample(part, temperature, f"pairs {i}", self.label_scale, self.per_prompt)
+            train += sampler.sample(part, temperature, f"pairs {i}", *how)
         test = task.reward_test_prompts(seed)
         first = self.temperatures[0]
-        return PairSet(train, sampler.sample(test, first, "heldout pairs", self.label_scale, self.per_prompt))
+        return PairSet(train, sampler.sample(test, first, "heldout pairs", *how))
 
 
 @block
@@ -74,7 +74,7 @@ class Stored:
 
     config_name = "task"
 
-    def collect(self, sampler: PairSampler) -> PairSet:
+    def collect(self, sampler: PairSampler, token_budget: int) -> PairSet:
         """Training and held-out pairs of the task's files."""
         train = sampler.task.preferences(sampler.seed, sampler.dropped)
         return PairSet(train, sampler.task.evaluation_preferences(sampler.seed, Dropped())[1])
@@ -88,7 +88,7 @@ class FromRun:
 
     path: Location
 
-    def collect(self, sampler: PairSampler) -> PairSet:
+    def collect(self, sampler: PairSampler, token_budget: int) -> PairSet:
         """Pairs as that run recorded them."""
         return recorded_pairs(Path(self.path))
 
@@ -136,7 +136,6 @@ class PairSampler:
     policy: Policy
     seed: int
     max_completion_tokens: int
-    token_budget: int
     dropped: Dropped
 
     def sample(
@@ -145,7 +144,8 @@ class PairSampler:
         temperature: float,
         purpose: str,
         label_scale: float,
-        per_prompt: int = 2,
+        per_prompt: int,
+        token_budget: int,
     ) -> list[Preference]:
         """One labelled pair or ranking a prompt."""
         samples = sample_in_batches(
@@ -156,7 +156,7 @@ class PairSampler:
             temperature=temperature,
             max_tokens=self.max_completion_tokens,
             key=DrawKey(self.seed, purpose, 0),
-            token_budget=self.token_budget,
+            token_budget=token_budget,
         )
         rows = samples.completions()
         completions = [self.codec.decode(row, records[i // per_prompt]) for i, row in enumerate(rows)]

@@ -1,4 +1,4 @@
-"""Configurations as flat lists of addresses and values, and what differs between those of several runs."""
+"""Names for the settings of runs, and the differences between their configurations."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from typing import Any
 from overopt.addresses import differences, flatten
 from overopt.analysis.run_summary import objective_of
 
-OF_A_SEED = ("seed", "policy", "reward_model", "reference", "pairs.path", "compute", "provenance")
-"""Addresses that differ between runs of one setting: each seed has its own parents; the rest changes no number."""
+SEED_ADDRESSES = ("seed", "policy", "reward_model", "reference", "pairs.path", "compute", "provenance")
+"""Addresses that differ between runs of one setting: each seed has its own parents, and the others change no number."""
 
 
 def setting_of(config: Mapping[str, Any]) -> tuple[str, str]:
-    """A short name of what a run was set to apart from its seed, and a key that is the same for the same setting."""
-    flat = {address: value for address, value in flatten(config).items() if not _is_of_a_seed(address)}
+    """A short name for a run's configuration apart from its seed, and a key that is equal for equal settings."""
+    flat = {address: value for address, value in flatten(config).items() if not _varies_with_seed(address)}
     objective, coefficient = objective_of(config)
     parts = [objective if coefficient is None or objective == "none" else f"{objective} {coefficient:g}"]
     if isinstance(config.get("lr"), int | float):
@@ -32,8 +32,8 @@ def differing_and_shared(
     return [(address, [_text(value) for value in values]) for address, values in differing.items()], shared
 
 
-def _is_of_a_seed(address: str) -> bool:
-    return any(address == own or address.startswith(f"{own}.") for own in OF_A_SEED)
+def _varies_with_seed(address: str) -> bool:
+    return any(address == own or address.startswith(f"{own}.") for own in SEED_ADDRESSES)
 
 
 def _text(value: Any) -> str:

@@ -1,4 +1,4 @@
-"""A report on the disk: the page, and each figure as a file beside it."""
+"""Writes a report: the page, and each figure as a file in a folder beside it."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from overopt.analysis.charts import render
 from overopt.analysis.report.collect import Collection, Group
 from overopt.analysis.report.figures import FAMILIES
 from overopt.analysis.report.figures.drawing import Figure, printed
@@ -23,9 +24,9 @@ def write_report(
     families: Sequence[str] = (),
     title: str = TITLE,
 ) -> list[Path]:
-    """Write `out` (with html among the formats) and its figures into the folder beside it; all files written.
+    """Write the page to `out` and the figures into the folder beside it; returns the files written.
 
-    The page comes with SVG figures. The other formats alone give figures alone.
+    The page is written if `html` is among the formats, and comes with SVG figures; other formats write figures only.
     """
     figures = draw_all(collection.groups, families)
     kinds = dict.fromkeys("svg" if kind == "html" else kind for kind in formats)
@@ -37,7 +38,7 @@ def write_report(
         for figure in figures[group.slug]:
             for kind in kinds:
                 file = folder / f"{group.slug}-{figure.name}.{kind}"
-                replace_file(file, rendered(figure, group, kind))
+                replace_file(file, render(printed(figure, group.title), kind))
                 written.append(file)
     return written
 
@@ -47,7 +48,7 @@ def make_page(collection: Collection, families: Sequence[str] = (), title: str =
 
 
 def check_out(out: Path, families: Sequence[str]) -> None:
-    """Refuse what would be refused at the end, before anything is read."""
+    """Refuse unusable options before anything is read."""
     if unknown := [name for name in families if name not in FAMILIES]:
         raise UserError(f"--figures {unknown[0]}: no such figure; there are {', '.join(FAMILIES)}")
     if out.suffix in (".svg", ".pdf", ".png"):
@@ -60,23 +61,11 @@ def check_out(out: Path, families: Sequence[str]) -> None:
 
 
 def figures_folder(out: Path) -> Path:
-    """`report.html` has its figures in `report_figures/`."""
+    """The folder of the figures: `report_figures/` for `report.html`."""
     return out.with_name(f"{out.stem}_figures")
 
 
 def draw_all(groups: Sequence[Group], families: Sequence[str] = ()) -> dict[str, list[Figure]]:
-    """The figures of every group, by its slug; of the families that are named, or of all."""
+    """The figures of every group by its slug, of the named families or of all."""
     chosen = [FAMILIES[name] for name in FAMILIES if not families or name in families]
     return {group.slug: [figure for draw in chosen if (figure := draw(group)) is not None] for group in groups}
-
-
-def rendered(figure: Figure, group: Group, kind: str) -> bytes:
-    """A figure as the bytes of a file."""
-    import vl_convert
-
-    spec = printed(figure, group.title)
-    if kind == "svg":
-        svg: str = vl_convert.vegalite_to_svg(spec)
-        return svg.encode()
-    content: bytes = vl_convert.vegalite_to_pdf(spec) if kind == "pdf" else vl_convert.vegalite_to_png(spec, scale=2)
-    return content

@@ -1,14 +1,8 @@
 """Losses of preference pairs; the union is the registry.
 
-A loss is called with `PreferenceScores` and returns one loss per pair. `reward` gives the implicit rewards whose
-difference it fits. `needs` names what the loop must supply beyond the policy's own log-probabilities: `reference`,
-`mismatched` completions, `logits`. `separable` says whether the loss of a pair depends on that pair alone; one that
-does not, or that remembers (see `objectives/state.py`), is computed on the whole batch and its gradient replayed. A
-loss that asks for the same pairs under other prompts has a field `prompts`, and is not separable either.
-
-`formula` and `source` say which equation it is. `elsewhere` translates it: for TRL as `trainer`, perhaps `when` (the
-condition under which TRL has it), and arguments of the trainer's config, condition and arguments being expressions in
-our field names; for other libraries as text.
+`contracts.PreferenceLossProtocol` says what a loss must have, `other_libraries.yaml` what other libraries call it. In
+formulas, w and l are the chosen and the rejected completion, l_w and lref_w log-probabilities under the policy and the
+reference.
 """
 
 from __future__ import annotations

@@ -18,16 +18,16 @@ from overopt.types import CompletionLogps, PreferenceScores
 
 @block
 class AMoPO(PreferenceLossProtocol):
-    """Adaptive multi-objective preference optimization: SimPO under several prompts, each naming a quality to look for.
+    """Adaptive multi-objective preference optimization: SimPO under several prompts, each of which names a quality.
 
-    The same pair is seen under its own prompt and under each of `prompts`, in which `{prompt}` stands for the pair's
-    own (of a chat, for its last turn). A dimension's weight is a softmax of draws from N(mean, standard deviation) of
-    the token probabilities, of the chosen plus of the rejected completion, without gradient. The authors take the
-    softmax over all rows of a micro-batch and then average; we take it over the dimensions of a pair, so that the
-    weights of a pair sum to 1. A completion of one token has standard deviation 0.
+    The same pair is scored under its own prompt and under each of `prompts`, in which `{prompt}` stands for the pair's
+    own prompt (in a chat, for its last turn). A dimension's weight is a softmax of draws from N(mean, standard
+    deviation) of the token probabilities, of the chosen plus of the rejected completion, without gradient. The authors
+    take the softmax over all rows of a micro-batch and then average; we take it over the dimensions of a pair, so that
+    the weights of a pair sum to 1. A completion of one token has standard deviation 0.
 
-    State: how many batches were drawn for. gamma 0 and no imitation term are the authors'; beta is SimPO's default.
-    The wording of the prompts is ours.
+    State: the number of batches for which weights were drawn. gamma 0 and no imitation term are the authors'; beta is
+    SimPO's default. The wording of the prompts is ours.
     """
 
     config_name = "amopo"
@@ -50,10 +50,10 @@ class AMoPO(PreferenceLossProtocol):
     gamma: Annotated[float, Field(ge=0)] = 0.0
     sft_weight: Annotated[float, Field(ge=0)] = 0.0
     seed: Annotated[int, Field(ge=0)] = 0
-    """Of the draws of the weights."""
+    """Seed of the draws of the weights."""
 
     def init(self) -> State:
-        """No draw yet."""
+        """Start with no draw."""
         return {"draws": 0}
 
     def __call__(self, scores: PreferenceScores, state: State) -> tuple[Tensor, State]:  # type: ignore[override]

@@ -63,7 +63,7 @@ class Cringe(PreferenceLossProtocol):
 
 @block
 class PairwiseCringe(PreferenceLossProtocol):
-    """Cringe with a gate: a pair that is right by more than the margin stops teaching.
+    """Cringe with a gate: a pair that is ordered by more than the margin no longer contributes.
 
     The structure (a sigmoid of the sequence margin times Cringe) is the paper's; its exact form is NOT verified: which
     terms are means over tokens (here both, as in Cringe), whether the gate passes gradient (`gate`), and the defaults

@@ -19,7 +19,7 @@ from overopt.types import PreferenceScores
 
 @block
 class GammaPO(PreferenceLossProtocol):
-    """Preference optimization with a margin of each pair's own: clear pairs get more of it, doubtful ones less.
+    """Preference optimization with a margin for each pair: clear pairs get a larger one, ambiguous pairs a smaller one.
 
     The margins of a batch, and of past gaps that stand for the rest of the data, share n gamma among them: p is found
     by exponentiated-gradient steps from the uniform distribution and has no gradient. Large tau keeps every margin at
@@ -46,12 +46,12 @@ class GammaPO(PreferenceLossProtocol):
     tau: Annotated[float, Field(gt=0)] = 10.0
     steps: Annotated[int, Field(gt=0)] = 20
     queue: Annotated[int, Field(ge=0)] = 2048
-    """Past gaps that are remembered."""
+    """How many past gaps are kept."""
     subset: Annotated[int, Field(gt=0)] = 256
     """Most gaps, the batch's own included, among which the margin is shared."""
 
     def init(self) -> State:
-        """No gap yet."""
+        """Start with no gap."""
         return {"gaps": [], "draws": 0}
 
     def __call__(self, scores: PreferenceScores, state: State) -> tuple[Tensor, State]:  # type: ignore[override]
@@ -70,14 +70,14 @@ class GammaPO(PreferenceLossProtocol):
         return self.beta * scores.chosen.mean_logp_P, self.beta * scores.rejected.mean_logp_P
 
     def _drawn(self, state: State, batch: int) -> list[float]:
-        """Past gaps, drawn without replacement, that fill the subset up."""
+        """Return past gaps, drawn without replacement, that fill up the subset."""
         gaps: list[float] = state["gaps"]
         count = max(0, min(len(gaps), self.subset - batch))
         order = torch.randperm(len(gaps), generator=torch.Generator().manual_seed(state["draws"]))
         return [gaps[i] for i in order[:count].tolist()]
 
     def _margins(self, gap_N: Tensor) -> Tensor:
-        """gamma_i of every gap."""
+        """Return gamma_i of every gap."""
         count, rate = len(gap_N), min(0.5 / self.tau, 1.0)
         logp_N = torch.full_like(gap_N, -math.log(count))
         for _ in range(self.steps):

@@ -42,12 +42,12 @@ class SimPO(PreferenceLossProtocol):
 
 
 LARGEST_EXPONENT = 80.0
-"""Beyond it, e^x is no longer finite in single precision."""
+"""Beyond it, e^x overflows in single precision."""
 
 
 @block
 class AlphaPO(PreferenceLossProtocol):
-    """SimPO with a bent reward: `alpha` changes its shape, from the logarithm (0) towards a power of the probability.
+    """SimPO with a reshaped reward: from the logarithm (`alpha` 0) towards a power of the probability.
 
     p is the mean probability per token e^(l/|y|). Unlike SimPO's, alpha here is the shape (any sign; 0 is SimPO) and
     beta the scale. An exponent -alpha l/|y| above 80 counts as 80. Defaults are a published setting (gamma/beta 0.1).
@@ -79,7 +79,7 @@ class AlphaPO(PreferenceLossProtocol):
 
 @block
 class ConfPO(PreferenceLossProtocol):
-    """SimPO on the tokens that matter: those less likely than the completion's mean token probability.
+    """SimPO on low-confidence tokens: those less likely than the completion's mean token probability.
 
     The choice of tokens has no gradient. A pair of which a completion keeps no token (all equally likely, or only one)
     has loss 0 and counts in the mean, as in the authors' code. Defaults are the authors'.
@@ -107,7 +107,7 @@ class ConfPO(PreferenceLossProtocol):
 
 
 def _kept(scored: CompletionLogps) -> Tensor:
-    """Which tokens are less likely than their completion's mean token, `[P, T]`."""
+    """Return which tokens are less likely than their completion's mean token probability, `[P, T]`."""
     probability_PT = scored.logp_PT.detach().exp() * scored.mask_PT
     mean_P = probability_PT.sum(1) / scored.len_P
     return scored.mask_PT & (probability_PT < mean_P[:, None])
@@ -142,7 +142,7 @@ class CPO(PreferenceLossProtocol):
 
 
 SURE = -1e-6
-"""Mean log-probability above which odds are no longer told apart: at 0 they are infinite."""
+"""Mean log-probabilities above this one count as this one: at 0 the odds are infinite."""
 
 
 @block

@@ -1,4 +1,4 @@
-"""Losses of pairs that compare the policy with a reference: DPO and what departs from it."""
+"""Losses of pairs that compare the policy with a reference: DPO and its variants, and KTO."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class DPO(PreferenceLossProtocol):
 
 @block
 class IPO(PreferenceLossProtocol):
-    """Identity preference optimization: the log-ratio gap is regressed on a constant, so that it cannot run away.
+    """Identity preference optimization: the log-ratio gap is regressed on a constant, so that it stays bounded.
 
     D = l - lref, nats: `sum` over tokens as in the paper and in the DPO authors' code, or `mean` per token (D / |y|),
     which is what TRL computes and what, it says, the authors confirmed. The two need different tau: the target gap
@@ -84,7 +84,7 @@ class IPO(PreferenceLossProtocol):
 
 @block
 class Hinge(PreferenceLossProtocol):
-    """Hinge loss on DPO's reward margin: pairs that are right by enough stop pulling.
+    """Hinge loss on DPO's reward margin: pairs that are ordered by a sufficient margin have no gradient.
 
     Sums over tokens, nats; at initialization L = 1. TRL calls it `hinge` and credits SLiC, whose own loss has no
     reference (`slic_hf`). beta 0.1 is TRL's default.
@@ -138,9 +138,9 @@ class RPO(PreferenceLossProtocol):
 class ChiPO(PreferenceLossProtocol):
     """Chi-squared preference optimization: DPO with z + log z in place of log z, which penalizes leaving the data.
 
-    The implicit regularizer is KL plus chi-squared divergence. l is summed over tokens, nats. e^d is held at
-    d <= `log_ratio_limit` (no gradient beyond from that term), and with `reward_range` R the margin is clipped to
-    [-2R, 2R]. How the authors hold the exponential in practice is NOT verified: the limit is our choice. At
+    The implicit regularizer is KL plus chi-squared divergence. l is summed over tokens, nats. In e^d, d is clamped
+    at `log_ratio_limit` (beyond it that term has no gradient), and with `reward_range` R the margin is clipped to
+    [-2R, 2R]. How the authors bound the exponential in practice is NOT verified: the limit is our choice. At
     initialization L = log 2. Default beta as DPO's.
     """
 
@@ -171,12 +171,12 @@ class ChiPO(PreferenceLossProtocol):
 
 @block
 class KTO(PreferenceLossProtocol):
-    """Kahneman-Tversky optimization: each completion alone is desirable or not, against the policy's drift.
+    """Kahneman-Tversky optimization: each completion by itself is desirable or not, relative to the policy's drift.
 
     z is the drift on mismatched completions (each prompt with the next pair's chosen one), without gradient: a
     statistic of the batch, so the loss of a pair depends on its neighbors, and a batch needs two pairs. L is the sum
     of both halves; TRL averages over completions, which is L/2 for as many desirable as undesirable ones (hence the 2
-    in the translation), and takes its mismatched completions from chosen and rejected ones alike, as they lie in its
+    in the translation), and takes its mismatched completions from chosen and rejected ones alike, in the order of its
     data. beta 0.1 is TRL's default.
     """
 

@@ -1,13 +1,13 @@
 """Regularizers that act in the loss: differentiable, added to the policy loss of a row.
 
-Each is called with the coefficient in force and returns rows `[B]` to be added to the loss and descended. "Expected
+Each is called with the current coefficient and returns rows `[B]` that are added to the loss and minimized. "Expected
 gradient" in the docstrings is for completions drawn from the policy as it is, summed over tokens; from the second pass
 over the same rollouts on, they are drawn from an older policy, and the expectation is off by as much.
 
 d = log pi(y|x) - log pi_ref(y|x). The estimators k1, k2, k3 (Schulman 2020) differ in value and, in the loss, in what
-they descend: only k2 descends the divergence that all three estimate. `per: sequence` takes d of the whole completion,
-`per: token` of each token, as GRPO does; then the expected gradient is that of the tokens' divergences with the
-prefixes held fixed, which neglects how a token leads to prefixes where the policies differ.
+they minimize: only k2 minimizes the divergence that all three estimate. `per: sequence` takes d of the whole
+completion, `per: token` of each token, as GRPO does; then the expected gradient is that of the tokens' divergences with
+the prefixes held fixed, which neglects how a token leads to prefixes where the policies differ.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ from overopt.objectives.kl import k1, k2
 from overopt.types import PolicyUpdate, TokenLogits
 
 MAX_LOG_RATIO = 20.0
-"""exp is continued by its tangent beyond: finite, and its gradient keeps its sign (clamping would turn it around)."""
+"""Beyond it exp is continued by its tangent: finite, and the gradient keeps its sign (clamping would reverse it)."""
 LOWEST = -1e4
-"""The log-probability that an impossible token counts with, nats: a divergence from it is large, not infinite."""
+"""The log-probability of an impossible token, nats: a divergence from it is large, not infinite."""
 
 
 def _k3(log_ratio: Tensor) -> Tensor:
@@ -47,7 +47,7 @@ class _Sampled(LossRegularizerProtocol, ABC):
     coef: NonNegativeCoefficient = 0.05
     per: Literal["sequence", "token"] = "sequence"
     aggregation: Aggregation = "sequence_sum"
-    """How token estimates become a row's; only with `per: token`."""
+    """How token estimates are aggregated to a row; only with `per: token`."""
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -62,7 +62,7 @@ class _Sampled(LossRegularizerProtocol, ABC):
 
     @abstractmethod
     def estimate(self, log_ratio: Tensor) -> Tensor:
-        """The estimate from log-ratios, elementwise; 0 at 0."""
+        """Return the estimate from log-ratios, elementwise; 0 at 0."""
 
 
 @block
@@ -118,8 +118,8 @@ class TokenKLReverse(LossRegularizerProtocol):
 
     Expected gradient: that of sum_t KL(pi_t || ref_t) with the prefixes held fixed. For completions of one token that
     is grad KL(pi || ref); for longer ones the full gradient takes the penalty in the reward. Needs logits of both
-    models, which exist for a chunk of tokens at a time. A token that the reference thinks impossible counts with
-    log-probability -10^4.
+    models, which exist for a chunk of tokens at a time. A token that is impossible under the reference has
+    log-probability -10^4 here.
     """
 
     config_name = "token_kl_reverse"

@@ -1,6 +1,6 @@
 """Regularizers that act in the reward: detached, sampled, added to the score of a completion.
 
-Each is called with the coefficient in force, so that a controller may move it, and returns a bonus in units of the
+Each is called with the current coefficient, which a controller may change, and returns a bonus in units of the
 reward. "Expected gradient" in the docstrings is that of E[bonus] as a policy gradient sees it, sum_y pi(y) bonus(y)
 grad log pi(y), with completions drawn from the policy itself.
 """
