@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from overopt.config.blocks import Choice, Function, Location, block, name_of
 from overopt.config.dumping import addresses, difference, dump, locations, plugin_files, save, to_yaml
+from overopt.config.fields import NonNegative, Positive
 from overopt.config.loading import load
 from overopt.config.user_code import calling_user_code
 
@@ -24,6 +25,8 @@ __all__ = [
     "Choice",
     "Function",
     "Location",
+    "NonNegative",
+    "Positive",
     "addresses",
     "block",
     "calling_user_code",
