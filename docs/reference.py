@@ -125,7 +125,7 @@ def records() -> str:
     parts = ["# Records", "What a run directory contains. Log-probabilities are in nats, at the sampling temperature."]
     for title, (legend, text) in legends.items():
         parts += [f"## {title}", text, _meanings(legend)]
-    rows = "\n".join(f"| `{name}` | {text} |" for name, text in SAMPLES.items())
+    rows = "\n".join(f"| `{name}` | {_cell(text)} |" for name, text in SAMPLES.items())
     return "\n\n".join([*parts, "## `samples/step-N.parquet`", f"| column | meaning |\n|---|---|\n{rows}"]) + "\n"
 
 
