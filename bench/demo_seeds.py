@@ -14,12 +14,11 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from overopt.analysis.table import Row
+from overopt.analysis.run_summary import RunSummary
 from overopt.errors import UserError
+from overopt.scheduler import Result, available_cores
+from overopt.scheduler.terminal import Reporter
 from overopt.studies.demo import Setting, demo_study, run_settings
-from overopt.sweep import Result
-from overopt.sweep.scheduler import available_cores
-from overopt.sweep.terminal import Reporter
 
 
 def main() -> int:
@@ -40,7 +39,7 @@ def main() -> int:
         if seed not in known
     ]
 
-    def done(setting: Setting, rows: list[Row], results: dict[str, Result]) -> None:
+    def done(setting: Setting, rows: list[RunSummary], results: dict[str, Result]) -> None:
         line = {"seed": setting.seed, "scale": scale, "runs": [row.summary() | {"reason": row.reason} for row in rows]}
         known[setting.seed] = line
         with lines.open("a", encoding="utf-8") as file:

@@ -33,7 +33,7 @@ from overopt.statistics import (
     wilson,
 )
 from overopt.statistics.series import binned, start_end
-from overopt.stopping import Past, conditions, decide
+from overopt.stopping import RecordedHistory, conditions, decide
 from overopt.stopping.conditions import LabelSoFar, ProxyAlone, WinRate
 
 Floats = NDArray[np.float64]
@@ -104,9 +104,9 @@ def label_before(run: Drawn) -> str:
 class LabelBefore(LabelSoFar):
     """Stopped at the label, whatever its chance."""
 
-    def problems(self, past: Past) -> Iterator[str | None]:
-        for row in reversed(past.evaluations):
-            run = Drawn(read_drawn(past.run, row["step"])) if row["step"] else None
+    def problems(self, history: RecordedHistory) -> Iterator[str | None]:
+        for row in reversed(history.evaluations):
+            run = Drawn(read_drawn(history.run, row["step"])) if row["step"] else None
             yield "labeled" if run and label_before(run) in self.labels else None
 
 
@@ -142,7 +142,7 @@ def remembered(work: Callable[..., Any], known: dict[Any, Any], key: Callable[..
 
 def stop_of(some: Sequence[Any], run: Drawn) -> int | None:
     """The step at which the run would end; its last one saves nothing."""
-    whole = Past(run, len(run.points), evaluations=run.evaluations())  # type: ignore[arg-type]
+    whole = RecordedHistory(run, len(run.points), evaluations=run.evaluations())  # type: ignore[arg-type]
     steps = (point.step for point in run.points[1:-1])
     return next((step for step in steps if decide(some, whole.until(step)) is not None), None)
 

@@ -19,7 +19,7 @@ from typing import Any
 
 import torch
 
-from overopt.training.planning.work import Shape
+from overopt.planning.work import Shape
 
 Lengths = tuple[int, list[int]]
 """Tokens of a prompt, and those of each of its completions."""

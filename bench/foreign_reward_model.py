@@ -28,16 +28,17 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSequenceC
 from vs_trl import NoTask
 
 from overopt.engine.optimizer import AdamW, Constant, Optimizer
-from overopt.models.body import quiet
+from overopt.models.body import silence_transformers
 from overopt.models.load import load_policy, load_reward_model
 from overopt.models.scorer import Scorer
 from overopt.models.text import Codec
 from overopt.objectives.missing_eos import Keep
 from overopt.objectives.regularizers import KL
-from overopt.training import online, rollouts
+from overopt.training import rollout
 from overopt.training.data import Prompt
 from overopt.training.probes import Probes
-from overopt.training.session import Session
+from overopt.training.run.session import Session
+from overopt.training.stages import online
 from overopt.types import PromptRecord
 
 PROMPTS, K, PROMPT_WORDS, COMPLETION = 16, 4, 48, 32
@@ -103,7 +104,7 @@ def measure(steps: int, hidden: int, folder: Path) -> dict[str, tuple[float, flo
     optimizer = Optimizer(policy.parameters(), config.optimizer, config.lr, config.schedule, 10**6)
     session = Session(config, folder / "run", config.compute)
     session.start(10**6)
-    coefs, draw = rollouts.Coefficients.initial(config), random.Random(0)
+    coefs, draw = rollout.Coefficients.initial(config), random.Random(0)
     words = [word for word in own.get_vocab() if word.startswith("Ġ") and len(word) > 2]
     seconds: dict[str, list[float]] = {name: [] for name in kinds}
     scoring: dict[str, list[float]] = {name: [] for name in kinds}
@@ -115,7 +116,7 @@ def measure(steps: int, hidden: int, folder: Path) -> dict[str, tuple[float, flo
         draw.shuffle(order)  # what comes first finds colder caches
         for name in order:
             timed = Timed(scorers[name])
-            actors = rollouts.Actors(policy, reference, timed, codec)
+            actors = rollout.Actors(policy, reference, timed, codec)
             began = time.process_time()
             online.make_step(config, actors, optimizer, session, coefs, {}, prompts, step)
             seconds[name].append(time.process_time() - began)
@@ -157,7 +158,7 @@ def main() -> int:
     parser.add_argument("--table", type=Path, default=Path(__file__).with_suffix(".md"))
     parser.add_argument("--steps", type=int, default=12)
     options = parser.parse_args()
-    quiet()
+    silence_transformers()
     torch.set_num_threads(1)
     about = {"shared": "the policy's tokenizer", "permuted": "the same in another order", "foreign": "another BPE"}
     text = ABOUT.format(

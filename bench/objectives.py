@@ -19,9 +19,8 @@ from overopt.config import dump, load
 from overopt.errors import UserError
 from overopt.records import Run, load_run
 from overopt.records.legend import flaws
-from overopt.sweep import Job, run_jobs
-from overopt.sweep.scheduler import available_cores
-from overopt.sweep.terminal import Reporter
+from overopt.scheduler import Job, available_cores, run_jobs
+from overopt.scheduler.terminal import Reporter
 from overopt.training.stages import STAGES
 
 EXAMPLES = Path(__file__).parents[1] / "examples"

@@ -29,13 +29,14 @@ os.environ |= {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALL
 
 import torch
 
+from overopt import planning
 from overopt.models.load import Scratch
+from overopt.planning import seconds
 from overopt.studies.planning import stages_of
-from overopt.training import offline, planning, reward_model
 from overopt.training.pairs import PairSampler
-from overopt.training.planning import seconds
-from overopt.training.session import Session
-from overopt.training.stages import train
+from overopt.training.run.session import Session
+from overopt.training.stages import offline, reward_model
+from overopt.training.train import train
 
 DPO = {"stage": "offline", "loss": "dpo"}
 MINI = {"hidden_size": 128, "layers": 4, "heads": 4, "vocabulary": 512}

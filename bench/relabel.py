@@ -24,7 +24,7 @@ from overopt.records import Run, load_run
 from overopt.training.baselines import Baselines
 from overopt.training.data import Limits
 from overopt.training.pairs import from_row
-from overopt.training.reward_model import _Heldout
+from overopt.training.stages.reward_model import _Heldout
 from overopt.types import Dropped
 
 RUNS = ("kl", "none", "maxent-0.5", "maxent-2", "maxent-0.5-low-lr", "simpo-low-lr", "simpo-high-lr")

@@ -93,7 +93,7 @@ def write_run(
     with RunWriter.create(path, yaml.safe_dump(config), info) as writer:
         for step in range(1, steps + 1):
             writer.log(step, metrics(stage, step / steps, strength, draw))
-            writer.time(step, {"elapsed": 0.5 * step, "tokens": 1500})
+            writer.log_timings(step, {"elapsed": 0.5 * step, "tokens": 1500})
         for place in range(evaluations + 1):
             evaluate(writer, place * steps // evaluations, place / evaluations, strength, posts, draw)
         writer.finish("finished")
@@ -116,7 +116,7 @@ def evaluate(
     """The stronger the regularizer, the later the fall."""
     rate = 0.4 + done - done**2 / strength
     rows = [sample(post, max(0.02, min(0.98, rate)), done / strength, draw) for post in posts]
-    writer.samples(step, rows)
+    writer.write_samples(step, rows)
     wins = sum(row["outcome"] for row in rows) / len(rows)
     row = {"step": step, "split": "tuning", "judge": "gold", "prompt_set": "bench", "n": len(rows), "win_rate": wins}
     row |= {
@@ -126,7 +126,7 @@ def evaluate(
     }
     for name, column in (("proxy_mean", "proxy"), ("gold_mean", "gold"), ("len_mean", "length"), ("eos_rate", "ended")):
         row[name] = sum(sample[column] for sample in rows) / len(rows)
-    writer.evaluate(row | {"win_difference": wins - 0.4, "win_difference_se": 0.03})
+    writer.log_evaluation(row | {"win_difference": wins - 0.4, "win_difference_se": 0.03})
 
 
 def sample(post: PromptRecord, rate: float, pull: float, draw: random.Random) -> dict[str, Any]:

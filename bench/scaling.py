@@ -26,15 +26,16 @@ from measuring import cpu_seconds_of_children, exponent, machine
 from vs_trl import NoTask, make_neox, settle, status
 
 from overopt.engine.optimizer import AdamW, Constant, Optimizer
-from overopt.models.body import quiet
+from overopt.models.body import silence_transformers
 from overopt.models.load import load_policy
 from overopt.models.text import Codec, word_tokenizer
 from overopt.objectives.missing_eos import Keep
 from overopt.objectives.regularizers import KL
-from overopt.training import online, rollouts
+from overopt.training import rollout
 from overopt.training.data import Prompt
 from overopt.training.probes import Probes
-from overopt.training.session import Session
+from overopt.training.run.session import Session
+from overopt.training.stages import online
 from overopt.types import PromptRecord
 
 VOCABULARY = 512
@@ -127,11 +128,11 @@ def _measure(point: Point, repeats: int, folder: Path) -> Cost:
         optimizer=AdamW(), grad_clip=1.0,
     )  # fmt: skip
     policy = load_policy(folder / "model", torch.device("cpu"))
-    actors = rollouts.Actors(policy, policy.frozen_copy(), None, Codec(policy.tokenizer, "raw"))
+    actors = rollout.Actors(policy, policy.frozen_copy(), None, Codec(policy.tokenizer, "raw"))
     optimizer = Optimizer(policy.parameters(), config.optimizer, config.lr, config.schedule, repeats + 1)
     session = Session(config, folder / "run", config.compute)
     session.start(repeats + 1)
-    coefs, rng = rollouts.Coefficients.initial(config), random.Random(0)
+    coefs, rng = rollout.Coefficients.initial(config), random.Random(0)
     cpu, clock, base = [], [], settle()
     for step in range(1, repeats + 2):
         ids = [[rng.randrange(2, VOCABULARY) for _ in range(point.prompt)] for _ in range(point.prompts)]
@@ -150,7 +151,7 @@ def main() -> int:
     parser.add_argument("--table", type=Path, default=Path(__file__).with_suffix(".md"))
     options = parser.parse_args()
     names = options.only.split(",")
-    quiet()
+    silence_transformers()
     costs = {}
     for point in dict.fromkeys(point for name in names for _, point in SWEEPS[name].points):
         # Forked, so that imports cost once: no thread of torch's has been started here yet.

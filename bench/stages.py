@@ -27,28 +27,28 @@ from measuring import cpu_seconds_of, machine
 
 START, REST = "start and imports", "the rest"
 POINTS = [
-    ("training.online", "make_step", "shaping, metrics"),
-    ("training.online", "collect", "texts, gold"),
-    ("training.rollouts", "sample_in_batches", "sampling"),
-    ("training.rollouts", "_score", "reward"),
-    ("training.rollouts", "logps_of_trees", "reference"),
-    ("training.online", "update_policy", "update"),
-    ("training.online", "consecutive", "kl_prev"),
-    ("training.offline", "ask_reference", "reference"),
-    ("training.offline", "_batch", "reference"),
-    ("training.offline", "_descend", "update"),
-    ("training.sft", "_descend", "update"),
-    ("training.reward_model", "_descend", "update"),
+    ("training.stages.online", "make_step", "shaping, metrics"),
+    ("training.stages.online", "collect", "texts, gold"),
+    ("training.rollout", "sample_in_batches", "sampling"),
+    ("training.rollout", "_score", "reward"),
+    ("training.rollout", "logps_of_trees", "reference"),
+    ("training.stages.online", "update_policy", "update"),
+    ("training.stages.online", "consecutive", "kl_prev"),
+    ("training.stages.offline", "ask_reference", "reference"),
+    ("training.stages.offline", "_batch", "reference"),
+    ("training.stages.offline", "_descend", "update"),
+    ("training.stages.sft", "_descend", "update"),
+    ("training.stages.reward_model", "_descend", "update"),
     ("training.pairs", "sample_in_batches", "sampling"),
-    ("training.session.Session", "evaluate", "evaluation"),
+    ("training.run.session.Session", "evaluate", "evaluation"),
     ("evaluation.evaluator.Evaluator", "_proxy", "evaluation: proxy"),
     ("evaluation.evaluator.Evaluator", "_distance", "evaluation: KL"),
     ("evaluation.evaluator.Evaluator", "_reference_logp", "evaluation: references"),
-    ("training.offline", "_evaluate_pairs", "evaluation: pairs"),
-    ("training.session.Session", "log", "records"),
-    ("training.session.Session", "record", "records"),
-    ("training.session.Session", "keep", "checkpoints"),
-    ("training.session.Session", "finish", "checkpoints"),
+    ("training.stages.offline", "_evaluate_pairs", "evaluation: pairs"),
+    ("training.run.session.Session", "log", "records"),
+    ("training.run.session.Session", "record", "records"),
+    ("training.run.session.Session", "keep", "checkpoints"),
+    ("training.run.session.Session", "finish", "checkpoints"),
 ]
 """Module of `overopt` (and class in it), function, and the part that its time is counted as."""
 
@@ -101,7 +101,7 @@ def clock() -> Clock:
     """This process's, with every function of POINTS wrapped; its time before is that of start and imports."""
     global _clock
     if _clock is None:
-        importlib.import_module("overopt.training.stages")
+        importlib.import_module("overopt.training.train")
         _clock = Clock()
         for where, name, part in POINTS:
             owner = owner_of(where)
@@ -121,7 +121,7 @@ def owner_of(where: str) -> Any:
 def timed_train(config: Any, out: Path, **callbacks: Any) -> None:
     """What the demo's workers run in place of `train`: the same, and a line in RESULTS."""
     watch = clock()
-    from overopt.training.stages import train
+    from overopt.training.train import train
 
     run = train(config, out, **callbacks)
     line = {"run": out.name, "stage": run.stage, "steps": run.info["steps"], "seconds": watch.take()}

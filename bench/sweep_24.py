@@ -37,8 +37,8 @@ from typing import Any
 import yaml
 
 from overopt.records import load_run
+from overopt.scheduler import Job
 from overopt.studies.sweeping import load_sweep, sweep_jobs
-from overopt.sweep import Job
 
 CORES = 2
 LIMIT = 1.1

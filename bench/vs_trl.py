@@ -50,12 +50,13 @@ from overopt.objectives.advantages import RLOO
 from overopt.objectives.missing_eos import Keep
 from overopt.objectives.pair_losses import DPO, SimPO
 from overopt.objectives.regularizers import KL
-from overopt.training import offline, online, rollouts
+from overopt.planning.work import Shape as ArithmeticShape
+from overopt.training import rollout
 from overopt.training.data import Prompt
-from overopt.training.planning.work import Shape as ArithmeticShape
 from overopt.training.probes import Probes
 from overopt.training.reference_logps import Item
-from overopt.training.session import Session
+from overopt.training.run.session import Session
+from overopt.training.stages import offline, online
 from overopt.types import PromptRecord
 
 HERE = Path(__file__).parent
@@ -362,17 +363,17 @@ class Forced(sampler.DrawKey):
 @contextlib.contextmanager
 def forced_tokens() -> Iterator[None]:
     """Choices do their work, then take the token that the key holds."""
-    choose, key = sampler.choose, rollouts.DrawKey
+    choose, key = sampler.choose, rollout.DrawKey
 
     def forced(probability_RV: torch.Tensor, temperature: float, uniform: torch.Tensor) -> torch.Tensor:
         choose(probability_RV, temperature, uniform * 0.5 / probability_RV.shape[1])
         return uniform.long()
 
-    sampler.choose, rollouts.DrawKey = forced, Forced
+    sampler.choose, rollout.DrawKey = forced, Forced
     try:
         yield
     finally:
-        sampler.choose, rollouts.DrawKey = choose, key
+        sampler.choose, rollout.DrawKey = choose, key
 
 
 @dataclass
@@ -437,8 +438,8 @@ class Ours:
     def _step_online(self) -> Iterator[Any]:
         """The body of `train_online`'s loop."""
         config = self.config
-        actors = rollouts.Actors(self.policy, self.policy.frozen_copy(), None, Codec(self.policy.tokenizer, "raw"))
-        coefs = rollouts.Coefficients.initial(config)
+        actors = rollout.Actors(self.policy, self.policy.frozen_copy(), None, Codec(self.policy.tokenizer, "raw"))
+        coefs = rollout.Coefficients.initial(config)
         for step in range(1, self.steps + 1):
             captured = yield
             prompts = [Prompt(PromptRecord(f"{step} {i}", ""), ids) for i, ids in enumerate(captured["prompts"])]

@@ -32,15 +32,17 @@ ALLOWED = {
     "evaluation": GROUND | {"outcomes", "objectives", "engine", "tasks", "models"},
     "training": GROUND
     | {"outcomes", "objectives", "engine", "tasks", "models", "evaluation", "stopping", "integrations"},
-    "sweep": GROUND | {"outcomes", "objectives", "engine", "tasks", "models", "evaluation", "training"},
+    "planning": GROUND | {"objectives", "engine", "tasks", "models", "evaluation", "training"},
+    "scheduler": GROUND | {"outcomes", "objectives", "engine", "tasks", "models", "evaluation", "training"},
     "analysis": {"records", "statistics", "outcomes", "errors", "datafiles"},
-    "studies": GROUND | {"outcomes", "tasks", "training", "sweep", "analysis"},
+    "studies": GROUND | {"outcomes", "tasks", "training", "scheduler", "analysis"},
     "cli": GROUND
     | {
         "outcomes",
         "evaluation",
         "training",
-        "sweep",
+        "planning",
+        "scheduler",
         "analysis",
         "studies",
         "theory",

@@ -11,7 +11,8 @@ from overopt.config import dump, load
 from overopt.objectives.dictionary import dictionary
 from overopt.studies.sweeping import load_sweep
 from overopt.tasks import Local
-from overopt.training.stages import STAGES, check_provenance, train
+from overopt.training.stages import STAGES
+from overopt.training.train import check_provenance, train
 from overopt.types import Completion, Dropped
 
 if TYPE_CHECKING:

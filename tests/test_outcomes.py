@@ -33,9 +33,9 @@ def labelled(
     with RunWriter.create(path / "run", "stage: online\n", {}) as writer:
         for step, column in outcomes.items():
             wins = [value for value in column if value is not None]
-            writer.evaluate({"step": step, "split": "tuning", "judge": "gold", "win_rate": sum(wins) / len(wins)})
+            writer.log_evaluation({"step": step, "split": "tuning", "judge": "gold", "win_rate": sum(wins) / len(wins)})
             rows = zip(column, proxies[step], strict=True)
-            writer.samples(
+            writer.write_samples(
                 step,
                 [
                     {"prompt_id": f"p{i}", "split": "tuning", "judge": "gold", "outcome": outcome, "proxy": proxy}
@@ -139,7 +139,7 @@ def test_another_judge_s_samples_of_the_same_prompts_are_left_alone(tmp_path: Pa
     with RunWriter.open(tmp_path / "run") as writer:
         for step, outcome in ((0, 1.0), (10, 0.0)):
             other = {"split": "tuning", "judge": "reward_model", "outcome": outcome, "proxy": 9.0}
-            writer.samples(step, [{"prompt_id": f"p{i}", **other} for i in range(N)])
+            writer.write_samples(step, [{"prompt_id": f"p{i}", **other} for i in range(N)])
     found = label(load_run(tmp_path / "run"))
     assert (found.label, found.numbers["difference"], found.numbers["proxy_change"]) == ("GOOD", 0.5, 1)
     assert found == before
@@ -203,8 +203,8 @@ def test_samples_that_were_removed_leave_no_label(tmp_path: Path) -> None:
 def test_another_split_in_the_same_files_is_left_alone(tmp_path: Path) -> None:
     labelled(tmp_path, {0: FOUR, 10: TWELVE}, {0: SFT_PROXY, 10: shifted(1)})
     with RunWriter.open(tmp_path / "run") as writer:
-        writer.evaluate({"step": 20, "split": "test", "judge": "gold", "win_rate": 0.0})
-        writer.samples(10, [{"prompt_id": "p0", "split": "test", "judge": "gold", "outcome": 0.0, "proxy": 0.0}])
+        writer.log_evaluation({"step": 20, "split": "test", "judge": "gold", "win_rate": 0.0})
+        writer.write_samples(10, [{"prompt_id": "p0", "split": "test", "judge": "gold", "outcome": 0.0, "proxy": 0.0}])
     found = label(load_run(tmp_path / "run"))
     assert (found.label, found.numbers["difference"]) == ("GOOD", 0.5)
 

@@ -11,11 +11,12 @@ import tiny
 from tiny import Chain
 
 from overopt.config import load
-from overopt.config.trees import dotted
+from overopt.config.overrides import dotted
 from overopt.errors import ConfigError, UserError
 from overopt.evaluation import evaluate_run
 from overopt.objectives.dictionary import UNIONS
-from overopt.training.stages import STAGES, train
+from overopt.training.stages import STAGES
+from overopt.training.train import train
 
 MINE = """
 from __future__ import annotations

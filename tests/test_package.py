@@ -17,7 +17,7 @@ def test_the_version_is_a_version() -> None:
 
 def test_entry_points_load_on_first_use() -> None:
     from overopt.records import load_run
-    from overopt.training.stages import train
+    from overopt.training.train import train
 
     assert overopt.load_run is load_run
     assert overopt.train is train

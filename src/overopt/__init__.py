@@ -11,7 +11,7 @@ __all__ = ["__version__", "load_run", "train"]
 def __getattr__(name: str) -> Any:
     """Load the two entry points on first use, so that `import overopt` costs nothing."""
     if name == "train":
-        from overopt.training.stages import train
+        from overopt.training.train import train
 
         return train
     if name == "load_run":

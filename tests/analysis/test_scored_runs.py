@@ -19,7 +19,7 @@ def make_run(path: Path, steps: dict[int, dict[str, Any]], parents: Any = PARENT
     """A run whose samples of each step have these scores (proxy, gold) by prompt."""
     with RunWriter.create(path, "stage: online\n", {"stage": "online", "parents": parents}) as writer:
         for step, scores in steps.items():
-            writer.samples(step, rows(scores, split))
+            writer.write_samples(step, rows(scores, split))
         writer.finish("finished")
     return path
 
@@ -52,7 +52,7 @@ def test_the_split_with_the_most_checkpoints_is_taken(tmp_path: Path) -> None:
     run = make_run(tmp_path / "kl", {0: START, 10: START, 20: START})
     with RunWriter.open(run) as writer:
         for step in (10, 20):
-            writer.samples(step, rows({"c": (1, 1), "d": (1, 1)}, split="test"))
+            writer.write_samples(step, rows({"c": (1, 1), "d": (1, 1)}, split="test"))
     found = scored_set_of_runs([run])
     assert found.notes == ("3 checkpoints of kl; split tuning, judge gold",)
     assert [prompt.place for prompt in found.prompts] == ["a", "b"]

@@ -8,7 +8,7 @@ import pytest
 import torch
 from floor import Flops, Rates, at, decoding, floor, forward, measure, places
 
-from overopt.training.planning.work import Shape
+from overopt.planning.work import Shape
 
 SHAPE = Shape(parameters=0, linear=96, head=0, hidden=2, layers=2, vocabulary=5, key_width=4)
 """Two layers of 12 * 2^2 = 48 parameters, 8 of them for keys and values."""

@@ -17,7 +17,7 @@ import overopt
 from overopt import cli
 from overopt.cli import verbs
 from overopt.records import RunLock
-from overopt.sweep import Result
+from overopt.scheduler import Result
 
 
 @pytest.mark.parametrize(
@@ -107,7 +107,7 @@ def test_sweep_end_to_end_in_a_pipe(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 
 def _with_fakes(jobs: Any, **options: Any) -> dict[str, Result]:
-    from overopt.sweep import run_jobs
+    from overopt.scheduler import run_jobs
 
     return run_jobs(jobs, **options | {"train": "fake_study:train"})
 
@@ -115,8 +115,8 @@ def _with_fakes(jobs: Any, **options: Any) -> dict[str, Result]:
 def test_train_passes_settings_on_and_says_how_it_ended(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from overopt.training import stages
-    from overopt.training.progress import Progress
+    import overopt.training.train as training
+    from overopt.training.run.progress import Progress
 
     def train(config: Path, out: Path, overrides: list[tuple[str, str]], progress: Any, notice: Any) -> Any:
         assert (config, overrides) == (Path("kl.yaml"), [("lr", "1e-3"), ("loss.clip", "0.1")])
@@ -124,7 +124,7 @@ def test_train_passes_settings_on_and_says_how_it_ended(
         progress(Progress("online", 1, 1, {"score_mean": 0.5}))
         return finished_run(out, wins=32, proxy=1.0)
 
-    monkeypatch.setattr(stages, "train", train)
+    monkeypatch.setattr(training, "train", train)
     out = tmp_path / "kl"
     assert cli.main(["train", "kl.yaml", "--lr", "1e-3", "--loss.clip", "0.1", "--out", str(out)]) == 0
     shown = capsys.readouterr()

@@ -18,8 +18,8 @@ from overopt.config.blocks import (
     is_location,
     item_annotation,
     name_of,
-    peel,
     stage_of,
+    unwrap,
 )
 
 
@@ -145,12 +145,12 @@ def test_stage_is_a_class_variable() -> None:
 
 
 def test_peel_takes_off_annotated_and_optional() -> None:
-    assert peel(Optional[Location])[0] is str  # noqa: UP045 (the older spelling must work too)
-    assert is_location(peel(Location | None)[1])
-    inner, marks = peel(Loss | None)
+    assert unwrap(Optional[Location])[0] is str  # noqa: UP045 (the older spelling must work too)
+    assert is_location(unwrap(Location | None)[1])
+    inner, marks = unwrap(Loss | None)
     assert inner == DPO | SimPO
     assert is_choice(marks)
-    assert peel(int | str)[0] == int | str
+    assert unwrap(int | str)[0] == int | str
 
 
 def test_item_annotations() -> None:

@@ -5,7 +5,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from overopt.engine.attention import Store, TreeAttention, additive_mask, carried, carrier, may_see, shared_heads
+from overopt.engine.attention import (
+    KeyValueStore,
+    TreeAttention,
+    additive_mask,
+    attention_carrier,
+    carried_attention,
+    shared_heads,
+    visibility_mask,
+)
 from overopt.engine.packing import Tree, pack
 
 TREES = [Tree([5, 6], [[7, 1], [8]]), Tree([9], [[2, 3, 4]])]
@@ -22,7 +30,7 @@ def alone(query: Tensor, key: Tensor, value: Tensor, places: list[int]) -> Tenso
 
 
 def test_who_sees_whom() -> None:
-    seen = [row.nonzero()[:, 0].tolist() for row in may_see(torch.tensor([0, 0, 1, 1, 2]))]
+    seen = [row.nonzero()[:, 0].tolist() for row in visibility_mask(torch.tensor([0, 0, 1, 1, 2]))]
     assert seen == [[0], [0, 1], [0, 1, 2], [0, 1, 2, 3], [0, 1, 4]]
 
 
@@ -38,9 +46,9 @@ def test_heads_are_shared_in_order() -> None:
 
 def test_a_carrier_carries_and_an_ordinary_mask_does_not() -> None:
     attention = pack(TREES).attention
-    mask = carrier(attention, torch.device("cpu"))
-    assert mask.dim() == 4 and carried(mask) is attention
-    assert carried(torch.zeros(1, 1, 2, 2)) is None and carried(None) is None
+    mask = attention_carrier(attention, torch.device("cpu"))
+    assert mask.dim() == 4 and carried_attention(mask) is attention
+    assert carried_attention(torch.zeros(1, 1, 2, 2)) is None and carried_attention(None) is None
 
 
 @pytest.mark.parametrize("shared", [1, 2])
@@ -68,7 +76,7 @@ def test_a_store_continues_each_sample_where_it_ended(shared: int) -> None:
     Every token's attention is that of its sequence computed alone.
     """
     heads, size, lengths = 2, 4, [3, 1]
-    store = Store(lengths, group_size=2, width=4, device=torch.device("cpu"))
+    store = KeyValueStore(lengths, group_size=2, width=4, device=torch.device("cpu"))
     sequences: list[list[Tensor]] = [[], [], [], []]  # of query, key and value per sample, token by token
 
     def tokens(count: int, seed: int) -> tuple[Tensor, Tensor, Tensor]:

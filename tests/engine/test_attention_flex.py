@@ -13,7 +13,7 @@ import torch
 from torch.nn.attention import flex_attention as flex
 
 from overopt.engine import attention_flex
-from overopt.engine.attention import TreeAttention, may_see
+from overopt.engine.attention import TreeAttention, visibility_mask
 from overopt.engine.attention_flex import BLOCK, FlexAttention, block_mask
 
 SEGMENTS = [
@@ -44,7 +44,7 @@ def inputs(heads: int, shared: int) -> list[torch.Tensor]:
 def test_the_blocks_cover_what_is_seen_and_little_else() -> None:
     mask = block_mask(SIZES, SEGMENT_N)
     blocks = -(-len(SEGMENT_N) // BLOCK)
-    seen = torch.block_diag(*(may_see(torch.tensor(s)) for s in SEGMENTS))
+    seen = torch.block_diag(*(visibility_mask(torch.tensor(s)) for s in SEGMENTS))
     padded = torch.zeros(blocks * BLOCK, blocks * BLOCK, dtype=torch.bool)
     padded[: len(seen), : len(seen)] = seen
     needed = padded.view(blocks, BLOCK, blocks, BLOCK).any(3).any(1)
@@ -64,7 +64,7 @@ def test_who_sees_whom() -> None:
     place = torch.arange(len(SEGMENT_N))
     zero = torch.tensor(0)
     seen = mask.mask_mod(zero, zero, place[:, None], place[None, :])
-    assert torch.equal(seen, torch.block_diag(*(may_see(torch.tensor(s)) for s in SEGMENTS)).bool())
+    assert torch.equal(seen, torch.block_diag(*(visibility_mask(torch.tensor(s)) for s in SEGMENTS)).bool())
 
 
 @pytest.mark.parametrize(("heads", "shared"), [(2, 2), (4, 2)])

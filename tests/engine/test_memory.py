@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from overopt.engine.memory import LEAST, MOST, TokenBudget, fitting_tokens, out_of_memory
+from overopt.engine.memory import MAX_TOKEN_BUDGET, MIN_TOKEN_BUDGET, TokenBudget, fitting_tokens, out_of_memory
 from overopt.errors import UserError
 
 
@@ -25,10 +25,10 @@ def test_when_no_budget_helps_the_user_is_told_what_might() -> None:
     def work(tokens: int) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 1 TiB\nmore")
 
-    budget = TokenBudget(4 * LEAST)
+    budget = TokenBudget(4 * MIN_TOKEN_BUDGET)
     with pytest.raises(UserError, match=r"Tried to allocate 1 TiB\): lower max_prompt_tokens.*gradient_checkpointing"):
         budget.within(work)
-    assert budget.tokens == LEAST
+    assert budget.tokens == MIN_TOKEN_BUDGET
 
 
 def test_other_errors_are_not_taken_for_it() -> None:
@@ -50,5 +50,7 @@ def test_what_fits_is_a_power_of_two_of_tokens() -> None:
     assert fitting_tokens(1_000_000_000, 200_000_000, 1000.0) == 2**19
     assert fitting_tokens(1_010_000_000, 200_000_000, 1000.0) == 2**19
     assert fitting_tokens(80_000_000_000, 0, 1e6) == 32_768  # 64 thousand tokens, less than 2^16
-    assert fitting_tokens(80_000_000_000, 0, 1.0) == MOST
-    assert fitting_tokens(1000, 2000, 1.0) == LEAST  # nothing is left: the smallest, and backing off says the rest
+    assert fitting_tokens(80_000_000_000, 0, 1.0) == MAX_TOKEN_BUDGET
+    assert (
+        fitting_tokens(1000, 2000, 1.0) == MIN_TOKEN_BUDGET
+    )  # nothing is left: the smallest, and backing off says the rest

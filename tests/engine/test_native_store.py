@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from overopt.engine import native
-from overopt.engine.attention import Store
-from overopt.engine.native_store import NativeStore
+from overopt.engine.attention import KeyValueStore
+from overopt.engine.native_store import NativeKeyValueStore
 
 pytestmark = pytest.mark.skipif(native.library() is None, reason="no C compiler here, so torch does this work")
 
@@ -23,7 +23,7 @@ def tokens(count: int, heads: int, key_heads: int, size: int, generator: torch.G
 @pytest.mark.parametrize("scale", [None, 0.3])
 def test_it_agrees_with_torch_while_samples_end(heads: int, key_heads: int, size: int, scale: float | None) -> None:
     generator = torch.Generator().manual_seed(0)
-    stores = [kind(LENGTHS, 2, 5, torch.device("cpu")) for kind in (Store, NativeStore)]
+    stores = [kind(LENGTHS, 2, 5, torch.device("cpu")) for kind in (KeyValueStore, NativeKeyValueStore)]
     prompt = [tokens(sum(LENGTHS), heads, key_heads, size, generator) for _ in range(2)]
     for layer in range(2):
         torch.testing.assert_close(*(store.attend(layer, *prompt[layer], scale) for store in stores))
@@ -47,7 +47,7 @@ def test_the_order_in_memory_does_not_matter() -> None:
     outs = []
     transposed = [x.transpose(2, 3).contiguous().transpose(2, 3) for x in views]
     for parts in (views, [x.contiguous() for x in views], transposed):
-        store = NativeStore(LENGTHS, 2, 5, torch.device("cpu"))
+        store = NativeKeyValueStore(LENGTHS, 2, 5, torch.device("cpu"))
         store.attend(0, *prompt, None)
         store.open()
         outs.append(store.attend(0, *parts, None))

@@ -6,7 +6,16 @@ import pytest
 import torch
 from pydantic import TypeAdapter, ValidationError
 
-from overopt.engine.optimizer import SGD, AdamW, Constant, Cosine, Linear, Optimizer, OptimizerSettings, Schedule
+from overopt.engine.optimizer import (
+    SGD,
+    AdamW,
+    Constant,
+    CosineDecay,
+    LinearDecay,
+    Optimizer,
+    OptimizerSettings,
+    Schedule,
+)
 
 
 @pytest.mark.parametrize(
@@ -14,10 +23,10 @@ from overopt.engine.optimizer import SGD, AdamW, Constant, Cosine, Linear, Optim
     [
         (Constant(), 3, [1, 1, 1]),
         (Constant(warmup=4), 6, [0.25, 0.5, 0.75, 1, 1, 1]),
-        (Linear(), 4, [1, 0.75, 0.5, 0.25]),
-        (Linear(warmup=2, floor=0.3), 10, [0.5, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.3, 0.3]),
-        (Cosine(), 4, [1, 0.8535534, 0.5, 0.1464466]),
-        (Cosine(warmup=2, floor=0.2), 4, [0.5, 0.8828427, 0.6, 0.3171573]),
+        (LinearDecay(), 4, [1, 0.75, 0.5, 0.25]),
+        (LinearDecay(warmup=2, floor=0.3), 10, [0.5, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.3, 0.3]),
+        (CosineDecay(), 4, [1, 0.8535534, 0.5, 0.1464466]),
+        (CosineDecay(warmup=2, floor=0.2), 4, [0.5, 0.8828427, 0.6, 0.3171573]),
     ],
 )
 def test_schedule_by_hand(schedule: Schedule, steps: int, factors: list[float]) -> None:
@@ -43,7 +52,7 @@ def test_the_first_step_by_hand() -> None:
 def test_two_steps_of_sgd_by_hand() -> None:
     """v = 3 + 0.5 * 1, then 0.2 v + 3 + 0.5 w; the rate halves."""
     weight = parameter(1.0, gradient=[3.0])
-    optimizer = Optimizer([weight], SGD(momentum=0.2, weight_decay=0.5), lr=0.1, schedule=Linear(), steps=2)
+    optimizer = Optimizer([weight], SGD(momentum=0.2, weight_decay=0.5), lr=0.1, schedule=LinearDecay(), steps=2)
     optimizer.step(0, clip=None)
     assert weight.item() == pytest.approx(1 - 0.1 * 3.5)
     weight.grad = torch.tensor([3.0])
@@ -77,7 +86,7 @@ def test_a_small_gradient_is_not_clipped() -> None:
 
 def test_the_learning_rate_of_the_step_is_applied() -> None:
     weight = parameter(0.0)
-    optimizer = Optimizer([weight], AdamW(eps=1e-12), lr=0.1, schedule=Linear(warmup=2), steps=4)
+    optimizer = Optimizer([weight], AdamW(eps=1e-12), lr=0.1, schedule=LinearDecay(warmup=2), steps=4)
     assert [optimizer.lr_at(step) for step in range(4)] == pytest.approx([0.05, 0.075, 0.05, 0.025])
     places = []
     for step in range(4):
@@ -118,9 +127,9 @@ def test_defaults_and_meaningless_settings() -> None:
     with pytest.raises(ValidationError):
         Constant(warmup=-1)
     with pytest.raises(ValidationError):
-        Linear(floor=1.0)
+        LinearDecay(floor=1.0)
     with pytest.raises(ValidationError):
-        Cosine(floor=-0.1)
+        CosineDecay(floor=-0.1)
 
 
 def test_what_it_remembers_is_put_back_bit_for_bit() -> None:

@@ -79,7 +79,7 @@ def write_run(
     with RunWriter.create(path, yaml.safe_dump(config), first | info) as writer:
         for row in metrics:
             writer.log(row["step"], {name: value for name, value in row.items() if name != "step"})
-            writer.time(row["step"], {"elapsed": 6.0 * row["step"], "tokens": 100})
+            writer.log_timings(row["step"], {"elapsed": 6.0 * row["step"], "tokens": 100})
         for evaluation in evaluations:
             _evaluate(writer, evaluation)
         if status is not None:
@@ -89,13 +89,13 @@ def write_run(
 
 def _evaluate(writer: RunWriter, one: Evaluated) -> None:
     rows = [_sample(one, post) for post in range(POSTS)]
-    writer.samples(one.step, rows)
+    writer.write_samples(one.step, rows)
     rate = one.wins / POSTS
     row: dict[str, Any] = {"step": one.step, "split": "tuning", "judge": "gold", "prompt_set": "x", "n": POSTS}
     row |= {"win_rate": rate, "win_rate_low": max(0.0, rate - 0.2), "win_rate_high": min(1.0, rate + 0.2)}
     row |= {"win_difference": rate - 0.4, "win_difference_se": 0.1, "len_mean": float(one.length), "eos_rate": 1.0}
     numbers = {"proxy_mean": one.proxy, "gold_mean": one.gold, "kl_ref": one.kl}
-    writer.evaluate(row | {name: value for name, value in numbers.items() if value is not None})
+    writer.log_evaluation(row | {name: value for name, value in numbers.items() if value is not None})
 
 
 def _sample(one: Evaluated, post: int) -> dict[str, Any]:

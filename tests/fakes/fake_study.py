@@ -43,9 +43,9 @@ def train(config: dict[str, Any], out: Path, progress: Callable[..., None], noti
         elif stage == "reward_model":
             ratio = 0.5 if config["seed"] == 7 else 0.95
             counted = COUNTED | ({"above_baselines": 1.5} if config["seed"] == 8 else {})
-            writer.evaluate({"step": 1, "split": "tuning", "judge": "pairs", "agreement_ratio": ratio} | counted)
+            writer.log_evaluation({"step": 1, "split": "tuning", "judge": "pairs", "agreement_ratio": ratio} | counted)
         else:
-            writer.evaluate({"step": 0, "split": "tuning", "judge": "pairs", "accuracy": 0.5})
+            writer.log_evaluation({"step": 0, "split": "tuning", "judge": "pairs", "accuracy": 0.5})
             evaluate(writer, 0, 16, 0.0)
             blocks = config["regularizers"] or [{"name": "none"}] if stage == "online" else [config["loss"]]
             evaluate(writer, 80, *RESULTS[blocks[0]["name"]])
@@ -59,10 +59,10 @@ def evaluate(writer: RunWriter, step: int, wins: int, proxy: float | None) -> No
          "outcome": float(i < wins), "proxy": None if proxy is None else proxy + 0.01 * (i % 5), "gold": -1.0}
         for i in range(POSTS)
     ]  # fmt: skip
-    writer.samples(step, rows)
+    writer.write_samples(step, rows)
     row = {"step": step, "split": "tuning", "judge": "gold", "prompt_set": "x", "n": POSTS, "win_rate": wins / POSTS}
     row |= {"win_rate_low": wins / POSTS - 0.1, "win_rate_high": wins / POSTS + 0.1, "gold_mean": -1.0}
-    writer.evaluate(row | ({} if proxy is None else {"proxy_mean": proxy, "kl_ref": 2.0 * (step > 0)}))
+    writer.log_evaluation(row | ({} if proxy is None else {"proxy_mean": proxy, "kl_ref": 2.0 * (step > 0)}))
 
 
 def finished_run(path: Path, wins: int, proxy: float, status: str = "finished") -> Any:

@@ -24,9 +24,9 @@ import pytest
 from overopt.errors import UserError
 from overopt.models.body import Body
 from overopt.records import load_run
-from overopt.training import moving
-from overopt.training.progress import Progress
-from overopt.training.stages import train
+from overopt.training.run import trainer_state
+from overopt.training.run.progress import Progress
+from overopt.training.train import train
 
 Config = dict[str, Any]
 Seen = Callable[[Progress], None]
@@ -90,7 +90,7 @@ def watch_writes(out: Path, meet: Callable[[str, Callable[[], None]], None]) -> 
     For a process that will not live long: nothing is put back.
     """
     write, fsync, rename, replace, rmtree = os.write, os.fsync, Path.rename, Path.replace, shutil.rmtree
-    save_file, save = moving.save_file, Body.save
+    save_file, save = trainer_state.save_file, Body.save
 
     def name(file: int) -> str:
         return os.readlink(f"/proc/self/fd/{file}")
@@ -138,7 +138,7 @@ def watch_writes(out: Path, meet: Callable[[str, Callable[[], None]], None]) -> 
 
     os.write, os.fsync, shutil.rmtree = watched_write, watched_fsync, watched_rmtree  # type: ignore[assignment]
     Path.rename, Path.replace = watched_rename, watched_replace  # type: ignore[method-assign, assignment]
-    moving.save_file, Body.save = watched_save_file, watched_save  # type: ignore[method-assign]
+    trainer_state.save_file, Body.save = watched_save_file, watched_save  # type: ignore[method-assign]
 
 
 def _ignore(value: object) -> None:

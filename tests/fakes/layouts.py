@@ -16,7 +16,7 @@ from tiny import write_jsonl
 from torch import Tensor
 from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig
 
-from overopt.training.stages import train
+from overopt.training.train import train
 
 ARCHITECTURES = {"Llama 3": "llama", "Gemma": "gemma", "Phi-3": "phi3"}
 ENDS = {

@@ -24,7 +24,7 @@ from transformers import (
 from transformers.modeling_outputs import BaseModelOutputWithPast, CausalLMOutput, SequenceClassifierOutput
 
 from overopt.config import block
-from overopt.models.body import quiet
+from overopt.models.body import silence_transformers
 from overopt.models.text import word_tokenizer
 from overopt.types import Completion, Dropped, PreferenceRecord, PromptRecord
 
@@ -189,7 +189,7 @@ def save_reward(folder: Path, rewards: dict[Tokens, float], noise: float = 0.0, 
 
 
 def _save(model: PreTrainedModel, folder: Path) -> Path:
-    quiet()
+    silence_transformers()
     model.save_pretrained(folder)
     word_tokenizer(WORDS).save_pretrained(folder)
     return folder

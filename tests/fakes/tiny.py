@@ -15,7 +15,7 @@ from overopt.models.load import Scratch
 from overopt.models.policy import Policy
 from overopt.records import Run
 from overopt.tasks import Miniature
-from overopt.training.stages import train
+from overopt.training.train import train
 
 Config = dict[str, Any]
 

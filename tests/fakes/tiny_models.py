@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from overopt.engine.attention import Attend
+from overopt.engine.attention import AttentionBackend
 from overopt.engine.packing import Packed
 from overopt.models.load import Scratch
 from overopt.models.policy import Policy
@@ -58,8 +58,8 @@ class Table:
     pad_id: int = 0
     rows_run: list[int] = field(default_factory=list)
     """How many rows each call of `extend`, or tokens each call of `run`, took."""
-    trees: bool = False
-    pads: bool = True
+    tree_attention: bool = False
+    pads_prompts: bool = True
 
     @property
     def device(self) -> torch.device:
@@ -72,7 +72,7 @@ class Table:
     def hidden(self, packed: Packed) -> Tensor:
         return torch.nn.functional.one_hot(packed.ids_N, self.vocabulary).float()
 
-    def run(self, ids_N: Tensor, positions_N: Tensor, attend: Attend, read_R: Tensor | None = None) -> Tensor:
+    def run(self, ids_N: Tensor, positions_N: Tensor, attend: AttentionBackend, read_R: Tensor | None = None) -> Tensor:
         self.rows_run.append(len(ids_N))
         ids_N = ids_N if read_R is None else ids_N[read_R]
         return torch.nn.functional.one_hot(ids_N, self.vocabulary).float()

@@ -11,7 +11,7 @@ import torch
 from tiny import Chain
 
 from faults import MODELS
-from overopt.training.stages import train
+from overopt.training.train import train
 
 
 @pytest.fixture(scope="session")

@@ -14,7 +14,7 @@ from damaged_runs import damage
 from tiny import Chain, Config
 
 from overopt.cli import main
-from overopt.training.stages import train
+from overopt.training.train import train
 
 SEEDS = [pytest.param(range(6), id="some"), pytest.param(range(6, 200), id="all", marks=pytest.mark.long)]
 

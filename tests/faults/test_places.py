@@ -20,9 +20,9 @@ from tiny import Chain
 from faults import Config, Write, in_child, left_behind, run_in_child, steps_recorded
 from overopt.records import load_run
 from overopt.records import writer as writer_module
-from overopt.sweep import Event, Job, Progressed, run_jobs
-from overopt.training.progress import Progress
-from overopt.training.stages import train
+from overopt.scheduler import Event, Job, Progressed, run_jobs
+from overopt.training.run.progress import Progress
+from overopt.training.train import train
 
 pytestmark = pytest.mark.long
 

@@ -24,9 +24,9 @@ from faults import Config, Stand, in_child, left_behind, run_in_child
 from overopt import stopping
 from overopt.outcomes import label
 from overopt.records import Run, load_run
-from overopt.training import session
-from overopt.training.progress import Progress
-from overopt.training.stages import train
+from overopt.training.run import session
+from overopt.training.run.progress import Progress
+from overopt.training.train import train
 
 pytestmark = pytest.mark.long
 
@@ -161,8 +161,8 @@ def test_killed_between_the_last_state_and_the_stop(whole: Run, chain: Chain, tm
     expected = left_behind(tmp_path / "whole")
     out = tmp_path / "run"
 
-    def dies(conditions: Any, past: Any) -> Any:
-        if stopping.decide(conditions, past) is not None:
+    def dies(conditions: Any, history: Any) -> Any:
+        if stopping.decide(conditions, history) is not None:
             os.kill(os.getpid(), signal.SIGKILL)
 
     def act(say: Callable[[str], None]) -> None:

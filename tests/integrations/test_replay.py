@@ -10,10 +10,10 @@ from overopt.records import RunWriter
 def test_rows_come_once_and_by_step(tmp_path: Path) -> None:
     with RunWriter.create(tmp_path / "run", "stage: sft\n", {}) as writer:
         feed = Feed(writer.path)
-        writer.evaluate({"step": 0, "judge": "gold", "split": "tuning", "win_rate": 0.5})
-        writer.evaluate({"step": 0, "judge": "pairs", "split": "tuning", "accuracy": 0.75})
+        writer.log_evaluation({"step": 0, "judge": "gold", "split": "tuning", "win_rate": 0.5})
+        writer.log_evaluation({"step": 0, "judge": "pairs", "split": "tuning", "accuracy": 0.75})
         writer.log(1, {"loss": 2.0, "grad_norm": float("nan")})
-        writer.time(1, {"elapsed": 3.0})
+        writer.log_timings(1, {"elapsed": 3.0})
         assert list(feed.rows()) == [
             (0, {"evaluation/win_rate": 0.5, "pairs/accuracy": 0.75}),
             (1, {"train/loss": 2.0, "time/elapsed": 3.0}),

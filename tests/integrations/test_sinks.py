@@ -16,7 +16,7 @@ from overopt.records import Run, RunWriter, load_run
 @pytest.fixture
 def run(tmp_path: Path) -> Run:
     with RunWriter.create(tmp_path / "runs" / "kl", "stage: online\nlr: 0.1\n", {"stage": "online"}) as writer:
-        writer.evaluate({"step": 0, "judge": "gold", "split": "tuning", "win_rate": 0.25})
+        writer.log_evaluation({"step": 0, "judge": "gold", "split": "tuning", "win_rate": 0.25})
         for step in (1, 2):
             writer.log(step, {"loss": 1 / step})
         writer.finish("finished")

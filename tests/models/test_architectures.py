@@ -61,7 +61,7 @@ def build(architecture: str, extra: dict[str, Any]) -> Policy:
 @pytest.fixture(scope="module", params=FAMILIES)
 def policy(request: pytest.FixtureRequest) -> Policy:
     policy = build(*FAMILIES[request.param])
-    assert policy.trees
+    assert policy.tree_attention
     return policy
 
 
@@ -183,7 +183,7 @@ def test_any_micro_batches_and_any_order_give_the_same_gradients(policy: Policy)
 
 
 def test_attention_of_its_own_is_detected_and_computed_right(odd: Policy) -> None:
-    assert not odd.trees and not odd.frozen_copy().trees
+    assert not odd.tree_attention and not odd.frozen_copy().tree_attention
     kind = odd.model.config.model_type
     assert odd.cache == {"mamba": "equal", "lfm2": "equal", "openai-gpt": "none"}.get(kind, "padded")
     if kind == "gemma2":
@@ -198,7 +198,7 @@ def test_attention_of_its_own_is_detected_and_computed_right(odd: Policy) -> Non
 def test_the_fallback_says_so_once(
     kind: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("overopt.models.confirm._said", set())
+    monkeypatch.setattr("overopt.models.verify._said", set())
     for _ in range(2):
         build(*OF_ITS_OWN[kind])
     assert capsys.readouterr().err.count(f"this {OF_ITS_OWN[kind][0]} model's attention is its own") == 1

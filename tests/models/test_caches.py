@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from overopt.models.caches import Recurrent, Replay, extend_again, extend_recurrent
+from overopt.models.caches import RecomputedRows, RecurrentCache, extend_again, extend_recurrent
 
 
 class Sums:
@@ -32,7 +32,7 @@ def test_both_repeat_select_and_go_on() -> None:
     for extend in (extend_recurrent, extend_again):
         hidden, cache = extend(Sums(), torch.tensor([[1, 2], [10, 20]]), None)
         assert hidden[:, -1, 0].tolist() == [3, 30]
-        assert isinstance(cache, Recurrent | Replay)
+        assert isinstance(cache, RecurrentCache | RecomputedRows)
         cache.batch_repeat_interleave(2)
         cache.batch_select_indices(torch.tensor([1, 2, 3]))
         hidden, cache = extend(Sums(), torch.tensor([[5], [6], [7]]), cache)

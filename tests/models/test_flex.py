@@ -13,8 +13,8 @@ from torch.nn.attention import flex_attention as flex
 
 from overopt.engine import attention_flex
 from overopt.engine.head import logps_of_trees
-from overopt.models.confirm import settle_attention
 from overopt.models.flex import flex_agrees
+from overopt.models.verify import choose_attention
 
 Use = Callable[[Any], None]
 
@@ -33,10 +33,10 @@ def test_a_right_kernel_is_used(use: Use, architecture: str, extra: dict[str, An
     use(flex.flex_attention)
     policy = tiny.policy(architecture, **extra)
     plain = logps_of_trees(policy, tiny.TREES, 1.0, 1000)
-    assert flex_agrees(policy) and not policy.flex
-    policy.flex = True
+    assert flex_agrees(policy) and not policy.flex_attention
+    policy.flex_attention = True
     torch.testing.assert_close(logps_of_trees(policy, tiny.TREES, 1.0, 1000).logp_BT, plain.logp_BT, rtol=0, atol=1e-5)
-    assert policy.frozen_copy().flex
+    assert policy.frozen_copy().flex_attention
 
 
 def test_a_wrong_kernel_is_not(use: Use) -> None:
@@ -64,5 +64,5 @@ def test_a_kernel_that_cannot_be_compiled_is_not_and_says_so(use: Use, capsys: p
 def test_on_a_cpu_nothing_is_tried(use: Use) -> None:
     use(None)
     policy = tiny.policy()
-    settle_attention(policy)
-    assert policy.trees and not policy.flex
+    choose_attention(policy)
+    assert policy.tree_attention and not policy.flex_attention

@@ -9,7 +9,14 @@ import torch
 from transformers import CONFIG_MAPPING, AutoConfig, AutoModelForCausalLM
 
 from overopt.errors import UserError
-from overopt.models.properties import LogitMap, check_reach, is_recurrent, reach_of, table_of, window_of
+from overopt.models.properties import (
+    LogitMap,
+    attention_window,
+    check_positions,
+    is_recurrent,
+    max_positions,
+    position_table_size,
+)
 
 SIZES: dict[str, Any] = {"vocab_size": 20, "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
 
@@ -47,9 +54,9 @@ def test_logits_are_read_from_the_configuration(architecture: str, fields: dict[
 
 
 def test_windows() -> None:
-    assert window_of(SimpleNamespace(sliding_window=8, attention_chunk_size=4)) == 4
-    assert window_of(SimpleNamespace(sliding_window=8, use_sliding_window=False)) is None
-    assert window_of(SimpleNamespace(sliding_window=None)) is None
+    assert attention_window(SimpleNamespace(sliding_window=8, attention_chunk_size=4)) == 4
+    assert attention_window(SimpleNamespace(sliding_window=8, use_sliding_window=False)) is None
+    assert attention_window(SimpleNamespace(sliding_window=None)) is None
 
 
 @pytest.mark.parametrize(
@@ -80,13 +87,13 @@ def test_recurrent_layers(architecture: str, extra: dict[str, Any], recurrent: b
 )
 def test_tables_of_positions(architecture: str, extra: dict[str, Any], table: int | None) -> None:
     made = model(architecture, **extra)
-    assert table_of(made) == reach_of(made) == table
-    check_reach(made, 10, 14, "m")
+    assert position_table_size(made) == max_positions(made) == table
+    check_positions(made, 10, 14, "m")
     if table:
         with pytest.raises(
             UserError, match=r"max_prompt_tokens \(10\) \+ max_completion_tokens \(15\) = 25 .* the 24 pos"
         ):
-            check_reach(made, 10, 15, "m")
+            check_positions(made, 10, 15, "m")
         with pytest.raises((IndexError, RuntimeError)):  # the table ends where we say, and no earlier
             run(architecture, extra, 25)
         run(architecture, extra, 24)
@@ -113,8 +120,8 @@ LONG = {"rope_type": "longrope", "long_factor": [4.0] * 4, "short_factor": [1.0]
 def test_angles_that_depend_on_the_length(rope: dict[str, Any], switch: int | None) -> None:
     config = SimpleNamespace(model_type="m", max_position_embeddings=64, rope_parameters=rope)
     made = SimpleNamespace(config=config)
-    check_reach(made, switch or 1000, 0, "m")
-    assert reach_of(made) == switch
+    check_positions(made, switch or 1000, 0, "m")
+    assert max_positions(made) == switch
     if switch:
         with pytest.raises(UserError, match=f"go beyond {switch}, from where the rotary embedding of this m model"):
-            check_reach(made, switch, 1, "m")
+            check_positions(made, switch, 1, "m")

@@ -12,7 +12,7 @@ from transformers import AutoTokenizer, GenerationConfig
 from overopt.errors import UserError
 from overopt.models.text import Codec, end_ids, word_tokenizer
 from overopt.tasks import Miniature
-from overopt.tasks.base import own_text
+from overopt.tasks.base import strip_joint
 from overopt.types import Completion, PromptRecord
 
 WORDS = ["<pad>", "<eos>", "[user]", "[assistant]", "[system]", "good", "day", "sir", "be", "kind"]
@@ -86,7 +86,7 @@ def raw_row(name: str, make: Any) -> dict[str, Any]:
         if name == "WordPiece, BOS":
             at_once.remove(tokenizer.eos_token_id)  # its [SEP] ends a text, not a prompt
         apart += [text] if coder.prompt(record) + ids != at_once else []
-        mine = Completion(own_text(text, prompt, "raw"))
+        mine = Completion(strip_joint(text, prompt, "raw"))
         back += [text] if coder.decode(coder.completion(mine, record), record) != mine else []
     return {"apart": apart, "back": back}
 
@@ -267,7 +267,7 @@ def test_a_turn_may_end_in_a_plain_word_that_the_generation_settings_name() -> N
 
 def test_a_model_stops_where_its_template_ends_a_turn() -> None:
     tokenizer = LAYOUTS["Gemma"]()
-    model = SimpleNamespace(tokenizer=tokenizer, end_ids=frozenset({7}), rows=10_000)
+    model = SimpleNamespace(tokenizer=tokenizer, end_ids=frozenset({7}), known_tokens=10_000)
     coder = Codec.of(model, "chat_template", None)
     assert model.end_ids == coder.end_ids == {7, tokenizer.eos_token_id, coder.end_id}
 
@@ -287,7 +287,7 @@ def test_ends_are_those_of_generate_and_eos(settings: Any, config: Any, ends: se
 
 
 def test_a_token_that_the_model_has_no_row_for_is_refused_where_it_occurs() -> None:
-    at = Codec(word_tokenizer(WORDS), "raw", rows=9)  # "kind" is the tenth word
+    at = Codec(word_tokenizer(WORDS), "raw", known_tokens=9)  # "kind" is the tenth word
     assert at.prompt(PromptRecord("0", "be good")) == [8, 5]
     said = "the tokenizer makes 'kind' token 9, and the model knows 9 tokens of the tokenizer's 10: resize the model"
     with pytest.raises(UserError, match=f"posts.jsonl:3: {said}"):

@@ -9,7 +9,7 @@ import torch
 from overopt.errors import UserError
 from overopt.models.load import load_policy
 from overopt.models.text import word_tokenizer
-from overopt.models.vocabulary import check_reference, differences, encode_alike
+from overopt.models.vocabulary import check_reference, encode_identically, vocabulary_differences
 
 CPU = torch.device("cpu")
 WORDS = ["<pad>", "<eos>", "cat", "dog", "sea"]
@@ -17,35 +17,35 @@ WORDS = ["<pad>", "<eos>", "cat", "dog", "sea"]
 
 def test_the_same_words_in_another_order_are_another_vocabulary() -> None:
     here, there = word_tokenizer(WORDS), word_tokenizer(["<pad>", "<eos>", "dog", "cat", "sea"])
-    assert differences(here, word_tokenizer(WORDS)) == []
-    assert differences(here, there) == [
+    assert vocabulary_differences(here, word_tokenizer(WORDS)) == []
+    assert vocabulary_differences(here, there) == [
         "2 of 5 tokens have another id ('cat' is 2 here and 3 there, 'dog' is 3 here and 2 there)"
     ]
 
 
 def test_missing_tokens_and_ends_are_named_and_padding_is_not() -> None:
     here, there = word_tokenizer(WORDS), word_tokenizer(WORDS[:4])
-    assert differences(here, there) == ["1 tokens are only here ('sea')"]
-    assert differences(there, here) == ["1 tokens are only there ('sea')"]
+    assert vocabulary_differences(here, there) == ["1 tokens are only here ('sea')"]
+    assert vocabulary_differences(there, here) == ["1 tokens are only there ('sea')"]
     there = word_tokenizer(WORDS)
     there.pad_token = "sea"
-    assert differences(here, there) == []
+    assert vocabulary_differences(here, there) == []
     there.eos_token = "dog"
-    assert differences(here, there) == ["the end of a sequence is '<eos>' (1) here and 'dog' (3) there"]
+    assert vocabulary_differences(here, there) == ["the end of a sequence is '<eos>' (1) here and 'dog' (3) there"]
     there = word_tokenizer(WORDS)
     there.add_tokens(["a", "b", "c", "d"])
-    assert differences(here, there) == ["4 tokens are only there ('a', 'b', 'c', ...)"]
+    assert vocabulary_differences(here, there) == ["4 tokens are only there ('a', 'b', 'c', ...)"]
 
 
 def test_one_vocabulary_cut_otherwise() -> None:
     from tokenizers import normalizers
 
     here, there = foreign.policys(), foreign.policys()
-    assert encode_alike(here, there)
+    assert encode_identically(here, there)
     there.backend_tokenizer.enable_padding()  # no part of what a text becomes here
-    assert encode_alike(here, there)
+    assert encode_identically(here, there)
     there.backend_tokenizer.normalizer = normalizers.Lowercase()
-    assert differences(here, there) == [] and not encode_alike(here, there)
+    assert vocabulary_differences(here, there) == [] and not encode_identically(here, there)
 
 
 def test_a_reference_with_other_ids_is_refused(tmp_path: Path) -> None:

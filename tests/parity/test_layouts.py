@@ -34,8 +34,9 @@ from trl import DPOConfig, DPOTrainer, RLOOConfig, RLOOTrainer, SFTConfig, SFTTr
 
 from overopt.engine.packing import Tree
 from overopt.engine.sampler import sample_in_batches
-from overopt.training import data, online, rollouts
+from overopt.training import data, rollout
 from overopt.training.rewards import add_rewards
+from overopt.training.stages import online
 
 BETA, KL, TEMPERATURE = 0.3, 0.05, 0.7
 TEMPLATES = {
@@ -254,8 +255,8 @@ def test_rloo(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
         return add_rewards(rewards, score_B, records, completions, *rest)
 
     monkeypatch.setattr(online, "SAMPLER_GAP", 0.0)  # old log-probabilities from the training forward, as TRL's are
-    monkeypatch.setattr(rollouts, "sample_in_batches", sampled)
-    monkeypatch.setattr(rollouts, "add_rewards", scored)
+    monkeypatch.setattr(rollout, "sample_in_batches", sampled)
+    monkeypatch.setattr(rollout, "add_rewards", scored)
     rows = [{"prompt": turn("user", pair["prompt"])} for pair in PAIRS]
     kl = [{"name": "kl", "coef": KL}]
     ours = layout.rloo(rows, rewards=["layouts:letters"], regularizers=kl, loss="ppo_clip", temperature=TEMPERATURE)

@@ -31,8 +31,8 @@ from overopt.models.reward_model import RewardModel
 from overopt.objectives.pair_losses import CPO, DPO, IPO, KTO, ORPO, RPO, AlphaPO, Hinge, PairLosses, SimPO
 from overopt.objectives.ranking_losses import RankingLosses
 from overopt.objectives.reward_losses import BradleyTerry
-from overopt.training import offline, reward_model
 from overopt.training.reference_logps import Item
+from overopt.training.stages import offline, reward_model
 
 PAIRS, LR, STEPS = 6, 0.05, 3
 TRAINERS: dict[str, tuple[Any, Any]] = {

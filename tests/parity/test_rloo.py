@@ -29,9 +29,9 @@ from overopt.models.text import Codec
 from overopt.objectives.advantages import RLOO
 from overopt.objectives.policy_losses import PPOClip
 from overopt.objectives.regularizers import KL
-from overopt.training.online import Online
-from overopt.training.policy_update import update_policy
-from overopt.training.rollouts import Actors, Experience, bonus, shaped
+from overopt.training.policy_step import update_policy
+from overopt.training.rollout import Actors, Experience, bonus, shaped
+from overopt.training.stages.online import Online
 from overopt.types import Rollouts
 
 GROUP, PROMPTS, TEMPERATURE, LIMIT = 4, 4, 0.7, 10

@@ -30,7 +30,7 @@ FP32 = 1e-5
 @pytest.fixture(scope="module")
 def policy() -> Policy:
     policy = load_policy(FOLDER, torch.device("cpu"))
-    assert policy.trees
+    assert policy.tree_attention
     return policy
 
 

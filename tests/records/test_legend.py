@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from overopt.records import load_run
-from overopt.records.legend import EVALUATIONS, METRICS, PAIR_EVALUATIONS, SAMPLES, flaws, meaning
+from overopt.records.legend import EVALUATIONS, METRICS, PAIR_EVALUATIONS, SAMPLES, meaning, violations
 from overopt.records.writer import SAMPLE_COLUMNS
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 def check(path: Path) -> list[str]:
     run = load_run(path)
-    return flaws(str(run.stage), run.iter_metrics(), run.evaluations())
+    return violations(str(run.stage), run.iter_metrics(), run.evaluations())
 
 
 @pytest.mark.parametrize("parent", ["policy", "reward_model"])
@@ -39,7 +39,7 @@ def test_the_stages_that_come_first(chain: Chain, parent: str) -> None:
 def test_an_online_run(chain: Chain, tmp_path: Path, changes: dict[str, Any]) -> None:
     import tiny
 
-    from overopt.training.stages import train
+    from overopt.training.train import train
 
     train(tiny.online(chain, total_episodes=8, **changes), tmp_path / "run")
     assert check(tmp_path / "run") == []
@@ -51,7 +51,7 @@ def test_an_online_run(chain: Chain, tmp_path: Path, changes: dict[str, Any]) ->
 def test_an_offline_run(chain: Chain, tmp_path: Path) -> None:
     import tiny
 
-    from overopt.training.stages import train
+    from overopt.training.train import train
 
     train(tiny.offline(chain, steps=1, checkpoint_every=1), tmp_path / "run")
     assert check(tmp_path / "run") == []
@@ -59,15 +59,17 @@ def test_an_offline_run(chain: Chain, tmp_path: Path) -> None:
 
 def test_what_is_missing_and_what_is_unknown_is_named() -> None:
     row = {"step": 3, "loss": 1.0, "lr": 1e-3, "speed": 2.0, "kl_ref": 1.0}
-    assert flaws("sft", [row], []) == [
+    assert violations("sft", [row], []) == [
         "step 3: grad_norm is missing",
         "step 3: speed has no meaning in stage sft",
         "step 3: kl_ref has no meaning in stage sft",
     ]
     pairs = {"step": 0, "split": "tuning", "judge": "pairs", "n": 4, "accuracy": 0.5}
-    assert flaws("offline", [], [pairs | {"loss": 1.0}]) == ["step 0: margin is missing"]
-    assert "step 0: loss has no meaning in stage reward_model" in flaws("reward_model", [], [pairs | {"loss": 1.0}])
-    assert "step 0: prompt_set is missing" in flaws("sft", [], [pairs | {"judge": "gold"}])
+    assert violations("offline", [], [pairs | {"loss": 1.0}]) == ["step 0: margin is missing"]
+    assert "step 0: loss has no meaning in stage reward_model" in violations(
+        "reward_model", [], [pairs | {"loss": 1.0}]
+    )
+    assert "step 0: prompt_set is missing" in violations("sft", [], [pairs | {"judge": "gold"}])
 
 
 def test_names_with_a_part_of_their_own() -> None:

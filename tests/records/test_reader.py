@@ -41,7 +41,7 @@ def test_columns_are_aligned_to_steps_and_series_skip_what_is_absent(writer: Run
     assert run.metrics() == {"step": [1, 2, 3], "lr": [0.5, 0.25, None], "kl_prev": [None, 1.5, None]}
     assert run.series("kl_prev") == ([2], [1.5])
     assert list(run.iter_metrics())[2] == {"step": 3, "nonfinite": ["kl_prev"]}
-    writer.time(3, {"step_s": 0.5})
+    writer.log_timings(3, {"step_s": 0.5})
     assert run.timings() == {"step": [3], "step_s": [0.5]}
 
 
@@ -62,11 +62,11 @@ def test_a_bad_line_within_is_named(run: Run, line: str, problem: str) -> None:
 
 def test_the_runs_own_evaluations_and_a_judges(writer: RunWriter, run: Run) -> None:
     key = {"split": "tuning", "judge": "gold", "prompt_set": "a"}
-    writer.evaluate({"step": 10, **key, "win_rate": 0.5})
-    writer.evaluate({"step": 0, **key, "win_rate": 0.25})
-    writer.evaluate_later("gold", {"step": 10, **key, "win_rate": 0.75})
-    writer.evaluate_later("gold", {"step": 10, **key, "split": "test", "win_rate": 1.0})
-    writer.evaluate_later("lab/model", {"step": 0, "win_rate": 0.125})
+    writer.log_evaluation({"step": 10, **key, "win_rate": 0.5})
+    writer.log_evaluation({"step": 0, **key, "win_rate": 0.25})
+    writer.log_reevaluation("gold", {"step": 10, **key, "win_rate": 0.75})
+    writer.log_reevaluation("gold", {"step": 10, **key, "split": "test", "win_rate": 1.0})
+    writer.log_reevaluation("lab/model", {"step": 0, "win_rate": 0.125})
     assert [(row["step"], row["win_rate"]) for row in run.evaluations()] == [(0, 0.25), (10, 0.5)]
     assert [(row["step"], row["win_rate"]) for row in run.evaluations("gold")] == [(0, 0.25), (10, 0.75), (10, 1.0)]
     assert run.evaluations("lab/model") == [{"step": 0, "win_rate": 0.125, "judge": "lab/model"}]
@@ -74,8 +74,8 @@ def test_the_runs_own_evaluations_and_a_judges(writer: RunWriter, run: Run) -> N
 
 
 def test_samples_come_back_as_rows_or_columns(writer: RunWriter, run: Run) -> None:
-    writer.samples(10, [{"prompt_id": "a", "outcome": 0.5}, {"prompt_id": "b", "outcome": None}])
-    writer.samples(2, [{"prompt_id": "a"}])
+    writer.write_samples(10, [{"prompt_id": "a", "outcome": 0.5}, {"prompt_id": "b", "outcome": None}])
+    writer.write_samples(2, [{"prompt_id": "a"}])
     assert run.sample_steps() == [2, 10]
     assert run.sample_columns(10, ["outcome", "prompt_id"]) == {"outcome": [0.5, None], "prompt_id": ["a", "b"]}
     assert [row["step"] for row in run.samples(10)] == [10, 10]
@@ -87,7 +87,7 @@ def test_pairs_come_back(writer: RunWriter, run: Run) -> None:
     with pytest.raises(UserError, match=r"pairs\.jsonl\.gz: missing"):
         list(run.pairs())
     rows: list[dict[str, object]] = [{"prompt_id": "a", "chosen": {"text": "é", "ended": True}}, {"prompt_id": "b"}]
-    writer.pairs(rows)
+    writer.write_pairs(rows)
     assert list(run.pairs()) == rows
 
 
@@ -171,7 +171,7 @@ def test_a_setting_has_the_type_that_is_asked_for(run: Run) -> None:
 
 
 def test_damaged_pairs_are_named(writer: RunWriter, run: Run) -> None:
-    writer.pairs([{"prompt_id": "a"}])
+    writer.write_pairs([{"prompt_id": "a"}])
     file = run.path / "pairs.jsonl.gz"
     file.write_bytes(file.read_bytes()[:-6])
     with pytest.raises(UserError, match=r"pairs\.jsonl\.gz: cannot be read as gzip: .*; restore it"):
@@ -209,9 +209,9 @@ def test_the_hash_of_a_parent_covers_its_pairs_and_the_configuration_of_its_mode
     config.write_text('{"reward_mean": 0.25}')
     hashes.append(hash_parent(run.path))
     assert hash_parent(run.checkpoint()) != hash_parent(run.path)
-    writer.pairs([{"prompt_id": "a", "chosen": "x", "rejected": "y"}])
+    writer.write_pairs([{"prompt_id": "a", "chosen": "x", "rejected": "y"}])
     hashes.append(hash_parent(run.path))
-    writer.pairs([{"prompt_id": "a", "chosen": "y", "rejected": "x"}])
+    writer.write_pairs([{"prompt_id": "a", "chosen": "y", "rejected": "x"}])
     hashes.append(hash_parent(run.path))
     assert len(set(hashes)) == 4
     folder_hash = hash_parent(run.checkpoint())
@@ -223,7 +223,7 @@ def test_equal_content_in_another_place_has_the_same_hash(writer: RunWriter, run
     with writer.checkpoint(20) as folder:
         (folder / "model.safetensors").write_bytes(b"1")
         (folder / "config.json").write_text("{}")
-    writer.pairs([{"prompt_id": "a"}])
+    writer.write_pairs([{"prompt_id": "a"}])
     assert hash_parent(shutil.copytree(run.path, tmp_path / "elsewhere")) == hash_parent(run.path)
 
 
@@ -231,9 +231,9 @@ def test_evaluations_of_another_prompt_set_or_judge_stand_beside_each_other(writ
     row = {"step": 10, "split": "tuning", "judge": "gold", "prompt_set": "a", "win_rate": 0.5}
     rows = [row, row | {"prompt_set": "b", "win_rate": 0.25}, row | {"judge": "pairs", "win_rate": 0.125}]
     for one in rows:
-        writer.evaluate(one)
+        writer.log_evaluation(one)
     assert run.evaluations() == rows
-    writer.evaluate(row | {"win_rate": 0.75})  # the same evaluation, made again
+    writer.log_evaluation(row | {"win_rate": 0.75})  # the same evaluation, made again
     assert sorted(found["win_rate"] for found in run.evaluations()) == [0.125, 0.25, 0.75]
 
 
@@ -273,7 +273,7 @@ def test_the_clock_of_a_run_is_that_of_its_place(run: Run) -> None:
 
 @pytest.mark.parametrize("name", ["config.yaml", "pairs.jsonl.gz", "checkpoints/step-1/model.safetensors"])
 def test_what_a_parent_lacks_is_named(writer: RunWriter, run: Run, name: str) -> None:
-    writer.pairs([{"prompt_id": "a"}])
+    writer.write_pairs([{"prompt_id": "a"}])
     with writer.checkpoint(1) as folder:
         (folder / "model.safetensors").write_bytes(b"1")
     (run.path / name).unlink()

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from overopt.records import RunWriter, forget_states
-from overopt.records.states import Damaged, checkpoints_of, newest_state, prune, read_state, retained_states
+from overopt.records import RunWriter, remove_states
+from overopt.records.states import DamagedState, checkpoints_of, newest_state, prune, read_state, retained_states
 
 CONFIG = "stage: sft\n"
 
@@ -21,20 +21,20 @@ def writer(tmp_path: Path) -> RunWriter:
         if step % 2 == 0:
             with writer.checkpoint(step) as folder:
                 (folder / "model.safetensors").write_bytes(bytes([step]))
-            hashes[step] = writer.hashes(step)
+            hashes[step] = writer.checkpoint_hashes(step)
             keep(writer, step, hashes)
     return writer
 
 
 def keep(writer: RunWriter, step: int, hashes: dict[int, dict[str, str]]) -> None:
-    writer.state(step, hashes, {"seen": [step]}, lambda file: file.write_bytes(b"tensors") and None)
+    writer.commit_state(step, hashes, {"seen": [step]}, lambda file: file.write_bytes(b"tensors") and None)
 
 
 def test_a_state_says_what_the_record_was(writer: RunWriter) -> None:
     state = newest_state(writer.path, pytest.fail)
     assert state is not None
     assert (state.step, state.trainer, state.lengths) == (4, {"seen": [4]}, {"metrics.jsonl": 4 * 23})
-    assert sorted(state.checkpoints) == [2, 4] and state.checkpoints[4] == writer.hashes(4)
+    assert sorted(state.checkpoints) == [2, 4] and state.checkpoints[4] == writer.checkpoint_hashes(4)
     assert state.tensors.read_bytes() == b"tensors"
     assert newest_state(writer.path.parent, pytest.fail) is None
 
@@ -43,16 +43,16 @@ def test_two_states_are_retained_and_what_they_need(writer: RunWriter) -> None:
     writer.log(5, {"lr": 1.0})
     with writer.checkpoint(5) as folder:
         (folder / "model.safetensors").write_bytes(b"5")
-    keep(writer, 5, {5: writer.hashes(5)})  # from now on only the last is wanted
+    keep(writer, 5, {5: writer.checkpoint_hashes(5)})  # from now on only the last is wanted
     assert retained_states(writer.path) == [4, 5]
     assert sorted(path.name for path in (writer.path / "checkpoints").iterdir()) == ["step-2", "step-4", "step-5"]
-    keep(writer, 6, {5: writer.hashes(5)})
+    keep(writer, 6, {5: writer.checkpoint_hashes(5)})
     assert retained_states(writer.path) == [5, 6]
     assert sorted(path.name for path in (writer.path / "checkpoints").iterdir()) == ["step-5"]
     writer.keep_checkpoints([])
     assert retained_states(writer.path) == [5, 6] and list((writer.path / "checkpoints").iterdir()) == []
-    forget_states(writer.path)
-    forget_states(writer.path)
+    remove_states(writer.path)
+    remove_states(writer.path)
     assert retained_states(writer.path) == []
 
 
@@ -78,20 +78,20 @@ def test_what_is_missing_or_short_is_damage_and_a_removed_checkpoint_is_not(writ
     prune(writer.path, [2, 4], [4])
     assert read_state(writer.path, 4).step == 4
     (writer.path / "checkpoints" / "step-4" / "model.safetensors").unlink()
-    with pytest.raises(Damaged, match="checkpoints/step-4/model.safetensors is missing"):
+    with pytest.raises(DamagedState, match="checkpoints/step-4/model.safetensors is missing"):
         read_state(writer.path, 4)
     (writer.path / "trainer" / "step-4" / "state.json").write_text("{")
-    with pytest.raises(Damaged, match="state.json cannot be read"):
+    with pytest.raises(DamagedState, match="state.json cannot be read"):
         read_state(writer.path, 4)
     assert checkpoints_of(writer.path, 4) == set() and checkpoints_of(writer.path, 2) == {2}
     os.truncate(writer.path / "metrics.jsonl", 45)
-    with pytest.raises(Damaged, match="metrics.jsonl has 45 bytes of 46"):
+    with pytest.raises(DamagedState, match="metrics.jsonl has 45 bytes of 46"):
         read_state(writer.path, 2)
 
 
 def test_a_state_under_the_name_of_another_step_is_damaged(writer: RunWriter) -> None:
     (writer.path / "trainer" / "step-4").rename(writer.path / "trainer" / "step-99")
-    with pytest.raises(Damaged, match="it is of step 4"):
+    with pytest.raises(DamagedState, match="it is of step 4"):
         read_state(writer.path, 99)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from overopt.errors import UserError
-from overopt.records import RunWriter, clear, load_run
+from overopt.records import RunWriter, clear_run, load_run
 from overopt.records.states import newest_state
 
 CONFIG = "stage: online\nlr: 0.001\n"
@@ -100,12 +100,12 @@ def test_create_on_a_full_disk_leaves_nothing_behind(tmp_path: Path, fill_disk: 
 
 def test_clear_removes_the_run_and_nothing_else(writer: RunWriter) -> None:
     writer.log(1, {"lr": 1.0})
-    writer.samples(0, [{"prompt_id": "a"}])
-    writer.evaluate_later("gold", {"step": 0})
+    writer.write_samples(0, [{"prompt_id": "a"}])
+    writer.log_reevaluation("gold", {"step": 0})
     with writer.checkpoint(1) as folder:
         (folder / "model.safetensors").write_bytes(b"1")
     (writer.path / "notes.md").write_text("mine")
-    clear(writer.path)
+    clear_run(writer.path)
     assert [file.name for file in writer.path.iterdir()] == ["notes.md"]
     RunWriter.create(writer.path, CONFIG, {})
 
@@ -114,15 +114,15 @@ def test_resume_removes_what_came_after_the_state_and_nothing_else(writer: RunWr
     hashes: dict[int, dict[str, str]] = {}
     for step in (1, 2, 3):
         writer.log(step, {"lr": 1.0})
-        writer.time(step, {"elapsed": 1.0})
-        writer.evaluate({"step": step})
-        writer.samples(step, [{"prompt_id": "a"}])
+        writer.log_timings(step, {"elapsed": 1.0})
+        writer.log_evaluation({"step": step})
+        writer.write_samples(step, [{"prompt_id": "a"}])
         with writer.checkpoint(step) as folder:
             (folder / "model.safetensors").write_bytes(bytes([step]))
         if step == 2:
-            hashes = {1: writer.hashes(1), 2: writer.hashes(2)}
-            writer.state(2, hashes, {}, lambda file: file.write_bytes(b"") and None)
-    writer.evaluate_later("gold", {"step": 3})
+            hashes = {1: writer.checkpoint_hashes(1), 2: writer.checkpoint_hashes(2)}
+            writer.commit_state(2, hashes, {}, lambda file: file.write_bytes(b"") and None)
+    writer.log_reevaluation("gold", {"step": 3})
     writer.finish("failed")
     for name in (".run.json.partial", "samples/.step-3.parquet.partial"):
         (writer.path / name).write_text("half")
@@ -155,7 +155,7 @@ def test_a_line_is_one_write_at_full_precision(writer: RunWriter, monkeypatch: p
     monkeypatch.setattr(os, "write", spy)
     with writer:
         writer.log(1, {"kl_ref": 0.1 + 0.2, "score_mean": np.float32(0.5)})
-        writer.time(1, {"sample_s": 0.25})
+        writer.log_timings(1, {"sample_s": 0.25})
     assert written == [
         b'{"step": 1, "kl_ref": 0.30000000000000004, "score_mean": 0.5}\n',
         b'{"step": 1, "sample_s": 0.25}\n',
@@ -185,12 +185,12 @@ def test_a_full_disk_cuts_no_line_and_the_record_stays_readable(
 
 
 def test_a_line_that_was_cut_is_dropped_before_the_next_is_added(writer: RunWriter) -> None:
-    writer.evaluate_later("gold", {"step": 0, "win_rate": 0.5})
+    writer.log_reevaluation("gold", {"step": 0, "win_rate": 0.5})
     writer.close()
     with (writer.path / "evaluations" / "gold.jsonl").open("a") as file:
         file.write('{"step": 10, "win_r')
     with RunWriter.open(writer.path) as again:
-        again.evaluate_later("gold", {"step": 10, "win_rate": 0.75})
+        again.log_reevaluation("gold", {"step": 10, "win_rate": 0.75})
     assert lines(writer.path / "evaluations" / "gold.jsonl") == [
         {"step": 0, "win_rate": 0.5, "judge": "gold"},
         {"step": 10, "win_rate": 0.75, "judge": "gold"},
@@ -201,7 +201,7 @@ def test_a_line_that_was_cut_is_dropped_before_the_next_is_added(writer: RunWrit
 
 
 def test_samples_have_all_columns_and_null_for_what_is_missing(writer: RunWriter) -> None:
-    writer.samples(10, [{"prompt_id": "a", "ended": True, "proxy": float("nan"), "length": np.int64(7)}])
+    writer.write_samples(10, [{"prompt_id": "a", "ended": True, "proxy": float("nan"), "length": np.int64(7)}])
     [row] = load_run(writer.path).samples(10)
     assert {name: value for name, value in row.items() if value is not None} == {
         "step": 10,
@@ -211,13 +211,13 @@ def test_samples_have_all_columns_and_null_for_what_is_missing(writer: RunWriter
     }
     assert len(row) == 14
     with pytest.raises(ValueError, match="samples have no column promt"):
-        writer.samples(10, [{"promt": "a"}])
+        writer.write_samples(10, [{"promt": "a"}])
 
 
 def test_samples_of_the_same_split_judge_and_prompt_are_replaced(writer: RunWriter) -> None:
-    writer.samples(0, [{"split": "tuning", "prompt_id": p, "gold": 1.0} for p in "ab"])
-    writer.samples(0, [{"split": "test", "prompt_id": "a", "gold": 2.0}])
-    writer.samples(0, [{"split": "tuning", "prompt_id": "b", "gold": 3.0}])
+    writer.write_samples(0, [{"split": "tuning", "prompt_id": p, "gold": 1.0} for p in "ab"])
+    writer.write_samples(0, [{"split": "test", "prompt_id": "a", "gold": 2.0}])
+    writer.write_samples(0, [{"split": "tuning", "prompt_id": "b", "gold": 3.0}])
     columns = load_run(writer.path).sample_columns(0, ["split", "prompt_id", "gold"])
     assert list(zip(*columns.values(), strict=True)) == [
         ("tuning", "a", 1.0),
@@ -227,20 +227,20 @@ def test_samples_of_the_same_split_judge_and_prompt_are_replaced(writer: RunWrit
 
 
 def test_samples_on_a_full_disk_leave_the_old_ones(writer: RunWriter, fill_disk: Callable[[], None]) -> None:
-    writer.samples(0, [{"prompt_id": "a"}])
+    writer.write_samples(0, [{"prompt_id": "a"}])
     fill_disk()
     with pytest.raises(UserError, match=r"step-0\.parquet: cannot be written"):
-        writer.samples(0, [{"prompt_id": "b"}])
+        writer.write_samples(0, [{"prompt_id": "b"}])
     assert load_run(writer.path).sample_columns(0, ["prompt_id"]) == {"prompt_id": ["a"]}
     assert [file.name for file in (writer.path / "samples").iterdir()] == ["step-0.parquet"]
 
 
 def test_the_same_pairs_give_the_same_bytes(writer: RunWriter) -> None:
     file = writer.path / "pairs.jsonl.gz"
-    writer.pairs({"prompt_id": p, "chosen": {"text": "x", "ended": True}} for p in "ab")
+    writer.write_pairs({"prompt_id": p, "chosen": {"text": "x", "ended": True}} for p in "ab")
     first = file.read_bytes()
     assert gzip.decompress(first).count(b"\n") == 2
-    writer.pairs({"prompt_id": p, "chosen": {"text": "x", "ended": True}} for p in "ab")
+    writer.write_pairs({"prompt_id": p, "chosen": {"text": "x", "ended": True}} for p in "ab")
     assert file.read_bytes() == first
 
 
@@ -269,9 +269,9 @@ def test_a_checkpoint_appears_whole_or_not_at_all(writer: RunWriter) -> None:
 
 def test_damaged_samples_are_named_where_more_are_added(tmp_path: Path) -> None:
     with RunWriter.create(tmp_path / "run", "stage: online\n", {}) as writer:
-        writer.samples(1, [{"prompt_id": "a", "judge": "gold"}])
+        writer.write_samples(1, [{"prompt_id": "a", "judge": "gold"}])
         file = tmp_path / "run" / "samples" / "step-1.parquet"
         file.write_bytes(file.read_bytes()[:50])
         with pytest.raises(UserError, match=rf"{file}: cannot be read as Parquet \(.*\); restore it, or remove it"):
-            writer.samples(1, [{"prompt_id": "a", "judge": "reward_model"}])
+            writer.write_samples(1, [{"prompt_id": "a", "judge": "reward_model"}])
         assert len(file.read_bytes()) == 50

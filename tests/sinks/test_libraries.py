@@ -13,11 +13,11 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tensorboard.util import tensor_util
 
 from faults import left_behind
-from overopt.integrations import beside
+from overopt.integrations import sink_processes
 from overopt.integrations.replay import replay
 from overopt.integrations.sinks import TensorBoard, Trackio, WandB, identity
 from overopt.records import Run, RunWriter, load_run
-from overopt.training.stages import train
+from overopt.training.train import train
 
 SENT = {"train/loss": [(1, 1.0), (2, 0.5)], "evaluation/win_rate": [(0, 0.25)]}
 LIVE = 5
@@ -35,7 +35,7 @@ def trackio_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 def make_run(path: Path, losses: tuple[float, ...] = (1.0, 0.5), lr: float = 0.1) -> Run:
     with RunWriter.create(path, f"stage: online\nlr: {lr}\n", {"stage": "online"}) as writer:
-        writer.evaluate({"step": 0, "judge": "gold", "split": "tuning", "win_rate": 0.25})
+        writer.log_evaluation({"step": 0, "judge": "gold", "split": "tuning", "win_rate": 0.25})
         for step, loss in enumerate(losses, start=1):
             writer.log(step, {"loss": loss})
         writer.finish("finished")
@@ -108,7 +108,7 @@ def tracked(project: str, name: str) -> dict[str, list[tuple[int, float]]]:
 def test_all_of_them_beside_a_run_that_does_not_notice(
     tmp_path: Path, trackio_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(beside, "GRACE_SECONDS", 120.0)  # they import for long, on a busy machine
+    monkeypatch.setattr(sink_processes, "GRACE_SECONDS", 120.0)  # they import for long, on a busy machine
     config = tiny.sft(steps=LIVE, checkpoint_every=LIVE)
     said: list[str] = []
     alone = train(config, tmp_path / "alone")
@@ -131,7 +131,7 @@ def test_all_of_them_beside_a_run_that_does_not_notice(
 def test_wandb_whose_server_cannot_be_reached_costs_a_warning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")  # nobody listens there
     monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
-    monkeypatch.setattr(beside, "GRACE_SECONDS", 5.0)
+    monkeypatch.setattr(sink_processes, "GRACE_SECONDS", 5.0)
     said: list[str] = []
     alone = train(tiny.sft(), tmp_path / "alone")
     sink = {"name": "wandb", "mode": "online", "folder": str(tmp_path / "w")}

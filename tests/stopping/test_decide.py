@@ -2,7 +2,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from overopt.records import Run, RunWriter, load_run
-from overopt.stopping import Past, Stop, Watch, decide, replay
+from overopt.stopping import HistoryReader, RecordedHistory, Stop, decide, replay
 from overopt.stopping.conditions import Entropy, KLBudget, LabelSoFar, WinRate
 
 LOW = Entropy(low=1.0, patience=2)
@@ -15,7 +15,7 @@ def run_of(tmp_path: Path, entropies: list[float], kls: dict[int, float]) -> Pat
                 writer.log(step, {"entropy_tok": entropies[step - 1]})
             if step in kls:
                 row = {"win_rate": 0.5 - step / 100, "kl_ref": kls[step], "win_difference": 0.0}
-                writer.evaluate({"step": step, "judge": "gold", "split": "tuning", **row})
+                writer.log_evaluation({"step": step, "judge": "gold", "split": "tuning", **row})
     return tmp_path / "run"
 
 
@@ -35,12 +35,12 @@ def test_an_update_that_was_not_evaluated_asks_no_condition_on_evaluations(tmp_p
 
 
 def test_before_any_evaluation_nothing_is_decided_by_one(tmp_path: Path) -> None:
-    past: Past = Watch(run_of(tmp_path, [2.0] * 3, {})).past()
-    assert not past.evaluated()
-    assert not past.until(0).evaluated()
+    history: RecordedHistory = HistoryReader(run_of(tmp_path, [2.0] * 3, {})).read()
+    assert not history.evaluated()
+    assert not history.until(0).evaluated()
     conditions = [WinRate(patience=1), KLBudget(budget=5.0, patience=1), LabelSoFar(patience=1)]
-    assert decide(conditions, past) is None
-    assert decide([*conditions, Entropy(low=3.0, patience=1)], past) == Stop(
+    assert decide(conditions, history) is None
+    assert decide([*conditions, Entropy(low=3.0, patience=1)], history) == Stop(
         3, "entropy", "entropy 2 below 3 nats per token", go_back_to=0
     )
 
@@ -67,7 +67,7 @@ def falling(tmp_path: Path, z: float, count: int) -> Run:
                     "win_difference": -z * 0.01 * (step > 40 - 4 * count),
                     "win_difference_se": 0.01,
                 }
-                writer.evaluate({"step": step, "judge": "gold", "split": "tuning", **row})
+                writer.log_evaluation({"step": step, "judge": "gold", "split": "tuning", **row})
         writer.log(41, {"loss": 0.0})
     return load_run(tmp_path / "run")
 
@@ -94,9 +94,9 @@ def test_nothing_is_asked_before_something_was_evaluated(tmp_path: Path) -> None
     class Met:
         config_name, at, patience = "met", "evaluation", 1
 
-        def problems(self, past: Past) -> Iterator[str | None]:
+        def problems(self, history: RecordedHistory) -> Iterator[str | None]:
             yield "always"
 
     run = load_run(run_of(tmp_path, [2.0] * 8, {4: 9.0}))
-    whole = Watch(run.path).past()
+    whole = HistoryReader(run.path).read()
     assert [step for step in range(8) if decide([Met()], whole.until(step))] == [4]

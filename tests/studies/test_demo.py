@@ -10,22 +10,22 @@ from typing import Any
 import pytest
 from fake_study import RESULTS
 
-from overopt.analysis.table import SUMMARY as FIELDS
-from overopt.analysis.table import Row
+from overopt.analysis.run_summary import SUMMARY as FIELDS
+from overopt.analysis.run_summary import RunSummary
 from overopt.config import load
 from overopt.errors import UserError
 from overopt.records import load_run
+from overopt.scheduler import Event, Noticed, Result
 from overopt.studies.demo import Setting, claim, conclude, demo_study, draw, report_on, run_settings, said_of_proxies
-from overopt.sweep import Event, Noticed, Result
 
 RUNS = ["kl", "none", "maxent-0.5", "maxent-2", "maxent-0.5-low-lr", "simpo-low-lr", "simpo-high-lr"]
 
 
-def run(out: Path, seeds: list[int], **options: Any) -> dict[int, list[Row]]:
+def run(out: Path, seeds: list[int], **options: Any) -> dict[int, list[RunSummary]]:
     settings = [Setting(out / str(seed), "xs", seed, f"{seed}/") for seed in seeds]
-    done: dict[int, list[Row]] = {}
+    done: dict[int, list[RunSummary]] = {}
 
-    def keep(setting: Setting, rows: list[Row], results: dict[str, Result]) -> None:
+    def keep(setting: Setting, rows: list[RunSummary], results: dict[str, Result]) -> None:
         done[setting.seed] = rows
 
     run_settings(demo_study(), settings, workers=2, train="fake_study:train", on_done=keep, **options)

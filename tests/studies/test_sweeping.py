@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from overopt.errors import UserError
+from overopt.scheduler import Event, Noticed, Result
 from overopt.studies.study import Gate, Study
 from overopt.studies.sweeping import claim_sweep, conclude_sweep, run_sweep, sweep_jobs
-from overopt.sweep import Event, Noticed, Result
 
 ONLINE = {"stage": "online", "policy": "runs/sft", "reward_model": "runs/rm", "lr": 1e-4}
 STUDY = Study(

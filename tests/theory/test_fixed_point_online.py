@@ -20,7 +20,7 @@ from torch import Tensor
 
 from overopt.records import Run
 from overopt.theory import closed_forms
-from overopt.training.stages import train
+from overopt.training.train import train
 
 BETA = 1.0
 SEEDS, NOISE = 8, 0.5

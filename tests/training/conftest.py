@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 def short_chain(tmp_path_factory: pytest.TempPathFactory) -> Chain:
     import tiny
 
-    from overopt.training.stages import train
+    from overopt.training.train import train
 
     folder = tmp_path_factory.mktemp("short")
     chain = tiny.Chain(folder / "sft", folder / "reward-model")

@@ -10,7 +10,7 @@ import torch
 from layouts import ARCHITECTURES, PAIRS, Layout, logps
 
 from overopt.engine.sampler import sample_in_batches
-from overopt.training import rollouts
+from overopt.training import rollout
 
 BETA, KL = 0.3, 0.05
 
@@ -41,7 +41,7 @@ def test_rloo(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
         sampled.append((prompts, samples))
         return samples
 
-    monkeypatch.setattr(rollouts, "sample_in_batches", spy)
+    monkeypatch.setattr(rollout, "sample_in_batches", spy)
     (layout.folder / "mine.py").write_text(
         "def size(prompts, completions, **columns):\n    return [len(text) / 10 for text in completions]\n"
     )

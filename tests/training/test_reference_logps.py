@@ -12,9 +12,10 @@ from tiny import Chain
 from overopt.engine.head import logps_of_trees
 from overopt.engine.packing import Tree
 from overopt.models.policy import Policy
-from overopt.training import offline, reference_logps
+from overopt.training import reference_logps
 from overopt.training.reference_logps import Item, ask_reference, known_logps
-from overopt.training.stages import train
+from overopt.training.stages import offline
+from overopt.training.train import train
 
 FILE = "reference_logps.safetensors"
 

@@ -11,9 +11,9 @@ from tiny import Chain
 
 from overopt.config import load
 from overopt.errors import ConfigError, UserError
-from overopt.training.online import Online
 from overopt.training.rewards import RewardFunction, add_rewards, check_rewards, metric_names
-from overopt.training.stages import train
+from overopt.training.stages.online import Online
+from overopt.training.train import train
 from overopt.types import Completion, PromptRecord
 
 MINE = """

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from overopt.analysis.best_of_n import SIGNIFICANCE, Band, BestOfN, ScoredSet, kl
-from overopt.analysis.report.words import harmless
+from overopt.analysis.text import escape_controls
 from overopt.errors import UserError
 from overopt.statistics import Difference
 
@@ -28,7 +28,7 @@ def text_report(scored: ScoredSet, curve: BestOfN) -> str:
     lines += [f"Note: {note}." for note in scored.notes]
     if len(scored.prompts) < FEW:
         lines.append(f"Note: with {len(scored.prompts)} prompts only, intervals and standard errors are too narrow.")
-    return harmless("\n".join(lines))
+    return escape_controls("\n".join(lines))
 
 
 def text_table(scored: ScoredSet, curve: BestOfN) -> str:
@@ -60,7 +60,9 @@ def figure(scored: ScoredSet, curve: BestOfN) -> Any:
     lines = [f"{len(scored.prompts)} prompts; band: 95 % over prompts; dashed: if gold itself chose; ring: gold's peak"]
     if scored.without_kl:
         lines.append("no KL axis: the candidates are not draws of one policy")
-    title = alt.TitleParams(harmless(_title(scored)), subtitle=lines, anchor="start", fontSize=15, subtitleFontSize=11)
+    title = alt.TitleParams(
+        escape_controls(_title(scored)), subtitle=lines, anchor="start", fontSize=15, subtitleFontSize=11
+    )
     return (
         alt.hconcat(*columns, spacing=40)
         .properties(title=title)

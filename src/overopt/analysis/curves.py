@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from overopt.analysis.table import evaluations_of
+from overopt.analysis.run_summary import evaluations_of
 from overopt.records import Run
 
 

@@ -10,13 +10,13 @@ from typing import Any
 from overopt.datafiles import json_value, opened
 from overopt.errors import UserError
 
-Record = Mapping[str, Any]
+JsonObject = Mapping[str, Any]
 
 LARGEST = 1e100
 """Scores beyond it are mistakes, and their squares overflow. NaN and the infinities lie beyond it too."""
 
 
-def read_records(path: Path) -> Iterator[tuple[str, Record]]:
+def read_records(path: Path) -> Iterator[tuple[str, JsonObject]]:
     """(FILE:LINE, record) of every line that is not blank; at least one."""
     found = False
     with opened(path, pipes=True) as lines:
@@ -29,7 +29,7 @@ def read_records(path: Path) -> Iterator[tuple[str, Record]]:
         raise UserError(f"{path}: the file is empty; expected one JSON object a line")
 
 
-def field(record: Record, name: str, kind: type, place: str) -> Any:
+def field(record: JsonObject, name: str, kind: type, place: str) -> Any:
     """A field that must be there and of a type."""
     if name not in record:
         raise UserError(f"{place}: has no field {name!r}; it has {', '.join(map(repr, record)) or 'none'}")
@@ -39,7 +39,7 @@ def field(record: Record, name: str, kind: type, place: str) -> Any:
     return value
 
 
-def number(record: Record, name: str, place: str) -> float:
+def number(record: JsonObject, name: str, place: str) -> float:
     """A finite number; true and false are none."""
     value = field(record, name, object, place)
     if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < LARGEST:
@@ -47,7 +47,7 @@ def number(record: Record, name: str, place: str) -> float:
     return float(value)
 
 
-def objects(record: Record, name: str, place: str) -> list[tuple[str, Record]]:
+def objects(record: JsonObject, name: str, place: str) -> list[tuple[str, JsonObject]]:
     """(place, object) of each member of a list that must hold objects."""
     members = field(record, name, list, place)
     places = [f"{place}: {name}[{index}]" for index in range(len(members))]
@@ -60,7 +60,7 @@ def objects(record: Record, name: str, place: str) -> list[tuple[str, Record]]:
 WORDS: Mapping[type, str] = {str: "a text", list: "a list", dict: "an object"}
 
 
-def _record(line: bytes, place: str) -> Record:
+def _record(line: bytes, place: str) -> JsonObject:
     record = json_value(line, place)
     if not isinstance(record, dict):
         raise UserError(f"{place}: expected a JSON object, got {_brief(record)}")

@@ -11,7 +11,7 @@ from collections.abc import Callable
 import numpy as np
 
 from overopt.analysis.best_of_n import NOT_DRAWS, ScoredPrompt
-from overopt.analysis.jsonl import Record, field, number, objects
+from overopt.analysis.jsonl import JsonObject, field, number, objects
 from overopt.errors import UserError
 
 ROUGES = tuple(f"{kind}-{part}" for kind in ("rouge1", "rouge2", "rougeLsum") for part in ("f1", "recall", "precision"))
@@ -22,7 +22,7 @@ WITHOUT_KL = f"a document's candidates come from different systems and {NOT_DRAW
 Scorer = Callable[[str, str], float]
 
 
-def prompt_of(record: Record, place: str, rouge: Scorer) -> ScoredPrompt:
+def prompt_of(record: JsonObject, place: str, rouge: Scorer) -> ScoredPrompt:
     """One document's summaries, scored by ROUGE against its reference and by people."""
     reference = plain(field(record, "ref", str, place))
     candidates = objects(record, "cands", place)

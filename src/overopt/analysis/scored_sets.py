@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from overopt.analysis.best_of_n import ScoredPrompt, ScoredSet
-from overopt.analysis.jsonl import Record, field, number, objects, read_records
+from overopt.analysis.jsonl import JsonObject, field, number, objects, read_records
 from overopt.analysis.realsumm import DEFAULT_ROUGE, GOLD, WITHOUT_KL, prompt_of, rouge_scorer, title_of
 from overopt.analysis.scored_runs import scored_set_of_runs
 from overopt.errors import UserError
@@ -50,7 +50,7 @@ def _of_file(path: Path, rouge: str) -> ScoredSet:
     return _comparable(ScoredSet(path.name, tuple(_prompt_of(record, place) for place, record in rest)))
 
 
-def _refuse_repeats(records: Iterable[tuple[str, Record]], name: str) -> None:
+def _refuse_repeats(records: Iterable[tuple[str, JsonObject]], name: str) -> None:
     """Each prompt, text or messages, stands on one line: the lines are resampled as if they were independent."""
     places: dict[str, str] = {}
     for place, record in records:
@@ -59,7 +59,7 @@ def _refuse_repeats(records: Iterable[tuple[str, Record]], name: str) -> None:
             raise UserError(f"{place}: the same {name} as {known}; put all its candidates on one line")
 
 
-def _prompt_of(record: Record, place: str) -> ScoredPrompt:
+def _prompt_of(record: JsonObject, place: str) -> ScoredPrompt:
     candidates = objects(record, "candidates", place)
     proxy, gold = ([number(c, name, where) for where, c in candidates] for name in ("proxy", "gold"))
     return ScoredPrompt(place, np.array(proxy), np.array(gold))

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from overopt.sweep import Result
+    from overopt.scheduler import Result
 
 DONE, OUR_FAULT, USERS_INPUT, INTERRUPTED, TERMINATED = 0, 1, 2, 130, 143
 """Exit codes."""
@@ -20,8 +20,10 @@ SHOWN = ("step", "win_rate", "proxy_mean", "gold_mean", "kl_ref", "accuracy", "a
 
 
 def demo(options: argparse.Namespace) -> int:
-    from overopt.analysis.table import print_table
+    from overopt.analysis.run_summary import print_table
     from overopt.records import RunLock
+    from overopt.scheduler import available_cores
+    from overopt.scheduler.terminal import Reporter
     from overopt.studies.demo import (
         FIGURE,
         Setting,
@@ -34,8 +36,6 @@ def demo(options: argparse.Namespace) -> int:
         said_of_proxies,
     )
     from overopt.studies.folder import SUMMARY
-    from overopt.sweep.scheduler import available_cores
-    from overopt.sweep.terminal import Reporter
 
     study = demo_study()
     scale = options.scale or study.default_scale
@@ -60,8 +60,8 @@ def demo(options: argparse.Namespace) -> int:
 
 
 def train(options: argparse.Namespace) -> int:
-    from overopt.sweep.terminal import lone_job
-    from overopt.training.stages import train as train_stage
+    from overopt.scheduler.terminal import lone_job
+    from overopt.training.train import train as train_stage
 
     with lone_job(options.out) as (progress, notice):
         run = train_stage(
@@ -78,12 +78,12 @@ def train(options: argparse.Namespace) -> int:
 
 
 def sweep(options: argparse.Namespace) -> int:
-    from overopt.analysis.table import print_table
+    from overopt.analysis.run_summary import print_table
     from overopt.records import RunLock
+    from overopt.scheduler import available_cores
+    from overopt.scheduler.terminal import Reporter
     from overopt.studies.folder import SUMMARY
     from overopt.studies.sweeping import claim_sweep, conclude_sweep, load_sweep, run_sweep, sweep_jobs
-    from overopt.sweep.scheduler import available_cores
-    from overopt.sweep.terminal import Reporter
 
     out = options.out or Path("overopt-sweep") / options.file.stem
     whole, study = load_sweep(options.file, out, options.only)
@@ -101,7 +101,7 @@ def sweep(options: argparse.Namespace) -> int:
 
 
 def watch(options: argparse.Namespace) -> int:
-    from overopt.analysis.watch_view import watch_runs
+    from overopt.analysis.status_table import watch_runs
 
     watch_runs(options.runs, every=options.every, once=options.once)
     return DONE
@@ -109,7 +109,7 @@ def watch(options: argparse.Namespace) -> int:
 
 def evaluate(options: argparse.Namespace) -> int:
     from overopt.evaluation import evaluate_run
-    from overopt.sweep.terminal import lone_job
+    from overopt.scheduler.terminal import lone_job
 
     with lone_job(options.run) as (progress, notice):
         rows = evaluate_run(options.run, options.judge, options.split, progress, notice)
@@ -132,15 +132,15 @@ def log(options: argparse.Namespace) -> int:
 def best_of_n(options: argparse.Namespace) -> int:
     from overopt.analysis.best_of_n import best_of_n as curve_of
     from overopt.analysis.best_of_n_view import figure, figure_path, save_figure, text_report
-    from overopt.analysis.report.words import harmless
     from overopt.analysis.scored_sets import read_scored_set
+    from overopt.analysis.text import escape_controls
 
     out = figure_path(options.out, options.format, options.sources[0].resolve())
     scored = read_scored_set(options.sources, options.rouge)
     curve = curve_of(scored.prompts)
     print(text_report(scored, curve), flush=True)
     save_figure(figure(scored, curve), out)
-    print(f"\nfigure: {harmless(str(out))}")
+    print(f"\nfigure: {escape_controls(str(out))}")
     return DONE
 
 
@@ -170,8 +170,8 @@ def report(options: argparse.Namespace) -> int:
 
 
 def plan(options: argparse.Namespace) -> int:
+    from overopt.planning import plan_all, table
     from overopt.studies.planning import stages_of
-    from overopt.training.planning import plan_all, table
 
     plans = plan_all(stages_of(options.config, options.scale, options.overrides), options.device)
     rows = [stage.row(options.price) for stage in plans]

@@ -17,8 +17,8 @@ from __future__ import annotations
 
 from overopt.config.blocks import Choice, Function, Location, block, name_of
 from overopt.config.dumping import addresses, difference, dump, locations, plugin_files, save, to_yaml
-from overopt.config.foreign import foreign
 from overopt.config.loading import load
+from overopt.config.user_code import calling_user_code
 
 __all__ = [
     "Choice",
@@ -26,9 +26,9 @@ __all__ = [
     "Location",
     "addresses",
     "block",
+    "calling_user_code",
     "difference",
     "dump",
-    "foreign",
     "load",
     "locations",
     "name_of",

@@ -15,9 +15,9 @@ from pydantic.dataclasses import dataclass as pydantic_dataclass
 from pydantic_core import InitErrorDetails, PydanticCustomError, core_schema
 
 from overopt.config import plugins
-from overopt.config.foreign import guarded
+from overopt.config.messages import as_yaml, did_you_mean
 from overopt.config.plugins import is_block
-from overopt.config.wording import hint, shown
+from overopt.config.user_code import guard_methods
 from overopt.config.yaml12 import Address
 
 T = TypeVar("T")
@@ -97,11 +97,11 @@ class Choice:
             if isinstance(value, blocks):
                 return value
             if is_block(type(value)) and not _same_package(type(value), blocks):
-                guarded(type(value))
+                guard_methods(type(value))
                 return value
             if plain_value is not None:
                 return plain_value.validate_python(value, strict=True)
-            raise _choice_error((), f"expected one of {', '.join(map(name_of, blocks))}, got {shown(value)}", value)
+            raise _choice_error((), f"expected one of {', '.join(map(name_of, blocks))}, got {as_yaml(value)}", value)
 
         return core_schema.no_info_plain_validator_function(choose)
 
@@ -126,15 +126,15 @@ def _choice_error(address: Address, message: str, value: Any) -> ValidationError
 def _class_named(name: Any, blocks: tuple[type, ...]) -> type:
     names = {name_of(cls): cls for cls in blocks}
     if not isinstance(name, str):
-        problem = "has no name" if name is None else f"the name must be text, got {shown(name)}"
+        problem = "has no name" if name is None else f"the name must be text, got {as_yaml(name)}"
         raise LookupError(f"{problem} (valid: {', '.join(names)})")
     if name in names:
         return names[name]
     if ":" not in name:
-        raise LookupError(f"unknown name {name!r} ({hint(name, names)})")
-    cls = guarded(plugins.find(name))
+        raise LookupError(f"unknown name {name!r} ({did_you_mean(name, names)})")
+    cls = guard_methods(plugins.find(name))
     if _same_package(cls, blocks):
-        raise LookupError(f"{name!r} is no choice here ({hint(cls.__name__, names)})")
+        raise LookupError(f"{name!r} is no choice here ({did_you_mean(cls.__name__, names)})")
     lacking = sorted(set.intersection(*map(_members, blocks)) - _members(cls) - OPTIONAL)
     if lacking:
         raise LookupError(f"{name!r} lacks {', '.join(lacking)}, which every choice here has ({', '.join(names)})")
@@ -172,7 +172,7 @@ def union_members(union: Any) -> tuple[tuple[type, ...], tuple[Any, ...]]:
     return blocks, tuple(member for member in members if not is_block(member))
 
 
-def peel(annotation: Any) -> tuple[Any, list[Any]]:
+def unwrap(annotation: Any) -> tuple[Any, list[Any]]:
     """An annotation without `Annotated` and, unless it is a choice, without `| None`; and what `Annotated` said."""
     marks: list[Any] = []
     while True:
@@ -233,7 +233,7 @@ def item_annotation(annotation: Any, key: Any) -> Any:
 
 def block_of(annotation: Any, value: Any) -> type | None:
     """The class whose fields are the keys of the raw `value`, if that can be told."""
-    inner, marks = peel(annotation)
+    inner, marks = unwrap(annotation)
     if not is_choice(marks):
         return inner if is_block(inner) else None
     try:
@@ -247,7 +247,7 @@ def annotation_at(target: type, tree: Any, address: Address) -> tuple[Any, Any]:
     annotation: Any = target
     for key in address:
         cls = block_of(annotation, tree)
-        annotation = item_annotation(peel(annotation)[0], key) if cls is None else field_annotation(cls, key)
+        annotation = item_annotation(unwrap(annotation)[0], key) if cls is None else field_annotation(cls, key)
         tree = _child(tree, key)
     return annotation, tree
 

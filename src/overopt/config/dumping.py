@@ -19,11 +19,11 @@ from overopt.config.blocks import (
     is_location,
     item_annotation,
     name_of,
-    peel,
     stage_of,
     union_members,
+    unwrap,
 )
-from overopt.config.code import Files, files_of
+from overopt.config.imported_files import Files, imported_files
 from overopt.config.plugins import is_block
 
 
@@ -47,7 +47,7 @@ def to_yaml(obj: Any, relative_to: Path | None = None) -> str:
 
 def plain(value: Any, annotation: Any, relative_to: Path | None = None) -> Any:
     """A value of the type that `annotation` says, as a plain tree."""
-    inner, marks = peel(annotation)
+    inner, marks = unwrap(annotation)
     if is_block(type(value)):
         return _plain_block(value, union_members(inner)[0] if is_choice(marks) else None, relative_to)
     if isinstance(value, Mapping):
@@ -113,7 +113,7 @@ def locations(obj: Any) -> dict[str, str]:
 def plugin_files(obj: Any) -> dict[str, Files]:
     """The files of every class and function from outside the package that an object names, by its address."""
     modules = {address: _plug_in(value, marks) for address, value, marks in _walk(obj, type(obj), "")}
-    return {address: files_of(module) for address, module in modules.items() if module is not None}
+    return {address: imported_files(module) for address, module in modules.items() if module is not None}
 
 
 def _plug_in(value: Any, marks: Any) -> ModuleType | None:
@@ -126,7 +126,7 @@ def _plug_in(value: Any, marks: Any) -> ModuleType | None:
 
 def _walk(value: Any, annotation: Any, address: str) -> Iterator[tuple[str, Any, Any]]:
     """Every block and every text in an object, with its address and the marks of its annotation."""
-    inner, marks = peel(annotation)
+    inner, marks = unwrap(annotation)
     prefix = f"{address}." if address else ""
     if is_block(type(value)):
         yield address, value, marks

@@ -13,8 +13,8 @@ from pydantic_core import ErrorDetails
 
 from overopt.config import plugins, yaml12
 from overopt.config.blocks import adapter, annotation_at, block_of, fields_of, stage_of
-from overopt.config.trees import address_of, complete, dotted, outer_first, override, parse_override
-from overopt.config.wording import explain, hint, shown
+from overopt.config.messages import as_yaml, did_you_mean, explain_error
+from overopt.config.overrides import address_of, complete, dotted, outer_first, override, parse_override
 from overopt.config.yaml12 import Address
 from overopt.errors import ConfigError
 
@@ -122,7 +122,7 @@ def _read(path: Path) -> yaml12.Document:
         raise ConfigError([f"{path}: the file is empty; it must hold `key: value` lines"])
     if not isinstance(document.tree, dict):
         line = document.lines[()]
-        raise ConfigError([f"{path}:{line}: expected `key: value` lines, got {shown(document.tree)}"])
+        raise ConfigError([f"{path}:{line}: expected `key: value` lines, got {as_yaml(document.tree)}"])
     return document
 
 
@@ -141,7 +141,7 @@ def _pick_stage(
     if stage is None:
         raise ConfigError([f"{places.locate(())[1]}the key `stage` is missing (valid: {', '.join(stages)})"])
     if not isinstance(stage, str) or stage not in stages:
-        problem = f"unknown stage {stage!r} ({hint(str(stage), stages)})"
+        problem = f"unknown stage {stage!r} ({did_you_mean(str(stage), stages)})"
         raise ConfigError([places.locate(("stage",))[1] + problem])
     if stage_of(stages[stage]) != stage:
         raise TypeError(f"{stages[stage].__name__} needs the class variable `stage: ClassVar[str] = {stage!r}`")
@@ -154,9 +154,9 @@ def _problem(details: ErrorDetails, target: type, tree: Any, places: _Places) ->
     context = details.get("ctx", {})
     if details["type"] == "unexpected_keyword_argument":
         cls = block_of(*annotation_at(target, tree, address[:-1]))
-        what = f"unknown key ({hint(str(address[-1]), fields_of(cls) if cls else ())})"
+        what = f"unknown key ({did_you_mean(str(address[-1]), fields_of(cls) if cls else ())})"
     elif details["type"] == "overopt_choice":
         what = str(context["message"])
     else:
-        what = explain(details["type"], details["input"], context, details["msg"])
+        what = explain_error(details["type"], details["input"], context, details["msg"])
     return order, place + what

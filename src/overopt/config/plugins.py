@@ -15,8 +15,8 @@ from typing import Any
 
 from pydantic.dataclasses import is_pydantic_dataclass
 
-from overopt.config.code import files_of
-from overopt.config.wording import hint
+from overopt.config.imported_files import imported_files
+from overopt.config.messages import did_you_mean
 
 _PREFIX = "overopt plug-in "
 
@@ -82,7 +82,7 @@ def module_of(name: str) -> ModuleType:
     try:
         module = _from_file(module_name) if module_name.endswith(".py") else importlib.import_module(module_name)
         if module_name not in _loaded:
-            _loaded[module_name] = {str(file): _stamp(str(file)) for file in files_of(module).values()}
+            _loaded[module_name] = {str(file): _stamp(str(file)) for file in imported_files(module).values()}
         return module
     except Exception as error:  # whatever a foreign file raises is its author's to see
         raise LookupError(f"cannot load {module_name!r}: {type(error).__name__}: {error}") from error
@@ -91,7 +91,7 @@ def module_of(name: str) -> ModuleType:
 def _absent(name: str, what: str, module: ModuleType, fits: Callable[[Any], bool]) -> str:
     module_name, _, wanted = name.rpartition(":")
     valid = [key for key, value in vars(module).items() if fits(value) and not key.startswith("_")]
-    return f"{module_name!r} has no {what} {wanted!r} ({hint(wanted, valid)})"
+    return f"{module_name!r} has no {what} {wanted!r} ({did_you_mean(wanted, valid)})"
 
 
 def file_of(cls: type) -> str | None:

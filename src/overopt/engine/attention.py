@@ -1,7 +1,8 @@
 """Attention over flat tokens: a place sees its tree's prompt, or what a decoding step has stored, and its own branch.
 
-A body runs on `[1, N]` tokens of all trees side by side, without padding; only attention must know which is whose. It
-learns it from the object that `carrier` hangs on the attention mask, which transformers hands through untouched.
+A body runs on `[1, N]` tokens of all trees side by side, without padding; only attention must know which token belongs
+to which tree. It learns this from the object that `attention_carrier` attaches to the attention mask, which
+transformers passes through untouched.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 
-class Attend(Protocol):
+class AttentionBackend(Protocol):
     """Computes attention for one layer of a body that runs on flat tokens."""
 
     def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, scale: float | None) -> Tensor:
@@ -24,14 +25,14 @@ class Attend(Protocol):
         """
 
 
-def carrier(attend: Attend, device: torch.device) -> Tensor:
+def attention_carrier(attend: AttentionBackend, device: torch.device) -> Tensor:
     """A 4D attention mask that says nothing itself and carries the object that computes attention."""
     mask = torch.zeros(1, 1, 1, 1, device=device)
     mask.overopt = attend  # type: ignore[attr-defined]
     return mask
 
 
-def carried(mask: Any) -> Attend | None:
+def carried_attention(mask: Any) -> AttentionBackend | None:
     """The object that a mask carries, None for an ordinary mask."""
     return getattr(mask, "overopt", None)
 
@@ -51,7 +52,7 @@ class TreeAttention:
     def masks(self, dtype: torch.dtype) -> list[Tensor]:
         """Additive masks `[L, L]` of the trees, made once for all layers."""
         if self._masks is None or self._masks[0].dtype != dtype:
-            self._masks = [additive_mask(may_see(s), dtype) for s in self.segment_N.split(self.sizes)]
+            self._masks = [additive_mask(visibility_mask(s), dtype) for s in self.segment_N.split(self.sizes)]
         return self._masks
 
     def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, scale: float | None) -> Tensor:
@@ -70,7 +71,7 @@ class TreeAttention:
         return zip(*split, masks, strict=True)
 
 
-def may_see(segment_L: Tensor) -> Tensor:
+def visibility_mask(segment_L: Tensor) -> Tensor:
     """Who may look at whom within a tree: at what lies before in the prompt or in the own completion."""
     causal_LL = torch.ones(len(segment_L), len(segment_L), dtype=torch.bool, device=segment_L.device).tril()
     return causal_LL & ((segment_L == 0) | (segment_L == segment_L[:, None]))
@@ -95,7 +96,7 @@ def causal_prompts(query: Tensor, key: Tensor, value: Tensor, lengths: Sequence[
     return torch.cat([out.transpose(1, 2) for out in outs], 1)
 
 
-class Store:
+class KeyValueStore:
     """Keys and values of P prompts and of the samples being drawn from them, G each, `width` tokens at most.
 
     A prompt's part is kept once for all its samples. First `attend` runs the prompts (flat, one after another); after

@@ -10,7 +10,7 @@ from pydantic import Field
 from overopt.config import block
 from overopt.errors import UserError
 
-TOKENS = 16_384
+DEFAULT_TOKEN_BUDGET = 16_384
 """Of a micro-batch where nothing says how many."""
 
 
@@ -44,7 +44,7 @@ class Compute:
     @property
     def budget(self) -> int:
         """Tokens of a micro-batch, unless a GPU's memory has chosen others."""
-        return self.token_budget or TOKENS
+        return self.token_budget or DEFAULT_TOKEN_BUDGET
 
     @property
     def evaluation_budget(self) -> int:

@@ -13,12 +13,12 @@ from overopt.errors import UserError
 
 T = TypeVar("T")
 
-LEAST = 16
+MIN_TOKEN_BUDGET = 16
 """A budget below this many tokens is no way out: every tree travels alone long before."""
 
-MOST = 1 << 20
+MAX_TOKEN_BUDGET = 1 << 20
 """More tokens than this fill any GPU."""
-SHARE = 0.8
+FREE_MEMORY_SHARE = 0.8
 """Of the memory that is free; the rest is for what kernels need while they run, and for gaps between tensors."""
 
 
@@ -27,8 +27,8 @@ def fitting_tokens(free: int, pending: int, per_token: float) -> int:
 
     A power of two, so that a few megabytes more or less that other programs hold do not change a run's rounding.
     """
-    tokens = int(SHARE * max(0, free - pending) / per_token)
-    return max(LEAST, min(MOST, 1 << tokens.bit_length() - 1 if tokens else 0))
+    tokens = int(FREE_MEMORY_SHARE * max(0, free - pending) / per_token)
+    return max(MIN_TOKEN_BUDGET, min(MAX_TOKEN_BUDGET, 1 << tokens.bit_length() - 1 if tokens else 0))
 
 
 @dataclass
@@ -52,7 +52,7 @@ class TokenBudget:
             gc.collect()
             if torch.cuda.is_available():
                 torch.cuda.empty_cache()
-            if self.tokens // 2 < LEAST:
+            if self.tokens // 2 < MIN_TOKEN_BUDGET:
                 raise UserError(
                     f"out of memory, also with micro-batches of one prompt each ({message}): lower "
                     "max_prompt_tokens, max_completion_tokens or the completions of a prompt, or set "

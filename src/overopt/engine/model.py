@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 if TYPE_CHECKING:
-    from overopt.engine.attention import Attend
+    from overopt.engine.attention import AttentionBackend
     from overopt.engine.packing import Packed
 
 
@@ -35,17 +35,17 @@ class CausalModel(BodyModel, Protocol):
     def vocabulary(self) -> int: ...
 
     @property
-    def trees(self) -> bool:
-        """Whether it computes trees and decodes from a `Store`; else it decodes from a cache of its own."""
+    def tree_attention(self) -> bool:
+        """Whether it computes trees and decodes from a `KeyValueStore`; else it decodes from a cache of its own."""
 
     @property
-    def pads(self) -> bool:
+    def pads_prompts(self) -> bool:
         """Whether `extend` takes prompts of different lengths at once, the shorter ones padded on the left."""
 
     def logits(self, hidden_MD: Tensor) -> Tensor:
         """What a softmax makes the distribution of the next token, `[M, V]`."""
 
-    def run(self, ids_N: Tensor, positions_N: Tensor, attend: Attend, read_R: Tensor | None = None) -> Tensor:
+    def run(self, ids_N: Tensor, positions_N: Tensor, attend: AttentionBackend, read_R: Tensor | None = None) -> Tensor:
         """Hidden states of flat tokens whose attention `attend` computes, `[N, D]`, or of the places `read_R`."""
 
     def decoding(self, tokens: int) -> AbstractContextManager[None]:

@@ -12,8 +12,8 @@ from overopt.engine import native
 from overopt.engine.attention import causal_prompts
 
 
-class NativeStore:
-    """What `Store` does, in fp32 on a CPU, by compiled code: it reads of every sample what is its own, and no masks."""
+class NativeKeyValueStore:
+    """A `KeyValueStore` in fp32 on a CPU: compiled code that reads only what each sample sees and needs no masks."""
 
     def __init__(self, lengths: Sequence[int], group_size: int, width: int, device: torch.device) -> None:
         self.lengths, self.group, self.width = list(lengths), group_size, max(1, width)

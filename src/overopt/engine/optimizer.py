@@ -33,8 +33,10 @@ class Constant:
 
 
 @block
-class Linear:
+class LinearDecay:
     """Linear decay from lr to `floor` times lr over all steps, multiplied by a linear rise over the first `warmup`."""
+
+    config_name: ClassVar[str] = "linear"
 
     warmup: Steps = 0
     floor: Fraction = 0.0
@@ -44,8 +46,10 @@ class Linear:
 
 
 @block
-class Cosine:
+class CosineDecay:
     """Half a cosine from lr to `floor` times lr over all steps, multiplied by a linear rise over the first `warmup`."""
+
+    config_name: ClassVar[str] = "cosine"
 
     warmup: Steps = 0
     floor: Fraction = 0.0
@@ -55,7 +59,7 @@ class Cosine:
         return _warm(step, self.warmup) * (self.floor + (1.0 - self.floor) * decay)
 
 
-Schedule = Annotated[Constant | Linear | Cosine, Choice()]
+Schedule = Annotated[Constant | LinearDecay | CosineDecay, Choice()]
 
 
 @block

@@ -16,9 +16,9 @@ import torch
 from torch import Tensor
 
 from overopt.engine import native
-from overopt.engine.attention import Store
+from overopt.engine.attention import KeyValueStore
 from overopt.engine.model import CausalModel
-from overopt.engine.native_store import NativeStore
+from overopt.engine.native_store import NativeKeyValueStore
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +64,7 @@ def sample(
     key: DrawKey,
 ) -> Samples:
     """Draw `group_size` completions of each prompt from softmax(logits/temperature); temperature 0 is greedy."""
-    if not model.trees and not model.pads and len(set(map(len, prompts))) > 1:
+    if not model.tree_attention and not model.pads_prompts and len(set(map(len, prompts))) > 1:
         rest = (group_size, temperature, max_tokens, key)
 
         def sample_at(same: Sequence[int]) -> Samples:
@@ -152,7 +152,7 @@ def decoder(
     model: CausalModel, prompts: Sequence[Sequence[int]], group_size: int, max_tokens: int
 ) -> _TreeDecoder | _PlainDecoder:
     """The prompts run, `group_size` samples of each about to begin, in the way that the model decodes."""
-    return (_TreeDecoder if model.trees else _PlainDecoder)(model, prompts, group_size, max_tokens)
+    return (_TreeDecoder if model.tree_attention else _PlainDecoder)(model, prompts, group_size, max_tokens)
 
 
 class _TreeDecoder:
@@ -161,7 +161,7 @@ class _TreeDecoder:
     def __init__(self, model: CausalModel, prompts: Sequence[Sequence[int]], group_size: int, max_tokens: int) -> None:
         self.model = model
         lengths = torch.tensor([len(p) for p in prompts], device=model.device)
-        kind = NativeStore if native.available(model.device) else Store
+        kind = NativeKeyValueStore if native.available(model.device) else KeyValueStore
         self.store = kind(lengths.tolist(), group_size, max_tokens - 1, model.device)
         ids = torch.tensor([token for prompt in prompts for token in prompt], device=model.device)
         positions = torch.cat([torch.arange(len(p), device=model.device) for p in prompts])

@@ -11,12 +11,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from overopt.engine.attention import Attend, carried, carrier
+from overopt.engine.attention import AttentionBackend, attention_carrier, carried_attention
 from overopt.engine.attention_flex import FlexAttention
+from overopt.engine.onednn import onednn_linear_maps
 from overopt.engine.packing import Packed
-from overopt.engine.prepack import onednn
 from overopt.models import neox
-from overopt.models.properties import ATTENTION_CAP, has_attention_of_its_own, window_of
+from overopt.models.properties import ATTENTION_CAP, attention_window, has_custom_attention
 from overopt.models.text import end_ids
 
 ATTENTION = "overopt"
@@ -25,7 +25,7 @@ MANY_ROWS = 256
 """From here on oneDNN's faster products outweigh its slower start."""
 
 
-def quiet() -> None:
+def silence_transformers() -> None:
     """transformers draws a bar for every file it reads or writes, and reports what our own messages say in short."""
     from transformers.utils import logging
 
@@ -43,13 +43,13 @@ def with_attention(make: Callable[[str], Any]) -> Any:
         return make("eager")
 
 
-def use_trees(model: Any) -> bool:
+def enable_tree_attention(model: Any) -> bool:
     """Give a model our attention, if it computes attention by torch's fused function; whether it now has it."""
     if model.config._attn_implementation == ATTENTION:
         return True
     if getattr(model.config, ATTENTION_CAP, None):
         model.set_attn_implementation("eager")  # torch's fused attention leaves the cap out, and nobody says so
-    if model.config._attn_implementation != "sdpa" or has_attention_of_its_own(model):
+    if model.config._attn_implementation != "sdpa" or has_custom_attention(model):
         return False
     _register()
     model.set_attn_implementation(ATTENTION)
@@ -65,7 +65,7 @@ def _register() -> None:
     def attention(
         module: nn.Module, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None, **settings: Any
     ) -> tuple[Tensor, None]:
-        attend = carried(attention_mask)
+        attend = carried_attention(attention_mask)
         if attend is None:
             return sdpa_attention_forward(module, query, key, value, attention_mask, **settings)
         layer: Any = getattr(module, "layer_idx", None)
@@ -86,10 +86,12 @@ class Body:
         self.end_ids = end_ids(model, tokenizer)
         """The tokens at which sampling stops; a codec may add the end of its template's turns."""
         pad, eos = tokenizer.pad_token_id, tokenizer.eos_token_id
-        self.pad_id: int = eos if pad is None or pad >= self.rows else pad  # nobody reads it, but it is looked up
-        self.trees = use_trees(model)
+        self.pad_id: int = (
+            eos if pad is None or pad >= self.known_tokens else pad
+        )  # nobody reads it, but it is looked up
+        self.tree_attention = enable_tree_attention(model)
         """Whether trees are computed as such; else row by row, by the model's ordinary forward."""
-        self.flex = False
+        self.flex_attention = False
         """Whether one kernel computes the attention of all trees; chosen at load, on a GPU."""
 
     @property
@@ -97,15 +99,15 @@ class Body:
         return self.head.weight.device
 
     @property
-    def rows(self) -> int:
+    def known_tokens(self) -> int:
         """Tokens that the model knows, which may be fewer or more than its tokenizer's."""
-        rows: int = self.model.get_input_embeddings().weight.shape[0]
-        return rows
+        count: int = self.model.get_input_embeddings().weight.shape[0]
+        return count
 
     @property
     def window(self) -> int | None:
         """How far back attention sees, if less than everything: then longer trees would be computed wrongly."""
-        return window_of(self.model.config)
+        return attention_window(self.model.config)
 
     @property
     def name(self) -> str:
@@ -117,13 +119,13 @@ class Body:
 
     def linear_maps(self, rows: int) -> AbstractContextManager[None]:
         """In it linear maps are computed by what is fastest for so many rows."""
-        return onednn(self.model.modules() if rows >= MANY_ROWS and not self.bf16 else [])
+        return onednn_linear_maps(self.model.modules() if rows >= MANY_ROWS and not self.bf16 else [])
 
     def hidden(self, packed: Packed) -> Tensor:
         """Hidden states after the final norm at the places of a packed batch, `[N, D]`; undefined outside `read_R`."""
-        if not self.trees:
+        if not self.tree_attention:
             return self._plain_hidden(packed)
-        attend = FlexAttention(packed.attention) if self.flex else packed.attention
+        attend = FlexAttention(packed.attention) if self.flex_attention else packed.attention
         if not self._is_plain_neox():
             return self.run(packed.ids_N, packed.positions_N, attend)
         read = self.run(packed.ids_N, packed.positions_N, attend, packed.read_R)
@@ -132,7 +134,7 @@ class Body:
     def _is_plain_neox(self) -> bool:
         return not self.bf16 and neox.can_run(self.model.base_model)
 
-    def run(self, ids_N: Tensor, positions_N: Tensor, attend: Attend, read_R: Tensor | None = None) -> Tensor:
+    def run(self, ids_N: Tensor, positions_N: Tensor, attend: AttentionBackend, read_R: Tensor | None = None) -> Tensor:
         """Hidden states of flat tokens whose attention `attend` computes, `[N, D]`, or of some of them, `[R, D]`."""
         if self._is_plain_neox():
             with self.linear_maps(len(ids_N)):
@@ -141,7 +143,7 @@ class Body:
             out = self.model.base_model(
                 input_ids=ids_N[None],
                 position_ids=positions_N[None],
-                attention_mask=carrier(attend, ids_N.device),
+                attention_mask=attention_carrier(attend, ids_N.device),
                 use_cache=False,
             )
         hidden: Tensor = out.last_hidden_state[0]
@@ -184,7 +186,7 @@ class Body:
 
     def save(self, folder: Path) -> None:
         """An ordinary Hugging Face folder, weights in safetensors; `generate` stops there where sampling stops here."""
-        quiet()
+        silence_transformers()
         self._save_model(folder)
         self.tokenizer.save_pretrained(folder)
         settings = folder / "generation_config.json"

@@ -9,13 +9,13 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-Kind = Literal["padded", "equal", "none"]
+CacheKind = Literal["padded", "equal", "none"]
 """padded: the model's own cache, prompts padded on the left; equal: the same for prompts of one length, where padding
 would be read as text; none: the whole row is computed again for every token."""
 
 
 @dataclass
-class Recurrent:
+class RecurrentCache:
     """A cache of `rows` rows with states of recurrent layers; what beam search does to it repeats and selects too."""
 
     own: Any
@@ -30,7 +30,7 @@ class Recurrent:
 
 
 @dataclass
-class Replay:
+class RecomputedRows:
     """No cache: the tokens so far, `[N, S]`, all computed again with those that follow."""
 
     ids_NS: Tensor
@@ -42,16 +42,16 @@ class Replay:
         self.ids_NS = self.ids_NS[indices]
 
 
-def extend_recurrent(body: Any, ids_NL: Tensor, cache: Recurrent | None) -> tuple[Tensor, Recurrent]:
+def extend_recurrent(body: Any, ids_NL: Tensor, cache: RecurrentCache | None) -> tuple[Tensor, RecurrentCache]:
     """Hidden states of tokens that follow a cache, in rows of one length, and the longer cache."""
     takes = inspect.signature(body.forward).parameters
     name = next(name for name in ("past_key_values", "cache_params", "cache") if name in takes)
     out = body(input_ids=ids_NL, use_cache=True, **{name: None if cache is None else cache.own})
-    return out.last_hidden_state, Recurrent(getattr(out, name), len(ids_NL))
+    return out.last_hidden_state, RecurrentCache(getattr(out, name), len(ids_NL))
 
 
-def extend_again(body: Any, ids_NL: Tensor, cache: Replay | None) -> tuple[Tensor, Replay]:
+def extend_again(body: Any, ids_NL: Tensor, cache: RecomputedRows | None) -> tuple[Tensor, RecomputedRows]:
     """The same without a cache."""
     ids_NS = ids_NL if cache is None else torch.cat([cache.ids_NS, ids_NL], 1)
     hidden = body(input_ids=ids_NS, use_cache=False).last_hidden_state
-    return hidden[:, -ids_NL.shape[1] :], Replay(ids_NS)
+    return hidden[:, -ids_NL.shape[1] :], RecomputedRows(ids_NS)

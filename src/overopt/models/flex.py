@@ -16,20 +16,20 @@ SIZES = [(150, (40, 60)), (9, (3, 1, 5)), (260, (20, 30))]
 
 
 def flex_agrees(body: Body) -> bool:
-    """Whether hidden states and gradients are those of SDPA, to rounding. `body.flex` is left as it was."""
+    """Whether hidden states and gradients are those of SDPA, to rounding. `body.flex_attention` is left as it was."""
     words = min(body.model.config.vocab_size - 1, 50)
     trees = [Tree(_ids(prompt, words), [_ids(size, words) for size in sizes]) for prompt, sizes in SIZES]
-    packed, before = pack(trees, body.device), body.flex
+    packed, before = pack(trees, body.device), body.flex_attention
     try:
-        body.flex = False
+        body.flex_attention = False
         plain = _values_and_gradients(body, packed)
-        body.flex = True
+        body.flex_attention = True
         ours = _values_and_gradients(body, packed)
     except Exception as error:  # whatever stops a compiler leaves SDPA, which needs none
         print(f"overopt: flex attention is not used: {type(error).__name__}: {error}".splitlines()[0], file=sys.stderr)
         return False
     finally:
-        body.flex = before
+        body.flex_attention = before
     most = 5e-2 if body.bf16 else 1e-4
     return all(float((a - b).norm() / b.norm()) < most for a, b in zip(ours, plain, strict=True))
 

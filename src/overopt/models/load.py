@@ -12,13 +12,13 @@ from pydantic import Field
 
 from overopt.config import Choice, Location, block
 from overopt.errors import UserError
-from overopt.models.body import quiet, with_attention
-from overopt.models.confirm import check_scores, check_trees
+from overopt.models.body import silence_transformers, with_attention
 from overopt.models.folder import check_folder, check_text_files, check_weights, reading
 from overopt.models.gguf import dequantize
 from overopt.models.policy import Policy
 from overopt.models.reward_model import RewardModel
 from overopt.models.text import word_tokenizer
+from overopt.models.verify import verify_policy, verify_reward_model
 from overopt.records import layout, load_run
 from overopt.tasks.base import PromptStyle
 
@@ -60,7 +60,7 @@ class Scratch:
             raise UserError("model.tokenizer: this task has no word list, so a model from scratch needs a tokenizer")
         torch.manual_seed(seed)
         policy = Policy(_from_config(self, tokenizer).to(device), tokenizer, bf16)
-        check_trees(policy, "model")
+        verify_policy(policy, "model")
         return policy
 
     def hf_config(self, tokenizer: Any) -> Any:
@@ -106,7 +106,7 @@ def _hf_config(settings: Scratch, vocabulary: int, tokenizer: Any) -> Any:
     return AutoConfig.for_model(settings.architecture, **(fields | settings.extra))
 
 
-def outline(config: Any) -> Any:
+def meta_model(config: Any) -> Any:
     """The causal model of a Hugging Face configuration, without memory for its weights."""
     from transformers import AutoModelForCausalLM
 
@@ -150,7 +150,7 @@ def load_policy(folder: Path, device: torch.device, bf16: bool = False) -> Polic
     if getattr(model.get_output_embeddings(), "weight", None) is None:
         raise UserError(f"{folder}: this {model.config.model_type} model has no head over a vocabulary")
     policy = Policy(model, tokenizer, bf16)
-    check_trees(policy, str(folder))
+    verify_policy(policy, str(folder))
     return policy
 
 
@@ -171,13 +171,13 @@ def load_reward_model(folder: Path, device: torch.device, bf16: bool = False) ->
             "reward_model, or call this one from a function of your own: reward_model: null, rewards: [my_module:fn]"
         )
     reward_model = RewardModel(model, tokenizer, bf16)
-    reward_model.prompt_style = reward_model.prompt_style or style_in_run(folder)
+    reward_model.prompt_style = reward_model.prompt_style or recorded_prompt_style(folder)
     reward_model.freeze()
-    check_scores(reward_model, str(folder))
+    verify_reward_model(reward_model, str(folder))
     return reward_model
 
 
-def style_in_run(folder: Path) -> PromptStyle | None:
+def recorded_prompt_style(folder: Path) -> PromptStyle | None:
     """The prompt style that a run's record names for its checkpoints, which did not always say it themselves."""
     run = folder.parents[1] if len(folder.parents) > 1 else folder
     inside = folder.parent.name == layout.CHECKPOINTS and (run / layout.INFO).is_file()
@@ -196,7 +196,7 @@ def _load(folder: Path, auto_class: Any, known: Any, device: torch.device) -> tu
         raise UserError(f"{folder}: a {config.model_type} model is none of {auto_class.__name__}; use another model")
     check_weights(folder)
     check_text_files(folder)
-    quiet()
+    silence_transformers()
     with reading(folder, f"its weights cannot be loaded as {auto_class.__name__}"):
         model, report = with_attention(
             lambda attention: auto_class.from_pretrained(

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from overopt.engine import native
-from overopt.engine.attention import Attend
+from overopt.engine.attention import AttentionBackend
 
 
 def can_run(body: Any) -> bool:
@@ -30,7 +30,9 @@ def can_run(body: Any) -> bool:
     )
 
 
-def run(body: Any, ids_N: Tensor, positions_N: Tensor, attend: Attend, reads_R: Tensor | None = None) -> Tensor:
+def run(
+    body: Any, ids_N: Tensor, positions_N: Tensor, attend: AttentionBackend, reads_R: Tensor | None = None
+) -> Tensor:
     """Hidden states after the final norm of flat tokens, `[N, D]`, or of some of them, `[R, D]`; fp32, no dropout."""
     hidden = body.embed_in(ids_N)
     cos, sin = body.rotary_emb(hidden, positions_N[None])
@@ -52,7 +54,13 @@ def run(body: Any, ids_N: Tensor, positions_N: Tensor, attend: Attend, reads_R: 
 
 
 def _attention(
-    attention: Any, normed: Tensor, cos: Tensor, sin: Tensor, attend: Attend, layer: int, reads_R: Tensor | None
+    attention: Any,
+    normed: Tensor,
+    cos: Tensor,
+    sin: Tensor,
+    attend: AttentionBackend,
+    layer: int,
+    reads_R: Tensor | None,
 ) -> Tensor:
     qkv_NHCd = attention.query_key_value(normed).view(len(normed), -1, 3, attention.head_size)
     query, key, value = (x.transpose(0, 1)[None] for x in _rotated(qkv_NHCd, cos, sin).unbind(2))

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from overopt.engine.head import LOGITS_PER_CHUNK
-from overopt.engine.prepack import prepacked
+from overopt.engine.onednn import packed_linear_maps
 from overopt.models import caches
 from overopt.models.body import Body
 from overopt.models.properties import LogitMap
@@ -26,8 +26,8 @@ class Policy(Body):
     def __init__(self, model: Any, tokenizer: Any, bf16: bool = False) -> None:
         super().__init__(model, tokenizer, model.get_output_embeddings(), bf16)
         self.logit_map = LogitMap.of(model.config)
-        self.cache: caches.Kind = "padded"
-        """How it decodes where it does not from a `Store`; settled at load."""
+        self.cache: caches.CacheKind = "padded"
+        """How it decodes where it does not from a `KeyValueStore`; settled at load."""
 
     @property
     def vocabulary(self) -> int:
@@ -35,11 +35,11 @@ class Policy(Body):
         return self.head.weight.shape[0]
 
     @property
-    def rows(self) -> int:
-        return min(super().rows, self.vocabulary)
+    def known_tokens(self) -> int:
+        return min(super().known_tokens, self.vocabulary)
 
     @property
-    def pads(self) -> bool:
+    def pads_prompts(self) -> bool:
         """Whether prompts of different lengths may be decoded side by side, the shorter ones padded on the left."""
         return self.cache == "padded"
 
@@ -62,7 +62,7 @@ class Policy(Body):
 
     def decoding(self, tokens: int) -> AbstractContextManager[None]:
         """Weights laid out for products of few rows, if enough tokens follow to pay for that."""
-        return prepacked(self.model.modules() if tokens >= WORTH_PACKING and not self.bf16 else [])
+        return packed_linear_maps(self.model.modules() if tokens >= WORTH_PACKING and not self.bf16 else [])
 
     def logits(self, hidden_MD: Tensor) -> Tensor:
         """The head's output, scaled and capped as the model does it, `[M, V]`."""
@@ -90,7 +90,7 @@ class Policy(Body):
     def frozen_copy(self) -> Policy:
         """The policy as it is now, without gradients: a reference."""
         reference = Policy(copy.deepcopy(self.model), self.tokenizer, self.bf16)
-        for name in ("trees", "flex", "cache", "end_ids"):
+        for name in ("tree_attention", "flex_attention", "cache", "end_ids"):
             setattr(reference, name, getattr(self, name))
         reference.freeze()
         return reference

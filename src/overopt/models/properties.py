@@ -47,7 +47,7 @@ class LogitMap:
         return cls(scale, next(iter(_given(config, *CAPS)), None))
 
 
-def window_of(config: Any) -> int | None:
+def attention_window(config: Any) -> int | None:
     """How far back the shortest attention of a layer sees; None: everything."""
     if not getattr(config, "use_sliding_window", True):
         return None
@@ -62,7 +62,7 @@ def is_recurrent(model: Any) -> bool:
     )
 
 
-def has_attention_of_its_own(model: Any) -> bool:
+def has_custom_attention(model: Any) -> bool:
     """Whether the configuration says that attention is more than causal softmax, however little a probe may show."""
     return is_recurrent(model) or _is_biased(model.config) or bool(_given(model.config, ATTENTION_CAP))
 
@@ -73,7 +73,7 @@ def _is_biased(config: Any) -> bool:
     return config.model_type == "bloom" or any(bool(getattr(part, "alibi", False)) for part in parts)
 
 
-def table_of(model: Any) -> int | None:
+def position_table_size(model: Any) -> int | None:
     """Rows of a table of positions; None where positions are rotated, biased or not told, so that none is missing."""
     config = model.config
     told = getattr(config, "rope_parameters", None) or getattr(config, "alibi", False) or config.model_type == "bloom"
@@ -82,11 +82,11 @@ def table_of(model: Any) -> int | None:
     return min((size for size in _given(config, *TABLES) if isinstance(size, int)), default=None)
 
 
-def check_reach(model: Any, max_prompt_tokens: int, max_completion_tokens: int, name: str) -> None:
+def check_positions(model: Any, max_prompt_tokens: int, max_completion_tokens: int, name: str) -> None:
     """Refuse limits under which a text may be longer than the model has positions, or than its angles stay."""
     kind, longest = model.config.model_type, max_prompt_tokens + max_completion_tokens
     asked = f"max_prompt_tokens ({max_prompt_tokens}) + max_completion_tokens ({max_completion_tokens}) = {longest}"
-    table = table_of(model)
+    table = position_table_size(model)
     if table is not None and longest > table:
         raise UserError(
             f"{name}: {asked} tokens are more than the {table} positions that this {kind} model has; lower the limits"
@@ -100,9 +100,9 @@ def check_reach(model: Any, max_prompt_tokens: int, max_completion_tokens: int, 
             )
 
 
-def reach_of(model: Any) -> int | None:
+def max_positions(model: Any) -> int | None:
     """Tokens of the longest text that has positions, and angles that no longer text beside it changes; None: any."""
-    ends = [table_of(model), *(switch for _, switch in _changing_ropes(model.config))]
+    ends = [position_table_size(model), *(switch for _, switch in _changing_ropes(model.config))]
     return min((end for end in ends if end is not None), default=None)
 
 

@@ -50,7 +50,7 @@ class RewardModel(Body):
         with torch.no_grad():
             model.score.weight.normal_(0.0, (width + 1) ** -0.5, generator=generator)
         reward_model = cls(model.to(policy.device).requires_grad_(True), policy.tokenizer, policy.bf16)
-        reward_model.trees, reward_model.flex = policy.trees, policy.flex
+        reward_model.tree_attention, reward_model.flex_attention = policy.tree_attention, policy.flex_attention
         return reward_model
 
     def raw_score(self, packed: Packed) -> Tensor:

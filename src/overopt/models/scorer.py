@@ -9,11 +9,11 @@ from torch import Tensor
 
 from overopt.engine.packing import Tree
 from overopt.errors import UserError, say
-from overopt.models.confirm import go_by_rows
-from overopt.models.properties import reach_of
+from overopt.models.properties import max_positions
 from overopt.models.reward_model import RewardModel
 from overopt.models.text import Codec
-from overopt.models.vocabulary import differences, encode_alike, folder_of
+from overopt.models.verify import use_row_forward
+from overopt.models.vocabulary import encode_identically, model_location, vocabulary_differences
 from overopt.types import Completion, Preference, PromptRecord
 
 LARGEST = torch.finfo(torch.float32).max ** 0.5
@@ -35,7 +35,7 @@ class Scorer:
     def __init__(self, reward_model: RewardModel, written: Codec, notice: Callable[[str], None] = say) -> None:
         self.reward_model = reward_model
         self.notice = notice
-        self.name = f"reward_model: {folder_of(reward_model)}"
+        self.name = f"reward_model: {model_location(reward_model)}"
         self.notices: list[str] = []
         self.direct = self._shares(written)
         self.codec = written if self.direct else self._codec(written)
@@ -43,7 +43,7 @@ class Scorer:
         config = reward_model.model.config.get_text_config()
         self._after_end = self.codec.after_end if foreign and reward_model.tokenizer.chat_template else []
         self._padding = getattr(config, "pad_token_id", None) if foreign else None
-        self._reach = reach_of(reward_model.model)
+        self._reach = max_positions(reward_model.model)
         self.cut = 0
         """Texts that were scored without their beginning."""
         self._rows = reward_model.model.get_input_embeddings().weight.shape[0]
@@ -117,20 +117,20 @@ class Scorer:
     def _fit_window(self, trees: Sequence[Tree]) -> None:
         """Texts longer than its window go row by row."""
         model = self.reward_model
-        if model.trees and model.window is not None:
+        if model.tree_attention and model.window is not None:
             longest = max(len(tree.prompt) + max(map(len, tree.completions)) for tree in trees)
             if longest > model.window:
-                go_by_rows(model)
+                use_row_forward(model)
 
     def _shares(self, written: Codec) -> bool:
         """Whether the policy's ids are what the reward model would read itself; else notices say why not."""
         model = self.reward_model
-        if found := differences(written.tokenizer, model.tokenizer):
+        if found := vocabulary_differences(written.tokenizer, model.tokenizer):
             self.notices.append(
                 f"{self.name} has a tokenizer of its own ({'; '.join(found)}; there: the reward model), so each text "
                 "is decoded and encoded again for it"
             )
-        elif not encode_alike(written.tokenizer, model.tokenizer):
+        elif not encode_identically(written.tokenizer, model.tokenizer):
             self.notices.append(f"{self.name} cuts texts into tokens otherwise, so each is encoded again for it")
         style = model.prompt_style or written.prompt_style
         if style != written.prompt_style:
@@ -152,7 +152,7 @@ class Scorer:
                 raise UserError(f"{self.name} was trained under chat_template, but its tokenizer has no chat template")
             self.notices.append(f"{self.name} has no chat template; it scores each text under prompt_style raw")
             style = "raw"
-        return Codec(model.tokenizer, style, model.end_ids, model.rows, written.clock)
+        return Codec(model.tokenizer, style, model.end_ids, model.known_tokens, written.clock)
 
 
 def check_finite(score_B: Tensor, who: str, remedy: str) -> None:

@@ -15,7 +15,7 @@ from functools import cached_property, lru_cache
 from typing import Any
 
 from overopt.errors import UserError
-from overopt.tasks.base import Joint, Message, PromptStyle, joint_after, messages_of
+from overopt.tasks.base import Joint, Message, PromptStyle, messages_of, prompt_and_joint
 from overopt.types import Completion, Preference, PromptRecord
 
 ANCHOR = "x"
@@ -66,7 +66,7 @@ class Codec:
     prompt_style: PromptStyle
     stops: frozenset[int] = frozenset()
     """Beside the tokenizer's EOS and the template's end of a turn."""
-    rows: int | None = None
+    known_tokens: int | None = None
     """Tokens that the model knows; None: as many as the tokenizer."""
     clock: datetime | None = None
     """The time that a template is told which asks for it, local time; None: the time at which it asks."""
@@ -75,7 +75,7 @@ class Codec:
     @classmethod
     def of(cls, model: Any, prompt_style: PromptStyle, clock: datetime | None) -> Codec:
         """The codec of a model; from here on the model stops where the codec says that completions end."""
-        codec = cls(model.tokenizer, prompt_style, model.end_ids, model.rows, clock)
+        codec = cls(model.tokenizer, prompt_style, model.end_ids, model.known_tokens, clock)
         model.end_ids = codec.end_ids
         return codec
 
@@ -113,12 +113,12 @@ class Codec:
 
     def _known(self, ids: list[int], place: str) -> list[int]:
         """Tokens that the model has rows for: UserError where one was added and the model not resized."""
-        beyond = [i for i in ids if self.rows is not None and i >= self.rows]
+        beyond = [i for i in ids if self.known_tokens is not None and i >= self.known_tokens]
         if beyond:
             token = self.tokenizer.convert_ids_to_tokens(beyond[0])
             raise UserError(
                 f"{place or 'a text'}: the tokenizer makes {token!r} token {beyond[0]}, and the model knows "
-                f"{self.rows} tokens of the tokenizer's {len(self.tokenizer)}: resize the model "
+                f"{self.known_tokens} tokens of the tokenizer's {len(self.tokenizer)}: resize the model "
                 "(resize_token_embeddings) and save it"
             )
         return ids
@@ -158,7 +158,7 @@ class Codec:
             text = self._render(messages, record, continue_final_message=continued, add_generation_prompt=not continued)
             if not continued:
                 return Place(text, self._joint, self._turn.opening or ANCHOR)
-        before, joint = joint_after(text, "" if chat else " ")
+        before, joint = prompt_and_joint(text, "" if chat else " ")
         return Place(before, joint, ANCHOR + before[-1:])
 
     @cached_property
@@ -242,7 +242,7 @@ class Codec:
 
     def _part(self, ids: Sequence[int], place: Place) -> str:
         """The text of a completion's tokens, without the joint and without the space of a tokenizer's own."""
-        return place.joint.part(self._text(ids).removeprefix(self._spaces_near(place)))
+        return place.joint.remove(self._text(ids).removeprefix(self._spaces_near(place)))
 
     @cached_property
     def _anchor(self) -> tuple[list[int], str]:

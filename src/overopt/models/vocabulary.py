@@ -13,7 +13,7 @@ SHOWN = 3
 """Tokens named of each kind of difference."""
 
 
-def differences(here: Any, there: Any) -> list[str]:
+def vocabulary_differences(here: Any, there: Any) -> list[str]:
     """How the second tokenizer's ids differ in meaning from the first's, in words; empty if they do not.
 
     Compared are all tokens with their ids, the added and special ones among them, and the end of a sequence. A padding
@@ -27,13 +27,13 @@ def differences(here: Any, there: Any) -> list[str]:
         found.append(f"{len(moved)} of {len(ours)} tokens have another id ({shown})")
     for only, where in ((ours.keys() - theirs.keys(), "here"), (theirs.keys() - ours.keys(), "there")):
         if only:
-            found.append(f"{len(only)} tokens are only {where} ({_some(only)})")
+            found.append(f"{len(only)} tokens are only {where} ({_first_tokens(only)})")
     if here.eos_token != there.eos_token or here.eos_token_id != there.eos_token_id:
         found.append(f"the end of a sequence is {_end(here)} here and {_end(there)} there")
     return found
 
 
-def encode_alike(here: Any, there: Any) -> bool:
+def encode_identically(here: Any, there: Any) -> bool:
     """Whether two tokenizers of one vocabulary cut every text alike: same normalizer, merges and special tokens."""
     if here is there:
         return True
@@ -45,18 +45,18 @@ def check_reference(policy: Policy, reference: Policy, dense: bool = False) -> N
 
     `dense`: whole distributions are compared, not only sampled tokens, so the heads must have as many rows.
     """
-    found = differences(policy.tokenizer, reference.tokenizer)
+    found = vocabulary_differences(policy.tokenizer, reference.tokenizer)
     if not found and dense and policy.vocabulary != reference.vocabulary:
         found = [f"its head has {reference.vocabulary} rows, the policy's {policy.vocabulary}"]
     if found:
         raise UserError(
-            f"reference: {folder_of(reference)} does not share the vocabulary of the policy (there, against "
-            f"{folder_of(policy)} here): {'; '.join(found)}. Probabilities of the same tokens are compared, so name a "
-            "reference with the policy's own tokenizer: what it started from, say"
+            f"reference: {model_location(reference)} does not share the vocabulary of the policy (there, against "
+            f"{model_location(policy)} here): {'; '.join(found)}. Probabilities of the same tokens are compared, so "
+            "name a reference with the policy's own tokenizer: what it started from, say"
         )
 
 
-def folder_of(model: Any) -> str:
+def model_location(model: Any) -> str:
     """Where a policy or a reward model was loaded from, for messages."""
     return str(model.model.name_or_path or "the model")
 
@@ -70,7 +70,7 @@ def _pipeline(tokenizer: Any) -> Any:
     return {name: step for name, step in steps.items() if name not in ("padding", "truncation")}
 
 
-def _some(tokens: Collection[str]) -> str:
+def _first_tokens(tokens: Collection[str]) -> str:
     return ", ".join(map(repr, sorted(tokens)[:SHOWN])) + ", ..." * (len(tokens) > SHOWN)
 
 

@@ -6,9 +6,9 @@ import inspect
 from typing import Any
 
 from overopt.config import name_of
-from overopt.config.blocks import peel, union_members
+from overopt.config.blocks import union_members, unwrap
 from overopt.config.describing import describe_fields
-from overopt.config.wording import hint
+from overopt.config.messages import did_you_mean
 from overopt.errors import UserError
 from overopt.objectives.advantages import Advantage
 from overopt.objectives.controllers import Controller
@@ -50,7 +50,7 @@ Row = dict[str, Any]
 
 def classes(kind: str) -> tuple[type, ...]:
     """The classes of a union, in its order."""
-    return union_members(peel(UNIONS[kind])[0])[0]
+    return union_members(unwrap(UNIONS[kind])[0])[0]
 
 
 def entries() -> list[tuple[Row, type]]:
@@ -71,7 +71,7 @@ def found(name: str | None = None) -> list[tuple[Row, type]]:
     chosen = [(row, cls) for row, cls in everything if name.lower() in (row["name"], cls.__name__.lower())]
     if not chosen:
         raise UserError(
-            f"no objective is called {name!r} ({hint(name, dict.fromkeys(r['name'] for r, _ in everything))})"
+            f"no objective is called {name!r} ({did_you_mean(name, dict.fromkeys(r['name'] for r, _ in everything))})"
         )
     return chosen
 

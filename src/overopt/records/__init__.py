@@ -19,15 +19,15 @@ A missing value is absent, never 0. A metric that is not finite is left out and 
 Neither torch nor pandas is imported here.
 """
 
+from overopt.records.dropped import describe_dropped
 from overopt.records.environment import environment
-from overopt.records.forms import fits, reading_run
 from overopt.records.hashing import Hashes, changed, hash_file, hash_weights, model_files
 from overopt.records.layout import SAMPLE_COLUMNS
-from overopt.records.left_out import left_out
 from overopt.records.lock import RunLock
 from overopt.records.reader import Run, find_runs, hash_parent, load_run, parent_files
-from overopt.records.states import forget_states
-from overopt.records.writer import RunWriter, clear
+from overopt.records.states import remove_states
+from overopt.records.validation import fits_schema, reading_run
+from overopt.records.writer import RunWriter, clear_run
 
 __all__ = [
     "SAMPLE_COLUMNS",
@@ -36,17 +36,17 @@ __all__ = [
     "RunLock",
     "RunWriter",
     "changed",
-    "clear",
+    "clear_run",
+    "describe_dropped",
     "environment",
     "find_runs",
-    "fits",
-    "forget_states",
+    "fits_schema",
     "hash_file",
     "hash_parent",
     "hash_weights",
-    "left_out",
     "load_run",
     "model_files",
     "parent_files",
     "reading_run",
+    "remove_states",
 ]

@@ -175,18 +175,18 @@ def meaning(name: str, legend: Legend) -> Meaning | None:
     return None
 
 
-def flaws(stage: str, metrics: Iterable[Row], evaluations: Iterable[Row]) -> list[str]:
+def violations(stage: str, metrics: Iterable[Row], evaluations: Iterable[Row]) -> list[str]:
     """What the lines of a run lack of what its stage always writes, and what they hold that nothing here explains."""
     judged = list(evaluations)
     pairs = [row for row in judged if row.get("judge") == "pairs"]
     return [
-        *_flaws(stage, metrics, METRICS, {}),
-        *_flaws(stage, [row for row in judged if row not in pairs], EVALUATIONS, {}),
-        *_flaws(stage, pairs, PAIR_EVALUATIONS, METRICS if stage == "offline" else {}),
+        *_violations(stage, metrics, METRICS, {}),
+        *_violations(stage, [row for row in judged if row not in pairs], EVALUATIONS, {}),
+        *_violations(stage, pairs, PAIR_EVALUATIONS, METRICS if stage == "offline" else {}),
     ]
 
 
-def _flaws(stage: str, rows: Iterable[Row], legend: Legend, also: Legend) -> list[str]:
+def _violations(stage: str, rows: Iterable[Row], legend: Legend, also: Legend) -> list[str]:
     promised = {name for name, entry in legend.items() if stage in entry.stages and not entry.condition}
     found = []
     for row in rows:

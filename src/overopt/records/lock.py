@@ -11,7 +11,7 @@ from typing import Self
 
 from overopt.errors import UserError
 from overopt.records import layout
-from overopt.records.files import cannot_write
+from overopt.records.atomic import cannot_write
 
 
 class RunLock:

@@ -16,8 +16,8 @@ import yaml
 
 from overopt.errors import UserError
 from overopt.records import layout
-from overopt.records.forms import fits, json_object, numbers
 from overopt.records.hashing import Hashes, hash_file, hash_weights, model_files
+from overopt.records.validation import fits_schema, parse_numbers, parse_object
 
 T = TypeVar("T")
 
@@ -132,7 +132,7 @@ class Run:
             lines = gzip.decompress(file.read_bytes()).splitlines(keepends=True)
         except Exception as error:
             raise UserError(f"{file}: cannot be read as gzip: {_first_line(error)}; restore it") from error
-        yield from _parse(file, lines, json_object)
+        yield from _parse(file, lines, parse_object)
 
     def checkpoints(self) -> list[int]:
         return layout.steps_in(self.path / layout.CHECKPOINTS)
@@ -235,9 +235,9 @@ _FORMS: dict[str, Any] = {
 
 def _check_forms(file: Path, info: dict[str, Any]) -> None:
     """Refuse fields that overopt did not write so, and that whoever reads them would trip over."""
-    wrong = [name for name, form in _FORMS.items() if name in info and not fits(info[name], form)]
+    wrong = [name for name, form in _FORMS.items() if name in info and not fits_schema(info[name], form)]
     files = [parent.get("files", {}) for parent in info.get("parents", [])] if "parents" not in wrong else []
-    if not all(fits(found, {...: str}) for found in files):
+    if not all(fits_schema(found, {...: str}) for found in files):
         wrong.append("parents")
     if wrong:
         raise UserError(
@@ -272,7 +272,7 @@ def _rows(file: Path) -> Iterator[dict[str, Any]]:
         return
     try:
         with file.open("rb") as lines:
-            yield from _parse(file, lines, numbers)
+            yield from _parse(file, lines, parse_numbers)
     except OSError as error:
         raise UserError(f"{file}: cannot be read: {error.strerror or error}") from error
 

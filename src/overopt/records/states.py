@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from overopt.records import layout
-from overopt.records.files import file_hashes, remove_folder, replace_file, whole_folder
+from overopt.records.atomic import file_hashes, remove_folder, replace_file, whole_folder
 
 DOCUMENT = "state.json"
 TENSORS = "tensors.safetensors"
@@ -26,7 +26,7 @@ Hashes = dict[str, str]
 
 
 @dataclass(frozen=True)
-class State:
+class SavedState:
     """The state after `step` updates."""
 
     step: int
@@ -39,11 +39,11 @@ class State:
     tensors: Path
 
 
-class Damaged(Exception):
+class DamagedState(Exception):
     """Why a state cannot be gone on from."""
 
 
-def write_state(run: Path, state: State, write_tensors: Callable[[Path], None]) -> None:
+def write_state(run: Path, state: SavedState, write_tensors: Callable[[Path], None]) -> None:
     """Commit a state: whole, with its hashes, and on the disk."""
     with whole_folder(layout.state_folder(run, state.step)) as folder:
         write_tensors(folder / TENSORS)
@@ -62,31 +62,31 @@ def retained_states(run: Path) -> list[int]:
     return layout.steps_in(run / layout.STATES)
 
 
-def newest_state(run: Path, warn: Callable[[str], None]) -> State | None:
+def newest_state(run: Path, warn: Callable[[str], None]) -> SavedState | None:
     """The last state that is whole, as is the record that it continues; one that is not is skipped with a warning."""
     for step in reversed(retained_states(run)):
         try:
             return read_state(run, step)
-        except Damaged as damage:
+        except DamagedState as damage:
             warn(f"the state of step {step} is damaged ({damage}) and skipped")
     return None
 
 
-def read_state(run: Path, step: int) -> State:
+def read_state(run: Path, step: int) -> SavedState:
     """One state, checked against its hashes and against the record."""
     try:
         return _read_state(run, step)
-    except Damaged:
+    except DamagedState:
         raise
     except Exception as error:  # whatever it finds there
-        raise Damaged(f"{type(error).__name__}: {error}") from error
+        raise DamagedState(f"{type(error).__name__}: {error}") from error
 
 
-def _read_state(run: Path, step: int) -> State:
+def _read_state(run: Path, step: int) -> SavedState:
     folder = layout.state_folder(run, step)
     document = _read_document(folder / DOCUMENT)
     if document["step"] != step:
-        raise Damaged(f"it is of step {document['step']}")
+        raise DamagedState(f"it is of step {document['step']}")
     _compare(folder, document["files"], file_hashes(folder))
     checkpoints = {int(key): hashes for key, hashes in document["checkpoints"].items()}
     for kept, hashes in checkpoints.items():
@@ -95,15 +95,15 @@ def _read_state(run: Path, step: int) -> State:
             _compare(checkpoint, hashes, file_hashes(checkpoint))
     for name, length in document["lengths"].items():
         if length > (size := _size(run / name)):
-            raise Damaged(f"{name} has {size} bytes of {length}")
-    return State(document["step"], document["lengths"], checkpoints, document["trainer"], folder / TENSORS)
+            raise DamagedState(f"{name} has {size} bytes of {length}")
+    return SavedState(document["step"], document["lengths"], checkpoints, document["trainer"], folder / TENSORS)
 
 
 def checkpoints_of(run: Path, step: int) -> set[int]:
     """The checkpoints that a state counts on; none, if it is damaged."""
     try:
         document = _read_document(layout.state_folder(run, step) / DOCUMENT)
-    except Damaged:
+    except DamagedState:
         return set()
     return {int(key) for key in document["checkpoints"]}
 
@@ -116,7 +116,7 @@ def prune(run: Path, states: Collection[int], checkpoints: Collection[int]) -> N
         remove_folder(layout.checkpoint_folder(run, step))
 
 
-def forget_states(run: Path) -> None:
+def remove_states(run: Path) -> None:
     """Remove what an ended run does not go on from."""
     if (run / layout.STATES).exists():
         shutil.rmtree(run / layout.STATES)
@@ -126,21 +126,21 @@ def _read_document(file: Path) -> dict[str, Any]:
     try:
         outer = json.loads(file.read_bytes())
         if _digest(outer["state"]) != outer["sha256"]:
-            raise Damaged(f"{file.name} is not as it was written")
+            raise DamagedState(f"{file.name} is not as it was written")
         document: dict[str, Any] = json.loads(outer["state"])
-    except Damaged:
+    except DamagedState:
         raise
     except Exception as error:
-        raise Damaged(f"{file.name} cannot be read") from error
+        raise DamagedState(f"{file.name} cannot be read") from error
     return document
 
 
 def _compare(folder: Path, written: Mapping[str, str], found: Mapping[str, str]) -> None:
     for name in sorted(written):
         if name not in found:
-            raise Damaged(f"{folder.parent.name}/{folder.name}/{name} is missing")
+            raise DamagedState(f"{folder.parent.name}/{folder.name}/{name} is missing")
         if written[name] != found[name]:
-            raise Damaged(f"{folder.parent.name}/{folder.name}/{name} is not as it was written")
+            raise DamagedState(f"{folder.parent.name}/{folder.name}/{name} is not as it was written")
 
 
 def _digest(text: str) -> str:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from overopt.errors import UserError
-from overopt.records.forms import numbers
+from overopt.records.validation import parse_numbers
 
 
 class Tail:
@@ -28,4 +28,4 @@ class Tail:
             raise UserError(f"{self.file}: cannot be read: {error.strerror or error}") from error
         whole = added[: added.rfind(b"\n") + 1]
         self._read += len(whole)
-        return [numbers(line, str(self.file)) for line in whole.splitlines()]
+        return [parse_numbers(line, str(self.file)) for line in whole.splitlines()]

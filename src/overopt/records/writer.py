@@ -16,8 +16,7 @@ from typing import Any, Self, SupportsFloat
 
 from overopt.errors import UserError
 from overopt.records import layout
-from overopt.records.environment import environment
-from overopt.records.files import (
+from overopt.records.atomic import (
     cannot_write,
     check_space,
     file_hashes,
@@ -28,9 +27,10 @@ from overopt.records.files import (
     whole_folder,
     write_all,
 )
+from overopt.records.environment import environment
 from overopt.records.layout import SAMPLE_COLUMNS
 from overopt.records.reader import load_run, read_table
-from overopt.records.states import RETAINED, TENSORS, State, checkpoints_of, prune, retained_states, write_state
+from overopt.records.states import RETAINED, TENSORS, SavedState, checkpoints_of, prune, retained_states, write_state
 
 _SAMPLE_KEY = ("split", "judge", "prompt_id")
 
@@ -57,7 +57,7 @@ class RunWriter:
             replace_file(path / layout.CONFIG, config_yaml.encode())
             writer.update()  # last: run.json makes the directory a run
         except BaseException:
-            clear(path)
+            clear_run(path)
             with suppress(OSError):  # another run may have settled in a parent meanwhile
                 for folder in made:
                     folder.rmdir()
@@ -71,7 +71,7 @@ class RunWriter:
         return cls(run.path, dict(run.info))
 
     @classmethod
-    def resume(cls, path: Path | str, state: State, config_yaml: str) -> Self:
+    def resume(cls, path: Path | str, state: SavedState, config_yaml: str) -> Self:
         """Go on from a state: whatever was recorded after it is removed, since it will be recorded again."""
         writer = cls.open(path)
         if (writer.path / layout.CONFIG).read_bytes() != config_yaml.encode():  # the run was copied to another place
@@ -82,7 +82,7 @@ class RunWriter:
         writer._cut(state)  # last: where nothing can be written, nothing is removed either
         return writer
 
-    def _cut(self, state: State) -> None:
+    def _cut(self, state: SavedState) -> None:
         for folder in (".", layout.SAMPLES, layout.CHECKPOINTS, layout.STATES):
             remove_partial(self.path / folder)
         states = [step for step in retained_states(self.path) if step <= state.step]
@@ -98,19 +98,19 @@ class RunWriter:
         """A step's metrics: deterministic values only, at full precision."""
         self._line(self.path / layout.METRICS, {"step": step, **metrics})
 
-    def time(self, step: int, timings: Mapping[str, SupportsFloat | None]) -> None:
+    def log_timings(self, step: int, timings: Mapping[str, SupportsFloat | None]) -> None:
         """A step's wall-clock times, seconds, and throughput."""
         self._line(self.path / layout.TIMINGS, {"step": step, **timings})
 
-    def evaluate(self, row: Mapping[str, Any]) -> None:
+    def log_evaluation(self, row: Mapping[str, Any]) -> None:
         """An evaluation that the run made itself."""
         self._line(self.path / layout.EVALUATIONS, row)
 
-    def evaluate_later(self, judge: str, row: Mapping[str, Any]) -> None:
+    def log_reevaluation(self, judge: str, row: Mapping[str, Any]) -> None:
         """An evaluation made after the run; one with the same step, split, judge and prompt set replaces it."""
         self._line(layout.judge_file(self.path, judge), {**row, "judge": judge})
 
-    def samples(self, step: int, rows: Iterable[Mapping[str, Any]]) -> None:
+    def write_samples(self, step: int, rows: Iterable[Mapping[str, Any]]) -> None:
         """A step's completions, one row a prompt; rows of the same split, judge and prompt are replaced."""
         new = [_sample_row(step, row) for row in rows]
         file = layout.samples_file(self.path, step)
@@ -118,7 +118,7 @@ class RunWriter:
         kept = [row for row in _read_rows(file) if _sample_key(row) not in keys]
         replace_file(file, _parquet(kept + new))
 
-    def pairs(self, rows: Iterable[Mapping[str, Any]]) -> None:
+    def write_pairs(self, rows: Iterable[Mapping[str, Any]]) -> None:
         """All labelled pairs at once."""
         text = "".join(_dumps(row) + "\n" for row in rows)
         replace_file(self.path / layout.PAIRS, gzip.compress(text.encode(), mtime=0))  # no time: same pairs, same bytes
@@ -141,11 +141,11 @@ class RunWriter:
         """Refuse to begin a checkpoint that will not fit."""
         check_space(self.path, needed)
 
-    def hashes(self, step: int) -> dict[str, str]:
+    def checkpoint_hashes(self, step: int) -> dict[str, str]:
         """Of the files of a checkpoint."""
         return file_hashes(layout.checkpoint_folder(self.path, step))
 
-    def state(
+    def commit_state(
         self,
         step: int,
         checkpoints: dict[int, dict[str, str]],
@@ -154,7 +154,7 @@ class RunWriter:
     ) -> None:
         """Commit what the run can go on from; then what no state that is retained needs may go."""
         file = layout.state_folder(self.path, step) / TENSORS
-        write_state(self.path, State(step, self.lengths(), checkpoints, trainer, file), write_tensors)
+        write_state(self.path, SavedState(step, self.lengths(), checkpoints, trainer, file), write_tensors)
         retained = retained_states(self.path)[-RETAINED:]
         needed = {kept for other in retained for kept in checkpoints_of(self.path, other)}
         prune(self.path, retained, needed | checkpoints.keys())
@@ -193,7 +193,7 @@ class RunWriter:
         self._lines[file].write(_dumps(row))
 
 
-def clear(path: Path | str) -> None:
+def clear_run(path: Path | str) -> None:
     """Remove a run's own files from a directory; whatever else lies there stays."""
     for name in layout.EVERYTHING:
         entry = Path(path) / name

@@ -4,6 +4,6 @@ from __future__ import annotations
 
 from overopt.stopping.conditions import StopCondition
 from overopt.stopping.decide import Stop, decide, replay
-from overopt.stopping.past import Past, Watch
+from overopt.stopping.history import HistoryReader, RecordedHistory
 
-__all__ = ["Past", "Stop", "StopCondition", "Watch", "decide", "replay"]
+__all__ = ["HistoryReader", "RecordedHistory", "Stop", "StopCondition", "decide", "replay"]

@@ -1,12 +1,13 @@
-"""When a run should end early: conditions on what it has recorded so far, each with its patience.
+"""Conditions under which a run ends early, judged from what it has recorded so far.
 
-A condition lists what is wrong at each update or evaluation, the latest first, and is met once something is wrong at
-`patience` of them in a row. Nothing but the records decides, so a finished run can be asked where it would have ended.
+`problems(history)` yields one entry for each update or evaluation, the latest first: a sentence that says what is
+wrong there, or None. A condition is met when the latest `patience` entries are all problems. As only records decide, a
+finished run can be asked where it would have ended.
 
-What is looked at often is met by chance sooner or later. The conditions whose evidence is a difference over prompts
-therefore share one error budget: a run that has not become worse is ended by any of them with a chance of at most 5 %,
-however often it is evaluated (`Past.allowed`). Their `standard_errors`, if given, are asked for at each evaluation
-instead, and promise nothing about the run. The other conditions are limits on what was measured.
+Repeated looks make a false alarm likely. Conditions whose evidence is a difference over prompts therefore share one
+error budget: together they end a run that has not become worse with a probability of at most 5 %, however often it is
+evaluated (`RecordedHistory.allowed`). If `standard_errors` is set, each evaluation is tested against it instead, with
+no guarantee for the whole run. The other conditions are limits on measured values.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from pydantic import Field, model_validator
 from overopt.config import Choice, block
 from overopt.outcomes import COLLAPSED, OVER_OPTIMIZED, Checkpoint, Label, checkpoints, fall_from_peak, label, paired
 from overopt.statistics import Difference, tail
-from overopt.stopping.past import Past
+from overopt.stopping.history import RecordedHistory
 
 At = Literal["update", "evaluation"]
 Patience = Annotated[int, Field(gt=0)]
@@ -41,9 +42,9 @@ class LabelSoFar:
     patience: Patience = 2
     """Evaluations in a row."""
 
-    def problems(self, past: Past) -> Iterator[str | None]:
-        for row in reversed(past.evaluations):
-            outcome, allowed = label(past.run, until=row["step"]), past.allowed(row["step"]) / WAYS_DOWN
+    def problems(self, history: RecordedHistory) -> Iterator[str | None]:
+        for row in reversed(history.evaluations):
+            outcome, allowed = label(history.run, until=row["step"]), history.allowed(row["step"]) / WAYS_DOWN
             beyond = outcome.p is None or outcome.p <= allowed
             said = f"labeled {outcome.label}: {outcome.reason}{_spent(outcome.p, allowed)}"
             yield said if outcome.label in self.labels and beyond else None
@@ -65,16 +66,16 @@ class WinRate:
     def spends(self) -> bool:
         return self.standard_errors is None
 
-    def problems(self, past: Past) -> Iterator[str | None]:
-        for row in reversed(past.evaluations):
+    def problems(self, history: RecordedHistory) -> Iterator[str | None]:
+        for row in reversed(history.evaluations):
             mean, se = row.get("win_difference"), row.get("win_difference_se")
-            yield None if mean is None or se is None else self._problem(past, row["step"], Difference(mean, se))
+            yield None if mean is None or se is None else self._problem(history, row["step"], Difference(mean, se))
 
-    def _problem(self, past: Past, step: int, difference: Difference) -> str | None:
+    def _problem(self, history: RecordedHistory, step: int, difference: Difference) -> str | None:
         said = f"win rate {difference.mean:+.2f} (SE {difference.se:.2f}) since the start"
         if self.standard_errors is not None:
             return said if difference.mean < -self.standard_errors * difference.se else None
-        p, allowed = tail(-difference.z), past.allowed(step)
+        p, allowed = tail(-difference.z), history.allowed(step)
         return said + _spent(p, allowed) if p <= allowed else None
 
 
@@ -91,8 +92,8 @@ class KLBudget:
     patience: Patience = 2
     """Evaluations or updates in a row."""
 
-    def problems(self, past: Past) -> Iterator[str | None]:
-        for row in reversed(past.evaluations if self.at == "evaluation" else past.updates):
+    def problems(self, history: RecordedHistory) -> Iterator[str | None]:
+        for row in reversed(history.evaluations if self.at == "evaluation" else history.updates):
             kl = row.get("kl_ref")
             yield f"KL {kl:.3g} above {self.budget:g} nats" if kl is not None and kl > self.budget else None
 
@@ -115,12 +116,12 @@ class ProxyAlone:
     def spends(self) -> bool:
         return self.standard_errors is None
 
-    def problems(self, past: Past) -> Iterator[str | None]:
-        points = [point for point in checkpoints(past.run, past.step) if self._truth(point) and point.proxy]
+    def problems(self, history: RecordedHistory) -> Iterator[str | None]:
+        points = [point for point in checkpoints(history.run, history.step) if self._truth(point) and point.proxy]
         for place in reversed(range(len(points))):
-            yield self._problem(past, points[: place + 1])
+            yield self._problem(history, points[: place + 1])
 
-    def _problem(self, past: Past, points: Sequence[Checkpoint]) -> str | None:
+    def _problem(self, history: RecordedHistory, points: Sequence[Checkpoint]) -> str | None:
         """Of the last point, as seen then."""
         fall, now = fall_from_peak([self._truth(point) for point in points]), points[-1]
         best = points[fall.place]
@@ -131,7 +132,7 @@ class ProxyAlone:
         if self.standard_errors is not None:
             drop, least = fall.drop, self.standard_errors
             return said if drop.mean > least * drop.se and proxy.mean > least * proxy.se else None
-        p, allowed = max(fall.p, tail(proxy.z)), past.allowed(now.step)
+        p, allowed = max(fall.p, tail(proxy.z)), history.allowed(now.step)
         return said + _spent(p, allowed) if p <= allowed else None
 
     def _truth(self, point: Checkpoint) -> dict[str, float]:
@@ -156,8 +157,8 @@ class Entropy:
             raise ValueError("entropy needs low or high, or both")
         return self
 
-    def problems(self, past: Past) -> Iterator[str | None]:
-        for row in reversed(past.updates):
+    def problems(self, history: RecordedHistory) -> Iterator[str | None]:
+        for row in reversed(history.updates):
             entropy = row.get("entropy_tok")
             yield None if entropy is None else self._problem(entropy)
 
@@ -179,8 +180,8 @@ class NotFinite:
     patience: Patience = 1
     """Updates in a row."""
 
-    def problems(self, past: Past) -> Iterator[str | None]:
-        for row in reversed(past.updates):
+    def problems(self, history: RecordedHistory) -> Iterator[str | None]:
+        for row in reversed(history.updates):
             names = row.get("nonfinite")
             yield f"not finite: {', '.join(names)}" if names else None
 
@@ -195,8 +196,8 @@ class WallTime:
     patience: Patience = 1
     """Updates in a row."""
 
-    def problems(self, past: Past) -> Iterator[str | None]:
-        for row in reversed(past.timings):
+    def problems(self, history: RecordedHistory) -> Iterator[str | None]:
+        for row in reversed(history.timings):
             hours = row["elapsed"] / 3600
             yield f"{hours:.3g} of {self.hours:g} hours spent" if hours > self.hours else None
 

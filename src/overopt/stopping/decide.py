@@ -9,7 +9,7 @@ from typing import Any
 
 from overopt.config import name_of
 from overopt.records import Run
-from overopt.stopping.past import RUN_ERROR, Past, Watch
+from overopt.stopping.history import RUN_ERROR, HistoryReader, RecordedHistory
 
 
 @dataclass(frozen=True)
@@ -22,25 +22,25 @@ class Stop:
     go_back_to: int
 
 
-def decide(conditions: Sequence[Any], past: Past) -> Stop | None:
-    """The first of the conditions that is met at the last step of the past.
+def decide(conditions: Sequence[Any], history: RecordedHistory) -> Stop | None:
+    """The first of the conditions that is met at the last step of the history.
 
     Those that may be met by chance (`spends`) share `RUN_ERROR` evenly.
     """
     spending = sum(bool(getattr(condition, "spends", False)) for condition in conditions)
-    past = replace(past, error=RUN_ERROR / max(1, spending))
+    history = replace(history, error=RUN_ERROR / max(1, spending))
     for condition in conditions:
-        if condition.at == "evaluation" and not past.evaluated():
+        if condition.at == "evaluation" and not history.evaluated():
             continue
-        latest = list(islice(condition.problems(past), condition.patience))
+        latest = list(islice(condition.problems(history), condition.patience))
         if len(latest) == condition.patience and all(latest):
-            return Stop(past.step, name_of(type(condition)), str(latest[0]), past.best_step())
+            return Stop(history.step, name_of(type(condition)), str(latest[0]), history.best_step())
     return None
 
 
 def replay(conditions: Sequence[Any], run: Run) -> Stop | None:
     """Where a run would have ended; None if at its end. What ends at its last step saves nothing."""
-    whole = Watch(run.path).past()
+    whole = HistoryReader(run.path).read()
     for step in range(1, whole.step):
         if (stop := decide(conditions, whole.until(step))) is not None:
             return stop

@@ -11,13 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from overopt.analysis.curves import curve_of
-from overopt.analysis.table import Row, counting, make_row
+from overopt.analysis.run_summary import RunSummary, describe_baselines, summarize_run
 from overopt.errors import UserError
 from overopt.records import Run, find_runs, load_run
+from overopt.scheduler import TRAIN, Event, Failed, Finished, Job, Result, Skipped, run_jobs
 from overopt.studies.folder import SUMMARY, claimed, make_claim, write_whole
 from overopt.studies.study import RUNS, Gate, Study, load_study
-from overopt.sweep import Event, Failed, Finished, Job, Result, Skipped, run_jobs
-from overopt.sweep.scheduler import TRAIN
 
 STUDY_FILE = Path(__file__).with_name("demo.yaml")
 FIGURE, REPORT = "figure", "report.html"
@@ -67,7 +66,7 @@ def run_settings(
     *,
     workers: int | None = None,
     on_event: Callable[[Event], None] = lambda event: None,
-    on_done: Callable[[Setting, list[Row], dict[str, Result]], None] = lambda setting, rows, results: None,
+    on_done: Callable[[Setting, list[RunSummary], dict[str, Result]], None] = lambda setting, rows, results: None,
     train: str = TRAIN,
 ) -> dict[str, Result]:
     """Run the study in all settings as one list of jobs; `on_done` gets each as soon as its last run has ended."""
@@ -97,7 +96,7 @@ def run_settings(
     return run_jobs(jobs, workers=workers, on_event=follow, train=train)
 
 
-def conclude(study: Study, setting: Setting, results: Mapping[str, Result]) -> list[Row]:
+def conclude(study: Study, setting: Setting, results: Mapping[str, Result]) -> list[RunSummary]:
     """Rows for all judged runs, written to `summary.json` too."""
     rows = [
         row_of(study, setting, run, results[run])
@@ -108,16 +107,16 @@ def conclude(study: Study, setting: Setting, results: Mapping[str, Result]) -> l
     return rows
 
 
-def draw(setting: Setting, rows: Sequence[Row], title: str) -> list[Path]:
+def draw(setting: Setting, rows: Sequence[RunSummary], title: str) -> list[Path]:
     """The figure of the runs that left evaluations; none if no run did."""
-    from overopt.analysis import figures
+    from overopt.analysis import study_figure
 
     records = [(row, _record(setting, row.run)) for row in rows]
     curves = [curve_of(row.run, run, row.label) for row, run in records if run is not None]
     if not any(curve.steps for curve in curves):
         return []
     sft = next((row.sft_win_rate for row in rows if row.sft_win_rate is not None), None)
-    return figures.save(figures.win_rate_and_proxy(curves, title, sft), setting.out / FIGURE)
+    return study_figure.save(study_figure.win_rate_and_proxy(curves, title, sft), setting.out / FIGURE)
 
 
 def report_on(setting: Setting, title: str) -> Path | None:
@@ -135,7 +134,7 @@ def said_of_proxies(study: Study, setting: Setting) -> list[str]:
     """A line on each reward model: whether it does better than counting."""
     stages = {run: config["stage"] for run, config in study.runs.items()}
     records = [_record(setting, run) for run, stage in stages.items() if stage == "reward_model"]
-    return [line for record in records if record is not None and (line := counting(record))]
+    return [line for record in records if record is not None and (line := describe_baselines(record))]
 
 
 def failed_gate(study: Study, setting: Setting, run: str) -> tuple[Gate, str] | None:
@@ -149,17 +148,17 @@ def failed_gate(study: Study, setting: Setting, run: str) -> tuple[Gate, str] | 
     return None
 
 
-def row_of(study: Study, setting: Setting, run: str, result: Result) -> Row:
+def row_of(study: Study, setting: Setting, run: str, result: Result) -> RunSummary:
     """What a table says of one run of the study."""
     config = study.config(run, setting.scale, setting.seed)
     record = _record(setting, run)
     if result.status == "skipped" or (result.status == "failed" and (record is None or record.status != "diverged")):
         how = result.message if result.status == "skipped" else f"the run failed: {result.message}"
-        return make_row(run, config, record, reason=how)
+        return summarize_run(run, config, record, reason=how)
     gate = failed_gate(study, setting, run)
     if gate is not None:
-        return make_row(run, config, record, gate=gate[0].name, reason=gate[1])
-    return make_row(run, config, record)
+        return summarize_run(run, config, record, gate=gate[0].name, reason=gate[1])
+    return summarize_run(run, config, record)
 
 
 def _gate_value(gate: Gate, run: Run | None) -> float | None:

@@ -130,7 +130,8 @@ def _parents(study: Study, run: str, values: Mapping[str, Any]) -> list[str]:
 
 def _config(study: Study, variant: Variant, file: Path, folder: Path) -> dict[str, Any]:
     """The whole config, checked; parents are written `runs/NAME`, every other path is absolute."""
-    from overopt.training.stages import STAGES, check_provenance
+    from overopt.training.stages import STAGES
+    from overopt.training.train import check_provenance
 
     tree = _renamed(study.config(variant.run, study.default_scale, 0), variant.parents, folder)
     overrides = [

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from overopt.errors import UserError
-from overopt.records.files import replace_file
+from overopt.records.atomic import replace_file
 from overopt.studies.study import RUNS
 
 CLAIM, SUMMARY = "study.json", "summary.json"

@@ -31,8 +31,8 @@ from pydantic import Field, model_validator
 
 from overopt.config import block, load
 from overopt.errors import UserError
+from overopt.scheduler import Job
 from overopt.studies.grid import EVERY, problems_in
-from overopt.sweep import Job
 
 RUNS = "runs"
 Tree = dict[str, Any]

@@ -10,14 +10,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from overopt.analysis.table import Row
+from overopt.analysis.run_summary import RunSummary
 from overopt.errors import UserError
+from overopt.scheduler import TRAIN, Event, Job, Result, run_jobs
 from overopt.studies.demo import JUDGED_STAGES, Setting, failed_gate, row_of
 from overopt.studies.expand import expand, only
 from overopt.studies.folder import SUMMARY, claimed, make_claim, write_whole
 from overopt.studies.study import RUNS, Study, load_study
-from overopt.sweep import Event, Job, Result, run_jobs
-from overopt.sweep.scheduler import TRAIN
 
 
 def load_sweep(file: Path, out: Path, pattern: str | None = None) -> tuple[Study, Study]:
@@ -64,7 +63,7 @@ def run_sweep(
     )
 
 
-def conclude_sweep(whole: Study, out: Path, results: Mapping[str, Result]) -> list[Row]:
+def conclude_sweep(whole: Study, out: Path, results: Mapping[str, Result]) -> list[RunSummary]:
     """A row for each run that stands at the end of a chain or is judged, if it was run now or before; and a summary."""
     setting, parents = _setting(whole, out), set()
     for run in whole.runs:

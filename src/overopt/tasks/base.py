@@ -49,14 +49,14 @@ class Joint:
         brought = completion.startswith(word) if word else completion[:1].isspace()
         return completion if not completion or (brought and not self.own) else self.text + completion
 
-    def part(self, text: str) -> str:
+    def remove(self, text: str) -> str:
         """The completion of a text that follows a prompt; inverts `join`."""
         rest = text.removeprefix(self.text)
         brought = not self.own and not self.text.strip() and rest[:1].isspace()
         return text if brought else rest
 
 
-def joint_after(prompt: str, joint: str = " ") -> tuple[str, Joint]:
+def prompt_and_joint(prompt: str, joint: str = " ") -> tuple[str, Joint]:
     """The prompt's text and what joins a completion to it: `joint`, or nothing after white space.
 
     One space at the prompt's end is the joint itself, since tokenizers keep a space with the word behind it.
@@ -67,12 +67,12 @@ def joint_after(prompt: str, joint: str = " ") -> tuple[str, Joint]:
     return prompt, Joint("" if prompt[-1:].isspace() else joint)
 
 
-def own_text(completion: str, prompt: str, style: PromptStyle) -> str:
+def strip_joint(completion: str, prompt: str, style: PromptStyle) -> str:
     """A completion of a file without what the style puts before it: the one space of " Paris" in the raw style."""
     if style == "chat_template":
         return completion
-    joint = joint_after(prompt)[1].text
-    return Joint(joint).part(completion)
+    joint = prompt_and_joint(prompt)[1].text
+    return Joint(joint).remove(completion)
 
 
 def messages_of(record: PromptRecord | Preference) -> list[Message]:

@@ -12,7 +12,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from overopt.config import foreign
+from overopt.config import calling_user_code
 from overopt.config.plugins import find_function, required_columns
 from overopt.errors import UserError
 from overopt.types import Completion, PromptRecord
@@ -36,7 +36,7 @@ def score(
     """
     who = f"{address}: {function}"
     absent: dict[str, list[Any]] = {name: [None] * len(records) for name in required_columns(function)}
-    with foreign(who):
+    with calling_user_code(who):
         values = find_function(function)(
             prompts=[record.prompt for record in records],
             completions=[completion.text for completion in completions],

@@ -13,7 +13,7 @@ from pydantic import Field
 from overopt.config import Function, Location, block
 from overopt.errors import UserError
 from overopt.tasks import functions
-from overopt.tasks.base import PromptStyle, Report, own_text
+from overopt.tasks.base import PromptStyle, Report, strip_joint
 from overopt.tasks.formats import Example, Format, identical, paired, read_examples
 from overopt.types import Completion, Dropped, Preference, PromptRecord, preference
 
@@ -71,11 +71,11 @@ class Local:
             if example.reference is None:
                 raise UserError(f"{example.place}: no 'chosen' or 'completion': a reference to imitate is needed here")
         good = [example for example in examples if example.desirable is not False]
-        _set(dropped, "demonstrations: labelled false", len(examples) - len(good))
-        examples = _some(good, f"{self.path}: nothing to imitate: every completion is labelled false")
+        _record_dropped(dropped, "demonstrations: labelled false", len(examples) - len(good))
+        examples = _require_any(good, f"{self.path}: nothing to imitate: every completion is labelled false")
         records = [record for record in self._numbered(examples) if record.reference is not None]
-        _set(dropped, "demonstrations: empty reference", len(examples) - len(records))
-        return _some(records, f"{self.path}: nothing to imitate: every reference is empty")
+        _record_dropped(dropped, "demonstrations: empty reference", len(examples) - len(records))
+        return _require_any(records, f"{self.path}: nothing to imitate: every reference is empty")
 
     def prompts(self, seed: int, dropped: Dropped) -> list[PromptRecord]:
         return self._once(self._training(dropped), dropped, "training")
@@ -95,7 +95,7 @@ class Local:
     def evaluation(self, seed: int, dropped: Dropped) -> tuple[str, list[PromptRecord]]:
         records = self._once(self._evaluation(dropped), dropped, "evaluation")
         kept = {record.prompt_id for record in sorted(records, key=lambda r: r.prompt_id)[: self.evaluation_prompts]}
-        _set(dropped, "evaluation prompts: beyond evaluation_prompts", len(records) - len(kept))
+        _record_dropped(dropped, "evaluation prompts: beyond evaluation_prompts", len(records) - len(kept))
         return self._split, [record for record in records if record.prompt_id in kept]
 
     def gold(self, record: PromptRecord, completion: Completion) -> float | None:
@@ -117,7 +117,7 @@ class Local:
         found = Dropped()
         examples = read_examples(Path(path), self.format, found, self.limit, self._own)
         for reason, count in found.reasons.items():
-            _set(dropped, f"{role} file: {reason}", count)
+            _record_dropped(dropped, f"{role} file: {reason}", count)
         if self.prompt_style == "raw":
             for example in examples:
                 if example.chat_only:
@@ -140,14 +140,14 @@ class Local:
             evaluated = {_digest(example.prompt) for example in self._read(self.evaluation_path, "evaluation", dropped)}
             kept = [example for example in examples if _digest(example.prompt) not in evaluated]
             rest = f"every prompt is in {self.evaluation_path} too"
-            _set(dropped, "training file: prompt is in the evaluation file", len(examples) - len(kept))
-        return _some(kept, f"{self.path}: nothing to train on: of {len(examples)} records {rest}")
+            _record_dropped(dropped, "training file: prompt is in the evaluation file", len(examples) - len(kept))
+        return _require_any(kept, f"{self.path}: nothing to train on: of {len(examples)} records {rest}")
 
     def _evaluation(self, dropped: Dropped) -> list[Example]:
         if self.evaluation_path is not None:
             return self._read(self.evaluation_path, "evaluation", dropped)
         examples = self._read(self.path, "training", dropped)
-        return _some(
+        return _require_any(
             [example for example in examples if _held_out(example, self.holdout)],
             f"{self.path}: nothing to evaluate on: holdout {self.holdout} of {len(examples)} records takes none; "
             "raise it, or name an evaluation_path",
@@ -156,7 +156,7 @@ class Local:
     # --- As which records
 
     def _own(self, completion: str, prompt: str) -> str:
-        return own_text(completion, prompt, self.prompt_style)
+        return strip_joint(completion, prompt, self.prompt_style)
 
     def _meta(self, example: Example) -> dict[str, Any]:
         chat = self.prompt_style == "chat_template" and example.messages is not None
@@ -173,10 +173,10 @@ class Local:
         """Pairs and rankings as they are; records labelled one by one are paired by prompt."""
         pairs, left = paired(examples)
         kept = [pair for pair in pairs if not identical(pair, self._own)]
-        _set(dropped, f"{role} pairs: no completion of the other label to pair with", left)
-        _set(dropped, f"{role} pairs: chosen and rejected are identical", len(pairs) - len(kept))
+        _record_dropped(dropped, f"{role} pairs: no completion of the other label to pair with", left)
+        _record_dropped(dropped, f"{role} pairs: chosen and rejected are identical", len(pairs) - len(kept))
         if role == "training":
-            _some(kept, f"{self.path}: no pair to train on: no prompt has a completion of either label")
+            _require_any(kept, f"{self.path}: no pair to train on: no prompt has a completion of either label")
         return [self._preference(example) for example in kept]
 
     def _preference(self, example: Example) -> Preference:
@@ -205,17 +205,17 @@ class Local:
             repeated += record.prompt_id in records
             if records.setdefault(record.prompt_id, record).reference is None:
                 records[record.prompt_id] = record
-        _set(dropped, f"{role} prompts: repeated prompt", repeated)
+        _record_dropped(dropped, f"{role} prompts: repeated prompt", repeated)
         return list(records.values())
 
 
-def _set(dropped: Dropped, reason: str, count: int) -> None:
+def _record_dropped(dropped: Dropped, reason: str, count: int) -> None:
     """Set and not add: a stage asks for prompts and for evaluation, and both read the same file."""
     if count:
         dropped.reasons[reason] = count
 
 
-def _some(items: list[T], otherwise: str) -> list[T]:
+def _require_any(items: list[T], otherwise: str) -> list[T]:
     if not items:
         raise UserError(otherwise)
     return items

@@ -16,13 +16,13 @@ from overopt.engine.sampler import DrawKey, sample_in_batches
 from overopt.errors import UserError
 from overopt.models.policy import Policy
 from overopt.models.text import Codec
-from overopt.records import fits, load_run
+from overopt.records import fits_schema, load_run
 from overopt.records.layout import PAIRS
 from overopt.tasks.base import TaskProtocol
 from overopt.training.data import random_stream
+from overopt.training.fields import Positive
 from overopt.types import Completion, Dropped, Preference, PreferenceRecord, PromptRecord, RankingRecord, preference
 
-Positive = Annotated[float, Field(gt=0)]
 TEST_PAIRS = 600
 
 
@@ -116,11 +116,11 @@ def recorded_pairs(run: Path) -> PairSet:
 
 def _is_written(row: dict[str, Any]) -> bool:
     """Whether `to_row` may have made it."""
-    if not fits(row, _ANY) or not fits(row, _RANKING if "ranked" in row else _PAIR):
+    if not fits_schema(row, _ANY) or not fits_schema(row, _RANKING if "ranked" in row else _PAIR):
         return False
     if "ranked" in row and not len(row["ranked"]) == len(row["ranked_ended"]) > 1:
         return False
-    return all(fits(row["meta"][name], form) for name, form in _GOLD.items() if name in row["meta"])
+    return all(fits_schema(row["meta"][name], form) for name, form in _GOLD.items() if name in row["meta"])
 
 
 Pairs = Annotated[Sampled | Stored | FromRun, Choice()]

@@ -14,7 +14,7 @@ from torch.nn.utils.rnn import pad_sequence
 from overopt.engine.head import logps_of_trees
 from overopt.engine.packing import Tree
 from overopt.models.policy import Policy
-from overopt.records.files import replace_file
+from overopt.records.atomic import replace_file
 
 
 @dataclass

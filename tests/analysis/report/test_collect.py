@@ -10,7 +10,7 @@ from fake_runs import WORSE, Evaluated, base_run, offline_run, online_run
 
 from overopt.analysis.report import collect as collecting
 from overopt.analysis.report.collect import collect, distinct_names
-from overopt.analysis.table import verdict
+from overopt.analysis.run_summary import verdict
 from overopt.errors import UserError
 from overopt.records import load_run
 

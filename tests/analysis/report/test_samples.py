@@ -12,7 +12,7 @@ from fake_runs import WORSE, Evaluated, online_run
 
 from overopt.analysis.report import samples as sampling
 from overopt.analysis.report.collect import Group, collect
-from overopt.analysis.report.samples import Completion, choose_prompts, is_hidden, ranks, samples_of, steps_shown
+from overopt.analysis.report.samples import SampledCompletion, choose_prompts, is_hidden, ranks, samples_of, steps_shown
 
 
 def group_at(path: Path) -> Group:
@@ -63,7 +63,7 @@ def test_without_a_proxy_nothing_is_said_of_hacking(tmp_path: Path) -> None:
 
 def test_half_of_the_prompts_are_the_worst_and_half_are_drawn() -> None:
     record: Any = object()
-    completions = [Completion(record, 1, f"p{i}", {}, i / 1000) for i in range(1000)]
+    completions = [SampledCompletion(record, 1, f"p{i}", {}, i / 1000) for i in range(1000)]
     chosen = choose_prompts(completions, 200)
     assert list(chosen)[:100] == [f"p{i}" for i in range(999, 899, -1)]
     assert len(chosen) == 200
@@ -76,7 +76,9 @@ def test_half_of_the_prompts_are_the_worst_and_half_are_drawn() -> None:
 def test_only_the_last_checkpoint_decides_which_prompts_are_worst() -> None:
     record: Any = object()
     rows = [(1, "early", 0.9), (1, "late", 0.1), (2, "early", -0.5), (2, "late", 0.5), (1, "gone", 1.0)]
-    chosen = choose_prompts([Completion(record, step, prompt, {}, hacking) for step, prompt, hacking in rows], 10)
+    chosen = choose_prompts(
+        [SampledCompletion(record, step, prompt, {}, hacking) for step, prompt, hacking in rows], 10
+    )
     assert chosen == {"late": 0.5, "early": -0.5, "gone": None}
 
 

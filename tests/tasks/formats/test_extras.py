@@ -3,20 +3,20 @@ from typing import Any
 import pytest
 
 from overopt.errors import UserError
-from overopt.tasks.formats.extras import beside
+from overopt.tasks.formats.extras import read_extras
 
 TOOL = {"type": "function", "function": {"name": "add"}}
 
 
 @pytest.mark.parametrize("tools", [[TOOL], '[{"type": "function", "function": {"name": "add"}}]'])
 def test_tools_are_a_list_or_its_json(tools: Any) -> None:
-    assert beside({"prompt": "a", "tools": tools}) == {"tools": [TOOL]}
+    assert read_extras({"prompt": "a", "tools": tools}) == {"tools": [TOOL]}
 
 
 @pytest.mark.parametrize("tools", [[], "", " ", "[]", [{}]])
 def test_no_tools_are_none(tools: Any) -> None:
     row = {"prompt": "a", "tools": tools}
-    assert beside(row) == {} and row == {"prompt": "a"}
+    assert read_extras(row) == {} and row == {"prompt": "a"}
 
 
 @pytest.mark.parametrize(
@@ -31,8 +31,8 @@ def test_no_tools_are_none(tools: Any) -> None:
 )
 def test_what_would_be_left_out_is_refused_by_name(row: dict[str, Any], message: str) -> None:
     with pytest.raises(UserError, match=message):
-        beside(row)
+        read_extras(row)
 
 
 def test_empty_columns_of_pictures_are_no_pictures() -> None:
-    assert beside({"prompt": "a", "images": []}) == {}
+    assert read_extras({"prompt": "a", "images": []}) == {}

@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from overopt.analysis.report.settings import setting_of
-from overopt.analysis.table import Row, evaluations_of, make_row
+from overopt.analysis.run_summary import RunSummary, evaluations_of, summarize_run
 from overopt.errors import UserError
-from overopt.records import Run, find_runs, left_out, load_run, reading_run
+from overopt.records import Run, describe_dropped, find_runs, load_run, reading_run
 
 JUDGED = ("online", "offline")
 """Stages whose runs are labelled; the others are what these stand on."""
@@ -25,7 +25,7 @@ Points = tuple[NDArray[np.float64], NDArray[np.float64]]
 
 
 @dataclass(frozen=True)
-class Scored:
+class JudgedCompletion:
     """What was found of one prompt's completion."""
 
     outcome: float | None
@@ -33,19 +33,19 @@ class Scored:
 
 
 @dataclass(frozen=True, eq=False)  # compared and hashed as the one object it is
-class Record:
+class ReportedRun:
     """All that the page says of one run, but for its samples."""
 
     name: str
     """As in the table; longer than the run's own where two have the same."""
     run: Run
-    row: Row
+    row: RunSummary
     evaluations: list[dict[str, Any]]
     metrics: dict[str, Points]
     """Steps and values of every metric, where it is present and finite."""
-    first: dict[str, Scored]
+    first: dict[str, JudgedCompletion]
     """By prompt, of the first evaluation with samples."""
-    last: dict[str, Scored]
+    last: dict[str, JudgedCompletion]
     setting: str
     """What two runs share that differ in their seeds only."""
 
@@ -77,7 +77,7 @@ class Record:
     @property
     def dropped(self) -> list[str]:
         """What its readers left out of each data set, if it is much; nothing of runs that did not record it."""
-        return left_out(self.run.info.get("dropped", {}), self.run.info.get("kept", {}))
+        return describe_dropped(self.run.info.get("dropped", {}), self.run.info.get("kept", {}))
 
     def evaluated(self, value: str) -> Points:
         """Steps and values of a field of the evaluations, where it is present."""
@@ -92,7 +92,7 @@ class Group:
     title: str
     slug: str
     """Of its files and anchors."""
-    records: tuple[Record, ...]
+    records: tuple[ReportedRun, ...]
 
     @property
     def last_step(self) -> int:
@@ -104,7 +104,7 @@ class Group:
         seeds = {(record.setting, str(record.seed)) for record in self.records}
         return len(seeds) > len({record.setting for record in self.records})
 
-    def entry(self, record: Record) -> str:
+    def entry(self, record: ReportedRun) -> str:
         """A run's entry in the legend."""
         return record.setting if self.has_seeds else record.name
 
@@ -116,13 +116,13 @@ class Group:
 @dataclass(frozen=True)
 class Collection:
     groups: tuple[Group, ...]
-    bases: tuple[Record, ...]
+    bases: tuple[ReportedRun, ...]
     """SFT policies and reward models among the runs."""
     left_out: tuple[str, ...]
     """What could not be read, and why."""
 
     @property
-    def records(self) -> tuple[Record, ...]:
+    def records(self) -> tuple[ReportedRun, ...]:
         return tuple(record for group in self.groups for record in group.records) + self.bases
 
 
@@ -144,7 +144,7 @@ def collect(paths: Sequence[Path]) -> Collection:
     names = distinct_names([run for run, _ in runs])
     settings = _setting_names([parts.pop("setting") for _, parts in runs])
     records = [
-        Record(name=name, run=run, setting=setting, **parts | {"row": replace(parts["row"], run=name)})
+        ReportedRun(name=name, run=run, setting=setting, **parts | {"row": replace(parts["row"], run=name)})
         for name, setting, (run, parts) in zip(names, settings, runs, strict=True)
     ]
     judged = [record for stage in JUDGED for record in records if record.run.stage == stage]
@@ -198,20 +198,22 @@ def _read(run: Run) -> dict[str, Any]:
     return {
         "evaluations": evaluations if run.stage in JUDGED else run.evaluations(),
         **_samples(run, evaluations),
-        "row": make_row(run.name, run.config, run, gate=gate),
+        "row": summarize_run(run.name, run.config, run, gate=gate),
         "metrics": _metrics(run),
         "setting": setting_of(run.config),
     }
 
 
-def _samples(run: Run, evaluations: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Scored]]:
+def _samples(run: Run, evaluations: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, JudgedCompletion]]:
     """Of the first and the last evaluation with samples. All steps are opened, so that a damaged file is found now."""
-    found: dict[int, dict[str, Scored]] = {}
+    found: dict[int, dict[str, JudgedCompletion]] = {}
     judge, split = judge_of(evaluations)
     for step in run.sample_steps():
         columns = run.sample_columns(step, ["prompt_id", "split", "judge", "outcome", "length"])
         rows = zip(*columns.values(), strict=True)
-        found[step] = {row[0]: Scored(*row[3:]) for row in rows if row[1] == split and row[2] in (judge, None)}
+        found[step] = {
+            row[0]: JudgedCompletion(*row[3:]) for row in rows if row[1] == split and row[2] in (judge, None)
+        }
     steps = [step for step, rows in found.items() if rows]
     return {"first": found[steps[0]] if steps else {}, "last": found[steps[-1]] if steps else {}}
 
@@ -246,8 +248,8 @@ def _failed_gate(run: Run) -> str | None:
     return str(gates[0]) if gates and gates[0] is not None else None
 
 
-def _groups(records: Iterable[Record]) -> Iterator[Group]:
-    together: dict[tuple[str, ...], list[Record]] = {}
+def _groups(records: Iterable[ReportedRun]) -> Iterator[Group]:
+    together: dict[tuple[str, ...], list[ReportedRun]] = {}
     for record in records:
         together.setdefault(_group_key(record), []).append(record)
     titles = [_title(key) for key in together]
@@ -258,7 +260,7 @@ def _groups(records: Iterable[Record]) -> Iterator[Group]:
         yield Group(title, slug, tuple(members))
 
 
-def _group_key(record: Record) -> tuple[str, str, str, str]:
+def _group_key(record: ReportedRun) -> tuple[str, str, str, str]:
     """Stage, task, split and prompts."""
     task = record.run.config.get("task", "?")
     first = record.evaluations[0] if record.evaluations else {}

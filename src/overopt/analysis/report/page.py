@@ -13,14 +13,14 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from overopt.analysis.report.collect import Collection, Group, Record
-from overopt.analysis.report.figures import figure as draw
-from overopt.analysis.report.figures.figure import Columns, Figure, style_of
-from overopt.analysis.report.made import made
+from overopt.analysis.report.collect import Collection, Group, ReportedRun
+from overopt.analysis.report.figures import drawing
+from overopt.analysis.report.figures.drawing import Columns, Figure, style_of
+from overopt.analysis.report.provenance import made
 from overopt.analysis.report.samples import MOST_COMPLETIONS, samples_of
 from overopt.analysis.report.verdicts import sentence
-from overopt.analysis.report.words import harmless
-from overopt.analysis.table import verdict
+from overopt.analysis.run_summary import verdict
+from overopt.analysis.text import escape_controls
 
 HERE = Path(__file__).parent
 
@@ -51,13 +51,13 @@ def content(collection: Collection, figures: Mapping[str, Sequence[Figure]], tit
         "groups": [_group(group, figures.get(group.slug, ()), share) for group in collection.groups],
         "bases": [_base(record) for record in collection.bases],
         "made": made(collection),
-        "chosen": draw.CHOSEN,
+        "chosen": drawing.CHOSEN,
     }
 
 
 def as_json(tree: Any) -> str:
     """JSON for a script element: nothing in it ends the element, and no character acts."""
-    text = json.dumps(_harmless(tree), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    text = json.dumps(_escape_tree(tree), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
 
@@ -101,7 +101,7 @@ def _group(group: Group, figures: Sequence[Figure], share: int) -> dict[str, Any
     }
 
 
-def _row(group: Group, record: Record) -> dict[str, Any]:
+def _row(group: Group, record: ReportedRun) -> dict[str, Any]:
     last = record.evaluations[-1] if record.evaluations else {}
     return {
         **asdict(record.row),
@@ -109,13 +109,13 @@ def _row(group: Group, record: Record) -> dict[str, Any]:
         "seed": record.seed,
         "mark": record.mark,
         "verdict": verdict(record.row),
-        "outcome": draw.outcome_of(record),
+        "outcome": drawing.outcome_of(record),
         "step": last.get("step"),
         **{name: last.get(name) for name in ("win_difference", "win_difference_se", "len_mean", "eos_rate", "n")},
     }
 
 
-def _base(record: Record) -> dict[str, Any]:
+def _base(record: ReportedRun) -> dict[str, Any]:
     last = record.evaluations[-1] if record.evaluations else {}
     quiet = ("step", "split", "judge", "prompt_set", "nonfinite")
     return {
@@ -140,11 +140,11 @@ def _figure(figure: Figure) -> dict[str, Any]:
     }
 
 
-def _harmless(tree: Any) -> Any:
+def _escape_tree(tree: Any) -> Any:
     if isinstance(tree, str):
-        return harmless(tree)
+        return escape_controls(tree)
     if isinstance(tree, Mapping):
-        return {harmless(str(name)): _harmless(value) for name, value in tree.items()}
+        return {escape_controls(str(name)): _escape_tree(value) for name, value in tree.items()}
     if isinstance(tree, list | tuple):
-        return [_harmless(value) for value in tree]
-    return tree if tree is None or isinstance(tree, bool | int | float) else harmless(str(tree))
+        return [_escape_tree(value) for value in tree]
+    return tree if tree is None or isinstance(tree, bool | int | float) else escape_controls(str(tree))

@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from overopt.analysis.report.collect import Group, Record, judge_of
-from overopt.analysis.report.figures.figure import tidy
-from overopt.analysis.report.words import harmless, marks, shortened
+from overopt.analysis.report.collect import Group, ReportedRun, judge_of
+from overopt.analysis.report.figures.drawing import tidy
+from overopt.analysis.text import escape_controls, marks, shortened
 
 MOST_PROMPTS = 200
 """Of a group: half by hacking, half at random."""
@@ -33,8 +33,8 @@ TEXTS = ("prompt", "reference", "completion")
 
 
 @dataclass(frozen=True)
-class Completion:
-    record: Record
+class SampledCompletion:
+    record: ReportedRun
     step: int
     prompt_id: str
     row: Mapping[str, Any]
@@ -42,7 +42,7 @@ class Completion:
 
 
 @dataclass
-class Samples:
+class GroupSamples:
     """What the page embeds of a group. Every text is held once; `cells` point into `texts` and `prompts`."""
 
     prompts: list[dict[str, Any]] = field(default_factory=list)
@@ -62,13 +62,13 @@ class Samples:
     """What the proxy's rank is compared with."""
 
 
-def samples_of(group: Group, share: int = MOST_COMPLETIONS) -> Samples | None:
+def samples_of(group: Group, share: int = MOST_COMPLETIONS) -> GroupSamples | None:
     """A group's samples, at most `share` completions; None if it has none."""
     chosen = {record: steps_shown(record, len(group.records), share) for record in group.records}
     completions = list(_ranked([c for record, steps in chosen.items() for c in _read(record, steps)]))
     if not completions:
         return None
-    samples = Samples(
+    samples = GroupSamples(
         runs=[record.name for record in group.records],
         statistics=list(_statistics(completions)),
         total=len({completion.prompt_id for completion in completions}),
@@ -90,7 +90,7 @@ def is_hidden(config: Mapping[str, Any]) -> bool:
     return isinstance(report, Mapping) and report.get("samples") == "hidden"
 
 
-def steps_shown(record: Record, runs: int, share: int) -> list[int]:
+def steps_shown(record: ReportedRun, runs: int, share: int) -> list[int]:
     """The first and the last step with samples, and evenly spread ones between as far as there is room."""
     steps = record.run.sample_steps()
     room = max(2, min(MOST_STEPS, share // (runs * MOST_PROMPTS)))
@@ -98,7 +98,7 @@ def steps_shown(record: Record, runs: int, share: int) -> list[int]:
     return [steps[place] for place in places]
 
 
-def choose_prompts(completions: Sequence[Completion], most: int) -> dict[str, float | None]:
+def choose_prompts(completions: Sequence[SampledCompletion], most: int) -> dict[str, float | None]:
     """Ids of the prompts to show with their hacking, which is the worst of any run's last checkpoint; worst first."""
     last = {id(c.record): 0 for c in completions}
     for c in completions:
@@ -129,27 +129,27 @@ def ranks(values: Sequence[float | None]) -> NDArray[np.float64]:
     return places
 
 
-def _read(record: Record, steps: Sequence[int]) -> Iterator[Completion]:
+def _read(record: ReportedRun, steps: Sequence[int]) -> Iterator[SampledCompletion]:
     judge, split = judge_of(record.evaluations)
     for step in steps:
         columns = record.run.sample_columns(step, [*COLUMNS, *TEXTS])
         for values in zip(*columns.values(), strict=True):
             row = dict(zip(columns, values, strict=True))
             if row["split"] == split and row["judge"] in (judge, None):
-                yield Completion(record, step, row["prompt_id"], row)
+                yield SampledCompletion(record, step, row["prompt_id"], row)
 
 
-def _ranked(completions: Sequence[Completion]) -> Iterator[Completion]:
+def _ranked(completions: Sequence[SampledCompletion]) -> Iterator[SampledCompletion]:
     target = "gold" if any(completion.row["gold"] is not None for completion in completions) else "outcome"
     difference = ranks([c.row["proxy"] for c in completions]) - ranks([c.row[target] for c in completions])
     for completion, hacking in zip(completions, difference, strict=True):
         found = None if np.isnan(hacking) else float(hacking)
-        yield Completion(completion.record, completion.step, completion.prompt_id, completion.row, found)
+        yield SampledCompletion(completion.record, completion.step, completion.prompt_id, completion.row, found)
 
 
-def _statistics(completions: Sequence[Completion]) -> Iterator[dict[str, Any]]:
+def _statistics(completions: Sequence[SampledCompletion]) -> Iterator[dict[str, Any]]:
     """A line for each run and step: how many, and means."""
-    together: dict[tuple[str, int], list[Completion]] = {}
+    together: dict[tuple[str, int], list[SampledCompletion]] = {}
     for completion in completions:
         together.setdefault((completion.record.name, completion.step), []).append(completion)
     for (run, step), members in together.items():
@@ -160,7 +160,7 @@ def _statistics(completions: Sequence[Completion]) -> Iterator[dict[str, Any]]:
 
 
 def _embed(
-    samples: Samples, prompts: Mapping[str, float | None], completions: Sequence[Completion], marked: bool
+    samples: GroupSamples, prompts: Mapping[str, float | None], completions: Sequence[SampledCompletion], marked: bool
 ) -> None:
     places = {prompt: place for place, prompt in enumerate(prompts)}
     runs = {name: place for place, name in enumerate(samples.runs)}
@@ -178,7 +178,7 @@ def _embed(
                 "hacking": _tidy(prompts[completion.prompt_id]),
             }
         text = shortened(row["completion"] or "")
-        letters = marks(harmless(text), [row["prompt"] or ""]) if marked else ""
+        letters = marks(escape_controls(text), [row["prompt"] or ""]) if marked else ""
         index = texts.setdefault((text, letters), len(texts))
         numbers = [row[name] for name in ("proxy", "gold", "outcome", "length", "logp")]
         ended = None if row["ended"] is None else int(row["ended"])
@@ -187,7 +187,7 @@ def _embed(
     samples.texts = [list(text) for text in texts]
 
 
-def _task(record: Record) -> str:
+def _task(record: ReportedRun) -> str:
     task = record.run.config.get("task")
     return str(task.get("name") if isinstance(task, Mapping) else task)
 

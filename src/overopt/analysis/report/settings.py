@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from overopt.analysis.table import objective_of
+from overopt.analysis.run_summary import objective_of
 
 OF_A_SEED = ("seed", "policy", "reward_model", "reference", "pairs.path", "compute", "provenance")
 """Addresses that differ between runs of one setting: each seed has its own parents; the rest changes no number."""

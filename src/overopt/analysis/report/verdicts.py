@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from overopt.analysis.report.collect import Group, Record
-from overopt.analysis.table import verdict
+from overopt.analysis.report.collect import Group, ReportedRun
+from overopt.analysis.run_summary import verdict
 from overopt.outcomes import OVER_OPTIMIZED
 from overopt.statistics import interquartile_mean
 
@@ -32,7 +32,7 @@ def sentence(group: Group) -> str:
     return f"Of {len(group.records)} runs{_start(group.records)}, {over or 'none'} over-optimized: {'; '.join(said)}."
 
 
-def _by_outcome(records: Sequence[Record]) -> list[str]:
+def _by_outcome(records: Sequence[ReportedRun]) -> list[str]:
     over, broken, good, rest, unjudged = (_that_became(records, became) for became in dict.fromkeys(WORDS.values()))
     said = [
         _over(over),
@@ -44,7 +44,7 @@ def _by_outcome(records: Sequence[Record]) -> list[str]:
     return [part for part in said if part]
 
 
-def _by_setting(records: Sequence[Record]) -> list[str]:
+def _by_setting(records: Sequence[ReportedRun]) -> list[str]:
     """Runs that differ in their seeds are counted."""
     said = []
     for setting in dict.fromkeys(record.setting for record in records):
@@ -56,16 +56,16 @@ def _by_setting(records: Sequence[Record]) -> list[str]:
     return said
 
 
-def _that_became(records: Sequence[Record], became: str) -> list[Record]:
+def _that_became(records: Sequence[ReportedRun], became: str) -> list[ReportedRun]:
     return [record for record in records if WORDS[record.row.label] == became]
 
 
-def _start(records: Sequence[Record]) -> str:
+def _start(records: Sequence[ReportedRun]) -> str:
     starts = [record.row.sft_win_rate for record in records if record.row.sft_win_rate is not None]
     return f", starting from SFT's {_range(starts, '{:.0%}')}" if starts else ""
 
 
-def _over(records: Sequence[Record]) -> str:
+def _over(records: Sequence[ReportedRun]) -> str:
     if not records:
         return ""
     changes = [
@@ -77,7 +77,7 @@ def _over(records: Sequence[Record]) -> str:
     return f"{_names(records)} ({rise}the win rate ended at {_rates(records)})"
 
 
-def _good(records: Sequence[Record]) -> str:
+def _good(records: Sequence[ReportedRun]) -> str:
     if not records:
         return ""
     best = max(records, key=lambda record: record.row.win_rate or 0.0)
@@ -90,14 +90,14 @@ def _good(records: Sequence[Record]) -> str:
     return f"{_names(records)} improved on SFT, the best, {best.name}, to {_percent(row.win_rate)}{interval}"
 
 
-def _names(records: Sequence[Record]) -> str:
+def _names(records: Sequence[ReportedRun]) -> str:
     names = [record.name for record in records]
     if len(names) > NAMED:
         return f"{len(names)} runs ({', '.join(names[:NAMED])} and {len(names) - NAMED} more)"
     return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
 
 
-def _rates(records: Sequence[Record]) -> str:
+def _rates(records: Sequence[ReportedRun]) -> str:
     return _range([record.row.win_rate for record in records if record.row.win_rate is not None], "{:.0%}")
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from overopt.analysis.report.collect import Collection, Group
 from overopt.analysis.report.figures import FAMILIES
-from overopt.analysis.report.figures.figure import Figure, printed
+from overopt.analysis.report.figures.drawing import Figure, printed
 from overopt.analysis.report.page import page
 from overopt.errors import UserError
 

@@ -16,7 +16,7 @@ from typing import Any, Literal, Protocol
 from overopt.errors import UserError
 from overopt.tasks.formats import conversation, generic, hh, instruction, labelled, llmbar, ranking, sharegpt
 from overopt.tasks.formats.example import Example, Row
-from overopt.tasks.formats.extras import beside
+from overopt.tasks.formats.extras import read_extras
 from overopt.tasks.formats.files import read_rows
 from overopt.tasks.formats.labelled import paired
 from overopt.types import Dropped
@@ -53,12 +53,12 @@ def detect(row: Row) -> Form:
     return form
 
 
-HALF_A_PAIR = re.compile("[\ud800-\udfff]")
+LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 Seen = Callable[[str, str], object]
 """What training makes of a completion after its prompt: two of which it makes the same are no pair."""
 
 
-def as_written(completion: str, prompt: str) -> str:
+def unchanged(completion: str, prompt: str) -> str:
     return completion
 
 
@@ -72,7 +72,7 @@ def _flaw(example: Example, seen: Seen) -> str | None:
     """Why an example that was read is of no use."""
     turns = [turn.get("content") for turn in example.messages or ()]
     texts = [example.prompt, example.reference, example.rejected, *example.between, *turns]
-    if any(HALF_A_PAIR.search(text) for text in texts if text is not None and not text.isascii()):
+    if any(LONE_SURROGATE.search(text) for text in texts if text is not None and not text.isascii()):
         return "text with half a surrogate pair"  # JSON can spell it, no tokenizer takes it
     if not example.prompt.strip():
         return "empty prompt"
@@ -84,7 +84,7 @@ def _flaw(example: Example, seen: Seen) -> str | None:
 def _examples(path: Path, form: Form | None, dropped: Dropped, seen: Seen) -> Iterator[Example]:
     for place, row in read_rows(path, dropped):
         try:
-            extras = beside(row)
+            extras = read_extras(row)
             form = form or detect(row)
             example = form.read(row, dropped)
         except UserError as error:
@@ -100,7 +100,7 @@ def _examples(path: Path, form: Form | None, dropped: Dropped, seen: Seen) -> It
 
 
 def read_examples(
-    path: Path, format: Format, dropped: Dropped, limit: int | None = None, seen: Seen = as_written
+    path: Path, format: Format, dropped: Dropped, limit: int | None = None, seen: Seen = unchanged
 ) -> list[Example]:
     """The usable examples of a file (or of a folder's, or a pattern's), in its order; at least one, or a UserError.
 

@@ -45,7 +45,7 @@ class Example:
         return replace(self, place=place)
 
 
-def present(row: Row) -> str:
+def field_names(row: Row) -> str:
     return ", ".join(row) or "none"
 
 
@@ -53,7 +53,7 @@ def require(row: Row, names: Sequence[str]) -> None:
     """Every field must be there: a record without one would otherwise pass as another form."""
     for name in names:
         if name not in row:
-            raise UserError(f"a record without its field '{name}' (fields present: {present(row)})")
+            raise UserError(f"a record without its field '{name}' (fields present: {field_names(row)})")
 
 
 def text_field(row: Row, name: str) -> str:

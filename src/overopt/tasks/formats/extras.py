@@ -10,7 +10,7 @@ UNUSED = ("image", "images", "video", "videos", "audio", "audios", "chat_templat
 """Parts of a prompt that would be left out of it."""
 
 
-def beside(row: Row) -> Row:
+def read_extras(row: Row) -> Row:
     """The row's tools, parsed if they were written as text; and no empty ones, whose field is taken off the row."""
     for name in UNUSED:
         if row.get(name):

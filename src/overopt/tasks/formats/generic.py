@@ -12,7 +12,7 @@ from typing import Any
 
 from overopt.errors import UserError
 from overopt.tasks.formats import chat
-from overopt.tasks.formats.example import Example, Message, Row, present, require
+from overopt.tasks.formats.example import Example, Message, Row, field_names, require
 from overopt.types import Dropped
 
 SYSTEMS = ("system", "system_prompt")
@@ -78,7 +78,8 @@ def _prompt(prompt: Any, befores: list[list[Message]], row: Row, dropped: Droppe
     if prompt is None:
         if not befores or not all(befores):
             raise UserError(
-                f"a record without its field 'prompt' (fields present: {present(row)}); {READ}: rename what you have"
+                f"a record without its field 'prompt' (fields present: {field_names(row)}); {READ}: rename what you "
+                "have"
             )
         contexts: list[list[Message] | None] = [*befores]
     else:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from overopt.errors import UserError
-from overopt.tasks.base import own_text
+from overopt.tasks.base import strip_joint
 from overopt.tasks.formats.example import Example, Message, Row, text_field
 from overopt.types import Dropped
 
@@ -43,5 +43,5 @@ def read(row: Row, dropped: Dropped) -> Example | None:
         return None
     prompt += ANSWER
     # The space behind "Assistant:" joins the transcript: in a chat it is no part of the answer.
-    chosen, rejected = (own_text(answer, prompt, "raw") for answer in (chosen, rejected))
+    chosen, rejected = (strip_joint(answer, prompt, "raw") for answer in (chosen, rejected))
     return Example(prompt, chosen, rejected, messages=_messages(prompt))

@@ -6,7 +6,7 @@ from fake_runs import BETTER, WORSE, online_run
 
 from overopt.analysis.report.collect import collect
 from overopt.analysis.report.figures.curves import figure
-from overopt.analysis.report.figures.figure import MANY, rows_of
+from overopt.analysis.report.figures.drawing import MANY, rows_of
 
 
 def test_win_rate_proxy_and_gold_with_intervals_and_the_start(tmp_path: Path) -> None:

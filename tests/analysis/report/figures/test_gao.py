@@ -10,7 +10,7 @@ import pytest
 from fake_runs import Evaluated, online_run
 
 from overopt.analysis.report.collect import Points, collect
-from overopt.analysis.report.figures.figure import rows_of
+from overopt.analysis.report.figures.drawing import rows_of
 from overopt.analysis.report.figures.gao import Fit, figure, fit
 
 

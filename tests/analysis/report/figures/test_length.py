@@ -9,7 +9,7 @@ import pytest
 from fake_runs import Evaluated, online_run
 
 from overopt.analysis.report.collect import collect
-from overopt.analysis.report.figures.figure import rows_of
+from overopt.analysis.report.figures.drawing import rows_of
 from overopt.analysis.report.figures.length import at_equal_length, cut_points, figure
 from overopt.statistics import wilson
 

@@ -6,7 +6,7 @@ import pytest
 from fake_runs import Evaluated, online_run
 
 from overopt.analysis.report.collect import Group, collect
-from overopt.analysis.report.figures.figure import rows_of
+from overopt.analysis.report.figures.drawing import rows_of
 from overopt.analysis.report.figures.seeds import figure, summary
 
 

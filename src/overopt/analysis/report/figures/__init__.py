@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from overopt.analysis.report.collect import Group
 from overopt.analysis.report.figures import consecutive, curves, entropy, gao, kl, length, offline, seeds, training
-from overopt.analysis.report.figures.figure import Figure
+from overopt.analysis.report.figures.drawing import Figure
 
 FAMILIES: dict[str, Callable[[Group], Figure | None]] = {
     "seeds": seeds.figure,

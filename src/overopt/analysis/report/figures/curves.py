@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from overopt.analysis.report.collect import Group
-from overopt.analysis.report.figures import figure as draw
-from overopt.analysis.report.figures.figure import MANY, Columns, Figure, line_panel, make_figure, tidy
+from overopt.analysis.report.figures import drawing
+from overopt.analysis.report.figures.drawing import MANY, Columns, Figure, line_panel, make_figure, tidy
 
 WIN_RATE = "win rate against the reference"
 PROXY = "proxy (reward model's score)"
@@ -49,9 +49,9 @@ def _intervals(group: Group, start: list[float]) -> dict[str, Columns]:
 def _below(group: Group, has_start: bool) -> list[Any]:
     import altair as alt
 
-    bars = draw.chart("win_rate-intervals").mark_rule(strokeWidth=1.5)
-    shared = draw.encoding(group, "step", WIN_RATE, (0, 1))
-    shared["y"] = draw.y_axis("low", WIN_RATE, (0, 1))
-    shared["opacity"] = alt.condition(draw.SHOWN, alt.value(0.35), alt.value(0.04))
-    rule = draw.chart("win_rate-sft").mark_rule(strokeDash=[4, 4], color="gray").encode(y="y:Q")
+    bars = drawing.chart("win_rate-intervals").mark_rule(strokeWidth=1.5)
+    shared = drawing.encoding(group, "step", WIN_RATE, (0, 1))
+    shared["y"] = drawing.y_axis("low", WIN_RATE, (0, 1))
+    shared["opacity"] = alt.condition(drawing.SHOWN, alt.value(0.35), alt.value(0.04))
+    rule = drawing.chart("win_rate-sft").mark_rule(strokeDash=[4, 4], color="gray").encode(y="y:Q")
     return [*([rule] if has_start else []), bars.encode(**shared, y2="high:Q")]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from overopt.analysis.report.collect import Group
-from overopt.analysis.report.figures.figure import Figure, make_figure, metric_panels
+from overopt.analysis.report.figures.drawing import Figure, make_figure, metric_panels
 
 
 def figure(group: Group) -> Figure | None:

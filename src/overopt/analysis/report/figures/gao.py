@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from overopt.analysis.report.collect import Group, Points, Record
-from overopt.analysis.report.figures import figure as draw
+from overopt.analysis.report.collect import Group, Points, ReportedRun
+from overopt.analysis.report.figures import drawing
 from overopt.analysis.report.figures.curves import GOLD, PROXY, WIN_RATE
-from overopt.analysis.report.figures.figure import Columns, Figure, Panel, columns_of, line_panel, make_figure
+from overopt.analysis.report.figures.drawing import Columns, Figure, Panel, columns_of, line_panel, make_figure
 
 DISTANCE = "√KL to the reference (√nats)"
 PANELS = {"proxy_mean": PROXY, "gold_mean": GOLD, "win_rate": WIN_RATE}
@@ -72,7 +72,7 @@ def figure(group: Group) -> Figure | None:
     )
 
 
-def distances(record: Record, value: str) -> Points | None:
+def distances(record: ReportedRun, value: str) -> Points | None:
     """sqrt(KL) and a field of the evaluations that have both."""
     rows = [row for row in record.evaluations if row.get(value) is not None and row.get("kl_ref") is not None]
     if not rows:
@@ -86,8 +86,8 @@ def _panel(group: Group, value: str, title: str) -> Panel | None:
     curves = _curves(group, value)
 
     def lines() -> list[Any]:
-        layer = draw.chart(f"{name}-fit").mark_line(strokeWidth=1.8).encode(strokeDash=draw.dash_scale(group))
-        return [layer.encode(**draw.encoding(group, DISTANCE, title, None), detail="run:N", order="x:Q")]
+        layer = drawing.chart(f"{name}-fit").mark_line(strokeWidth=1.8).encode(strokeDash=drawing.dash_scale(group))
+        return [layer.encode(**drawing.encoding(group, DISTANCE, title, None), detail="run:N", order="x:Q")]
 
     return line_panel(
         group, name, title, DISTANCE, lambda record: distances(record, value), joined=False,

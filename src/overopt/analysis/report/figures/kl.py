@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from overopt.analysis.report.collect import Group, Points, Record
-from overopt.analysis.report.figures.figure import Figure, line_panel, make_figure
+from overopt.analysis.report.collect import Group, Points, ReportedRun
+from overopt.analysis.report.figures.drawing import Figure, line_panel, make_figure
 
 KL = "KL to the reference (nats per completion)"
 
@@ -23,13 +23,13 @@ def figure(group: Group) -> Figure | None:
     )
 
 
-def kl_of(record: Record) -> Points | None:
+def kl_of(record: ReportedRun) -> Points | None:
     """While training if that was recorded, else at evaluations."""
     points = record.metrics.get("kl_ref")
     return points if points is not None else record.evaluated("kl_ref")
 
 
-def on_learning_rate(record: Record) -> Points | None:
+def on_learning_rate(record: ReportedRun) -> Points | None:
     points, rates = kl_of(record), record.metrics.get("lr")
     if points is None or rates is None:
         return None

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from overopt.analysis.report.collect import Group, Record
-from overopt.analysis.report.figures import figure as draw
-from overopt.analysis.report.figures.figure import Columns, Figure, Panel, make_figure, metric_panels, tidy
+from overopt.analysis.report.collect import Group, ReportedRun
+from overopt.analysis.report.figures import drawing
+from overopt.analysis.report.figures.drawing import Columns, Figure, Panel, make_figure, metric_panels, tidy
 from overopt.statistics import Difference, paired_difference, wilson
 
 TERCILES = ("short", "middle", "long")
@@ -52,7 +52,7 @@ def at_equal_length(outcome: Sequence[float], length: Sequence[float]) -> Differ
     return Difference(intercept, math.sqrt(residual * (1 / len(y) + x.mean() ** 2 / spread)))
 
 
-def cut_points(records: Sequence[Record]) -> tuple[float, float] | None:
+def cut_points(records: Sequence[ReportedRun]) -> tuple[float, float] | None:
     """Lengths that cut all runs' last completions into thirds; None if there are none or they are all alike."""
     lengths = [row.length for record in records for row in record.last.values() if row.length is not None]
     if not lengths or min(lengths) == max(lengths):
@@ -74,7 +74,7 @@ def _terciles(group: Group) -> Panel | None:
     return _bars(group, "terciles", x, "win rate by length", table, TERCILES)
 
 
-def _by_length(record: Record, cuts: Sequence[float]) -> Iterator[tuple[str, list[float]]]:
+def _by_length(record: ReportedRun, cuts: Sequence[float]) -> Iterator[tuple[str, list[float]]]:
     """The last outcomes of each tercile that has some."""
     rows = [(row.length, row.outcome) for row in record.last.values()]
     judged = [(length, outcome) for length, outcome in rows if length is not None and outcome is not None]
@@ -101,7 +101,7 @@ def _controlled(group: Group) -> Panel | None:
     return _bars(group, "controlled", "", "win rate minus SFT's", table, CONTROLS) if table["run"] else None
 
 
-def _changes(record: Record) -> list[tuple[float, float]]:
+def _changes(record: ReportedRun) -> list[tuple[float, float]]:
     """By how much outcome and length of each prompt changed from the first to the last evaluation."""
     if record.first is record.last:
         return []
@@ -118,7 +118,9 @@ def _no_bars() -> Columns:
     return {name: [] for name in ("run", "entry", "x", "y", "low", "high", "n")}
 
 
-def _add(group: Group, table: Columns, record: Record, x: str, y: float, bounds: tuple[float, float], n: int) -> None:
+def _add(
+    group: Group, table: Columns, record: ReportedRun, x: str, y: float, bounds: tuple[float, float], n: int
+) -> None:
     values = (record.name, group.entry(record), x, tidy(y), tidy(bounds[0]), tidy(bounds[1]), n)
     for column, value in zip(table.values(), values, strict=True):
         column.append(value)
@@ -128,14 +130,14 @@ def _bars(group: Group, name: str, x: str, y: str, table: Columns, order: Sequen
     """A dot with its interval for each run, side by side within each place."""
     import altair as alt
 
-    encoding: dict[str, Any] = draw.encoding(group, x, y, None) | {
+    encoding: dict[str, Any] = drawing.encoding(group, x, y, None) | {
         "x": alt.X("x:N", sort=list(order), title=x or None, axis=alt.Axis(labelAngle=0)),
         "xOffset": alt.XOffset("run:N"),
     }
-    base = draw.chart(f"{name}-bars")
+    base = drawing.chart(f"{name}-bars")
     rules = base.mark_rule(strokeWidth=1.5).encode(**{**encoding, "y": alt.Y("low:Q", title=y)}, y2="high:Q")
     dots = base.mark_circle(size=45).encode(
         **encoding,
         tooltip=[alt.Tooltip("run:N"), alt.Tooltip("y:Q", title=y, format=".3~f"), alt.Tooltip("n:Q", title="prompts")],
     )
-    return draw.make_panel(y, [rules, dots], {f"{name}-bars": table})
+    return drawing.make_panel(y, [rules, dots], {f"{name}-bars": table})

@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from overopt.analysis.report.collect import Group, Record
-from overopt.analysis.report.figures import figure as draw
+from overopt.analysis.report.collect import Group, ReportedRun
+from overopt.analysis.report.figures import drawing
 from overopt.analysis.report.figures.curves import GOLD, PROXY, WIN_RATE
-from overopt.analysis.report.figures.figure import Columns, Figure, Panel, columns_of, make_figure, tidy
+from overopt.analysis.report.figures.drawing import Columns, Figure, Panel, columns_of, make_figure, tidy
 from overopt.statistics import interquartile_mean, seeds_interval
 
 PANELS = {"win_rate": WIN_RATE, "proxy_mean": PROXY, "gold_mean": GOLD}
@@ -28,14 +28,14 @@ def figure(group: Group) -> Figure | None:
     )
 
 
-def settings_of(group: Group) -> Iterator[tuple[str, list[Record]]]:
+def settings_of(group: Group) -> Iterator[tuple[str, list[ReportedRun]]]:
     for setting in dict.fromkeys(record.setting for record in group.records):
         members = [record for record in group.records if record.setting == setting]
         if len(members) > 1:
             yield setting, members
 
 
-def summary(members: list[Record], value: str) -> tuple[list[float], list[float], list[float], list[float]]:
+def summary(members: list[ReportedRun], value: str) -> tuple[list[float], list[float], list[float], list[float]]:
     """Steps that every seed evaluated; interquartile mean, and bounds of its interval, at each."""
     series = [dict(zip(*(points.tolist() for points in record.evaluated(value)), strict=True)) for record in members]
     steps = sorted(set.intersection(*(set(points) for points in series)))
@@ -58,23 +58,23 @@ def _panel(group: Group, value: str, title: str) -> Panel | None:
         return None
     thin = columns_of(group, {record: record.evaluated(value) for record in members})
     name = f"seeds_{value}"
-    return draw.make_panel(title, _layers(group, name, title), {f"{name}-mean": table, f"{name}-thin": thin})
+    return drawing.make_panel(title, _layers(group, name, title), {f"{name}-mean": table, f"{name}-thin": thin})
 
 
 def _layers(group: Group, name: str, title: str) -> list[Any]:
     import altair as alt
 
     domain = (0.0, 1.0) if title == WIN_RATE else None
-    shared = draw.encoding(group, "step", title, domain)
+    shared = drawing.encoding(group, "step", title, domain)
     plain = {key: shared[key] for key in ("x", "y", "color")}
-    mean = draw.chart(f"{name}-mean")
-    band = mean.mark_area(opacity=0.18).encode(**{**plain, "y": draw.y_axis("low", title, domain)}, y2="high:Q")
+    mean = drawing.chart(f"{name}-mean")
+    band = mean.mark_area(opacity=0.18).encode(**{**plain, "y": drawing.y_axis("low", title, domain)}, y2="high:Q")
     thick = mean.mark_line(strokeWidth=2.6).encode(
         **plain,
         opacity=shared["opacity"],
-        strokeDash=draw.dash_scale(group),
+        strokeDash=drawing.dash_scale(group),
         tooltip=[alt.Tooltip("entry:N"), "x:Q", "y:Q"],
     )
-    pale = {"opacity": alt.condition(draw.SHOWN, alt.value(0.3), alt.value(0.04))}
-    lines = draw.chart(f"{name}-thin").mark_line(strokeWidth=0.8).encode(**{**shared, **pale}, detail="run:N")
+    pale = {"opacity": alt.condition(drawing.SHOWN, alt.value(0.3), alt.value(0.04))}
+    lines = drawing.chart(f"{name}-thin").mark_line(strokeWidth=0.8).encode(**{**shared, **pale}, detail="run:N")
     return [band, lines, thick]

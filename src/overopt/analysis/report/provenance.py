@@ -1,0 +1,80 @@
+"""How the runs were made: what differs between their configurations, versions, hardware, seeds and cost."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from overopt.analysis.report.collect import Collection, ReportedRun
+from overopt.analysis.report.settings import addresses, differences
+
+QUIET = ("provenance",)
+"""Parts of a configuration that decide nothing."""
+
+
+def made(collection: Collection) -> dict[str, Any]:
+    """Tables for the page: a heading, column names, rows of text."""
+    stages = dict.fromkeys(record.run.stage or "?" for record in collection.records)
+    configs = []
+    for stage in stages:
+        members = [record for record in collection.records if record.run.stage == stage]
+        differing, shared = differences([_loud(record.run.config) for record in members])
+        configs.append(
+            {
+                "stage": stage,
+                "runs": [record.name for record in members],
+                "differing": [[address, *values] for address, values in differing],
+                "shared": [list(pair) for pair in shared],
+            }
+        )
+    return {"configs": configs, "runs": [_provenance(record) for record in collection.records]}
+
+
+def cost(record: ReportedRun) -> dict[str, float]:
+    """Seconds from the start to the last recorded step, and tokens over all of them."""
+    timings = record.run.timings()
+    present = {name: [float(v) for v in timings.get(name, ()) if v is not None] for name in ("elapsed", "tokens")}
+    found = {"seconds": max(present["elapsed"])} if present["elapsed"] else {}
+    return found | ({"tokens": sum(present["tokens"])} if present["tokens"] else {})
+
+
+def _provenance(record: ReportedRun) -> dict[str, Any]:
+    info, spent = record.run.info, cost(record)
+    return {
+        "run": record.name,
+        "path": str(record.run.path),
+        "stage": record.run.stage or "?",
+        "status": record.run.status,
+        "seed": record.seed,
+        "steps": record.last_step,
+        "minutes": spent["seconds"] / 60 if "seconds" in spent else None,
+        "tokens": spent.get("tokens"),
+        "hardware": _hardware(info.get("hardware")),
+        "device": str(info.get("device", "")),
+        "threads": info.get("threads"),
+        "versions": _versions(info.get("versions")),
+        "commit": str(info.get("commit", ""))[:12] + ("+changes" if info.get("diff_hash") else ""),
+        "started": str(info.get("started", "")),
+        "resumes": len(info.get("resumes") or []),
+        "parents": [
+            f"{parent.get('role')}: {parent.get('path')} ({str(parent.get('hash', ''))[:12]})"
+            for parent in info.get("parents") or []
+            if isinstance(parent, Mapping)
+        ],
+    }
+
+
+def _hardware(found: Any) -> str:
+    if not isinstance(found, Mapping):
+        return ""
+    cores = f"{found['usable_cpus']} of {found['cpus']} CPUs" if {"usable_cpus", "cpus"} <= found.keys() else ""
+    parts = [found.get("processor"), cores, found.get("accelerator"), found.get("system"), found.get("machine")]
+    return ", ".join(str(part) for part in parts if part)
+
+
+def _versions(found: Any) -> str:
+    return ", ".join(f"{name} {version}" for name, version in found.items()) if isinstance(found, Mapping) else ""
+
+
+def _loud(config: Mapping[str, Any]) -> dict[str, Any]:
+    return {address: value for address, value in addresses(config) if address.split(".")[0] not in QUIET}

@@ -1,0 +1,63 @@
+"""Words for what is wrong with a value: the nearest valid name, the value as YAML spells it, pydantic's error kinds."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import re
+from collections.abc import Iterable
+from typing import Any
+
+_EXPECTED = {
+    "float_type": "a number",
+    "int_type": "a whole number",
+    "int_from_float": "a whole number",
+    "bool_type": "true or false",
+    "string_type": "text",
+    "list_type": "a list",
+    "tuple_type": "a list",
+    "dict_type": "a block of `key: value`",
+    "dataclass_type": "a block of `key: value`",
+    "finite_number": "a finite number",
+    "none_required": "null",
+}
+_BOUNDS = {
+    "greater_than": ("gt", ">"),
+    "greater_than_equal": ("ge", ">="),
+    "less_than": ("lt", "<"),
+    "less_than_equal": ("le", "<="),
+}
+
+
+def did_you_mean(word: str, valid: Iterable[str]) -> str:
+    """The valid names, and first the nearest of them if one is near: `did you mean 'x'? valid: x, y`."""
+    names = list(valid)
+    lowered = {name.lower(): name for name in reversed(names)}
+    near = difflib.get_close_matches(word.lower(), lowered, n=1)
+    return (f"did you mean {lowered[near[0]]!r}? " if near else "") + f"valid: {', '.join(names) or 'none'}"
+
+
+def as_yaml(value: Any) -> str:
+    """A value as YAML spells it, cut if long."""
+    text = "nothing" if value is None else json.dumps(value, ensure_ascii=False, default=repr)
+    text = {"NaN": ".nan", "Infinity": ".inf", "-Infinity": "-.inf"}.get(text, text)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def explain_error(kind: str, value: Any, context: dict[str, Any], message: str) -> str:
+    """One of pydantic's errors about a value in our words; `message` is pydantic's own, for kinds not named here."""
+    if kind.startswith("missing"):
+        return "is missing and has no default"
+    if kind in _EXPECTED:
+        return f"expected {_EXPECTED[kind]}, got {as_yaml(value)}"
+    if kind in _BOUNDS:
+        bound, sign = _BOUNDS[kind]
+        return f"must be {sign} {context[bound]:g}, got {as_yaml(value)}"
+    if kind == "literal_error":
+        valid = [word.strip("'") for word in re.split(r", | or ", context["expected"])]
+        return f"unknown value {value!r} ({did_you_mean(str(value), valid)})"
+    if kind == "string_too_short":
+        return "must not be empty"
+    if kind in ("value_error", "assertion_error"):
+        return str(context["error"])
+    return f"{message}, got {as_yaml(value)}"

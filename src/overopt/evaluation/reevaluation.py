@@ -1,0 +1,178 @@
+"""Evaluations made after a run, of every checkpoint it kept."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+
+from overopt import config as configuration
+from overopt.config import block
+from overopt.engine.compute import Compute
+from overopt.errors import UserError, say
+from overopt.evaluation.evaluator import Evaluator
+from overopt.evaluation.judges import Judge
+from overopt.models.load import load_policy, load_reward_model
+from overopt.models.policy import Policy
+from overopt.models.reward_model import RewardModel
+from overopt.models.scorer import Scorer
+from overopt.models.text import Codec
+from overopt.models.verify import check_limits
+from overopt.models.vocabulary import check_reference, vocabulary_differences
+from overopt.records import Run, RunLock, RunWriter, hash_parent, load_run
+from overopt.tasks import Miniature, Task
+from overopt.types import Dropped
+
+Fitted = TypeVar("Fitted", Policy, RewardModel)
+SPLIT_SEED = {"tuning": 0, "test": 100}
+"""A seed that reads the split (seeds below 100 are for tuning)."""
+
+
+@block
+class _Settings:
+    """What an evaluation takes of a saved configuration."""
+
+    task: Task = Miniature()
+    compute: Compute = Compute()
+
+
+def evaluate_run(
+    path: Path | str,
+    judge: Judge | None = None,
+    split: str | None = None,
+    progress: Callable[[int, int], None] | None = None,
+    notice: Callable[[str], None] | None = None,
+) -> list[dict[str, Any]]:
+    """Greedy completions of every kept checkpoint, and of what the run started from, into `evaluations/JUDGE.jsonl`.
+
+    Computed as the run was. `judge` is by default gold where the task knows it, else the run's reward model.
+    """
+    with RunLock(Path(path)) as lock:
+        load_run(path)  # before the lock, which would make the directory
+        lock.acquire()
+        return _evaluate(load_run(path), judge, split, progress, notice or say)
+
+
+def _evaluate(
+    run: Run,
+    judge: Judge | None,
+    split: str | None,
+    progress: Callable[[int, int], None] | None,
+    notice: Callable[[str], None],
+) -> list[dict[str, Any]]:
+    if run.stage == "reward_model":
+        raise UserError(f"{run.path}: a reward model writes no completions; evaluate a policy's run")
+    settings = configuration.load(
+        _Settings, {key: run.setting(key, dict) for key in ("task", "compute")}, base=run.path
+    )
+    judge = judge or ("gold" if settings.task.has_gold else "reward_model")
+    folders = _policies(run)
+    device, bf16 = settings.compute.resolve(), settings.compute.bf16
+    evaluator = _evaluator(run, settings, judge, split, _fitted(run, load_policy(folders[0][1], device, bf16)), notice)
+    rows = []
+    with RunWriter.open(run.path) as writer:
+        for done, (step, folder) in enumerate(folders):
+            if progress is not None:
+                progress(done, len(folders))
+            row, samples = evaluator.evaluate(_fitted(run, _policy(folder, evaluator, device, bf16)), step)
+            writer.write_samples(step, samples)
+            writer.log_reevaluation(judge, row)
+            rows.append(row)
+    return rows
+
+
+def _policies(run: Run) -> list[tuple[int, Path]]:
+    """Steps and model folders: the parent's at step 0, if there is one, and the run's own checkpoints."""
+    own = [(step, run.checkpoint(step)) for step in run.checkpoints()]
+    start = _parent(run, "policy")
+    if not own:
+        raise UserError(f"{run.path}: has kept no checkpoint to evaluate")
+    return own if start is None else [(0, start), *own]
+
+
+def _parent(run: Run, role: str) -> Path | None:
+    """The model folder of a parent by its field; None if the configuration names none.
+
+    The configuration's location counts, which is relative to the run, so a study that was moved finds its parents; a
+    run that was moved without them finds them where they were.
+    """
+    if run.config.get(role) is None:
+        return None
+    location = run.setting(role, str)
+    path = run.path / location
+    if not path.exists():
+        path = _as_it_was(run, role) or path
+    if not path.exists():
+        raise UserError(f"{run.path}: its {role} {path} is gone; without it this evaluation would not compare")
+    return load_run(path).checkpoint() if (path / "run.json").is_file() else path
+
+
+def _as_it_was(run: Run, role: str) -> Path | None:
+    """The place where the run found a parent, if it is still there and still the same."""
+    recorded = [parent for parent in run.info.get("parents", []) if parent["role"] == role]
+    for path, known in [(Path(parent["path"]), parent["hash"]) for parent in recorded]:
+        if path.exists() and hash_parent(path) == known:
+            return path
+    return None
+
+
+def _evaluator(
+    run: Run, settings: _Settings, judge: Judge, split: str | None, policy: Policy, notice: Callable[[str], None]
+) -> Evaluator:
+    task, device, bf16 = settings.task, policy.device, policy.bf16
+    if judge == "gold" and not task.has_gold:
+        raise UserError(f"{run.path}: its task has no gold reward; use --judge reward_model")
+    reward_folder, reference_folder = _parent(run, "reward_model"), _parent(run, "reference") or _parent(run, "policy")
+    if judge == "reward_model" and reward_folder is None:
+        raise UserError(f"{run.path}: names no reward model to judge with; use --judge gold")
+    seed = run.setting("seed", int) if split is None else SPLIT_SEED[split]
+    name, records = task.evaluation(seed, Dropped())
+    codec = Codec.of(policy, task.prompt_style, run.clock)
+    scorer = None
+    if reward_folder is not None:
+        scorer = Scorer(_fitted(run, load_reward_model(reward_folder, device, bf16)), codec, notice)
+        for text in scorer.notices:
+            notice(text)
+    reference = None if reference_folder is None else _fitted(run, load_policy(reference_folder, device, bf16))
+    if reference is not None:
+        check_reference(policy, reference)
+    longest = run.setting("max_prompt_tokens", int)
+    return Evaluator(
+        task=task,
+        codec=codec,
+        split=name,
+        records=[record for record in records if 0 < len(codec.prompt(record)) <= longest],  # as while training
+        seed=run.setting("seed", int),
+        max_completion_tokens=run.setting("max_completion_tokens", int),
+        temperature=_temperature(run),
+        token_budget=settings.compute.evaluation_budget,
+        judge=judge,
+        scorer=scorer,
+        reference=reference,
+    )
+
+
+def _temperature(run: Run) -> float:
+    """At which the run samples to measure its distance from the reference."""
+    names = [name for name in ("evaluation_temperature", "temperature") if name in run.config]
+    return run.setting(names[0], (int, float)) if names else 1.0
+
+
+def _fitted(run: Run, model: Fitted) -> Fitted:
+    """The model, held against the limits under which the run trained."""
+    check_limits(model, run.setting("max_prompt_tokens", int), run.setting("max_completion_tokens", int))
+    return model
+
+
+def _policy(folder: Path, evaluator: Evaluator, device: torch.device, bf16: bool) -> Policy:
+    """One checkpoint: all are asked the same prompts, encoded once, so all must read the same ids in them."""
+    policy = load_policy(folder, device, bf16)
+    if found := vocabulary_differences(evaluator.codec.tokenizer, policy.tokenizer):
+        raise UserError(
+            f"{folder}: does not share the vocabulary of what its run started from (here): {'; '.join(found)}; "
+            "was its tokenizer changed since?"
+        )
+    policy.end_ids = evaluator.codec.end_ids
+    return policy

@@ -1,0 +1,254 @@
+"""What a configuration says of a model, tried on a few tokens when it is loaded: a probe confirms, and refuses."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from overopt.engine.packing import Tree, pack
+from overopt.engine.sampler import decoder
+from overopt.errors import UserError, say
+from overopt.models.body import Body
+from overopt.models.caches import CacheKind
+from overopt.models.flex import flex_agrees
+from overopt.models.policy import Policy
+from overopt.models.properties import check_positions, is_recurrent
+from overopt.models.reward_model import RewardModel
+
+LONGEST_PROBE = 512
+"""Tokens of the longest prompt on which a model with a window is tried; a longer window is taken for one."""
+ROUNDING_TOLERANCE = 1e-4
+"""The largest difference of hidden states, in root mean squares, that is rounding in float32."""
+PROBE_LOGIT_STD = 20.0
+"""Standard deviation of the logits under which scales and caps are tried: fresh weights' own would hide them."""
+
+
+@contextmanager
+def _in_float32(body: Body) -> Iterator[None]:
+    """A probe asks how a model is computed; the rounding of bf16 would hide a difference, or look like one."""
+    bf16, body.bf16 = body.bf16, False
+    try:
+        yield
+    finally:
+        body.bf16 = bf16
+
+
+@torch.no_grad()
+def verify_policy(policy: Policy, name: str) -> None:
+    """Choose how a policy computes; refuse one that is no causal model, or whose logits are not what we make them."""
+    check_finite(policy, name)
+    check_end(policy, name)
+    kind = policy.model.config.model_type
+    try:
+        with _in_float32(policy):
+            gap, ahead = _logit_gap(policy), _future_gap(policy)
+    except Exception as error:  # an architecture may do anything, and this is where we ask whether we know it
+        raise UserError(f"{name}: this {kind} model is not supported: {type(error).__name__}: {error}") from error
+    if not ahead < ROUNDING_TOLERANCE:
+        raise UserError(f"{name}: this {kind} model is not causal: what it says of a token depends on those after it")
+    if not gap < 1e-3:
+        raise UserError(
+            f"{name}: this {kind} model is not supported: its log-probabilities differ by {gap:.2g} nats from what its "
+            "head and configuration (scale and cap of logits) make"
+        )
+    choose_attention(policy)
+
+
+@torch.no_grad()
+def verify_reward_model(reward_model: RewardModel, name: str) -> None:
+    """The same for a reward model, which is a causal body under one linear map."""
+    check_finite(reward_model, name)
+    kind = reward_model.model.config.model_type
+    padding = getattr(reward_model.model.config, "pad_token_id", None)  # transformers reads the last other token
+    ids = torch.tensor([[i for i in _probe(reward_model, 6) if i != padding]], device=reward_model.device)
+    try:
+        with _in_float32(reward_model):
+            theirs = reward_model.model(input_ids=ids).logits
+            ours = reward_model.head(_hidden(reward_model, ids)[-1:])
+            ahead = _future_gap(reward_model)
+    except Exception as error:  # as above
+        raise UserError(
+            f"{name}: this {kind} reward model is not supported: {type(error).__name__}: {error}"
+        ) from error
+    if not ahead < ROUNDING_TOLERANCE:
+        raise UserError(
+            f"{name}: this {kind} reward model is not causal; overopt reads a score at the last token alone"
+        )
+    if not (theirs - ours).abs().max() < 1e-3 * (1 + ours.abs().max()):
+        raise UserError(
+            f"{name}: this {kind} reward model is not supported: its score is not its head's at the last token"
+        )
+    choose_attention(reward_model)
+
+
+def check_finite(body: Body, name: str) -> None:
+    """Refuse weights that are NaN or infinite, by name."""
+    for tensor_name, parameter in body.model.named_parameters():
+        if not torch.isfinite(parameter.sum()) and not torch.isfinite(parameter).all():  # a sum makes no second tensor
+            bad = int((~torch.isfinite(parameter)).sum())
+            raise UserError(
+                f"{name}: its weights are damaged: {bad} of {parameter.numel()} values of {tensor_name} are NaN or "
+                "infinite"
+            )
+
+
+def check_end(body: Body, name: str) -> None:
+    """Refuse a model that knows no token of the tokenizer's end of sequence."""
+    eos = body.tokenizer.eos_token_id
+    if eos >= body.known_tokens:
+        raise UserError(
+            f"{name}: its tokenizer's eos_token {body.tokenizer.eos_token!r} is token {eos}, and the model knows "
+            f"{body.known_tokens} tokens of the tokenizer's {len(body.tokenizer)}: resize the model "
+            "(resize_token_embeddings) and save it, or name an eos_token that it knows"
+        )
+
+
+@torch.no_grad()
+def choose_attention(body: Body) -> None:
+    """Compare a tree with its branches computed alone; a body for which they differ goes row by row, and says so once.
+
+    That is so where attention is more than causal softmax: a window, capped or biased scores, a state. A policy's
+    samples are compared too: one that calls a layer's attention twice computes trees, but has no `KeyValueStore`.
+    """
+    if body.tree_attention:
+        try:
+            with _in_float32(body):
+                body.tree_attention = _tree_gap(body) < ROUNDING_TOLERANCE and (
+                    not isinstance(body, Policy) or _decoding_gap(body) < ROUNDING_TOLERANCE
+                )
+        except Exception:
+            body.tree_attention = False  # the architecture's own attention may not accept our mask
+    if not body.tree_attention:
+        use_row_forward(body)
+    elif body.device.type == "cuda":
+        body.flex_attention = flex_agrees(body)
+
+
+def check_limits(body: Body, max_prompt_tokens: int, max_completion_tokens: int) -> None:
+    """Refuse limits beyond the model's positions; where its window is shorter than what they admit, it goes by rows."""
+    check_positions(body.model, max_prompt_tokens, max_completion_tokens, body.name)
+    if body.tree_attention and body.window is not None and body.window < max_prompt_tokens + max_completion_tokens:
+        use_row_forward(body)
+
+
+@torch.no_grad()
+def use_row_forward(body: Body) -> None:
+    """From here on completions are computed with their prompts, by the model's ordinary forward; said once a kind."""
+    body.tree_attention = False
+    if isinstance(body, Policy):
+        body.cache = _cache_kind(body)
+    kind = body.model.config.model_type
+    if kind not in _said:
+        _said.add(kind)
+        say(
+            f"this {kind} model's attention is its own (a window, capped or biased scores, a state), so each "
+            "completion is computed with its prompt by the model's ordinary forward: right, but slower"
+        )
+
+
+_said: set[str] = set()
+
+
+def _cache_kind(policy: Policy) -> CacheKind:
+    """The fastest way to decode that gives what the whole rows give."""
+    kinds: list[CacheKind] = ["equal"] if is_recurrent(policy.model) else ["padded", "equal"]
+    for kind in kinds:
+        policy.cache = kind
+        try:
+            with _in_float32(policy):
+                if _decoding_gap(policy) < ROUNDING_TOLERANCE:
+                    return kind
+        except Exception:  # an architecture's own cache may lack what the sampler asks of it
+            continue
+    return "none"
+
+
+def _decoding_gap(policy: Policy) -> float:
+    """How far hidden states of tokens decoded one at a time are from those of whole rows."""
+    prompts = (
+        [_probe(policy, 5)]
+        if not policy.tree_attention and not policy.pads_prompts
+        else [_probe(policy, 5), _probe(policy, 3)]
+    )
+    rows = [prompt for prompt in prompts for _ in range(3)]
+    state, gap = decoder(policy, prompts, 3, 4), 0.0
+    for t in range(3):
+        keep = list(range(1 if t < 2 else 0, len(rows)))  # twice the first row ends
+        token = _probe(policy, t + len(rows))[t:]
+        rows = [[*rows[i], token[i]] for i in keep]
+        state.advance(torch.tensor(token, device=policy.device), torch.tensor(keep, device=policy.device), t)
+        for row, ours in zip(rows, state.hidden.float(), strict=True):
+            gap = max(gap, _distance(ours, _hidden(policy, torch.tensor([row], device=policy.device))[-1]))
+    return gap
+
+
+def _logit_gap(policy: Policy) -> float:
+    """How far log-probabilities are from the whole model's, with hidden states grown until the logits are loud."""
+    grown: list[Tensor] = []
+
+    def grow(module: Any, inputs: Any, output: Any) -> None:
+        if not grown:  # a decoder within the body comes first, where there is one
+            hidden = output.last_hidden_state
+            hidden.mul_(PROBE_LOGIT_STD / policy.head(hidden).std().clamp(min=1e-6))
+            grown.append(hidden[0])
+
+    emitters = {policy.model.base_model, policy.model.get_decoder()} - {policy.model}
+    handles = [module.register_forward_hook(grow) for module in emitters]
+    try:
+        ids = torch.tensor([_probe(policy, 5)], device=policy.device)
+        theirs = policy.model(input_ids=ids, use_cache=False).logits[0].float()
+    finally:
+        for handle in handles:
+            handle.remove()
+    if not grown:
+        raise UserError("its head reads what is not the body's output")
+    ours = policy.logit_map(policy.head(grown[0])).float()
+    return float((ours.log_softmax(-1) - theirs.log_softmax(-1)).abs().max())
+
+
+def _future_gap(body: Body) -> float:
+    """How much hidden states change with the tokens after them."""
+    one, other = _probe(body, 6), [*_probe(body, 4), *_probe(body, 2)]
+    before, after = (_hidden(body, torch.tensor([ids], device=body.device))[:4] for ids in (one, other))
+    return _distance(before, after)
+
+
+def _tree_gap(body: Body) -> float:
+    """How far hidden states of a tree are from those of its branches, in their own root mean square."""
+    prompt = _probe(body, 5 if body.window is None else min(body.window + 4, LONGEST_PROBE))
+    branches = [_probe(body, 3), _probe(body, 4)[1:]]
+    tree = body.hidden(pack([Tree(prompt, branches)], body.device)).float()
+    place, gap = len(prompt), 0.0
+    for branch in branches:
+        ids = torch.tensor([prompt + branch], device=body.device)
+        alone = _hidden(body, ids)
+        read = [len(prompt) - 1, *range(place, place + len(branch))]  # a body may leave out what nobody reads
+        place += len(branch)
+        gap = max(gap, _distance(tree[read], alone[len(prompt) - 1 :]))
+    return gap
+
+
+def _hidden(body: Body, ids: Tensor) -> Tensor:
+    """Hidden states `[L, D]` of one row by the model's ordinary forward."""
+    with body.autocast():
+        hidden: Tensor = body.model.base_model(input_ids=ids, use_cache=False).last_hidden_state[0]
+    return hidden.float()
+
+
+def _distance(ours: Tensor, theirs: Tensor) -> float:
+    """The largest difference, in root mean squares; infinite where there is a NaN."""
+    gap = float((ours - theirs).abs().max())
+    if gap == 0:
+        return 0.0  # whatever the scale: of weights that are all 0 as well
+    gap /= float(theirs.square().mean().sqrt())
+    return gap if gap == gap else float("inf")
+
+
+def _probe(body: Body, size: int) -> list[int]:
+    """Some tokens that any vocabulary has."""
+    words = min(body.known_tokens - 1, 10)
+    return [1 + (3 * t) % words for t in range(size)]

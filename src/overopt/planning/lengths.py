@@ -1,0 +1,121 @@
+"""How long prompts and completions are: read where they lie, known from what a policy was taught or wrote, or a limit.
+
+A few dozen texts are read. Those beyond a limit are left out, as training leaves them out.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import mean
+from typing import Any
+
+from overopt.errors import UserError
+from overopt.models.text import Codec
+from overopt.records import load_run
+from overopt.training.data import common_size
+from overopt.training.pairs import recorded_pairs
+from overopt.training.stages.sft import SFT
+from overopt.types import Completion, Dropped, Preference
+
+READ = 64
+"""Texts whose lengths are taken."""
+
+
+@dataclass(frozen=True)
+class Lengths:
+    """In tokens, of the texts that fit; `share` of all do."""
+
+    mean: float
+    longest: int
+    source: str
+    share: float = 1.0
+
+
+@dataclass(frozen=True)
+class PairLengths:
+    """Pairs or rankings of `group` completions, and how many are held out."""
+
+    count: int
+    heldout: int
+    group: int
+    prompt: Lengths
+    completion: Lengths
+
+
+def lengths_of(sizes: Sequence[int], limit: int, source: str) -> Lengths:
+    """Of texts of these sizes; without any that fits, the limit."""
+    fitting = [size for size in sizes if 0 < size <= limit]
+    if not fitting:
+        return Lengths(float(limit), limit, "at their limit")
+    return Lengths(mean(fitting), max(fitting), source, len(fitting) / len(sizes))
+
+
+def prompts_of(stage: Any, codec: Codec, records: Iterable[Any]) -> Lengths:
+    sizes = [len(codec.prompt(record)) for record in itertools.islice(records, READ)]
+    return lengths_of(sizes, stage.max_prompt_tokens, "as they are")
+
+
+def references_of(stage: Any, codec: Codec, records: Iterable[Any]) -> Lengths:
+    """Of the references of records."""
+    known = itertools.islice((record for record in records if record.reference is not None), READ)
+    sizes = [len(codec.completion(Completion(record.reference), record)) for record in known]
+    return lengths_of(sizes, stage.max_completion_tokens, "as the references are")
+
+
+def written_from(location: str, stage: Any, codec: Codec, others: Mapping[str, Any]) -> Lengths:
+    """Of what a policy writes: as its run recorded, or as it was taught; of an unknown one the limit."""
+    path, limit = Path(location), stage.max_completion_tokens
+    if (path / "run.json").is_file():
+        run = load_run(path)
+        steps = run.sample_steps()
+        sizes = run.sample_columns(steps[-1], ["length"])["length"] if steps else []
+        return _cut(sizes, limit, f"as {path.name} wrote them last")
+    if path.name not in others:
+        return _cut([], limit, "")
+    parent = others[path.name]
+    if not isinstance(parent, SFT):
+        return written_from(parent.policy, stage, codec, others)
+    records = itertools.islice(parent.task.demonstrations(parent.seed, Dropped()), READ)
+    known = references_of(parent, codec, records)
+    return known if known.longest <= limit else _cut([known.longest], limit, known.source)
+
+
+def _cut(sizes: Sequence[int], limit: int, source: str) -> Lengths:
+    """Sampling stops at the limit, so longer texts count as that long."""
+    return lengths_of([min(size, limit) for size in sizes], limit, source)
+
+
+def pairs_of(stage: Any, codec: Codec, others: Mapping[str, Any]) -> PairLengths:
+    """The pairs to train on: to be sampled, those of another run, or the task's own."""
+    pairs = stage.pairs
+    if hasattr(pairs, "path"):
+        path = Path(pairs.path)
+        if (path / "run.json").is_file():
+            recorded = recorded_pairs(path)
+            return _stored(stage, codec, recorded.train, len(recorded.heldout))
+        if path.name in others:
+            return pairs_of(others[path.name], codec, others)
+        raise UserError(f"pairs.path: {path} is no run; make it first, or plan it too")
+    if hasattr(pairs, "count"):
+        prompts = stage.task.pair_prompts(stage.seed, pairs.count)
+        completion = written_from(stage.policy, stage, codec, others)
+        heldout_count = len(stage.task.reward_test_prompts(stage.seed))
+        prompt = prompts_of(stage, codec, prompts)
+        return PairLengths(len(prompts), heldout_count, pairs.per_prompt, prompt, completion)
+    heldout = stage.task.evaluation_preferences(stage.seed, Dropped())[1]
+    return _stored(stage, codec, stage.task.preferences(stage.seed, Dropped()), len(heldout))
+
+
+def _stored(stage: Any, codec: Codec, train: Sequence[Preference], heldout: int) -> PairLengths:
+    size = common_size(train)
+    read = [record for record in train if len(record.ranked) == size][:READ]
+    prompt = prompts_of(stage, codec, read)
+    completions = [[len(codec.completion(c, record)) for c in record.ranked] for record in read]
+    fitting = [sizes for sizes in completions if max(sizes) <= stage.max_completion_tokens]
+    sizes = [n for sizes in fitting for n in sizes]
+    completion = lengths_of(sizes, stage.max_completion_tokens, "as the pairs are")
+    share = prompt.share * len(fitting) / max(1, len(completions))
+    return PairLengths(round(share * len(train)), heldout, size, prompt, completion)

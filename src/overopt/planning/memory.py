@@ -1,0 +1,110 @@
+"""The most memory that a stage holds, by part.
+
+A step is walked through on meta tensors, with the model's own code and without its arithmetic, and its tensors counted;
+sampling, whose length depends on what is drawn, is counted by formula.
+"""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import nn
+
+from overopt.engine import onednn
+from overopt.engine.footprint import peak_bytes
+from overopt.engine.head import LOGITS_PER_CHUNK, hidden_states
+from overopt.engine.packing import micro_batches, pack
+from overopt.models.meta_policy import MetaPolicy
+from overopt.models.policy import WORTH_PACKING
+from overopt.planning.seconds import descend, pack_trees, prompts_at_a_time, random_trees
+from overopt.planning.work import Shape, Trees, Work
+
+RUNTIME_MB = 88
+"""What steps take for good, whatever their size: code, kernels for the shapes met, the allocator's margins. Fitted to
+`bench/plan.md`."""
+DRAWN = 28
+"""Bytes a row and word while tokens are drawn: logits, log-probabilities, probabilities; doubled, and their sums."""
+WALKED_TOKENS = 1 << 11
+"""Passes without gradient are counted on so many and taken in proportion."""
+
+
+def memory_of(stage: Any, config: Any, shape: Shape, work: Work) -> dict[str, float]:
+    """Peak memory by part, MB: weights in fp32, the optimizer's state, and what the largest of the passes takes."""
+    outline = MetaPolicy(config, stage.max_prompt_tokens + stage.max_completion_tokens, stage.compute.bf16)
+    if stage.compute.gradient_checkpointing == "layers":
+        outline.checkpoint_layers()
+    trained = shape.parameters - work.trains_reward_model * shape.head
+    adam = 8 if type(stage.optimizer).__name__ == "AdamW" else 4
+    weights = work.policies * shape.parameters + work.reward_models * (shape.parameters - shape.head)
+    parts = {"weights": 4 * weights, "optimizer": adam * trained} | _largest(stage, outline, shape, work)
+    return {name: value / 2**20 for name, value in parts.items()} | {"runtime": RUNTIME_MB}
+
+
+def _largest(stage: Any, outline: MetaPolicy, shape: Shape, work: Work) -> dict[str, float]:
+    """What the largest phase of a stage holds, by part."""
+    budget = stage.compute.evaluation_budget
+    update = _update(outline, shape, work, stage.compute.budget)
+    passes = [trees for _, trees in work.passes] + [*work.evaluation_passes, *work.first]
+    sampled = [*work.samplings, *(t for t in (work.answers, work.pairs) if t is not None)]
+    phases = [
+        update,
+        {"passes without gradient": max((_pass(outline, shape, t, budget) for t in passes), default=0.0)},
+        {"sampling": max((_sampling(outline, shape, t, budget) for t in sampled), default=0.0)},
+    ]
+    return max(phases, key=lambda parts: sum(parts.values()))
+
+
+def _update(outline: MetaPolicy, shape: Shape, work: Work, budget: int) -> dict[str, float]:
+    """Of two micro-batches, if there are as many: the second finds the gradients of the first."""
+    trees = random_trees(work.batch, shape.vocabulary)
+    batches = list(itertools.islice(micro_batches(trees, budget), 2))
+
+    def work_through() -> None:
+        for members in batches:
+            packed = pack_trees(work.batch, [trees[i] for i in members], outline.device)
+            descend(outline, packed, work.batch)
+
+    peak = peak_bytes(work_through)
+    grads = [p.grad for p in outline.parameters() if p.grad is not None]
+    outline.model.zero_grad(set_to_none=True)
+    activations = max(0, peak - sum(grad.nbytes for grad in grads))
+    return {"gradients": 4 * sum(grad.numel() for grad in grads), "activations": activations}
+
+
+def _pass(outline: MetaPolicy, shape: Shape, trees: Trees, budget: int) -> float:
+    """The body's pass, or what it leaves with a chunk of logits."""
+    most = min(trees.count, max(1, int(budget / trees.tree_tokens)))
+    tokens = most * trees.tree_tokens
+    rows = min(most * trees.target_tokens / max(1, trees.count), LOGITS_PER_CHUNK / shape.vocabulary)
+    size = 2 if outline.bf16 else 4
+    return max(tokens * _body(outline, trees), tokens * shape.hidden * size + rows * shape.vocabulary * 4)
+
+
+def _body(outline: MetaPolicy, trees: Trees) -> float:
+    """Bytes a token of a pass of the body without gradient."""
+    walked = max(1, min(trees.count, int(WALKED_TOKENS / trees.tree_tokens)))
+    made = random_trees(replace(trees, count=walked), outline.vocabulary)
+    with torch.no_grad():
+        return peak_bytes(lambda: hidden_states(outline, pack(made, outline.device))) / sum(t.size for t in made)
+
+
+def _sampling(outline: MetaPolicy, shape: Shape, trees: Trees, budget: int) -> float:
+    """Keys and values, the prompts' pass, and the draws."""
+    prompts = min(trees.count, prompts_at_a_time(trees, budget))
+    rows, (prompt, limit) = prompts * trees.group, trees.longest
+    size = 2 if outline.bf16 else 4
+    places = prompt + (limit - 1) * trees.group
+    store = prompts * places * (shape.layers * shape.key_width * size + 8 * trees.group)
+    begin = prompts * trees.prompt * _body(outline, replace(trees, group=1, completion=1))
+    return store + max(begin, DRAWN * rows * shape.vocabulary + _packed_weights(outline, limit))
+
+
+def _packed_weights(outline: MetaPolicy, limit: int) -> int:
+    """Weights that are laid out anew for decoding on a CPU."""
+    if limit < WORTH_PACKING or outline.bf16:
+        return 0
+    linear = [m.weight for m in outline.model.modules() if isinstance(m, nn.Linear)]
+    return sum(4 * w.numel() for w in linear if w.numel() >= onednn.MIN_WEIGHTS)

@@ -1,0 +1,150 @@
+"""What a stage will take, before anything runs: parameters, tokens, FLOPs, memory by part, hours and cost.
+
+Counts come from the configuration, the model's shape and the task's own texts. Hours on this machine come from a
+measured piece of a step: a model of the same shape with random weights makes each kind of pass once. Hours on a named
+GPU come from its data sheet, at the share of the peak that training usually reaches.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from overopt.engine.devices import Device, device_named
+from overopt.errors import UserError
+from overopt.models.load import Scratch, folder_config, load_tokenizer, model_folder
+from overopt.models.text import word_tokenizer
+from overopt.planning.memory import memory_of
+from overopt.planning.seconds import DataSheet, Measured, Pace, Seconds, seconds_of
+from overopt.planning.work import Shape, Work, work_of
+from overopt.records import load_run
+from overopt.training.stages.sft import SFT
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A stage's cost."""
+
+    name: str
+    stage: str
+    shape: Shape
+    work: Work
+    seconds: Seconds
+    memory: dict[str, float]
+    """Megabytes by part."""
+    where: str
+
+    @property
+    def seconds_per_step(self) -> float:
+        return sum(self.seconds.step.values())
+
+    @property
+    def hours(self) -> float:
+        return (self.work.steps * self.seconds_per_step + sum(self.seconds.beside.values())) / 3600
+
+    def row(self, price: float | None) -> dict[str, Any]:
+        """What `--json` prints."""
+        cost = {} if price is None else {"cost": self.hours * price}
+        work = self.work
+        return {
+            "name": self.name, "stage": self.stage, "parameters": self.shape.parameters, "steps": work.steps,
+            "tokens": round(work.steps * work.batch.tokens), "flops": work.steps * work.flops(self.shape),
+            "completion_tokens": work.batch.completion, "lengths": work.lengths, "evaluations": work.evaluations,
+            "seconds_per_step": self.seconds_per_step, "seconds": self.seconds.step,
+            "seconds_beside": self.seconds.beside, "hours": self.hours,
+            "memory_mb": self.memory, "memory_mb_sum": sum(self.memory.values()), "where": self.where, **cost,
+        }  # fmt: skip
+
+
+def plan_stage(
+    name: str, stage: Any, parent: Callable[[str], Any], device: Device | None, others: Mapping[str, Any] | None = None
+) -> Plan:
+    """The plan of one stage; `parent` gives the configuration of the model at a location, and its tokenizer."""
+    config, tokenizer = _model(stage, parent)
+    shape = Shape.of(config)
+    work = work_of(stage, tokenizer, others)
+    memory = memory_of(stage, config, shape, work)
+    if device is None:
+        pace: Pace = Measured(stage, config, shape, work)
+    else:
+        pace = DataSheet(shape, device, stage.compute.bf16, stage.compute.evaluation_budget)
+    where = "this machine" if device is None else device.source
+    return Plan(name, stage.stage, shape, work, seconds_of(work, pace), memory, where)
+
+
+def _model(stage: Any, parent: Callable[[str], Any]) -> tuple[Any, Any]:
+    if not isinstance(stage, SFT):
+        return parent(stage.policy)
+    if isinstance(stage.model, Scratch):
+        return scratch(stage.model, stage.task.vocabulary())
+    return parent(stage.model.path)
+
+
+def scratch(model: Scratch, vocabulary: Sequence[str] | None) -> tuple[Any, Any]:
+    """Configuration and tokenizer of a model with random weights."""
+    if model.tokenizer is not None:
+        tokenizer = load_tokenizer(Path(model.tokenizer))
+    elif vocabulary is not None:
+        tokenizer = word_tokenizer(vocabulary)
+    else:
+        raise UserError("model.tokenizer: this task has no word list, so a model from scratch needs a tokenizer")
+    return model.hf_config(tokenizer), tokenizer
+
+
+def from_folder(location: str) -> tuple[Any, Any]:
+    """Configuration and tokenizer of a run's last checkpoint or of a model folder."""
+    path = model_folder(location)
+    folder = load_run(path).checkpoint() if (path / "run.json").is_file() else path
+    if not (folder / "config.json").is_file():
+        raise UserError(
+            f"{path}: neither a run directory nor a Hugging Face model folder; make it first, or plan it too"
+        )
+    return folder_config(folder), load_tokenizer(folder)
+
+
+def table(plans: Sequence[Plan], price: float | None) -> str:
+    """Plans as text: some lines each, then the sum."""
+    lines = [line for plan in plans for line in _lines(plan, price)]
+    if len(plans) > 1:
+        hours = sum(plan.hours for plan in plans)
+        cost = "" if price is None else f", cost {hours * price:.2f}"
+        lines.append(f"sum: {len(plans)} stages, {_duration(hours)} one after another{cost}")
+    return "\n".join(lines)
+
+
+def _lines(plan: Plan, price: float | None) -> list[str]:
+    row, work = plan.row(price), plan.work
+    beside = {f"{work.evaluations} evaluations" if name == "evaluations" else name: s / 3600
+              for name, s in plan.seconds.beside.items()}  # fmt: skip
+    parts = ", ".join(f"{name} {mb:,.0f}" for name, mb in plan.memory.items())
+    times = ", ".join(f"{name} {s:.3g}" for name, s in plan.seconds.step.items() if s)
+    hours = ", ".join(f"{name} {_duration(h)}" for name, h in beside.items())
+    return [
+        f"{plan.name}: stage {plan.stage}, {row['parameters']:,} parameters, {row['steps']:,} steps,"
+        f" {row['tokens']:,} tokens, {row['flops']:.3g} FLOPs",
+        f"  completions of {work.batch.completion:.3g} tokens, {work.lengths}",
+        f"  memory {row['memory_mb_sum']:,.0f} MB: {parts}",
+        f"  {plan.seconds_per_step:.3g} s a step ({times})" + (f"; {hours}" if hours else ""),
+        f"  {_duration(plan.hours)}, {plan.where}" + (f", cost {row['cost']:.2f}" if price is not None else ""),
+    ]
+
+
+def _duration(hours: float) -> str:
+    if hours >= 1:
+        return f"{hours:.2f} hours"
+    return f"{60 * hours:.1f} minutes" if hours >= 1 / 60 else f"{3600 * hours:.3g} seconds"
+
+
+def plan_all(stages: Mapping[str, Any], device_name: str | None = None) -> list[Plan]:
+    """Plans of stages that may be each other's parents, written `runs/NAME`; for this machine, or a GPU by name."""
+    device = None if device_name is None else device_named(device_name)
+
+    def parent(location: str) -> Any:
+        name = Path(location).name
+        if name in stages and not (Path(location) / "run.json").is_file():
+            return _model(stages[name], parent)
+        return from_folder(location)
+
+    return [plan_stage(name, stage, parent, device, stages) for name, stage in stages.items()]

@@ -1,0 +1,234 @@
+"""How long a stage takes: its parts at the pace of this machine, which is measured, or of a GPU's data sheet."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any, Protocol
+
+import torch
+
+from overopt.engine.devices import Device
+from overopt.engine.head import hidden_states, logps_of_trees, target_logps
+from overopt.engine.packing import Packed, Tree, micro_batches, pack
+from overopt.engine.sampler import DrawKey, sample
+from overopt.models.load import random_policy
+from overopt.models.policy import Policy
+from overopt.planning.work import Shape, Trees, Work
+
+UTILIZATION = 0.35
+"""Share of a GPU's peak that the passes of training reach; 30 to 50 percent is usual for dense transformers."""
+MEASURED_TOKENS = 4096
+"""Tokens of the passes that are measured, and of the prompts that sampling is measured on."""
+MEASURED_ROWS, FEW = 256, 12
+"""Most completions of the sampling that is measured, and the tokens written of each."""
+
+CLOCK: Callable[[], float] = time.perf_counter
+
+
+class Pace(Protocol):
+    """Seconds of what a stage is made of."""
+
+    @property
+    def optimizer(self) -> float:
+        """One step of the optimizer."""
+
+    def forward(self, trees: Trees) -> float:
+        """A pass without gradient."""
+
+    def update(self, trees: Trees) -> float:
+        """A pass with gradient, both ways."""
+
+    def sampling(self, trees: Trees) -> float:
+        """Writing the trees' completions."""
+
+
+@dataclass(frozen=True)
+class Seconds:
+    """Of a step, and of a whole stage beside its steps, by part."""
+
+    step: dict[str, float]
+    beside: dict[str, float]
+
+
+def seconds_of(work: Work, pace: Pace) -> Seconds:
+    """The sum of a stage's parts."""
+    evaluation = sum(pace.forward(trees) for trees in work.evaluation_passes)
+    if work.answers is not None:
+        evaluation += work.answered * pace.sampling(work.answers)
+    step = {
+        "sampling": sum(pace.sampling(trees) for trees in work.samplings),
+        "passes": sum(times * pace.forward(trees) for times, trees in work.passes if times),
+        "updates": work.updates * pace.update(work.batch),
+        "optimizer": work.optimizer_steps * pace.optimizer,
+    }
+    beside = {
+        "evaluations": work.evaluations * evaluation,
+        "pairs": 0.0 if work.pairs is None else pace.sampling(work.pairs),
+        "passes over all pairs": sum(pace.forward(trees) for trees in work.first),
+    }
+    return Seconds(step, {name: seconds for name, seconds in beside.items() if seconds})
+
+
+@dataclass(frozen=True)
+class DataSheet:
+    """A GPU's: passes by its arithmetic, decoding by reading the weights once a token."""
+
+    shape: Shape
+    device: Device
+    bf16: bool
+    evaluation_budget: int
+    optimizer: float = 0.0
+
+    def forward(self, trees: Trees) -> float:
+        return trees.flops(self.shape) / self.device.rate(self.bf16) / UTILIZATION
+
+    def update(self, trees: Trees) -> float:
+        return 3 * self.forward(trees)
+
+    def sampling(self, trees: Trees) -> float:
+        size = 2 if self.bf16 else 4
+        batches = -(-trees.count // prompts_at_a_time(trees, self.evaluation_budget))
+        reading = batches * trees.longest[1] * size * self.shape.parameters / (1e9 * self.device.bandwidth)
+        return reading / UTILIZATION + self.forward(trees)
+
+
+def prompts_at_a_time(trees: Trees, budget: int) -> int:
+    """How many prompts `sample_in_batches` takes together."""
+    prompt, completion = trees.longest
+    return max(1, budget // (prompt + completion * trees.group))
+
+
+@dataclass(frozen=True)
+class Decoding:
+    """Seconds: of a prompt's beginning, of a token whatever the rows, and of each row's token more."""
+
+    prompt: float
+    token: float
+    row: float
+
+
+class Measured:
+    """This machine's: a model of the shape with random weights makes a piece of each kind of pass."""
+
+    def __init__(self, stage: Any, config: Any, shape: Shape, work: Work) -> None:
+        torch.manual_seed(0)
+        self.policy = random_policy(config, SimpleTokens(), stage.compute.resolve(), stage.compute.bf16)
+        self.policy.end_ids = frozenset()  # nothing ends early
+        self.shape, self.work, self.settings = shape, work, stage.optimizer
+        self.budget, self.evaluation_budget = stage.compute.budget, stage.compute.evaluation_budget
+        self.known: dict[int, Decoding] = {}
+
+    def forward(self, trees: Trees) -> float:
+        return self._forward_rate * trees.flops(self.shape)
+
+    def update(self, trees: Trees) -> float:
+        return self._update_rate * trees.flops(self.shape)
+
+    def sampling(self, trees: Trees) -> float:
+        """Rows that have ended cost nothing; the rest go on until the longest ends."""
+        if trees.group not in self.known:
+            self.known[trees.group] = self._decoding(trees)
+        pace, limit = self.known[trees.group], max(1, trees.longest[1])
+        batches = -(-trees.count // prompts_at_a_time(trees, self.evaluation_budget))
+        rows = trees.count * trees.group
+        return trees.count * pace.prompt + batches * (limit - 1) * pace.token + rows * trees.completion * pace.row
+
+    @cached_property
+    def optimizer(self) -> float:
+        assert self._update_rate  # gradients are there
+        optimizer = self.settings.build(list(self.policy.parameters()), 0.0)
+        optimizer.step()
+        return seconds(optimizer.step)
+
+    @cached_property
+    def _measured(self) -> tuple[Trees, list[Tree]]:
+        batch = self.work.batch
+        trees = replace(batch, count=max(1, min(batch.count, round(MEASURED_TOKENS / batch.tree_tokens))))
+        return trees, random_trees(trees, self.shape.vocabulary)
+
+    @cached_property
+    def _forward_rate(self) -> float:
+        """Seconds a FLOP."""
+        batch, trees = self._measured
+
+        def run(trees: list[Tree]) -> None:
+            logps_of_trees(self.policy, trees, 1.0, self.evaluation_budget)
+
+        run(trees[:1])
+        return seconds(lambda: run(trees)) / replace(batch, targets="completions").flops(self.shape)
+
+    @cached_property
+    def _update_rate(self) -> float:
+        batch, trees = self._measured
+
+        def run(trees: list[Tree]) -> None:
+            for members in micro_batches(trees, self.budget):
+                descend(self.policy, pack_trees(batch, [trees[i] for i in members], self.policy.device), batch)
+
+        run(trees[:1])
+        return seconds(lambda: run(trees)) / batch.flops(self.shape)
+
+    def _decoding(self, trees: Trees) -> Decoding:
+        """From many rows and from one prompt's, each to its first token and a few further."""
+        most = max(1, min(round(MEASURED_TOKENS / trees.prompt), MEASURED_ROWS // trees.group))
+        many, few = min(trees.count, most, prompts_at_a_time(trees, self.evaluation_budget)), min(trees.longest[1], FEW)
+        self._sample(trees, 1, few)
+        begin, some = self._sample(trees, many, 1), self._sample(trees, many, few)
+        further = max(1, few - 1)
+        full = max(0.0, some - begin) / further
+        if many == 1:
+            return Decoding(begin, full, 0.0)
+        one_begin, one_some = self._sample(trees, 1, 1), self._sample(trees, 1, few)
+        one = min(full, max(0.0, one_some - one_begin) / further)
+        row = (full - one) / (trees.group * (many - 1))
+        return Decoding(begin / many, one - trees.group * row, row)
+
+    def _sample(self, trees: Trees, prompts: int, tokens: int) -> float:
+        made = random_trees(replace(trees, count=prompts), self.shape.vocabulary)
+        ids, key = [str(i) for i in range(prompts)], DrawKey(0, "plan", 0)
+        return seconds(lambda: sample(self.policy, [t.prompt for t in made], ids, trees.group, 1.0, tokens, key))
+
+
+@dataclass(frozen=True)
+class SimpleTokens:
+    """What a model asks of a tokenizer where no text is read."""
+
+    eos_token_id: int = 0
+    pad_token_id: int = 0
+
+
+def pack_trees(batch: Trees, trees: list[Tree], device: torch.device) -> Packed:
+    return pack(trees, device, prompt_targets=batch.targets == "all")
+
+
+def descend(policy: Policy, packed: Packed, batch: Trees) -> None:
+    """Gather a gradient as a stage would: of log-probabilities, or of what a reward model reads."""
+    hidden_ND = hidden_states(policy, packed)
+    if batch.targets == "none":
+        hidden_ND[packed.last_B].sum().backward()
+    else:
+        target_logps(policy, hidden_ND, packed, 1.0).sum().backward()
+
+
+def random_trees(trees: Trees, vocabulary: int) -> list[Tree]:
+    """Trees of mean lengths."""
+    generator = torch.Generator().manual_seed(0)
+
+    def tokens(size: float) -> list[int]:
+        return torch.randint(vocabulary, (max(1, round(size)),), generator=generator).tolist()
+
+    return [
+        Tree(tokens(trees.prompt), [tokens(trees.completion) for _ in range(trees.group)]) for _ in range(trees.count)
+    ]
+
+
+def seconds(work: Callable[[], Any]) -> float:
+    """Of one run."""
+    began = CLOCK()
+    work()
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    return CLOCK() - began

@@ -1,0 +1,225 @@
+"""What a stage does, in numbers: trees of a step, the passes over them, evaluations, and what comes before."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import torch
+
+from overopt.evaluation.evaluator import REFERENCE_SUMMARIES
+from overopt.models.load import meta_model
+from overopt.models.text import Codec
+from overopt.planning.lengths import Lengths, pairs_of, prompts_of, references_of, written_from
+from overopt.tasks import Miniature
+from overopt.training.data import checkpoint_steps
+from overopt.training.policy_step import needs
+from overopt.training.probes import THINNED
+from overopt.training.stages.offline import HELDOUT_PAIRS
+from overopt.training.stages.online import Online
+from overopt.training.stages.reward_model import RewardModelStage
+from overopt.training.stages.sft import SFT
+from overopt.types import Dropped
+
+
+@dataclass(frozen=True)
+class Shape:
+    """A causal model, by what its cost depends on."""
+
+    parameters: int
+    linear: int
+    """Parameters of the body's linear maps: each token is multiplied with all of them."""
+    head: int
+    """Parameters that only the head has; a reward model is without them."""
+    hidden: int
+    layers: int
+    vocabulary: int
+    key_width: int
+    """Numbers that a layer stores of a token, keys and values together."""
+
+    @classmethod
+    def of(cls, config: Any) -> Shape:
+        """From a Hugging Face configuration; the model is laid out without memory."""
+        model = meta_model(config)
+        hidden, layers = config.hidden_size, config.num_hidden_layers
+        heads = config.num_attention_heads
+        size = getattr(config, "head_dim", None) or hidden // heads
+        embedded = {id(m.weight) for m in model.modules() if isinstance(m, torch.nn.Embedding)}
+        body = list(model.base_model.parameters())
+        linear = sum(p.numel() for p in body if p.dim() == 2 and id(p) not in embedded)
+        total = sum(p.numel() for p in model.parameters())
+        head = total - sum(p.numel() for p in body)
+        shared = getattr(config, "num_key_value_heads", None) or heads
+        return cls(total, linear, head, hidden, layers, config.vocab_size, 2 * shared * size)
+
+
+@dataclass(frozen=True)
+class Trees:
+    """So many trees of a prompt and `group` completions, of mean lengths; `longest` are the longest of each."""
+
+    count: int
+    group: int
+    prompt: float
+    completion: float
+    targets: Literal["completions", "all", "none"] = "completions"
+    """The tokens that the head sees: all: the prompt's, too; none: a reward model's pass."""
+    longest: tuple[int, int] = (0, 0)
+    """Longest prompt and longest completion, for sampling."""
+
+    @property
+    def tree_tokens(self) -> float:
+        return self.prompt + self.group * self.completion
+
+    @property
+    def tokens(self) -> float:
+        return self.count * self.tree_tokens
+
+    @property
+    def target_tokens(self) -> float:
+        """Tokens whose logits are made, of all trees."""
+        shares = {"completions": self.group * self.completion, "all": self.tree_tokens, "none": 0.0}
+        return self.count * shares[self.targets]
+
+    def flops(self, shape: Shape) -> float:
+        """Of one forward pass: linear maps, attention, and the head at the targets."""
+        p, c, k = self.prompt, self.completion, self.group
+        pairs = p * p / 2 + k * c * (p + c / 2)
+        body = 2 * shape.linear * self.tree_tokens + 4 * shape.hidden * shape.layers * pairs
+        return self.count * body + 2 * shape.hidden * shape.vocabulary * self.target_tokens
+
+
+@dataclass(frozen=True)
+class Work:
+    """A stage: its steps, and what is done once or at checkpoints only."""
+
+    steps: int
+    batch: Trees
+    """Of a step."""
+    policies: int
+    """Policies that are held, the reference among them."""
+    reward_models: int = 0
+    trains_reward_model: bool = False
+    updates: float = 1
+    """Passes with gradient in a step."""
+    optimizer_steps: int = 1
+    passes: Sequence[tuple[float, Trees]] = ()
+    """Passes without gradient in a step, by how many times."""
+    samplings: Sequence[Trees] = ()
+    """What a step samples."""
+    evaluations: int = 0
+    answers: Trees | None = None
+    """What an evaluation samples greedily, and once more where there is a reference."""
+    answered: int = 1
+    evaluation_passes: Sequence[Trees] = ()
+    """Passes without gradient of an evaluation."""
+    pairs: Trees | None = None
+    """Sampled before the first step."""
+    first: Sequence[Trees] = ()
+    """Passes without gradient before the first step, or after the last."""
+    lengths: str = ""
+    """Where the length of completions is from."""
+
+    def flops(self, shape: Shape) -> float:
+        """Of a step: a forward pass, sampling too, is one; with its backward it is three."""
+        passes = sum(times * trees.flops(shape) for times, trees in self.passes)
+        return passes + 3 * self.updates * self.batch.flops(shape) + sum(t.flops(shape) for t in self.samplings)
+
+
+def work_of(stage: Any, tokenizer: Any, others: Mapping[str, Any] | None = None) -> Work:
+    """A stage's work. `others` are the stages that are planned with it, by name."""
+    codec = Codec(tokenizer, stage.task.prompt_style)
+    if isinstance(stage, SFT):
+        return _sft(stage, codec)
+    if isinstance(stage, RewardModelStage):
+        return _reward_model(stage, codec, others or {})
+    return (_online if isinstance(stage, Online) else _offline)(stage, codec, others or {})
+
+
+def _sft(stage: SFT, codec: Codec) -> Work:
+    records = stage.task.demonstrations(stage.seed, Dropped())
+    prompt, completion = prompts_of(stage, codec, records), references_of(stage, codec, records)
+    batch = _trees(stage.batch_size, 1, prompt, completion)
+    steps = stage.steps or round(completion.share * len(records)) // stage.batch_size
+    work = Work(steps, replace(batch, targets="all" if stage.loss_on_prompt else "completions"), policies=1)
+    work = replace(work, evaluations=len(checkpoint_steps(steps, stage.checkpoint_every)), lengths=completion.source)
+    return _evaluated(work, stage, codec, completion, scored=False, compared=False)
+
+
+def _online(stage: Online, codec: Codec, others: Mapping[str, Any]) -> Work:
+    prompt = prompts_of(stage, codec, stage.task.prompts(stage.seed, Dropped()))
+    completion = written_from(stage.policy, stage, codec, others)
+    batch = _trees(stage.prompts_per_update, stage.samples_per_prompt, prompt, completion)
+    scored, scores = stage.reward_model is not None, replace(batch, targets="none")
+    kept = len(needs(stage) & {"old_logits", "ref_logits"})
+    every = stage.probes.every or (1 if isinstance(stage.task, Miniature) else THINNED)
+    passes = [(1.0 + stage.compute.bf16 + 1 / every, batch), (float(scored + kept), scores)]
+    samplings = [batch]
+    if "greedy" in stage.advantage.needs:
+        greedy = replace(batch, group=1)
+        passes, samplings = [*passes, (2.0, greedy), (float(scored), replace(greedy, targets="none"))], [batch, greedy]
+    work = Work(
+        stage.steps, batch, policies=2, reward_models=int(scored), updates=stage.epochs,
+        optimizer_steps=stage.epochs * stage.minibatches, passes=passes, samplings=samplings,
+        evaluations=1 + len(checkpoint_steps(stage.steps, stage.checkpoint_every)), lengths=completion.source,
+    )  # fmt: skip
+    return _evaluated(work, stage, codec, completion, scored, compared=True)
+
+
+def _reward_model(stage: RewardModelStage, codec: Codec, others: Mapping[str, Any]) -> Work:
+    pairs = pairs_of(stage, codec, others)
+    batch = replace(_trees(stage.batch_size, pairs.group, pairs.prompt, pairs.completion), targets="none")
+    steps = max(1, stage.epochs * (pairs.count // stage.batch_size))
+    heldout, normalized = replace(batch, count=pairs.heldout), []
+    if stage.normalization == "center":
+        normalized = [replace(batch, count=len(stage.task.demonstrations(stage.seed, Dropped())), group=1)]
+    elif stage.normalization == "standardize":
+        normalized = [heldout]
+    return Work(
+        steps, batch, policies=1, reward_models=1, trains_reward_model=True,
+        evaluations=1 + len(checkpoint_steps(steps, stage.checkpoint_every or steps)), evaluation_passes=[heldout],
+        pairs=replace(batch, count=pairs.count + pairs.heldout) if hasattr(stage.pairs, "temperatures") else None,
+        first=normalized, lengths=pairs.completion.source,
+    )  # fmt: skip
+
+
+def _offline(stage: Any, codec: Codec, others: Mapping[str, Any]) -> Work:
+    pairs = pairs_of(stage, codec, others)
+    steps = stage.steps or max(1, stage.epochs * (pairs.count // stage.batch_size))
+    views = 1 + len(getattr(stage.loss, "prompts", []))
+    group = pairs.group + ("mismatched" in stage.loss.needs)
+    batch = _trees(stage.batch_size * views, group, pairs.prompt, pairs.completion)
+    compares = stage.reference is not None or isinstance(stage.task, Miniature) or "reference" in stage.loss.needs
+    at_each = compares and "mismatched" in stage.loss.needs
+    used = replace(batch, count=min(steps * stage.batch_size, pairs.count) * views)
+    heldout = replace(batch, count=min(pairs.heldout, HELDOUT_PAIRS) * views)
+    work = Work(
+        steps, batch, policies=2, reward_models=int(stage.reward_model is not None),
+        passes=[(float(at_each + (not stage.loss.separable)), batch)], evaluation_passes=[heldout],
+        evaluations=1 + len(checkpoint_steps(steps, stage.checkpoint_every)),
+        first=[heldout] + [used] * (compares and not at_each), lengths=pairs.completion.source,
+        pairs=replace(batch, count=pairs.count + pairs.heldout) if hasattr(stage.pairs, "temperatures") else None,
+    )  # fmt: skip
+    answers = written_from(stage.policy, stage, codec, others)
+    work = _evaluated(work, stage, codec, answers, stage.reward_model is not None, compared=True)
+    return replace(work, lengths=f"{work.lengths}; answers {answers.source}")
+
+
+def _evaluated(work: Work, stage: Any, codec: Codec, completion: Lengths, scored: bool, compared: bool) -> Work:
+    """With what an evaluation of a policy takes: greedy answers, their scores, the distance, the references."""
+    records = stage.task.evaluation(stage.seed, Dropped())[1]
+    prompt = prompts_of(stage, codec, records)
+    answers = _trees(round(prompt.share * len(records)), 1, prompt, completion)
+    passes = [*work.evaluation_passes]
+    if scored:
+        passes.append(replace(answers, targets="none"))
+    if compared:
+        passes += [answers] * (1 + stage.compute.bf16)
+    known = [record for record in records if record.reference is not None][:REFERENCE_SUMMARIES]
+    if known:
+        passes.append(_trees(len(known), 1, prompt, references_of(stage, codec, known)))
+    return replace(work, answers=answers, answered=1 + compared, evaluation_passes=passes)
+
+
+def _trees(count: int, group: int, prompt: Lengths, completion: Lengths) -> Trees:
+    return Trees(count, group, prompt.mean, completion.mean, longest=(prompt.longest, completion.longest))

@@ -1,0 +1,36 @@
+"""Which records a run's readers left out, in words: before training from their counts, after it from `run.json`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+TOLERATED = 0.02
+"""A smaller share is left out without a word; `run.json` has it."""
+AS_ASKED = ("blank line", "repeated prompt", "beyond evaluation_prompts", "prompt is in the evaluation file")
+"""Ends of reasons that lose nothing, or that the configuration asks for."""
+LIMITS = {"completion longer than": "max_completion_tokens", "prompt longer than": "max_prompt_tokens"}
+HELDOUT = "held-out pairs"
+
+
+def describe_dropped(dropped: Mapping[str, Mapping[str, int]], kept: Mapping[str, int]) -> list[str]:
+    """A sentence for each data set that lost more than 2 %, or of which nothing is left to hold out.
+
+    `dropped` counts by data set and reason; `kept` is how many records of each are used. Data sets that `kept` does not
+    name (runs of before it was recorded) are passed over.
+    """
+    return [text for what in kept if (text := _sentence(what, dropped.get(what, {}), kept[what]))]
+
+
+def _sentence(what: str, reasons: Mapping[str, int], kept: int) -> str:
+    lost = {reason: count for reason, count in reasons.items() if not reason.endswith(AS_ASKED)}
+    count = sum(lost.values())
+    none = what == HELDOUT and kept == 0
+    if count <= TOLERATED * (count + kept) and not none:
+        return ""
+    why = "; ".join(f"{n} x {reason}{_limit(reason)}" for reason, n in lost.items())
+    said = f"{what}: {count} of {count + kept} records are left out" + (f" ({why})" if why else "")
+    return said + (": no held-out pair is left, and no accuracy on any is recorded" if none else "")
+
+
+def _limit(reason: str) -> str:
+    return next((f", see {field}" for start, field in LIMITS.items() if reason.startswith(start)), "")

@@ -1,0 +1,84 @@
+"""What a run may have written: whoever reads a record trusts its types, so they are looked at where it is read."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from overopt.errors import UserError
+
+TEXTS = frozenset({"split", "judge", "prompt_set"})
+"""The fields of a line that are texts; all others are numbers."""
+LARGEST_STEP = 2**53
+SURROGATE = re.compile("[\ud800-\udfff]")
+"""Half of a pair, which JSON can spell and no file can hold."""
+
+
+@contextmanager
+def reading_run(path: Path) -> Iterator[None]:
+    """Around whatever reads a run's record as a whole: what it stumbles over is said with the run's place."""
+    try:
+        yield
+    except (UserError, MemoryError):
+        raise
+    except Exception as error:  # files of anybody's: there is no list of what may be wrong with them
+        raise UserError(f"{path}: its records cannot be read ({type(error).__name__}: {error})") from error
+
+
+def parse_object(line: bytes, place: str) -> dict[str, Any]:
+    """The object that a line of JSON holds."""
+    try:
+        row = json.loads(line)
+    except Exception as error:  # also too deep
+        raise UserError(f"{place}: not JSON: {error}") from error
+    if not isinstance(row, dict):
+        raise UserError(f"{place}: not a JSON object")
+    return row
+
+
+def parse_numbers(line: bytes, place: str) -> dict[str, Any]:
+    """A line of numbers at a step, as `metrics.jsonl`, `timings.jsonl` and `evaluations.jsonl` hold them."""
+    row = {name: value for name, value in parse_object(line, place).items() if value is not None}
+    step: Any = row.get("step")
+    wrong = [name for name, value in row.items() if not _belongs(name, value)]
+    if not fits_schema(step, int) or not 0 <= step < LARGEST_STEP:
+        wrong = ["step", *(name for name in wrong if name != "step")]
+    if wrong:
+        first = f"{wrong[0]} is {str(row.get(wrong[0]))[:40]}"
+        raise UserError(
+            f"{place}: {', '.join(wrong[:4])} not as overopt writes them ({first}); restore the file or remove the line"
+        )
+    return row
+
+
+def fits_schema(value: Any, form: Any) -> bool:
+    """Whether a value has a form: a type, `[form]` for a list, `{...: form}` for names of any kind, or `{name: form}`.
+
+    Of the names in the last each is needed, and others may stand beside them. No bool is a number here.
+    """
+    match form:
+        case [each]:
+            return isinstance(value, list) and all(fits_schema(item, each) for item in value)
+        case dict():
+            if not isinstance(value, dict):
+                return False
+            if ... in form:
+                return all(fits_schema(item, form[...]) for item in value.values())
+            return all(fits_schema(value.get(name), each) for name, each in form.items())
+    return isinstance(value, form) and (form is bool or not isinstance(value, bool))
+
+
+def _belongs(name: str, value: Any) -> bool:
+    if name in TEXTS:
+        return isinstance(value, str) and SURROGATE.search(value) is None
+    if name == "nonfinite":
+        return fits_schema(value, [str])
+    try:
+        return isinstance(value, int | float) and math.isfinite(value)
+    except OverflowError:  # an integer beyond all floats
+        return False

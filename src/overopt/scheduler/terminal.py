@@ -1,0 +1,143 @@
+"""Progress of jobs for people: bars with the time left on a terminal, whole lines now and then in a pipe or a log."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from types import MappingProxyType, TracebackType
+from typing import Self, TextIO
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn
+
+from overopt.scheduler.jobs import Event, Failed, Finished, Job, Noticed, Progressed, Skipped, Started
+from overopt.scheduler.time_left import PRIOR_SECONDS, TimeLeft, in_words
+
+LINE_EVERY = 10.0
+"""Seconds between two progress lines off a terminal."""
+
+SHOWN = ("win_rate", "score_mean", "kl_ref", "accuracy", "rewards_acc", "loss")
+"""Metrics worth a place beside a bar, first come first shown; two fit."""
+
+
+class Reporter:
+    """A context manager whose instance is the `on_event` of `run_jobs`."""
+
+    def __init__(
+        self,
+        jobs: Sequence[Job],
+        workers: int,
+        stream: TextIO | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.stream = stream or sys.stderr
+        self.clock = clock
+        self.started = clock()
+        # the cost of a lone job is no estimate of its seconds, only of its share of the whole
+        self.time_left = TimeLeft(jobs, workers, PRIOR_SECONDS if len(jobs) > 1 else 0.0)
+        self._last_line = self.started
+        self._bars = _Bars(self.stream) if self.stream.isatty() else None
+
+    def __enter__(self) -> Self:
+        if self._bars:
+            self._bars.progress.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._bars:
+            self._bars.progress.stop()
+
+    def __call__(self, event: Event) -> None:
+        now = self.clock()
+        self.time_left.note(event, now)
+        match event:
+            case Started(name):
+                self.say(f"started {name}") if self._bars is None else self._bars.add(name)
+            case Progressed(name, step, steps, metrics):
+                self._progressed(name, step, steps, metrics, now)
+            case Noticed(name, text):
+                self.say(f"{name}: {text}")
+            case Finished(name, seconds):
+                self._ended(name, f"finished {name} in {in_words(seconds)}")
+            case Failed(name, message, trace):
+                self._ended(name, f"FAILED {name}: {message}" + (f"\n{trace}" if trace else ""))
+            case Skipped(name, because):
+                self.say(f"skipped {name}, because {because} failed")
+
+    def say(self, text: str) -> None:
+        """A line that stays, above the bars if there are any."""
+        self._last_line = self.clock()
+        if self._bars:
+            self._bars.progress.console.print(text, markup=False, highlight=False, soft_wrap=True)
+        else:
+            with suppress(OSError, ValueError):  # nobody reads on, a full disk: no reason to end a run
+                print(f"[{in_words(self.clock() - self.started):>11}] {text}", file=self.stream, flush=True)
+
+    def _progressed(self, name: str, step: int, steps: int, metrics: Mapping[str, float], now: float) -> None:
+        seconds = self.time_left.seconds(now)
+        whole = f"{self.time_left.share:.0%}" + (f", about {in_words(seconds)} left" if seconds is not None else "")
+        if self._bars:
+            self._bars.move(name, step, steps, _brief(metrics))
+            self._bars.overall(self.time_left.share, whole)
+        elif now - self._last_line >= LINE_EVERY:
+            self.say(f"{whole}: {name} step {step}/{steps}  {_brief(metrics)}".rstrip())
+
+    def _ended(self, name: str, text: str) -> None:
+        if self._bars:
+            self._bars.remove(name)
+        self.say(text)
+
+
+@contextmanager
+def lone_job(path: Path) -> Iterator[tuple[Callable[..., None], Callable[[str], None]]]:
+    """Report a job that runs in this process: yields callbacks for (step, steps, metrics) and for notices."""
+    name, began = path.name, False
+
+    def progress(step: int, steps: int, metrics: Mapping[str, float] = MappingProxyType({})) -> None:
+        nonlocal began
+        if not began:  # only now is it known that its config and its data are sound
+            reporter(Started(name))
+            began = True
+        reporter(Progressed(name, step, steps, metrics))
+
+    with Reporter([Job(name, {}, path)], workers=1) as reporter:
+        yield progress, lambda text: reporter(Noticed(name, text))
+
+
+class _Bars:
+    """One bar for the whole, one for each job that runs."""
+
+    def __init__(self, stream: TextIO) -> None:
+        columns = (
+            TextColumn("{task.description}", markup=False),
+            BarColumn(bar_width=30),
+            TextColumn("{task.fields[text]}", markup=False),
+        )
+        self.progress = Progress(*columns, console=Console(file=stream), transient=True)
+        self.whole = self.progress.add_task("all", total=1.0, text="")
+        self.tasks: dict[str, TaskID] = {}
+
+    def add(self, name: str) -> None:
+        self.remove(name)  # one that failed and is tried again
+        self.tasks[name] = self.progress.add_task(name, total=None, text="starting")
+
+    def move(self, name: str, step: int, steps: int, text: str) -> None:
+        if name in self.tasks:
+            self.progress.update(self.tasks[name], completed=step, total=steps, text=f"{step}/{steps}  {text}")
+
+    def overall(self, share: float, text: str) -> None:
+        self.progress.update(self.whole, completed=share, text=text)
+
+    def remove(self, name: str) -> None:
+        if name in self.tasks:
+            self.progress.remove_task(self.tasks.pop(name))
+
+
+def _brief(metrics: Mapping[str, float]) -> str:
+    shown = [name for name in SHOWN if name in metrics][:2]
+    return "  ".join(f"{name} {metrics[name]:.3g}" for name in shown)

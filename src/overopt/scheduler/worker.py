@@ -1,0 +1,76 @@
+"""The loop of a worker process: it imports the training code once, then runs the jobs that the scheduler sends.
+
+The two talk through one pipe. Down go jobs, and None for the end; up go events, after each job Finished or Failed.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import time
+import traceback
+from collections.abc import Callable
+from contextlib import suppress
+from multiprocessing.connection import Connection
+from typing import Any
+
+from overopt.errors import UserError
+from overopt.scheduler.jobs import Event, Failed, Finished, Job, Noticed, Progressed
+
+PROGRESS_EVERY = 0.2
+"""Seconds between two progress events; a miniature step takes less."""
+
+
+def work(pipe: Connection, train: str, threads: int) -> None:
+    """Run jobs until told to stop. `train` is `module:function`, so that the scheduler itself never imports torch."""
+    for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):  # read when torch is first imported, hence before it
+        os.environ[variable] = str(threads)
+    with suppress(Exception):  # imported now, while there may be no job yet; what goes wrong is told by the first job
+        _resolve(train)
+    send = _sender(pipe)
+    while (job := _next_job(pipe)) is not None:
+        send(run_job(job, train, send))
+
+
+def run_job(job: Job, train: str, send: Callable[[Event], None]) -> Finished | Failed:
+    """One job, and how it ended. `train` gets the config, the run directory and callbacks for progress and notices."""
+    started, last_sent = time.monotonic(), 0.0
+
+    def progress(now: Any) -> None:
+        nonlocal last_sent
+        if time.monotonic() - last_sent >= PROGRESS_EVERY or now.step >= now.steps:
+            last_sent = time.monotonic()
+            send(Progressed(job.name, now.step, now.steps, dict(now.metrics)))
+
+    try:
+        run_stage = _resolve(train)
+        run_stage(dict(job.config), job.out, progress=progress, notice=lambda text: send(Noticed(job.name, text)))
+    except UserError as error:
+        return Failed(job.name, str(error))
+    except Exception as error:
+        return Failed(job.name, f"{type(error).__name__}: {error}", traceback.format_exc())
+    return Finished(job.name, time.monotonic() - started)
+
+
+def _resolve(function: str) -> Callable[..., Any]:
+    module, _, name = function.partition(":")
+    found: Callable[..., Any] = getattr(importlib.import_module(module), name)
+    return found
+
+
+def _sender(pipe: Connection) -> Callable[[Event], None]:
+    def send(event: Event) -> None:
+        try:
+            pipe.send(event)
+        except OSError:  # the scheduler is gone, killed perhaps: nobody waits for this work any more
+            os._exit(1)
+
+    return send
+
+
+def _next_job(pipe: Connection) -> Job | None:
+    try:
+        job: Job | None = pipe.recv()
+    except (EOFError, OSError):
+        return None
+    return job

@@ -1,0 +1,19 @@
+"""Types of configuration fields that several stages have."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+Positive = Annotated[float, Field(gt=0)]
+Count = Annotated[int, Field(gt=0)]
+Seed = Annotated[int, Field(ge=0)]
+Temperature = Annotated[float, Field(gt=0)]
+
+Keep = Literal["last", "every", "best"]
+"""Which checkpoints stay: the last, every one, or the one with the best win rate (held-out accuracy of pairs, where no
+judge looks at completions). The run goes on from states of its own, whichever stay."""
+
+Provenance = dict[str, Literal["paper", "recipe", "trl", "our choice"]]
+"""Where a setting that departs from the recipe comes from, by its address."""

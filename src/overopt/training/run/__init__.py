@@ -1,0 +1,1 @@
+"""One run being made: its facts, its directory, its checkpoints, and when it stops."""

@@ -1,0 +1,110 @@
+"""Supervised fine-tuning on demonstrations: the policy that everything else starts from, and the reference."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import ClassVar
+
+import torch
+from pydantic import Field
+
+from overopt.config import block
+from overopt.engine.compute import Compute
+from overopt.engine.head import hidden_states, target_logps
+from overopt.engine.optimizer import AdamW, CosineDecay, Optimizer, OptimizerSettings, Schedule
+from overopt.engine.packing import Tree, micro_batches, pack
+from overopt.integrations import Sink
+from overopt.models.load import Model, Pretrained, Scratch
+from overopt.models.policy import Policy
+from overopt.models.text import Codec
+from overopt.stopping import StopCondition
+from overopt.tasks import Miniature, Task
+from overopt.training.data import Limits, batches, checkpoint_steps, encode_demonstrations, random_stream
+from overopt.training.fields import Count, Keep, Positive, Provenance, Seed
+from overopt.training.loop import fit_window, make_evaluator, parent_policy, tokens_in
+from overopt.training.run.session import Session
+from overopt.training.run.trainer_state import Moving
+
+
+@block
+class SFT:
+    """Token cross-entropy on demonstrations. Defaults are the N+ recipe's (Huang et al. 2024)."""
+
+    stage: ClassVar[str] = "sft"
+
+    task: Task = Miniature()
+    model: Model = Scratch()
+    seed: Seed = 0
+    lr: Positive = 3e-6
+    steps: Count | None = None
+    """Updates; null: one pass over the demonstrations."""
+    batch_size: Count = 128
+    loss_on_prompt: bool = True
+    """Whether the prompt's tokens are learnt too, as the recipe has it."""
+    schedule: Schedule = CosineDecay()
+    optimizer: OptimizerSettings = AdamW(weight_decay=0.01)
+    grad_clip: Positive | None = None
+    max_prompt_tokens: Count = 512
+    max_completion_tokens: Count = 53
+    checkpoint_every: Count | None = None
+    """Steps between checkpoints, each evaluated; null: at 10, 25, 50, 75 and 100 percent."""
+    keep: Keep = "every"
+    """Which checkpoints stay; best: by win rate."""
+    stop_when: list[StopCondition] = Field(default_factory=list)
+    """Conditions that end the run in time."""
+    sinks: list[Sink] = Field(default_factory=list)
+    """Where else its numbers go; no part of what the run is, so its record does not name them."""
+    compute: Compute = Compute()
+    provenance: Provenance = Field(default_factory=dict)
+
+
+def train_sft(config: SFT, session: Session) -> None:
+    """Draw a batch, descend the cross-entropy, record."""
+    policy = _initial_policy(config, session)
+    codec = Codec.of(policy, config.task.prompt_style, session.clock)
+    limits = Limits(config.max_prompt_tokens, config.max_completion_tokens)
+    dropped = session.dropped("demonstrations")
+    trees = encode_demonstrations(codec, config.task.demonstrations(config.seed, dropped), limits, dropped)
+    dropped.kept = len(trees)
+    stream = batches(trees, config.batch_size, random_stream(config.seed, "sft order"), "batch_size", dropped)
+    steps = config.steps or len(trees) // config.batch_size
+    evaluator = make_evaluator(config, session, codec, temperature=1.0)
+    optimizer = Optimizer(policy.parameters(), config.optimizer, config.lr, config.schedule, steps)
+    checkpoints = checkpoint_steps(steps, config.checkpoint_every)
+    session.start(steps, split=evaluator.split)
+    session.restore(Moving(policy, optimizer, stream, evaluator), checkpoints)
+    for step in session.steps_left():
+        batch = next(stream)
+        loss = session.within_memory(partial(_descend_within, policy, batch), optimizer.discard)
+        lr = optimizer.lr_at(step - 1)
+        norm = optimizer.step(step - 1, config.grad_clip)
+        session.log(step, {"loss": loss, "lr": lr, "grad_norm": float(norm)}, tokens_in(batch))
+        if step in checkpoints:
+            session.evaluate(evaluator, policy, step)
+        session.keep(step)
+
+
+def _initial_policy(config: SFT, session: Session) -> Policy:
+    if isinstance(config.model, Pretrained):
+        return parent_policy(session, "model", config.model.path)
+    policy = config.model.build(config.task.vocabulary(), config.seed, session.device, config.compute.bf16)
+    fit_window(policy, config)
+    if config.compute.gradient_checkpointing == "layers":
+        policy.checkpoint_layers()
+    return policy
+
+
+def _descend_within(policy: Policy, trees: list[Tree], config: SFT) -> float:
+    return _descend(policy, trees, config.loss_on_prompt, config.compute.budget)
+
+
+def _descend(policy: Policy, trees: list[Tree], on_prompt: bool, token_budget: int) -> float:
+    """Gather the gradient of the mean cross-entropy over the batch's target tokens; returns that mean."""
+    targets = sum(len(t.completions[0]) + (len(t.prompt) - 1) * on_prompt for t in trees)
+    total = torch.zeros(())
+    for batch in micro_batches(trees, token_budget):
+        packed = pack([trees[i] for i in batch], policy.device, prompt_targets=on_prompt)
+        loss = -target_logps(policy, hidden_states(policy, packed), packed, 1.0).sum() / targets
+        loss.backward()
+        total += loss.detach().cpu()
+    return float(total)

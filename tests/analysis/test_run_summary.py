@@ -1,0 +1,167 @@
+"""Rows, verdicts and tables from records."""
+
+from __future__ import annotations
+
+import io
+import re
+from pathlib import Path
+
+import pytest
+from fake_study import finished_run
+
+from overopt.analysis.run_summary import (
+    SUMMARY,
+    RunSummary,
+    evaluations_of,
+    objective_of,
+    print_table,
+    summarize_run,
+    text_table,
+    verdict,
+)
+
+KL = {"lr": 5e-4, "regularizers": [{"name": "kl", "coef": 0.2}]}
+
+
+@pytest.mark.parametrize(
+    ("config", "objective"),
+    [
+        (KL, ("kl", 0.2)),
+        ({"regularizers": []}, ("none", 0.0)),
+        ({"regularizers": ["kl"]}, ("kl", None)),
+        ({"regularizers": [{"name": "kl", "coef": {"name": "adaptive_kl"}}]}, ("kl", None)),
+        ({"regularizers": [{"name": "kl", "coef": 1}, {"name": "entropy_sum", "coef": 2}]}, ("kl+entropy_sum", None)),
+        ({"regularizers": [], "loss_regularizers": [{"name": "token_entropy", "coef": -1}]}, ("token_entropy", -1.0)),
+        ({"regularizers": ["kl"], "loss_regularizers": ["k2"]}, ("kl+k2", None)),
+        ({"loss": {"name": "simpo", "alpha": 2, "gamma": 0.5}}, ("simpo", 2.0)),
+        ({"loss": {"name": "dpo", "beta": 0.05}}, ("dpo", 0.05)),
+        ({"loss": "dpo"}, ("dpo", None)),
+    ],
+)
+def test_what_was_optimized(config: dict[str, object], objective: tuple[str, float | None]) -> None:
+    assert objective_of(config) == objective
+
+
+def test_a_row_from_a_record(tmp_path: Path) -> None:
+    row = summarize_run("kl", KL, finished_run(tmp_path / "kl", wins=32, proxy=1.0))
+    assert row.summary() == {
+        "run": "kl", "objective": "kl", "coefficient": 0.2, "lr": 5e-4, "label": "GOOD",
+        "win_rate": 0.8, "win_rate_low": 0.8 - 0.1, "win_rate_high": 0.8 + 0.1, "sft_win_rate": 0.4,
+        "proxy_start": 0.0, "proxy_end": 1.0, "gold_start": -1.0, "gold_end": -1.0, "kl_ref": 2.0, "gate": None,
+    }  # fmt: skip
+    assert tuple(row.summary()) == SUMMARY
+    assert row.peak_win_rate is None, "the last checkpoint is the best"
+
+
+def test_held_out_pairs_are_no_evaluation_of_completions(tmp_path: Path) -> None:
+    run = finished_run(tmp_path / "a", wins=32, proxy=1.0)
+    with (run.path / "evaluations.jsonl").open("a") as file:
+        file.write('{"step": 80, "split": "tuning", "judge": "pairs", "accuracy": 0.5}\n')
+    assert [row["step"] for row in evaluations_of(run)] == [0, 80]
+    assert summarize_run("a", KL, run).win_rate == 0.8
+
+
+def test_behind_a_gate_there_are_numbers_but_no_label(tmp_path: Path) -> None:
+    run = finished_run(tmp_path / "a", wins=32, proxy=1.0)
+    row = summarize_run("a", KL, run, gate="sft.win_rate", reason="sft.win_rate is 0.100, below the gate's 0.3")
+    assert (row.label, row.gate, row.win_rate) == (None, "sft.win_rate", 0.8)
+    assert verdict(row) == "Not judged: sft.win_rate is 0.100, below the gate's 0.3."
+
+
+def test_without_a_record_the_reason_is_all_there_is() -> None:
+    row = summarize_run("a", KL, None, reason="not run, because sft failed")
+    assert row == RunSummary(run="a", objective="kl", coefficient=0.2, lr=5e-4, reason="not run, because sft failed")
+    assert verdict(row) == "Not judged: not run, because sft failed."
+
+
+def test_an_unfinished_run_has_no_label(tmp_path: Path) -> None:
+    row = summarize_run("a", KL, finished_run(tmp_path / "a", wins=32, proxy=1.0, status="failed"))
+    assert row.label is None
+    assert verdict(row) == "Not judged: the run is failed, not finished."
+
+
+@pytest.mark.parametrize(
+    ("wins", "proxy", "sentence"),
+    [
+        (2, 3.0, "Over-optimized: the proxy went from +0.00 to +3.00 while the win rate fell from 40% (SFT) to 5%."),
+        (
+            2,
+            -1.0,
+            "Broke down: the win rate fell from 40% (SFT) to 5% without a clear rise of the proxy;"
+            " the proxy went from +0.00 to -1.00.",
+        ),
+        (32, 1.0, "Improved: the win rate rose from 40% (SFT) to 80%; the proxy went from +0.00 to +1.00."),
+        (16, 0.0, "Stalled: neither proxy nor win rate moved (from 40% (SFT) to 40%)."),
+        (
+            16,
+            1.0,
+            "No clear change of the win rate (from 40% (SFT) to 40%), although the proxy went from +0.00 to +1.00.",
+        ),
+    ],
+)
+def test_verdicts(tmp_path: Path, wins: int, proxy: float, sentence: str) -> None:
+    assert verdict(summarize_run("a", KL, finished_run(tmp_path / "a", wins, proxy))) == sentence
+
+
+def test_a_peak_is_told_if_the_end_is_significantly_below_it(tmp_path: Path) -> None:
+    run = finished_run(tmp_path / "a", wins=2, proxy=3.0)  # the peak is SFT itself
+    assert summarize_run("a", KL, run).peak_win_rate == 0.4
+    row = RunSummary(
+        "a", "kl", label="OVER-PEAK", win_rate=0.4, sft_win_rate=0.4, proxy_start=0, proxy_end=1, peak_win_rate=0.7
+    )
+    assert verdict(row).endswith("but the win rate ended from 40% (SFT) to 40%, after a peak of 70%.")
+
+
+ROWS = [
+    RunSummary(
+        run="kl", objective="kl", coefficient=0.2, lr=5e-4, label="GOOD", win_rate=0.8, win_rate_low=0.7,
+        win_rate_high=0.9, sft_win_rate=0.4, proxy_start=0.0, proxy_end=1.0, gold_start=-2.0, gold_end=-1.0,
+        kl_ref=2.04,
+    ),
+    RunSummary(run="none", objective="none", coefficient=0.0, gate="sft.win_rate"),
+]  # fmt: skip
+
+
+def test_plain_text_is_aligned() -> None:
+    assert text_table(ROWS).splitlines() == [
+        "run   objective  coef  lr      outcome  win rate (95 %)   SFT   proxy           gold            KL",
+        "-" * 99,
+        "kl    kl         0.2   0.0005  GOOD     0.80 (0.70-0.90)  0.40  +0.00 -> +1.00  -2.00 -> -1.00  2.0",
+        "none  none       0     -       gate     -                 -     - -> -          - -> -          -",
+    ]
+
+
+def test_in_a_pipe_there_is_no_color_and_nothing_is_wrapped() -> None:
+    stream = io.StringIO()
+    print_table(ROWS, "A study", stream)
+    text = stream.getvalue()
+    assert text.startswith("A study\n\nrun   objective")
+    assert "\x1b" not in text
+    assert "\nkl    Improved: the win rate rose from 40% (SFT) to 80%; the proxy went from +0.00 to +1.00.\n" in text
+    assert "\nnone  Not judged: the gate sft.win_rate failed.\n" in text
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def on_terminal(monkeypatch: pytest.MonkeyPatch, columns: int) -> str:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    stream = Terminal()
+    print_table(ROWS, "A study", stream)
+    return stream.getvalue()
+
+
+def test_on_a_wide_terminal_everything_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = on_terminal(monkeypatch, 140)
+    for words in ["A study", "objective", "GOOD", "0.80 (0.70-0.90)", "-2.00 -> -1.00", "Improved: the win rate rose"]:
+        assert words in text
+
+
+def test_a_narrow_terminal_goes_without_columns_rather_than_cut_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = on_terminal(monkeypatch, 60)
+    assert "objective" not in text
+    assert "-2.00" not in text
+    assert "0.80 (0.70-0.90)" in text
+    assert max(len(re.sub(r"\x1b\[[0-9;]*m", "", line)) for line in text.splitlines()) <= 60
