@@ -1,27 +1,35 @@
-# make demo   see over-optimization happen (five minutes on a laptop)
-# make test   run the tests; besides,
-#             test-browser opens the demo's report, and worse ones, in Debian's Chromium (chromium, chromium-driver),
-#             test-faults kills runs at random instants, fills their disk, damages what they kept, and compares every bit,
-#             test-objectives runs every objective for 20 updates from its YAML (some minutes),
-#             test-real compares SmolLM2's own weights, which it fetches, with plain transformers,
-#             test-sinks sends runs to TensorBoard, Trackio and Weights & Biases, which it installs; it needs no account,
-#             test-theory is the long one: where the online loop ends, by Monte Carlo,
-#             test-trl compares losses, updates and the tokens of conversations with TRL, which it installs
-# make docs   build docs/ into site/; a broken link stops it
-# PYTHON chooses the interpreter for .venv; PIP_ARGS passes through to pip (for example --index-url URL).
+# make demo   runs the miniature study, in which over-optimization can be seen to happen (five minutes on a laptop)
+# make test   runs the fast tests
+# make lint   runs ruff and mypy
+# make docs   builds docs/ into site/; a broken link stops it
+# make example  trains a real pretrained model on human preferences (twelve minutes on a CPU)
+# make dist   builds the wheel and the sdist into dist/; `make wheel` only the wheel
+#
+# Slow test suites, none of which `make test` runs:
+#   test-browser     opens the report of the demo, and reports of damaged runs, in Debian's Chromium
+#                    (packages chromium and chromium-driver)
+#   test-faults      kills runs at random instants, fills their disk, damages their files, and compares every bit
+#   test-objectives  runs every objective for 20 updates from its YAML (some minutes)
+#   test-real        compares SmolLM2's weights, which it downloads, with plain transformers
+#   test-sinks       sends runs to TensorBoard, Trackio and Weights & Biases, which it installs; no account is needed
+#   test-theory      finds where the online loop converges, by Monte Carlo; the longest suite
+#   test-trl         compares losses, updates and the tokens of conversations with TRL, which it installs
+#
+# PYTHON chooses the interpreter for .venv. PIP_ARGS is passed to pip, for example PIP_ARGS="--index-url URL".
 
 PYTHON ?= python3
 PIP_ARGS ?=
 BIN := .venv/bin
+PIP_INSTALL := $(BIN)/python -m pip install --disable-pip-version-check $(PIP_ARGS) -c constraints.txt
 STAMP := .venv/installed.stamp
 TRL_STAMP := .venv/trl.stamp
 SINKS_STAMP := .venv/sinks.stamp
 DOCS_STAMP := .venv/docs.stamp
 
-.PHONY: help install demo test test-browser test-faults test-objectives test-real test-sinks test-theory test-trl docs lint example wheel clean
+.PHONY: help install demo test test-browser test-faults test-objectives test-real test-sinks test-theory test-trl docs lint example wheel dist clean
 
 help:
-	@echo "make install | demo | test | test-browser | test-faults | test-objectives | test-sinks | test-theory | test-trl | docs | lint | example | wheel | clean"
+	@sed -n '/^#/!q; s/^# \{0,1\}//p' Makefile
 
 install: $(STAMP)
 
@@ -29,7 +37,7 @@ $(BIN)/python:
 	$(PYTHON) -m venv .venv
 
 $(STAMP): pyproject.toml constraints.txt | $(BIN)/python
-	$(BIN)/python -m pip install --disable-pip-version-check $(PIP_ARGS) -c constraints.txt -e '.[dev,gguf,rouge]'
+	$(PIP_INSTALL) -e '.[dev,gguf,rouge]'
 	@touch $@
 
 demo: $(STAMP)
@@ -39,21 +47,21 @@ test: $(STAMP)
 	$(BIN)/python -m pytest
 
 test-browser: demo
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_ARGS) -c constraints.txt -e '.[dev,browser]'
+	$(PIP_INSTALL) --quiet -e '.[dev,browser]'
 	$(BIN)/python -m pytest tests/browser
 
 test-theory: $(STAMP)
 	$(BIN)/python -m pytest tests/theory -m long
 
 $(TRL_STAMP): $(STAMP)
-	$(BIN)/python -m pip install --disable-pip-version-check $(PIP_ARGS) -c constraints.txt -e '.[dev,gguf,trl]'
+	$(PIP_INSTALL) -e '.[dev,gguf,trl]'
 	@touch $@
 
 test-trl: $(TRL_STAMP)
 	$(BIN)/python -m pytest tests/parity
 
 $(SINKS_STAMP): $(STAMP)
-	$(BIN)/python -m pip install --disable-pip-version-check $(PIP_ARGS) -c constraints.txt -e '.[dev,gguf,tensorboard,trackio,wandb]'
+	$(PIP_INSTALL) -e '.[dev,gguf,tensorboard,trackio,wandb]'
 	@touch $@
 
 test-sinks: $(SINKS_STAMP)
@@ -67,7 +75,7 @@ test-objectives: $(STAMP)
 	$(BIN)/python bench/objectives.py --out out/objectives
 
 $(DOCS_STAMP): $(STAMP)
-	$(BIN)/python -m pip install --disable-pip-version-check $(PIP_ARGS) -c constraints.txt -e '.[dev,gguf,docs]'
+	$(PIP_INSTALL) -e '.[dev,gguf,docs]'
 	@touch $@
 
 docs: $(DOCS_STAMP)
@@ -86,6 +94,10 @@ example: $(STAMP)
 
 wheel: $(STAMP)
 	$(BIN)/python -m pip wheel --disable-pip-version-check $(PIP_ARGS) --no-deps --wheel-dir dist .
+
+dist: $(STAMP)
+	$(PIP_INSTALL) --quiet hatchling
+	$(BIN)/python -m hatchling build --directory dist
 
 clean:
 	rm -rf .venv out dist build site docs/reference .mypy_cache .ruff_cache .pytest_cache

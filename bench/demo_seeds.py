@@ -14,11 +14,12 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from overopt.analysis.run_summary import RunSummary
 from overopt.errors import UserError
 from overopt.scheduler import Result, available_cores
 from overopt.scheduler.terminal import Reporter
-from overopt.studies.demo import Setting, demo_study, run_settings
+from overopt.studies.run import PACKAGED, StudyRun, packaged_run, run_studies
+from overopt.studies.study import load_study
+from overopt.studies.summary import summarize
 
 
 def main() -> int:
@@ -29,27 +30,27 @@ def main() -> int:
     parser.add_argument("--workers", type=int, default=available_cores())
     options = parser.parse_args()
 
-    study = demo_study()
-    scale = options.scale or study.default_scale
+    scale = options.scale or load_study(PACKAGED / "demo.yaml").default_scale
     lines = options.out / "seeds.jsonl"
     known = {line["seed"]: line for line in read(lines) if line["scale"] == scale}
-    settings = [
-        Setting(options.out / f"{scale}-seed-{seed}", scale, seed, prefix=f"{seed}/")
+    studies = [
+        packaged_run("demo", options.out / f"{scale}-seed-{seed}", scale, seed, prefix=f"{seed}/")
         for seed in options.seeds
         if seed not in known
     ]
 
-    def done(setting: Setting, rows: list[RunSummary], results: dict[str, Result]) -> None:
-        line = {"seed": setting.seed, "scale": scale, "runs": [row.summary() | {"reason": row.reason} for row in rows]}
-        known[setting.seed] = line
+    def done(study_run: StudyRun, results: dict[str, Result]) -> None:
+        rows, seed = summarize(study_run, results), study_run.claim["seed"]
+        line = {"seed": seed, "scale": scale, "runs": [row.summary() | {"reason": row.reason} for row in rows]}
+        known[seed] = line
         with lines.open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
-        reporter.say(f"seed {setting.seed}: " + "  ".join(f"{row.run} {row.label or row.gate or '-'}" for row in rows))
+        reporter.say(f"seed {seed}: " + "  ".join(f"{row.run} {row.label or row.gate or '-'}" for row in rows))
 
-    if settings:
-        jobs = [job for setting in settings for job in setting.jobs(study)]
+    if studies:
+        jobs = [job for study_run in studies for job in study_run.jobs]
         with Reporter(jobs, options.workers) as reporter:
-            run_settings(study, settings, workers=options.workers, on_event=reporter, on_done=done)
+            run_studies(studies, workers=options.workers, on_event=reporter, on_done=done)
     print_counts([known[seed] for seed in options.seeds if seed in known])
     return 0
 

@@ -27,6 +27,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSequenceClassification, PreTrainedTokenizerFast
 from vs_trl import NoTask
 
+from overopt.engine.memory import TokenBudget
 from overopt.engine.optimizer import AdamW, Constant, Optimizer
 from overopt.models.body import silence_transformers
 from overopt.models.load import load_policy, load_reward_model
@@ -34,10 +35,8 @@ from overopt.models.scorer import Scorer
 from overopt.models.text import Codec
 from overopt.objectives.missing_eos import Keep
 from overopt.objectives.regularizers import KL
-from overopt.training import rollout
 from overopt.training.data import Prompt
 from overopt.training.probes import Probes
-from overopt.training.run.session import Session
 from overopt.training.stages import online
 from overopt.types import PromptRecord
 
@@ -102,9 +101,8 @@ def measure(steps: int, hidden: int, folder: Path) -> dict[str, tuple[float, flo
     codec, reference = Codec(policy.tokenizer, "raw"), policy.frozen_copy()
     scorers = {name: Scorer(load_reward_model(folder / name, torch.device("cpu")), codec) for name in kinds}
     optimizer = Optimizer(policy.parameters(), config.optimizer, config.lr, config.schedule, 10**6)
-    session = Session(config, folder / "run", config.compute)
-    session.start(10**6)
-    coefs, draw = rollout.Coefficients.initial(config), random.Random(0)
+    update, budget = online.policy_step(config, policy, reference, optimizer), TokenBudget(config.compute.budget)
+    states, draw = online.initial_states(config), random.Random(0)
     words = [word for word in own.get_vocab() if word.startswith("Ġ") and len(word) > 2]
     seconds: dict[str, list[float]] = {name: [] for name in kinds}
     scoring: dict[str, list[float]] = {name: [] for name in kinds}
@@ -116,9 +114,9 @@ def measure(steps: int, hidden: int, folder: Path) -> dict[str, tuple[float, flo
         draw.shuffle(order)  # what comes first finds colder caches
         for name in order:
             timed = Timed(scorers[name])
-            actors = rollout.Actors(policy, reference, timed, codec)
+            worker = online.rollout_worker(config, policy, reference, timed, codec)
             began = time.process_time()
-            online.make_step(config, actors, optimizer, session, coefs, {}, prompts, step)
+            online.make_step(config, worker, update, states, prompts, step, budget)
             seconds[name].append(time.process_time() - began)
             scoring[name].append(timed.seconds)
     size = {name: sum(len(kinds[name].encode(text)) for text in texts) / PROMPTS for name in kinds}

@@ -39,16 +39,17 @@ REWARD_MODEL = {"pairs.count": "2000", "epochs": "1"}
 """An eighth of the example's training."""
 
 HEAD = f"""\
-# Twenty steps of everything
+# Twenty steps of every objective
 
-Every objective runs {STEPS} updates of the miniature from its YAML under `examples/`, with the settings there, from one
-SFT policy and one reward model (seed 0, the demo's scale xs: 51 thousand parameters, 600 steps; 2,000 pairs, one pass).
-Written by `python bench/objectives.py --out DIR --table docs/twenty_steps.md`; `make test-objectives` does the same and
+Every objective trains for {STEPS} updates of the miniature from its YAML in `examples/`, all from one SFT policy and
+one reward model (seed 0, the demo's scale xs: 51 thousand parameters, 600 steps; 2,000 pairs, one epoch). This page was
+written by `python bench/objectives.py --out DIR --table docs/twenty_steps.md`; `make test-objectives` runs the same and
 checks that every record is complete.
 
-**Twenty steps of one seed bear no claims.** The table shows that each objective trains and what it records; it does not
-say which is better. Learning rates were not tuned for each, win rates on 256 posts have a standard error of about 0.03,
-and over-optimization takes longer to show. What longer runs show is in [Which objective does what](which_objective.md).
+**Twenty steps of one seed support no conclusions.** The table shows that each objective trains, and what it records; it
+does not show which is better. Learning rates were not tuned per objective, win rates on 256 posts have a standard error
+of about 0.03, and over-optimization takes longer to appear. For longer runs, see
+[Which objective does what](which_objective.md).
 
 """
 
@@ -131,10 +132,10 @@ def table(runs: dict[str, Run]) -> str:
     start = sft.evaluations()[-1]["win_rate"]
     lines = [
         f"The SFT policy's win rate is {start:.2f}; the reward model reaches {agreement:.2f} of what its labels allow",
-        "(shortened as it is; the demo's gate asks for 0.8).",
-        "Proxy: mean score of greedy completions, in standard deviations, less that of the start. KL: to the start,",
-        "nats a completion. A win is a greater gold reward than the reference's. The last four are the examples of",
-        "one's own; gold reward or posts of two of them are not the others'.",
+        "(its training was shortened; the gate of the demo requires 0.8).",
+        "Proxy: mean score of greedy completions, in standard deviations, minus that at the start. KL: to the initial",
+        "policy, in nats per completion. A win is a higher gold reward than the reference's. The last four rows are",
+        "the examples in `examples/own/`; two of them have another gold reward or other posts.",
         "",
         "| example | proxy gained | KL | win rate | its change (SE) |",
         "|---|---|---|---|---|",

@@ -33,8 +33,9 @@ from overopt import planning
 from overopt.models.load import Scratch
 from overopt.planning import seconds
 from overopt.studies.planning import stages_of
+from overopt.training.heldout import Heldout
 from overopt.training.pairs import PairSampler
-from overopt.training.run.session import Session
+from overopt.training.run.started import StartedRun
 from overopt.training.stages import offline, reward_model
 from overopt.training.train import train
 
@@ -147,11 +148,11 @@ def measured(name: str, cache: Path) -> dict[str, Any]:
     shutil.rmtree(out, ignore_errors=True)
     warm_up(cache)
     steps, beside = Laps(), Sum()
-    steps.around(Session, "keep", ends=False)
-    steps.around(Session, "log", ends=True)
+    steps.around(StartedRun, "keep", ends=False)
+    steps.around(StartedRun, "log", ends=True)
     for place, function in [
-        (Session, "evaluate"), (offline, "_evaluate_pairs"), (offline, "ask_reference"), (PairSampler, "sample"),
-        (reward_model._Heldout, "agreement"), (reward_model, "_normalize"),
+        (StartedRun, "evaluate"), (offline, "_evaluate_pairs"), (offline, "ask_reference"), (PairSampler, "sample"),
+        (Heldout, "agreement"), (reward_model, "normalize"),
     ]:  # fmt: skip
         beside.around(place, function)
     base = settle()

@@ -21,10 +21,9 @@ from overopt.models.load import load_reward_model
 from overopt.models.text import Codec
 from overopt.outcomes import label
 from overopt.records import Run, load_run
-from overopt.training.baselines import Baselines
 from overopt.training.data import Limits
+from overopt.training.heldout import Heldout
 from overopt.training.pairs import from_row
-from overopt.training.stages.reward_model import _Heldout
 from overopt.types import Dropped
 
 RUNS = ("kl", "none", "maxent-0.5", "maxent-2", "maxent-0.5-low-lr", "simpo-low-lr", "simpo-high-lr")
@@ -61,8 +60,7 @@ def agreement(run: Run) -> dict[str, float]:
     rows = list(run.pairs())
     train, held = ([from_row(row) for row in rows if row["heldout"] == which] for which in (False, True))
     limits = Limits(512, run.config["max_completion_tokens"])
-    heldout = _Heldout(Codec(model.tokenizer, "raw"), held, 2, limits, Dropped())
-    heldout.baselines = Baselines(train, heldout.records)
+    heldout = Heldout.of(Codec(model.tokenizer, "raw"), held, train, 2, limits, Dropped())
     return heldout.agreement(model, Compute().evaluation_budget)
 
 

@@ -25,16 +25,15 @@ import torch
 from measuring import cpu_seconds_of_children, exponent, machine
 from vs_trl import NoTask, make_neox, settle, status
 
+from overopt.engine.memory import TokenBudget
 from overopt.engine.optimizer import AdamW, Constant, Optimizer
 from overopt.models.body import silence_transformers
 from overopt.models.load import load_policy
 from overopt.models.text import Codec, word_tokenizer
 from overopt.objectives.missing_eos import Keep
 from overopt.objectives.regularizers import KL
-from overopt.training import rollout
 from overopt.training.data import Prompt
 from overopt.training.probes import Probes
-from overopt.training.run.session import Session
 from overopt.training.stages import online
 from overopt.types import PromptRecord
 
@@ -128,17 +127,17 @@ def _measure(point: Point, repeats: int, folder: Path) -> Cost:
         optimizer=AdamW(), grad_clip=1.0,
     )  # fmt: skip
     policy = load_policy(folder / "model", torch.device("cpu"))
-    actors = rollout.Actors(policy, policy.frozen_copy(), None, Codec(policy.tokenizer, "raw"))
+    reference, codec = policy.frozen_copy(), Codec(policy.tokenizer, "raw")
+    worker = online.rollout_worker(config, policy, reference, None, codec)
     optimizer = Optimizer(policy.parameters(), config.optimizer, config.lr, config.schedule, repeats + 1)
-    session = Session(config, folder / "run", config.compute)
-    session.start(repeats + 1)
-    coefs, rng = rollout.Coefficients.initial(config), random.Random(0)
+    update, budget = online.policy_step(config, policy, reference, optimizer), TokenBudget(config.compute.budget)
+    states, rng = online.initial_states(config), random.Random(0)
     cpu, clock, base = [], [], settle()
     for step in range(1, repeats + 2):
         ids = [[rng.randrange(2, VOCABULARY) for _ in range(point.prompt)] for _ in range(point.prompts)]
         prompts = [Prompt(PromptRecord(f"{step} {i}", ""), tokens) for i, tokens in enumerate(ids)]
         began = time.process_time(), time.perf_counter()
-        online.make_step(config, actors, optimizer, session, coefs, {}, prompts, step)
+        online.make_step(config, worker, update, states, prompts, step, budget)
         cpu.append(time.process_time() - began[0])
         clock.append(time.perf_counter() - began[1])
     return Cost(statistics.median(cpu[1:]), statistics.median(clock[1:]), status("VmHWM") - base)

@@ -28,27 +28,27 @@ from measuring import cpu_seconds_of, machine
 START, REST = "start and imports", "the rest"
 POINTS = [
     ("training.stages.online", "make_step", "shaping, metrics"),
-    ("training.stages.online", "collect", "texts, gold"),
+    ("training.rollout.RolloutWorker", "_collect", "texts, gold"),
     ("training.rollout", "sample_in_batches", "sampling"),
-    ("training.rollout", "_score", "reward"),
+    ("training.rollout.RolloutWorker", "_score", "reward"),
     ("training.rollout", "logps_of_trees", "reference"),
-    ("training.stages.online", "update_policy", "update"),
+    ("training.policy_step.PolicyStep", "__call__", "update"),
     ("training.stages.online", "consecutive", "kl_prev"),
     ("training.stages.offline", "ask_reference", "reference"),
-    ("training.stages.offline", "_batch", "reference"),
-    ("training.stages.offline", "_descend", "update"),
-    ("training.stages.sft", "_descend", "update"),
-    ("training.stages.reward_model", "_descend", "update"),
+    ("training.preference_step.PreferenceStep", "batch", "reference"),
+    ("training.preference_step.PreferenceStep", "descend", "update"),
+    ("training.stages.sft", "descend", "update"),
+    ("training.stages.reward_model", "descend", "update"),
     ("training.pairs", "sample_in_batches", "sampling"),
-    ("training.run.session.Session", "evaluate", "evaluation"),
+    ("training.run.started.StartedRun", "evaluate", "evaluation"),
     ("evaluation.evaluator.Evaluator", "_proxy", "evaluation: proxy"),
     ("evaluation.evaluator.Evaluator", "_distance", "evaluation: KL"),
     ("evaluation.evaluator.Evaluator", "_reference_logp", "evaluation: references"),
     ("training.stages.offline", "_evaluate_pairs", "evaluation: pairs"),
-    ("training.run.session.Session", "log", "records"),
-    ("training.run.session.Session", "record", "records"),
-    ("training.run.session.Session", "keep", "checkpoints"),
-    ("training.run.session.Session", "finish", "checkpoints"),
+    ("training.run.started.StartedRun", "log", "records"),
+    ("training.run.started.StartedRun", "record", "records"),
+    ("training.run.started.StartedRun", "keep", "checkpoints"),
+    ("training.run.checkpointing.Checkpointer", "finish", "checkpoints"),
 ]
 """Module of `overopt` (and class in it), function, and the part that its time is counted as."""
 
@@ -132,9 +132,9 @@ def timed_train(config: Any, out: Path, **callbacks: Any) -> None:
 def demo_part(out: Path, scale: str, workers: int) -> int:
     """`overopt demo`, its workers timed."""
     from overopt.cli import main as overopt
-    from overopt.studies import demo
+    from overopt.studies.run import run_studies
 
-    demo.run_settings.__kwdefaults__["train"] = "stages:timed_train"
+    run_studies.__kwdefaults__["train"] = "stages:timed_train"
     return overopt(["demo", "--out", str(out), "--scale", scale, "--workers", str(workers)])
 
 
@@ -182,9 +182,9 @@ def write_run(demo: Path, scale: str, file: Path) -> None:
     """The YAML of the demo's run, with the parents that the demo made."""
     import yaml
 
-    from overopt.studies.demo import Setting, demo_study
+    from overopt.studies.run import packaged_run
 
-    jobs = {job.name: job for job in Setting(demo, scale, 0).jobs(demo_study())}
+    jobs = {job.name: job for job in packaged_run("demo", demo, scale).jobs}
     file.write_text(yaml.safe_dump(dict(jobs[RUN].config)))
 
 

@@ -38,7 +38,7 @@ import yaml
 
 from overopt.records import load_run
 from overopt.scheduler import Job
-from overopt.studies.sweeping import load_sweep, sweep_jobs
+from overopt.studies.run import sweep_run
 
 CORES = 2
 LIMIT = 1.1
@@ -94,7 +94,7 @@ def sweep(updates: int) -> dict[str, Any]:
 
 def alone(file: Path, out: Path) -> dict[str, float]:
     """Seconds of each run as a process of its own. Parents come first, so that nothing waits for long."""
-    jobs = sweep_jobs(load_sweep(file, out)[0], out)
+    jobs = sweep_run(file, out).jobs
     seconds: dict[str, float] = {}
     out.mkdir()
     while waiting := [job for job in jobs if job.name not in seconds]:

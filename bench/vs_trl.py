@@ -42,6 +42,7 @@ from stages import Clock, clock
 
 from overopt.config import block
 from overopt.engine import sampler
+from overopt.engine.memory import TokenBudget
 from overopt.engine.optimizer import AdamW, Constant, Optimizer
 from overopt.engine.packing import Tree
 from overopt.models.load import load_policy
@@ -51,11 +52,12 @@ from overopt.objectives.missing_eos import Keep
 from overopt.objectives.pair_losses import DPO, SimPO
 from overopt.objectives.regularizers import KL
 from overopt.planning.work import Shape as ArithmeticShape
+from overopt.tasks import Miniature
 from overopt.training import rollout
 from overopt.training.data import Prompt
+from overopt.training.preference_step import PreferenceStep
 from overopt.training.probes import Probes
 from overopt.training.reference_logps import Item
-from overopt.training.run.session import Session
 from overopt.training.stages import offline, online
 from overopt.types import PromptRecord
 
@@ -144,14 +146,16 @@ def score(prompts: Sequence[str], completions: Sequence[str], **columns: Any) ->
 
 
 @block
-class NoTask:
-    """A task of nothing but prompts, which the benchmark hands over itself."""
+class NoTask(Miniature):
+    """A raw task without a gold reward; the benchmark hands over the prompts itself."""
 
-    prompt_style: ClassVar[str] = "raw"
-    has_gold: ClassVar[bool] = False
+    has_gold: ClassVar[bool] = False  # type: ignore[assignment]
 
     def gold(self, record: Any, completion: Any) -> None:
         return None
+
+    def gold_parts(self, record: Any, completion: Any) -> dict[str, float]:
+        return {}
 
 
 # -- models and data ---------------------------------------------------------------------------------------------------
@@ -411,8 +415,7 @@ class Ours:
             loss = DPO(beta=DPO_BETA) if self.row.algorithm == "dpo" else SimPO(alpha=SIMPO_BETA, gamma=SIMPO_GAMMA)
             self.config = offline.Offline(**common, loss=loss, batch_size=shape.pairs, steps=self.steps)
         self.policy = load_policy(self.folder, torch.device("cpu"))
-        self.session = Session(self.config, self.out, self.config.compute)
-        self.session.start(self.steps)
+        self.budget = TokenBudget(self.config.compute.budget)
         settings = self.config.optimizer, self.config.lr, self.config.schedule, self.steps
         self.optimizer = Optimizer(self.policy.parameters(), *settings)
         self.made = self._step_online() if self.row.algorithm == "rloo" else self._step_offline()
@@ -431,15 +434,17 @@ class Ours:
     def passes(self, step: int) -> dict[str, float]:
         """How often the necessary passes are made at a step, from 1."""
         if self.row.algorithm == "rloo":
-            due = self.config.probes.due(step, exact=False)
+            due = self.config.probes.due(step, cheap=False)
             return {"sampling": 1, "reference": 1, "update": 1, "kl_prev": float(due)}
         return {"reference": float("reference" in self.config.loss.needs), "update": 1}
 
     def _step_online(self) -> Iterator[Any]:
         """The body of `train_online`'s loop."""
         config = self.config
-        actors = rollout.Actors(self.policy, self.policy.frozen_copy(), None, Codec(self.policy.tokenizer, "raw"))
-        coefs = rollout.Coefficients.initial(config)
+        reference, codec = self.policy.frozen_copy(), Codec(self.policy.tokenizer, "raw")
+        worker = online.rollout_worker(config, self.policy, reference, None, codec)
+        update = online.policy_step(config, self.policy, reference, self.optimizer)
+        states = online.initial_states(config)
         for step in range(1, self.steps + 1):
             captured = yield
             prompts = [Prompt(PromptRecord(f"{step} {i}", ""), ids) for i, ids in enumerate(captured["prompts"])]
@@ -447,17 +452,21 @@ class Ours:
                 place, group = divmod(i, config.samples_per_prompt)
                 Forced.tokens[prompts[place].record.prompt_id, group] = ids
             with forced_tokens():
-                metrics = online.make_step(config, actors, self.optimizer, self.session, coefs, {}, prompts, step)[0]
-            yield metrics
+                made = online.make_step(config, worker, update, states, prompts, step, self.budget)
+            states = made.states
+            yield made.metrics
 
     def _step_offline(self) -> Iterator[Any]:
         """The body of `train_offline`'s loop."""
         config = self.config
         reference = self.policy.frozen_copy() if "reference" in config.loss.needs else None
+        update = PreferenceStep(
+            self.policy, reference, self.optimizer, config.loss, config.temperature, config.grad_clip
+        )
         for step in range(1, self.steps + 1):
             captured = yield
             items = [Item([Tree(p, pair)]) for p, pair in zip(captured["prompts"], captured["pairs"], strict=True)]
-            yield offline.make_step(config, self.policy, reference, self.optimizer, self.session, items, {}, step)[0]
+            yield update(items, {}, step, self.budget)[0]
 
 
 def lengths_of(captured: dict[str, Any], group: int) -> list[Lengths]:

@@ -1,7 +1,7 @@
-"""How the documentation is built: Sphinx, Markdown by MyST, formulas as MathML. `make docs` builds it into site/.
+"""Configuration of Sphinx: Markdown with MyST, formulas as MathML. `make docs` builds the documentation into site/.
 
-A warning, such as a broken link, stops the build. The pages under reference/ are written here, before each build, from
-the code. Formulas become MathML, which browsers draw by themselves: the pages need no script and no network.
+A warning, such as a broken link, stops the build. Before each build, the pages in reference/ are written from the code.
+Browsers render MathML without help, so the pages need neither scripts nor the network.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ SPACE = '<mspace width="0.167em" />'
 
 
 def mathml(latex: str, display: str) -> str:
-    """MathML of a formula; its lines, parted by a double backslash, below one another."""
+    """Return the MathML of a formula; lines separated by a double backslash are placed below each other."""
     lines = [line.strip() for line in re.split(r"\\\\\s", latex)]
     tag = TAG.search(latex)
     drawn = "<br>".join(_spaced(convert(TAG.sub("", line), display=display)) for line in lines)
@@ -56,7 +56,7 @@ def mathml(latex: str, display: str) -> str:
 
 
 def _spaced(drawn: str) -> str:
-    """What TeX does and browsers do not: words in one piece, thin spaces around functions, none around bars."""
+    """Return MathML set as TeX would: names in one element, thin spaces around functions, none around bars."""
     drawn = WORD.sub(lambda match: f"<mi>{re.sub('<[^>]+>', '', match[0])}</mi>", drawn)
     drawn = BAR.sub('<mo stretchy="false" lspace="0" rspace="0">&#x0007C;</mo>', drawn)
     return BEHIND.sub(rf"\1{SPACE}", BEFORE.sub(rf"\1{SPACE}", drawn))

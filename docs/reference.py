@@ -1,4 +1,4 @@
-"""Writes the pages under reference/ from the code: the families of objectives, the stages, the records, the verbs."""
+"""Writes the pages in reference/ from the code: families of objectives, stages, records, commands."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ FAMILIES = {
     "controllers": ("Controllers of coefficients", ["controller"]),
     "missing_eos": ("Completions that did not end", ["missing_eos"]),
 }
-"""Module of the objectives -> its page's title, and its kinds."""
+"""Module of objectives -> title of its page, and the kinds of objectives on it."""
 
 ALSO = {"policy_losses": "aggregation"}
-"""A module whose docstring belongs on the page, too."""
+"""Module of objectives -> another module whose docstring is shown on the same page."""
 
 SUBTITLES = {"reward_regularizer": "In the reward", "loss_regularizer": "In the loss"}
 
@@ -45,7 +45,7 @@ prompt's $G$.
 
 
 def write(folder: Path) -> None:
-    """All pages; what another version of the code wrote is removed."""
+    """Write all pages into a folder, and remove pages that an earlier version of the code wrote."""
     folder.mkdir(exist_ok=True)
     pages = {name: family(name) for name in FAMILIES}
     pages |= {"configuration": configuration(), "records": records(), "commands": commands()}
@@ -54,18 +54,18 @@ def write(folder: Path) -> None:
             path.unlink()
     for name, text in pages.items():
         path = folder / f"{name}.md"
-        if not path.is_file() or path.read_text(encoding="utf-8") != text:  # an unchanged page is not built again
+        if not path.is_file() or path.read_text(encoding="utf-8") != text:  # Sphinx does not rebuild an unchanged page
             path.write_text(text, encoding="utf-8")
 
 
 def formulas() -> dict[str, dict[str, str]]:
-    """Kind -> name -> LaTeX."""
+    """Return the formulas in LaTeX: kind -> name -> formula."""
     tree: dict[str, dict[str, str]] = yaml.safe_load((Path(__file__).parent / "formulas.yaml").read_text("utf-8"))
     return tree
 
 
 def family(name: str) -> str:
-    """The page of a family: what its module says, and each objective with its formula."""
+    """Return the page of a family: the docstring of its module, then each objective with its formula."""
     title, kinds = FAMILIES[name]
     parts = [f"# {title}", *(_prose(_module_doc(module)) for module in (name, ALSO.get(name)) if module), NOTATION]
     for kind in kinds:
@@ -101,10 +101,10 @@ def _fields(rows: Iterable[Mapping[str, Any]]) -> str:
 
 
 def configuration() -> str:
-    """Every field of every stage."""
+    """Return the page with every field of every stage."""
     parts = [
         "# Configuration",
-        "Every key of every stage's YAML. Which names a choice has, its family's page explains.",
+        "Every key of every stage's YAML. The objectives that a key accepts are on the pages of their families.",
     ]
     for name, cls in STAGES.items():
         first, rest = about(cls)
@@ -113,16 +113,16 @@ def configuration() -> str:
 
 
 def records() -> str:
-    """Every number that a run records."""
+    """Return the page with every number that a run records."""
     legends = {
-        "`metrics.jsonl`": (METRICS, "A line an update."),
-        "`evaluations.jsonl`": (EVALUATIONS, "A line for each checkpoint; absent values are null or not there."),
+        "`metrics.jsonl`": (METRICS, "One line per update."),
+        "`evaluations.jsonl`": (EVALUATIONS, "One line per evaluated checkpoint; a missing value is null or absent."),
         "`evaluations.jsonl`, judge `pairs`": (
             PAIR_EVALUATIONS,
-            "Held-out preferences; the lines of an offline run hold its metrics on them, too.",
+            "Evaluations on held-out preferences; those of an offline run also contain its metrics on them.",
         ),
     }
-    parts = ["# Records", "What a run directory holds. Log-probabilities are nats, at the sampling temperature."]
+    parts = ["# Records", "What a run directory contains. Log-probabilities are in nats, at the sampling temperature."]
     for title, (legend, text) in legends.items():
         parts += [f"## {title}", text, _meanings(legend)]
     rows = "\n".join(f"| `{name}` | {text} |" for name, text in SAMPLES.items())
@@ -139,7 +139,7 @@ def _meanings(legend: Mapping[str, Meaning]) -> str:
 
 
 def commands() -> str:
-    """What `--help` says, of every verb."""
+    """Return the page with the `--help` text of every command."""
     os.environ["COLUMNS"] = "100"  # argparse wraps to the terminal otherwise
     main = command_line()
     parts = ["# Command line", f"```text\n{main.format_help().strip()}\n```"]
@@ -151,7 +151,7 @@ def commands() -> str:
 
 
 def _prose(text: str) -> str:
-    """A docstring as Markdown: the parallel bars of a divergence are no columns, and nothing in it is a formula."""
+    """Return a docstring as Markdown, in which neither the bars of a divergence nor a dollar sign are markup."""
     return re.sub(r"\|\| *", "‖ ", text).replace("$", r"\$")
 
 

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import ast
 import importlib.util
 import re
+import shlex
 import sys
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 
+from overopt.cli.parser import parse
 from overopt.objectives.dictionary import UNIONS, dictionary
 from overopt.records.legend import METRICS
 from overopt.training.stages import STAGES
 
-DOCS = Path(__file__).parents[1] / "docs"
+ROOT = Path(__file__).parents[1]
+DOCS = ROOT / "docs"
+PAGES = [*sorted(DOCS.glob("*.md")), *sorted((ROOT / "examples").rglob("*.md")), ROOT / "CONTRIBUTING.md"]
 
 
 @pytest.fixture(scope="module")
@@ -81,3 +86,60 @@ def test_a_page_of_earlier_code_is_removed(reference: ModuleType, tmp_path: Path
     (tmp_path / "gone.md").write_text("old")
     reference.write(tmp_path)
     assert not (tmp_path / "gone.md").exists()
+
+
+def test_the_tree_shows_every_room() -> None:
+    tree = (DOCS / "architecture.md").read_text("utf-8").split("```text\nsrc/overopt/\n")[1].split("```")[0]
+    shown = re.findall(r"^  ([\w.]+)", tree, re.MULTILINE)
+    there = [path for path in (ROOT / "src" / "overopt").iterdir() if not path.name.startswith(("_", "."))]
+    assert sorted(shown) == sorted(path.name for path in there if path.name != "py.typed")
+    assert all((ROOT / folder).is_dir() for folder in re.findall(r"^(\w+)/", tree, re.MULTILINE))
+
+
+def test_every_file_and_name_of_the_walk_exists() -> None:
+    rows = re.findall(
+        r"^\| .* \| `([\w/]+\.py)` \| `([\w.]+)` \|$", (DOCS / "architecture.md").read_text("utf-8"), re.M
+    )
+    assert len(rows) > 40
+    assert [row for row in rows if row[1] not in defined(ROOT / "src" / "overopt" / row[0])] == []
+
+
+def defined(path: Path) -> set[str]:
+    """The classes, functions and constants of a file, and the methods of its classes as CLASS.METHOD."""
+    names = set()
+    for node in ast.parse(path.read_text("utf-8")).body if path.is_file() else []:
+        if isinstance(node, ast.Assign | ast.AnnAssign):
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            names |= {target.id for target in targets if isinstance(target, ast.Name)}
+        elif isinstance(node, ast.FunctionDef | ast.ClassDef):
+            inside = node.body if isinstance(node, ast.ClassDef) else []
+            names |= {node.name} | {f"{node.name}.{method.name}" for method in inside if hasattr(method, "name")}
+    return names
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
+def test_files_that_a_page_names_are_there(path: Path) -> None:
+    """Those of the repository, in backticks; CONTRIBUTING.md also names the files of a loss that is to be written."""
+    text = re.sub(r"```.*?```", "", path.read_text("utf-8"), flags=re.DOTALL)
+    named = re.findall(r"`((?:src|tests|docs|examples|bench)/[\w./-]*)`", text)
+    missing = [name for name in named if not (ROOT / name).exists() and "exponential" not in name and "/a/" not in name]
+    assert missing == []
+    links = [link.partition("#")[0] for link in re.findall(r"\]\(([^)\s]+)\)", text) if "://" not in link]
+    generated = ("reference/", "#")
+    assert [
+        link for link in links if link and not link.startswith(generated) and not (path.parent / link).exists()
+    ] == []
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
+def test_commands_of_a_page_are_understood(path: Path) -> None:
+    makefile = (ROOT / "Makefile").read_text("utf-8")
+    for block in re.findall(r"^```sh\n(.*?)^```", path.read_text("utf-8"), re.MULTILINE | re.DOTALL):
+        for line in block.splitlines():
+            words = shlex.split(line, comments=True)
+            if words[:1] == ["overopt"]:
+                options = vars(parse(words[1:]))
+                given = [options[key] for key in ("config", "file") if key in options]
+                assert [name for name in given if not (ROOT / name).is_file()] == []
+            elif words[:1] == ["make"]:
+                assert re.search(rf"^{words[1]}:", makefile, re.MULTILINE), line

@@ -9,7 +9,7 @@ import pytest
 
 from overopt.config import dump, load
 from overopt.objectives.dictionary import dictionary
-from overopt.studies.sweeping import load_sweep
+from overopt.studies.expand import expand
 from overopt.tasks import Local
 from overopt.training.stages import STAGES
 from overopt.training.train import check_provenance, train
@@ -41,12 +41,12 @@ def test_it_is_valid_and_bears_its_stage_in_its_name(path: Path) -> None:
 
 @pytest.mark.parametrize("path", SWEEPS, ids=lambda path: path.name)
 def test_every_run_of_a_sweep_is_valid(path: Path, tmp_path: Path) -> None:
-    study, _ = load_sweep(path, tmp_path)
+    study = expand(path)
     assert all(run in path.read_text("utf-8") for run in {name.split("-")[0] for name in study.runs})
     if path.stem == "kl_strength":
         assert len(study.runs) == 4 + 2 * 3 * 2 + 2
-        assert study.config("kl-coef=0.05-lr=2e-5-seed=1", "", 0)["regularizers"] == [{"name": "kl", "coef": 0.05}]
-        assert study.parents("none-seed=1") == ("sft-seed=1", "reward_model-seed=1")
+        assert study.runs["kl-coef=0.05-lr=2e-5-seed=1"].config["regularizers"] == [{"name": "kl", "coef": 0.05}]
+        assert study.runs["none-seed=1"].parents == ("sft-seed=1", "reward_model-seed=1")
 
 
 @pytest.mark.parametrize("path", YAMLS, ids=lambda path: path.name)

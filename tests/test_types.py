@@ -9,15 +9,15 @@ import torch
 
 from overopt.types import (
     Completion,
+    CompletionLogps,
     Dropped,
-    Logits,
     PolicyUpdate,
     PreferenceRecord,
     PreferenceScores,
     PromptRecord,
     RankingRecord,
     Rollouts,
-    Scored,
+    TokenLogits,
     preference,
 )
 
@@ -59,7 +59,7 @@ def test_padding_entropy_and_limits_of_rollouts() -> None:
 def test_an_update_spreads_what_is_computed_of_each_tokens_logits() -> None:
     mask_BT = torch.tensor([[True, True, False], [False, False, False], [True, False, False]])
     new_MV = torch.arange(6.0).view(3, 2).requires_grad_()
-    logits = Logits(new_MV, torch.tensor([0, 1, 1]), torch.tensor([0, 0, 2]))
+    logits = TokenLogits(new_MV, torch.tensor([0, 1, 1]), torch.tensor([0, 0, 2]))
     zero_BT = torch.zeros(3, 3)
     update = PolicyUpdate(zero_BT, zero_BT - 1, mask_BT, zero_BT[0], ref_logp_BT=zero_BT - 2, logits=logits)
     drawn_BT = update.per_token(lambda piece: piece.new_MV.gather(1, piece.token_M[:, None])[:, 0])
@@ -112,13 +112,15 @@ def test_two_completions_are_a_pair_and_more_a_ranking() -> None:
 
 def test_sums_means_and_ratios_of_a_completion() -> None:
     mask = torch.tensor([[True, True], [True, False]])
-    scored = Scored(torch.tensor([[-1.0, -2.0], [-4.0, 0.0]]), mask, torch.tensor([[-1.5, -2.5], [-3.0, 0.0]]))
+    scored = CompletionLogps(torch.tensor([[-1.0, -2.0], [-4.0, 0.0]]), mask, torch.tensor([[-1.5, -2.5], [-3.0, 0.0]]))
     assert scored.logp_P.tolist() == [-3.0, -4.0]
     assert scored.len_P.tolist() == [2, 1]
     assert scored.mean_logp_P.tolist() == [-1.5, -4.0]
     assert scored.log_ratio_P.tolist() == [1.0, -1.0]
     with pytest.raises(ValueError, match="no logits; name `logits` among the needs"):
         scored.per_token(lambda logits: logits.new_MV[:, 0])
-    ranking = PreferenceScores((scored, Scored(torch.tensor([[-1.0, 0.0], [-1.0, -1.0]]), mask.flip(0)), scored))
+    ranking = PreferenceScores(
+        (scored, CompletionLogps(torch.tensor([[-1.0, 0.0], [-1.0, -1.0]]), mask.flip(0)), scored)
+    )
     assert ranking.mean_len == (1.5, 1.5, 1.5)
     assert ranking.chosen is scored and ranking.rejected is scored

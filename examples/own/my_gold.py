@@ -1,4 +1,4 @@
-"""A gold reward of one's own for records from a file: what is true of a completion, however it is scored."""
+"""Your own gold reward for records from a file: the true quality of a completion, whatever its proxy score."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 
 def key_words(prompts: list[str], completions: list[str], words: list[list[str]], **columns: Any) -> list[float]:
-    """How many of a record's `words` the completion has, less a tenth for each word that it spends."""
+    """Return for each completion how many of the record's `words` it contains, minus 0.1 per word of its length."""
     return [
         sum(word in completion.split() for word in wanted) - 0.1 * len(completion.split())
         for completion, wanted in zip(completions, words, strict=True)

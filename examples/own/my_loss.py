@@ -1,8 +1,12 @@
-"""A loss of one's own: a block whose fields are the YAML, and whose `__call__` is the equation."""
+"""Your own loss: a block whose fields are the YAML, and whose `__call__` is the equation.
+
+`overopt.objectives.contracts.PreferenceLossProtocol` says what else such a class may declare: what it `needs`,
+whether it is `separable`, whether it has state.
+"""
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar
+from typing import Annotated
 
 from pydantic import Field
 from torch import Tensor
@@ -13,10 +17,7 @@ from overopt.types import PreferenceScores
 
 @block
 class ExponentialLoss:
-    """AdaBoost's loss of a pair: L = exp(-scale (l_w/|y_w| - l_l/|y_l|)); what is far off counts most."""
-
-    needs: ClassVar[frozenset[str]] = frozenset()  # may hold "reference", "mismatched", "logits"
-    separable: ClassVar[bool] = True  # the loss of a pair depends on that pair alone
+    """The exponential loss of a pair, L = exp(-scale (l_w/|y_w| - l_l/|y_l|)): the worst pairs count most."""
 
     scale: Annotated[float, Field(gt=0)] = 2.0
 
@@ -25,5 +26,5 @@ class ExponentialLoss:
         return (rejected_P - chosen_P).exp()
 
     def reward(self, scores: PreferenceScores) -> tuple[Tensor, Tensor]:
-        """The implicit rewards whose margin and accuracy are recorded."""
+        """Return the implicit rewards; their margin and accuracy are recorded."""
         return self.scale * scores.chosen.mean_logp_P, self.scale * scores.rejected.mean_logp_P

@@ -1,4 +1,4 @@
-"""A task of one's own: a block with the methods of `overopt.tasks.TaskProtocol`, here most of them inherited."""
+"""Your own task: a block with the methods of `overopt.tasks.TaskProtocol`, most of which are inherited here."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from overopt.types import Completion, PromptRecord
 
 @block
 class Telegrams(Miniature):
-    """The miniature's posts, with a gold reward by which every word costs."""
+    """The miniature's posts, with a gold reward in which every word has a price."""
 
     price: Annotated[float, Field(ge=0)] = 0.1
 

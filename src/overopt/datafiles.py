@@ -14,7 +14,7 @@ import json
 import re
 import stat
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, cast
@@ -200,6 +200,29 @@ def json_value(data: bytes, place: str, whole_file: bool = False) -> Any:
         digits = "an integer of more than 4,300 digits; write it as text"
         reason = digits if "digits" in str(error) else shortened(error)
         raise UserError(f"{place}: not JSON that can be read ({reason})") from None
+
+
+def json_objects(lines: Iterable[bytes], path: Path) -> Iterator[tuple[str, dict[str, Any] | None]]:
+    """(FILE:LINE, object) for each line of a JSONL file; None in place of a blank line."""
+    for number, line in enumerate(lines, start=1):
+        place = f"{path}:{number}"
+        yield place, json_object(json_value(line, place), place) if line.strip() else None
+
+
+def json_object(value: Any, place: str) -> dict[str, Any]:
+    """The value itself; UserError if it is not a JSON object."""
+    if not isinstance(value, dict):
+        raise UserError(f"{place}: expected a JSON object, got {brief(value)}")
+    return value
+
+
+def brief(value: Any) -> str:
+    """A value as JSON spells it, cut to 40 characters, since it may be a whole document."""
+    try:
+        text = json.dumps(value, default=repr)
+    except RecursionError:
+        text = f"a deeply nested {type(value).__name__}"
+    return text if len(text) <= 40 else f"{text[:37]}..."
 
 
 def _cut(text: str, position: int) -> str:

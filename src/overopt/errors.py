@@ -1,22 +1,24 @@
-"""Errors that are the user's to mend. Anything else that is raised is a fault of ours."""
+"""Errors that the user can correct. Anything else that is raised is a bug of overopt."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Iterable
+from contextlib import suppress
 
 
 def say(text: str) -> None:
-    """What the user should know though nothing is wrong, where no caller takes notices."""
-    print(f"overopt: {text}", file=sys.stderr)
+    """Print a notice to stderr: the default where a caller passes no `notice` of its own."""
+    with suppress(OSError):  # nobody reads it any more: no reason to end a run
+        print(f"overopt: {text}", file=sys.stderr, flush=True)
 
 
 class UserError(Exception):
-    """Bad input, in the user's terms: what, where, what to do. The command line prints it and exits with 2."""
+    """Bad input: the message says what is wrong, where, and what to do. The command line prints it and exits with 2."""
 
 
 class ConfigError(UserError):
-    """One or more errors of a configuration, all of them listed."""
+    """All errors of a configuration."""
 
     def __init__(self, problems: Iterable[str]) -> None:
         self.problems = list(problems)
@@ -24,7 +26,7 @@ class ConfigError(UserError):
 
 
 class StoppedError(Exception):
-    """A condition of `stop_when` is met at `step`: no error, but the way out of a stage's loop."""
+    """Leaves a stage's loop because a condition of `stop_when` is met at `step`; not an error."""
 
     def __init__(self, step: int, condition: str, reason: str, go_back_to: int) -> None:
         self.step, self.condition, self.reason, self.go_back_to = step, condition, reason, go_back_to
@@ -32,7 +34,7 @@ class StoppedError(Exception):
 
 
 class DivergedError(UserError):
-    """The loss or a gradient became NaN or infinite; the run stopped at `step` and kept its last checkpoint."""
+    """The loss or a gradient became NaN or infinite at `step`; the run has kept its last checkpoint."""
 
     def __init__(self, step: int, what: str) -> None:
         self.step = step

@@ -1,4 +1,4 @@
-"""The legend of shapes and the few dataclasses that travel between rooms.
+"""The legend of shape suffixes, and the dataclasses that several rooms exchange.
 
 Shape suffixes, used throughout the package:
 
@@ -13,7 +13,7 @@ Shape suffixes, used throughout the package:
 | `M`    | real completion tokens of a batch, flattened                          |
 
 Log-probabilities are in nats and always those of the tempered policy `softmax(logits / temperature)`.
-This module imports torch for type checking only: records and tasks use it without.
+This module imports torch for type checking only, so that rooms without torch can use it.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class PromptRecord:
     reference: str | None = None
     meta: dict[str, Any] = field(default_factory=dict)
     place: str = field(default="", compare=False)
-    """FILE:LINE it came from, to name in an error."""
+    """FILE:LINE that it was read from, for error messages."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,13 +78,13 @@ class RankingRecord:
 
 
 Preference = PreferenceRecord | RankingRecord
-"""What a loss of preferences learns from."""
+"""What a preference loss is trained on."""
 
 
 def preference(
     prompt_id: str, prompt: str, ranked: tuple[Completion, ...], meta: dict[str, Any], place: str = ""
 ) -> Preference:
-    """The record of two or more ranked completions, the best first."""
+    """Return the record of two or more ranked completions, given best first."""
     if len(ranked) > 2:
         return RankingRecord(prompt_id, prompt, ranked, meta, place)
     chosen, rejected = ranked
@@ -93,11 +93,11 @@ def preference(
 
 @dataclass(slots=True)
 class Dropped:
-    """How many records were left out, by reason. Every reader fills one; `run.json` carries it."""
+    """Counts the records that were left out, by reason. Every reader fills one; it is saved in `run.json`."""
 
     reasons: Counter[str] = field(default_factory=Counter)
     kept: int | None = None
-    """How many are used, where a stage has said so."""
+    """How many records are used; None if the stage does not say."""
 
     def add(self, reason: str, count: int = 1) -> None:
         self.reasons[reason] += count
@@ -105,14 +105,14 @@ class Dropped:
 
 @dataclass(slots=True)
 class Rollouts:
-    """Completions sampled from the policy for P prompts, G each, and what the stages measured on them."""
+    """Completions sampled from the policy for P prompts, G each, and what was measured on them."""
 
     logp_BT: Tensor
     """Log-probability of each sampled token under the policy that sampled it, at `temperature`."""
     mask_BT: Tensor
     """True on real tokens, EOS included."""
     score_B: Tensor
-    """Sum of what scores a completion, the reward model's score after the rule for a missing EOS; 0 if nothing does."""
+    """The reward model's score after the missing-EOS rule, plus the user's reward functions; 0 without either."""
     group_size: int
     """G."""
     temperature: float
@@ -122,9 +122,9 @@ class Rollouts:
     entropy_BT: Tensor | None = None
     """Exact entropy of the distribution each token was drawn from, nats."""
     max_len: int = 0
-    """Most tokens a completion may have; 0: T."""
+    """The limit on a completion's length, in tokens; 0 means T."""
     progress: float = 0.0
-    """Share of the run's updates made before this one, in [0, 1)."""
+    """The fraction of the run's updates that were made before this one, in [0, 1)."""
 
     @property
     def length_B(self) -> Tensor:
@@ -152,13 +152,13 @@ class Rollouts:
 
     @property
     def padding_B(self) -> Tensor:
-        """How many tokens each completion stays below the limit."""
+        """How many tokens each completion is shorter than the limit."""
         return (self.max_len or self.mask_BT.shape[1]) - self.length_B
 
 
 @dataclass(slots=True)
 class Rewards:
-    """What an advantage sees of P groups of completions: shaped rewards (score and regularizers), detached."""
+    """The input of an advantage: shaped rewards (score plus regularizers) of P groups of G completions, detached."""
 
     reward_PG: Tensor
     length_PG: Tensor
@@ -168,39 +168,38 @@ class Rewards:
 
 
 @dataclass(slots=True)
-class Logits:
-    """Dense logits, over temperature, at M completion tokens: at all tokens of a batch, or at a piece of them."""
+class TokenLogits:
+    """Logits divided by the temperature, at M completion tokens: all tokens of a batch, or a chunk of them."""
 
     new_MV: Tensor
-    """The policy's; carry gradients."""
+    """The policy's; these carry gradients."""
     token_M: Tensor
     """The sampled token."""
     row_M: Tensor
     """The row of the batch it stands in."""
     old_MV: Tensor | None = None
-    """The policy's that sampled; only if `old_logits` are needed."""
+    """Those of the policy that sampled; only if `old_logits` are needed."""
     ref_MV: Tensor | None = None
     """The reference's; only if `ref_logits` are needed."""
 
-    def map(self, function: Callable[[Logits], Tensor]) -> Tensor:
-        """The function's values `[M]`: here in one piece."""
+    def map(self, function: Callable[[TokenLogits], Tensor]) -> Tensor:
+        """Return the function's values `[M]`, computed in one piece."""
         return function(self)
 
 
 class LogitSource(Protocol):
-    """Gives a function of each token's logits; the vocabulary's axis need never exist for all tokens at once."""
+    """Evaluates functions of each token's logits chunk by chunk, so that `[M, V]` need never exist for all tokens."""
 
-    def map(self, function: Callable[[Logits], Tensor]) -> Tensor:
-        """Values `[M]`, tokens in order, of a function that is called with pieces of the batch; differentiable."""
+    def map(self, function: Callable[[TokenLogits], Tensor]) -> Tensor:
+        """Return the function's values `[M]`, in the order of tokens, differentiable; it is called chunk by chunk."""
         ...
 
 
 @dataclass(slots=True)
 class PolicyUpdate:
-    """What a policy loss sees of one batch of rows: the new log-probabilities carry gradients, the rest does not.
+    """The input of a policy loss: rows of completions. The new log-probabilities carry gradients, the rest does not.
 
-    The rows may be a part of a minibatch: the loss is the mean over all its rows, and what a loss needs to know of
-    the other rows is here.
+    The rows may be a micro-batch: the loss is the mean over all rows of the minibatch, of which `mean_len` is known.
     """
 
     logp_BT: Tensor
@@ -211,9 +210,9 @@ class PolicyUpdate:
     logits: LogitSource | None = None
     """Only if the loss or a regularizer needs `logits`."""
     mean_len: float = 0.0
-    """Mean |y| over all rows of the minibatch; 0: over these."""
+    """Mean |y| over all rows of the minibatch; 0 means over these rows."""
     max_len: int = 0
-    """Most tokens a completion may have; 0: T."""
+    """The limit on a completion's length, in tokens; 0 means T."""
 
     def __post_init__(self) -> None:
         self.mean_len = self.mean_len or float(self.length_B.sum()) / max(1, len(self.length_B))
@@ -236,8 +235,8 @@ class PolicyUpdate:
             raise ValueError("this update carries no reference log-probabilities")
         return self.logp_BT - self.ref_logp_BT
 
-    def per_token(self, function: Callable[[Logits], Tensor]) -> Tensor:
-        """A function of each token's logits, `[B, T]`, 0 on padding; differentiable."""
+    def per_token(self, function: Callable[[TokenLogits], Tensor]) -> Tensor:
+        """Return a function of each token's logits, `[B, T]`, 0 on padding; differentiable."""
         if self.logits is None:
             raise ValueError("this update carries no logits; name `logits` among the needs")
         value_M = self.logits.map(function)
@@ -245,10 +244,10 @@ class PolicyUpdate:
 
 
 @dataclass(slots=True)
-class Scored:
-    """One completion of each of P prompts: its tokens' log-probabilities, which carry gradients, and the reference's.
+class CompletionLogps:
+    """Log-probabilities of one completion for each of P prompts: the policy's, with gradients, and the reference's.
 
-    A completion without tokens and a token of probability 0 have no place in any loss: they are refused here.
+    No loss is defined for a completion without tokens or for a token of probability 0: both are refused here.
     """
 
     logp_PT: Tensor
@@ -293,8 +292,8 @@ class Scored:
         """log pi(y|x) - log pi_ref(y|x), summed over tokens."""
         return self.logp_P - self.ref_logp_P
 
-    def per_token(self, function: Callable[[Logits], Tensor]) -> Tensor:
-        """A function of each token's logits, `[P, T]`, 0 on padding; differentiable."""
+    def per_token(self, function: Callable[[TokenLogits], Tensor]) -> Tensor:
+        """Return a function of each token's logits, `[P, T]`, 0 on padding; differentiable."""
         if self.logits is None:
             raise ValueError("these completions carry no logits; name `logits` among the needs")
         value_M = self.logits.map(function)
@@ -303,30 +302,29 @@ class Scored:
 
 @dataclass(slots=True)
 class PreferenceScores:
-    """What a loss of preferences sees of P prompts with K completions each, ranked; a pair is a ranking of two.
+    """The input of a preference loss: P prompts with K ranked completions each; a pair is K = 2.
 
-    The prompts may be a part of a batch: the loss is the mean over all of it, and what a loss needs to know of the
-    rest is here.
+    The prompts may be a micro-batch: the loss is the mean over the whole batch, of which `mean_len` is known.
     """
 
-    ranked: tuple[Scored, ...]
+    ranked: tuple[CompletionLogps, ...]
     """The completions of each rank, the best first."""
     mean_len: tuple[float, ...] = ()
-    """Mean |y| of each rank over the whole batch, so that a mean over its tokens is a sum over pairs; empty: these."""
-    mismatched: Scored | None = None
-    """Each prompt with another's best completion; only if the loss needs `mismatched`."""
+    """Mean |y| of each rank over the whole batch, so that a mean over tokens is a sum over prompts; empty: these."""
+    mismatched: CompletionLogps | None = None
+    """Each prompt with another prompt's best completion; only if the loss needs `mismatched`."""
     views: tuple[PreferenceScores, ...] = ()
-    """The same completions under each of the loss's other prompts, if it has any."""
+    """The same completions under each of the loss's further `prompts`."""
 
     def __post_init__(self) -> None:
         self.mean_len = self.mean_len or tuple(float(s.len_P.sum()) / len(s.len_P) for s in self.ranked)
 
     @property
-    def chosen(self) -> Scored:
+    def chosen(self) -> CompletionLogps:
         """The best."""
         return self.ranked[0]
 
     @property
-    def rejected(self) -> Scored:
+    def rejected(self) -> CompletionLogps:
         """The worst."""
         return self.ranked[-1]

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from overopt.analysis.best_of_n import BestOfN, ScoredPrompt, ScoredSet, best_of_n, kl
-from overopt.analysis.best_of_n_view import figure, figure_path, save_figure, text_report, text_table, verdict
+from overopt.analysis.best_of_n_view import curve_table, draw_best_of_n, figure_path, text_report, verdict
 from overopt.analysis.scored_sets import read_scored_set
 from overopt.errors import UserError
 
@@ -33,7 +33,7 @@ def curve_of(found: ScoredSet) -> BestOfN:
 
 
 def test_the_table() -> None:
-    assert text_table(GOOD, curve_of(GOOD)) == "\n".join(
+    assert curve_table(GOOD, curve_of(GOOD)) == "\n".join(
         [
             "n  KL     proxy (95 %)          gold (95 %)           chosen by gold",
             "-" * 68,
@@ -66,19 +66,21 @@ def test_hostile_names_are_shown_and_do_nothing() -> None:
     report = text_report(hostile, curve)
     assert report.startswith("Best of n by proxy: \u241b[31m</script>[U+202E], 2 prompts\n")
     assert "\nNote: of [U+009B]2J.\n" in report
-    assert figure(hostile, curve).to_dict()["title"]["text"] == "Best of n by proxy: \u241b[31m</script>[U+202E]"
+    assert (
+        draw_best_of_n(hostile, curve).to_dict()["title"]["text"] == "Best of n by proxy: \u241b[31m</script>[U+202E]"
+    )
 
 
 @pytest.mark.parametrize(("largest", "ticks"), [(2, [1, 2]), (3, [1, 2, 3]), (9, [1, 2, 4, 8]), (14, [1, 2, 4, 8, 14])])
 def test_ticks_end_at_the_last_n_where_there_is_room(largest: int, ticks: list[int]) -> None:
     found = scored([list(range(largest))] * 2, [[0] * largest] * 2)
-    panel = figure(found, curve_of(found)).to_dict()["hconcat"][0]["vconcat"][0]
+    panel = draw_best_of_n(found, curve_of(found)).to_dict()["hconcat"][0]["vconcat"][0]
     assert panel["layer"][1]["encoding"]["x"]["axis"]["values"] == ticks
 
 
 def test_very_small_and_very_large_scores_keep_their_digits() -> None:
     found = scored([[1e7, 2e7], [1e7, 3e7]], [[0, 1e-5], [1e-5, 2e-5]])
-    assert text_table(found, curve_of(found)).splitlines()[-1] == (
+    assert curve_table(found, curve_of(found)).splitlines()[-1] == (
         "2  0.193  2.500e+07 [2.000e+07, 3.000e+07]  1.500e-05 [1.000e-05, 2.000e-05]  1.500e-05  <- peak"
     )
     assert verdict(curve_of(found)).startswith("Gold peaks at n = 2: 1.500e-05, +5.000e-06 (SE ")
@@ -109,7 +111,7 @@ def test_what_may_be_chance_is_not_called_a_gain_or_a_fall() -> None:
 
 def test_the_figure_has_the_tables_numbers() -> None:
     curve = curve_of(HACKED)
-    spec = figure(HACKED, curve).to_dict()
+    spec = draw_best_of_n(HACKED, curve).to_dict()
     assert [[len(panel["layer"]) for panel in column["vconcat"]] for column in spec["hconcat"]] == [[2, 4], [2, 4]]
     points = [data for data in spec["datasets"].values() if len(data) == 3]
     assert {tuple(point["n"] for point in data) for data in points} == {(1, 2, 3)}
@@ -122,7 +124,7 @@ def test_the_figure_has_the_tables_numbers() -> None:
 
 
 def test_the_figure_of_systems_has_one_axis_and_says_so() -> None:
-    spec = figure(SYSTEMS, curve_of(SYSTEMS)).to_dict()
+    spec = draw_best_of_n(SYSTEMS, curve_of(SYSTEMS)).to_dict()
     assert len(spec["hconcat"]) == 1
     assert spec["title"]["subtitle"][1] == "no KL axis: the candidates are not draws of one policy"
     assert "kl:Q" not in json.dumps(spec) and '"field": "kl"' not in json.dumps(spec)
@@ -148,16 +150,3 @@ def test_endings_that_are_refused() -> None:
         figure_path(Path("a.gif"), None, Path("set"))
     with pytest.raises(UserError, match=r"-o a.png: ends in .png, but --format is pdf; drop one of them"):
         figure_path(Path("a.png"), "pdf", Path("set"))
-
-
-@pytest.mark.parametrize(("name", "start"), [("a.svg", b"<svg"), ("a.png", b"\x89PNG"), ("a.pdf", b"%PDF")])
-def test_it_is_drawn(tmp_path: Path, name: str, start: bytes) -> None:
-    path = tmp_path / "new" / name
-    save_figure(figure(GOOD, curve_of(GOOD)), path)
-    assert path.read_bytes().startswith(start)
-
-
-def test_a_figure_that_cannot_be_written(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("")
-    with pytest.raises(UserError, match="cannot be written .*; choose another place with -o"):
-        save_figure(figure(GOOD, curve_of(GOOD)), tmp_path / "file/a.svg")

@@ -1,22 +1,18 @@
-"""Rows, verdicts and tables from records."""
+"""Summaries and verdicts from records."""
 
 from __future__ import annotations
 
-import io
-import re
 from pathlib import Path
 
 import pytest
 from fake_study import finished_run
 
 from overopt.analysis.run_summary import (
-    SUMMARY,
+    SUMMARY_FIELDS,
     RunSummary,
     evaluations_of,
     objective_of,
-    print_table,
     summarize_run,
-    text_table,
     verdict,
 )
 
@@ -49,7 +45,7 @@ def test_a_row_from_a_record(tmp_path: Path) -> None:
         "win_rate": 0.8, "win_rate_low": 0.8 - 0.1, "win_rate_high": 0.8 + 0.1, "sft_win_rate": 0.4,
         "proxy_start": 0.0, "proxy_end": 1.0, "gold_start": -1.0, "gold_end": -1.0, "kl_ref": 2.0, "gate": None,
     }  # fmt: skip
-    assert tuple(row.summary()) == SUMMARY
+    assert tuple(row.summary()) == SUMMARY_FIELDS
     assert row.peak_win_rate is None, "the last checkpoint is the best"
 
 
@@ -110,58 +106,3 @@ def test_a_peak_is_told_if_the_end_is_significantly_below_it(tmp_path: Path) -> 
         "a", "kl", label="OVER-PEAK", win_rate=0.4, sft_win_rate=0.4, proxy_start=0, proxy_end=1, peak_win_rate=0.7
     )
     assert verdict(row).endswith("but the win rate ended from 40% (SFT) to 40%, after a peak of 70%.")
-
-
-ROWS = [
-    RunSummary(
-        run="kl", objective="kl", coefficient=0.2, lr=5e-4, label="GOOD", win_rate=0.8, win_rate_low=0.7,
-        win_rate_high=0.9, sft_win_rate=0.4, proxy_start=0.0, proxy_end=1.0, gold_start=-2.0, gold_end=-1.0,
-        kl_ref=2.04,
-    ),
-    RunSummary(run="none", objective="none", coefficient=0.0, gate="sft.win_rate"),
-]  # fmt: skip
-
-
-def test_plain_text_is_aligned() -> None:
-    assert text_table(ROWS).splitlines() == [
-        "run   objective  coef  lr      outcome  win rate (95 %)   SFT   proxy           gold            KL",
-        "-" * 99,
-        "kl    kl         0.2   0.0005  GOOD     0.80 (0.70-0.90)  0.40  +0.00 -> +1.00  -2.00 -> -1.00  2.0",
-        "none  none       0     -       gate     -                 -     - -> -          - -> -          -",
-    ]
-
-
-def test_in_a_pipe_there_is_no_color_and_nothing_is_wrapped() -> None:
-    stream = io.StringIO()
-    print_table(ROWS, "A study", stream)
-    text = stream.getvalue()
-    assert text.startswith("A study\n\nrun   objective")
-    assert "\x1b" not in text
-    assert "\nkl    Improved: the win rate rose from 40% (SFT) to 80%; the proxy went from +0.00 to +1.00.\n" in text
-    assert "\nnone  Not judged: the gate sft.win_rate failed.\n" in text
-
-
-class Terminal(io.StringIO):
-    def isatty(self) -> bool:
-        return True
-
-
-def on_terminal(monkeypatch: pytest.MonkeyPatch, columns: int) -> str:
-    monkeypatch.setenv("COLUMNS", str(columns))
-    stream = Terminal()
-    print_table(ROWS, "A study", stream)
-    return stream.getvalue()
-
-
-def test_on_a_wide_terminal_everything_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
-    text = on_terminal(monkeypatch, 140)
-    for words in ["A study", "objective", "GOOD", "0.80 (0.70-0.90)", "-2.00 -> -1.00", "Improved: the win rate rose"]:
-        assert words in text
-
-
-def test_a_narrow_terminal_goes_without_columns_rather_than_cut_them(monkeypatch: pytest.MonkeyPatch) -> None:
-    text = on_terminal(monkeypatch, 60)
-    assert "objective" not in text
-    assert "-2.00" not in text
-    assert "0.80 (0.70-0.90)" in text
-    assert max(len(re.sub(r"\x1b\[[0-9;]*m", "", line)) for line in text.splitlines()) <= 60

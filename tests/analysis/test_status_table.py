@@ -18,12 +18,11 @@ from overopt.analysis.status_table import (
     COLUMNS,
     cells,
     duration,
-    fitting,
-    fitting_columns,
-    rich_table,
+    live_table,
+    most_urgent,
+    plain_table,
     sparkline,
     summary,
-    text_table,
     watch_runs,
 )
 from overopt.errors import UserError
@@ -52,7 +51,7 @@ def test_a_row() -> None:
 
 
 def test_the_table_is_aligned_and_counts() -> None:
-    lines = text_table([GOING, STALLED]).splitlines()
+    lines = plain_table([GOING, STALLED]).splitlines()
     assert lines[0].index("status") == lines[1].index("running") == lines[2].index("stalled")
     assert lines[-1].endswith("  2 runs: 1 running, 1 stalled")
     assert summary([]).endswith("  0 runs yet")
@@ -82,30 +81,32 @@ def test_durations(seconds: float, words: str) -> None:
 def test_nothing_in_a_record_acts(tmp_path: Path) -> None:
     hostile = "\x1b[31m[bold]red\x07\u202e\nnext\trow" + "x" * 100
     status = RunStatus(hostile, hostile, hostile, reason=hostile, curve_of="loss")
-    for out in (text_table([status]), _drawn([status])):
+    for out in (plain_table([status]), _drawn([status])):
         assert not {"\x1b", "\x07", "\u202e"} & set(out)
         assert "[bold]red" in out
-    assert len(text_table([status]).splitlines()) == 4
+    assert len(plain_table([status]).splitlines()) == 4
     assert cells(status)[1].endswith("...")
 
 
 def _drawn(statuses: list[RunStatus]) -> str:
     stream = io.StringIO()
-    Console(file=stream, width=400).print(rich_table(statuses, summary(statuses), 400))
+    Console(file=stream, width=400).print(live_table(statuses, 400))
     return stream.getvalue()
 
 
 def test_a_small_screen_shows_trouble_first() -> None:
     done, bad = RunStatus("done", status="finished"), RunStatus("bad", status="diverged")
-    assert fitting([done, GOING, bad], 2) == [GOING, bad]
-    assert fitting([done, GOING, bad], -3) == [bad]
+    assert most_urgent([done, GOING, bad], 2) == [GOING, bad]
+    assert most_urgent([done, GOING, bad], -3) == [bad]
 
 
 def test_a_narrow_terminal_goes_without_some_columns() -> None:
-    rows = [cells(GOING), cells(STALLED)]
-    assert [COLUMNS[place] for place in fitting_columns(rows, 80)] == ["run", "status", "step", "left", "win rate", ""]
-    assert [COLUMNS[place] for place in fitting_columns(rows, 10)] == ["run", "status", "step"]
-    assert len(fitting_columns(rows, 200)) == len(COLUMNS)
+    def shown(width: int) -> list[str]:
+        return [str(column.header) for column in live_table([GOING, STALLED], width).columns]
+
+    assert shown(80) == ["run", "status", "step", "left", "win rate", ""]
+    assert shown(10) == ["run", "status", "step"]
+    assert shown(200) == list(COLUMNS)
 
 
 def test_it_looks_again_until_it_is_interrupted(tmp_path: Path) -> None:
@@ -151,5 +152,5 @@ def test_through_a_pipe_that_closes_and_without_torch(tmp_path: Path) -> None:
     assert live.stdout is not None and live.stderr is not None
     live.stdout.readline()
     live.stdout.close()
-    assert live.stderr.read() == "0 False"
+    assert live.stderr.read() == "141 False"
     assert live.wait(timeout=20) == 0

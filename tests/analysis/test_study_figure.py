@@ -1,12 +1,14 @@
-"""The figure's specification, and that it can be drawn."""
+"""The study's figure: its curves, where labels go, its specification, and that it can be drawn."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
 
-from overopt.analysis.curves import Curve
-from overopt.analysis.study_figure import COLORS, save, win_rate_and_proxy
+import pytest
+from fake_study import finished_run
+
+from overopt.analysis.study_figure import COLORS, Curve, curve_of, spread_labels, win_rate_and_proxy
 
 CURVES = [
     Curve("kl", "online", "GOOD", (0, 80), (0.4, 0.7), (0.0, 1.0)),
@@ -34,14 +36,29 @@ def test_colors_are_the_runs_own_in_both_panels() -> None:
     assert len(set(COLORS)) == 7
 
 
-def test_it_is_drawn_as_vectors_and_pixels(tmp_path: Path) -> None:
-    paths = save(win_rate_and_proxy(CURVES, "A study", 0.4), tmp_path / "folder/figure")
-    assert [path.name for path in paths] == ["figure.svg", "figure.png"]
-    assert "A study" in paths[0].read_text()
-    assert paths[1].read_bytes().startswith(b"\x89PNG")
-
-
 def test_runs_without_evaluations_are_left_out() -> None:
     assert (
         win_rate_and_proxy([CURVES[0], Curve("empty", "offline", None, (), (), ())], "").to_dict()["hconcat"][1:] == []
     )
+
+
+def test_a_curve_from_a_record(tmp_path: Path) -> None:
+    run = finished_run(tmp_path / "a", wins=32, proxy=1.0)
+    assert curve_of("kl", run, "GOOD") == Curve("kl", "online", "GOOD", (0, 80), (0.4, 0.8), (0.0, 1.0))
+
+
+@pytest.mark.parametrize(
+    ("places", "moved"),
+    [
+        ([0.5], [0.5]),
+        ([0.2, 0.8], [0.2, 0.8]),
+        ([0.5, 0.5], [0.5, 0.6]),
+        ([0.52, 0.5], [0.6, 0.5]),
+        ([1.0, 0.99, 0.98], [1.0, 0.9, 0.8]),
+        ([0.0, 0.0, 0.05], [0.0, 0.1, 0.2]),
+        ([0.5] * 21, [i / 20 for i in range(21)]),  # no room for the gap: evenly over all there is
+        ([], []),
+    ],
+)
+def test_labels_are_spread_labels(places: list[float], moved: list[float]) -> None:
+    assert spread_labels(places, gap=0.1, low=0.0, high=1.0) == pytest.approx(moved)

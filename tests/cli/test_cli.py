@@ -60,13 +60,13 @@ def test_a_signal_stops_the_demo_and_its_workers(tmp_path: Path, number: int, co
     script = tmp_path / "main.py"
     script.write_text(
         "import sys\n"
-        "import overopt.studies.demo as demo\nfrom overopt.cli import main\n"
+        "import overopt.studies.run as studies\nfrom overopt.cli import main\n"
         "from overopt.scheduler import Job, run_jobs\n"
         f"sys.path.insert(0, {str(Path(__file__).parents[1] / 'fakes')!r})\n"
         "def hang(jobs, **options):\n"
         "    job = Job(jobs[0].name, {'do': 'hang'}, jobs[0].out.parent.parent / 'slow')\n"
         "    return run_jobs([job], **options | {'train': 'fake_stages:train'})\n"
-        "demo.run_jobs = hang\n"
+        "studies.run_jobs = hang\n"
         "if __name__ == '__main__':\n    sys.exit(main())\n"
     )
     out = tmp_path / "demo"

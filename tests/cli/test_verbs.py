@@ -33,7 +33,7 @@ def test_the_worst_run_decides(results: list[Result], code: int) -> None:
 
 
 def test_demo_end_to_end_in_a_pipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
-    monkeypatch.setattr("overopt.studies.demo.run_jobs", _with_fakes)
+    monkeypatch.setattr("overopt.studies.run.run_jobs", _with_fakes)
     out = tmp_path / "demo"
     assert cli.main(["demo", "--scale", "xs", "--seed", "1", "--out", str(out), "--workers", "1"]) == 0
     shown = capsys.readouterr()
@@ -70,7 +70,7 @@ runs:
 
 
 def test_sweep_end_to_end_in_a_pipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
-    monkeypatch.setattr("overopt.studies.sweeping.run_jobs", _with_fakes)
+    monkeypatch.setattr("overopt.studies.run.run_jobs", _with_fakes)
     monkeypatch.chdir(tmp_path)
     Path("small.yaml").write_text(SWEEP)
     assert cli.main(["sweep", "small.yaml", "--only", "kl*seed=1", "--workers", "1"]) == 0
@@ -79,7 +79,7 @@ def test_sweep_end_to_end_in_a_pipe(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert shown.out.startswith("small\n")
     assert "kl-coef=0.1-seed=1  kl         0.1" in shown.out
     assert "\n4 finished; summary: overopt-sweep/small/summary.json\n" in shown.out
-    assert "report: overopt report overopt-sweep/small/runs" in shown.out
+    assert "report: overopt-sweep/small/report.html\n" in shown.out
     folders = sorted(path.name for path in Path("overopt-sweep/small/runs").iterdir())
     assert folders == ["kl-coef=0.1-seed=1", "kl-coef=0.2-seed=1", "rm-seed=1", "sft-seed=1"]
 

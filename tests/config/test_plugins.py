@@ -143,7 +143,6 @@ def test_a_function_needs_its_module() -> None:
 
 @block
 class Add:
-    formula: ClassVar[str] = "x + y"
     separable: ClassVar[bool] = True
 
     def __call__(self) -> float:

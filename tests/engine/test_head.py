@@ -18,7 +18,7 @@ from overopt.engine.head import (
 )
 from overopt.engine.packing import Tree, pack
 from overopt.models.policy import Policy
-from overopt.types import Logits
+from overopt.types import TokenLogits
 
 TREES = [
     Tree([2, 3, 4, 5, 6], [[7, 8, EOS], [9, 9, 9, 10, 11, 12], [EOS]]),  # ended, cut at the limit, ended at once
@@ -173,7 +173,7 @@ class Head:
         return self.policy.logits(hidden_MD)
 
 
-def statistic(logits: Logits) -> torch.Tensor:
+def statistic(logits: TokenLogits) -> torch.Tensor:
     """Something of everything that a piece carries, token by token."""
     assert logits.old_MV is not None and logits.ref_MV is not None
     new_MV = logits.new_MV.log_softmax(-1)
@@ -210,7 +210,7 @@ def test_a_piece_is_what_one_plain_forward_says(policy: Policy) -> None:
     kept = frozen_logits(policy, policy.logits, TREES, 30)
     source = ChunkedLogits(policy, hidden_states(policy, packed), packed, 0.7, old=kept)
 
-    def old_logps(logits: Logits) -> torch.Tensor:
+    def old_logps(logits: TokenLogits) -> torch.Tensor:
         assert logits.ref_MV is None and logits.old_MV is not None
         return logits.old_MV.log_softmax(-1).gather(1, logits.token_M[:, None])[:, 0]
 

@@ -8,7 +8,10 @@ from overopt.errors import UserError
 
 
 def test_the_budget_halves_until_the_work_fits_and_stays() -> None:
-    budget, tried, undone = TokenBudget(1000), [], []
+    tried: list[int] = []
+    undone: list[int] = []
+    told: list[int] = []
+    budget = TokenBudget(1000, told.append)
 
     def work(tokens: int) -> int:
         tried.append(tokens)
@@ -17,8 +20,19 @@ def test_the_budget_halves_until_the_work_fits_and_stays() -> None:
         return tokens
 
     assert budget.within(work, lambda: undone.append(len(tried))) == 250
-    assert (tried, undone, budget) == ([1000, 500, 250], [1, 2], TokenBudget(250, reductions=2))
+    assert (tried, undone, budget.tokens, told) == ([1000, 500, 250], [1, 2], 250, [500, 250])
     assert budget.within(work) == 250 and tried[3:] == [250]
+
+
+def test_work_without_a_gradient_is_given_four_times_the_tokens() -> None:
+    budget = TokenBudget(100)
+
+    def work(tokens: int) -> int:
+        if tokens > 250:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return tokens
+
+    assert budget.without_gradient(work) == 200 and budget.tokens == 50
 
 
 def test_when_no_budget_helps_the_user_is_told_what_might() -> None:

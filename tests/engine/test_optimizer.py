@@ -43,7 +43,7 @@ def test_the_first_step_by_hand() -> None:
     """The first AdamW step is lr g / (|g| + eps), after a decay of lr * weight_decay."""
     weight = parameter(1.0, 1.0, gradient=[3.0, -4.0])
     optimizer = Optimizer([weight], AdamW(eps=1.0, weight_decay=0.5), lr=0.1, schedule=Constant(), steps=1)
-    norm = optimizer.step(0, clip=None)
+    norm = optimizer.step(1, clip=None)
     assert float(norm) == pytest.approx(5.0)
     assert weight.tolist() == pytest.approx([0.95 - 0.1 * 3 / 4, 0.95 + 0.1 * 4 / 5])
     assert weight.grad is None
@@ -53,10 +53,10 @@ def test_two_steps_of_sgd_by_hand() -> None:
     """v = 3 + 0.5 * 1, then 0.2 v + 3 + 0.5 w; the rate halves."""
     weight = parameter(1.0, gradient=[3.0])
     optimizer = Optimizer([weight], SGD(momentum=0.2, weight_decay=0.5), lr=0.1, schedule=LinearDecay(), steps=2)
-    optimizer.step(0, clip=None)
+    optimizer.step(1, clip=None)
     assert weight.item() == pytest.approx(1 - 0.1 * 3.5)
     weight.grad = torch.tensor([3.0])
-    optimizer.step(1, clip=None)
+    optimizer.step(2, clip=None)
     assert weight.item() == pytest.approx(0.65 - 0.05 * (0.2 * 3.5 + 3 + 0.5 * 0.65))
 
 
@@ -73,23 +73,23 @@ def test_an_optimizer_is_chosen_by_name() -> None:
 def test_clipping_scales_the_gradient_and_reports_its_norm_before() -> None:
     weights = [parameter(0.0, gradient=[3.0]), parameter(0.0, gradient=[4.0])]
     optimizer = Optimizer(weights, AdamW(eps=1.0), lr=0.1, schedule=Constant(), steps=1)
-    assert float(optimizer.step(0, clip=1.0)) == pytest.approx(5.0)
+    assert float(optimizer.step(1, clip=1.0)) == pytest.approx(5.0)
     assert [w.item() for w in weights] == pytest.approx([-0.1 * 0.6 / 1.6, -0.1 * 0.8 / 1.8], rel=1e-4)
 
 
 def test_a_small_gradient_is_not_clipped() -> None:
     weight = parameter(0.0, gradient=[0.5])
     optimizer = Optimizer([weight], AdamW(eps=1.0), lr=0.1, schedule=Constant(), steps=1)
-    optimizer.step(0, clip=1.0)
+    optimizer.step(1, clip=1.0)
     assert weight.item() == pytest.approx(-0.1 * 0.5 / 1.5)
 
 
 def test_the_learning_rate_of_the_step_is_applied() -> None:
     weight = parameter(0.0)
     optimizer = Optimizer([weight], AdamW(eps=1e-12), lr=0.1, schedule=LinearDecay(warmup=2), steps=4)
-    assert [optimizer.lr_at(step) for step in range(4)] == pytest.approx([0.05, 0.075, 0.05, 0.025])
+    assert [optimizer.lr_at(step) for step in range(1, 5)] == pytest.approx([0.05, 0.075, 0.05, 0.025])
     places = []
-    for step in range(4):
+    for step in range(1, 5):
         weight.grad = torch.ones(1)  # a constant gradient moves by exactly the learning rate
         optimizer.step(step, clip=None)
         places.append(weight.item())
@@ -101,13 +101,13 @@ def test_the_learning_rate_of_the_step_is_applied() -> None:
 def test_a_gradient_that_is_not_finite_leaves_everything_as_it_was(bad: float, clip: float | None) -> None:
     weights = [parameter(1.0, 2.0, gradient=[bad, 1.0]), parameter(3.0, gradient=[1.0])]
     optimizer = Optimizer(weights, AdamW(eps=1.0, weight_decay=0.5), lr=0.1, schedule=Constant(), steps=2)
-    norm = float(optimizer.step(0, clip))
+    norm = float(optimizer.step(1, clip))
     assert isnan(norm) or norm == float("inf")
     assert [w.tolist() for w in weights] == [[1.0, 2.0], [3.0]]
     assert all(w.grad is None for w in weights)
     assert not optimizer.optimizer.state  # moments neither
     weights[1].grad = torch.tensor([4.0])
-    assert float(optimizer.step(1, None)) == pytest.approx(4.0)
+    assert float(optimizer.step(2, None)) == pytest.approx(4.0)
     assert weights[1].tolist() == pytest.approx([0.95 * 3 - 0.1 * 4 / 5])
 
 
@@ -115,7 +115,7 @@ def test_frozen_parameters_are_left_out() -> None:
     frozen, weight = parameter(1.0, gradient=[100.0]), parameter(1.0, gradient=[2.0])
     frozen.requires_grad_(False)
     optimizer = Optimizer([frozen, weight], AdamW(), lr=0.1, schedule=Constant(), steps=1)
-    assert float(optimizer.step(0, None)) == pytest.approx(2.0)
+    assert float(optimizer.step(1, None)) == pytest.approx(2.0)
     assert frozen.tolist() == [1.0]
 
 
@@ -138,7 +138,7 @@ def test_what_it_remembers_is_put_back_bit_for_bit() -> None:
     optimizers = [Optimizer([weight], AdamW(), 0.1, Constant(), 3) for weight in weights]
     for step in range(2):
         weights[0].grad = torch.tensor([1.0, 1e-7]) * (step + 1)
-        optimizers[0].step(step, None)
+        optimizers[0].step(step + 1, None)
     remembered = optimizers[0].tensors()
     assert remembered.keys() == {"0.step", "0.exp_avg", "0.exp_avg_sq"} and float(remembered["0.step"]) == 2
     optimizers[1].restore({name: tensor.clone() for name, tensor in remembered.items()})
@@ -146,6 +146,6 @@ def test_what_it_remembers_is_put_back_bit_for_bit() -> None:
         weights[1].copy_(weights[0])
     for weight, optimizer in zip(weights, optimizers, strict=True):
         weight.grad = torch.tensor([0.3, 0.7])
-        optimizer.step(2, None)
+        optimizer.step(3, None)
     assert torch.equal(*weights)
     assert Optimizer([weights[0]], SGD(), 0.1, Constant(), 3).tensors() == {}

@@ -51,7 +51,6 @@ def evaluator(task: FakeTask, **changes: Any) -> Evaluator:
         "seed": 0,
         "max_completion_tokens": 6,
         "temperature": 0.7,
-        "token_budget": 1000,
     }
     return Evaluator(**settings | changes)
 
@@ -59,13 +58,13 @@ def evaluator(task: FakeTask, **changes: Any) -> Evaluator:
 def test_win_rate_and_paired_difference_by_hand() -> None:
     task = FakeTask()
     judge = evaluator(task)
-    first, _ = judge.evaluate(tiny.policy(), 0)
+    first, _ = judge.evaluate(tiny.policy(), 0, 1000)
     assert (first["n"], first["wins"], first["ties"], first["invalid"]) == (4, 2, 1, 1)
     assert first["win_rate"] == (1 + 0 + 0.5 + 1) / 4
     assert first["win_rate_low"] < 0.625 < first["win_rate_high"]
     assert (first["win_difference"], first["win_difference_se"]) == (0, 0)
     task.ours = [1.0, 0.5, -1.0, None, 2.0]  # p1 is won now, p2 lost: differences 0, 1, -1/2, 0
-    second, _ = judge.evaluate(tiny.policy(), 10)
+    second, _ = judge.evaluate(tiny.policy(), 10, 1000)
     assert second["win_rate"] == 0.75
     assert second["win_difference"] == 0.125
     assert second["win_difference_se"] == pytest.approx(((1.25 / 4 - 0.125**2) / 4) ** 0.5)
@@ -77,9 +76,8 @@ def test_win_rate_and_paired_difference_by_hand() -> None:
 def test_samples_tell_what_the_row_is_made_of() -> None:
     policy = tiny.policy()
     reward_model = RewardModel.from_policy(policy, torch.Generator().manual_seed(0))
-    row, samples = evaluator(FakeTask(), scorer=Scorer(reward_model, Codec(policy.tokenizer, "raw"))).evaluate(
-        policy, 3
-    )
+    scorer = Scorer(reward_model, Codec(policy.tokenizer, "raw"))
+    row, samples = evaluator(FakeTask(), scorer=scorer).evaluate(policy, 3, 1000)
     assert [s["outcome"] for s in samples] == [1.0, 0.0, 0.5, None, 1.0]
     assert [s["prompt_id"] for s in samples] == ["p0", "p1", "p2", "p3", "p4"]
     assert [s["reference_gold"] for s in samples] == [0.0] * 5
@@ -97,7 +95,7 @@ def test_samples_tell_what_the_row_is_made_of() -> None:
 
 def test_completions_are_greedy() -> None:
     policy = tiny.policy()
-    _, samples = evaluator(FakeTask()).evaluate(policy, 0)
+    _, samples = evaluator(FakeTask()).evaluate(policy, 0, 1000)
     ids = policy.tokenizer.encode(RECORDS[0].prompt, add_special_tokens=False)
     written: list[int] = []
     with torch.no_grad():
@@ -118,7 +116,7 @@ def test_the_reward_model_can_judge() -> None:
         judge="reward_model",
         records=records,
     )
-    row, samples = judge.evaluate(policy, 0)
+    row, samples = judge.evaluate(policy, 0, 1000)
     codec = Codec(policy.tokenizer, "raw")
     for record, sample in zip(RECORDS, samples, strict=False):
         assert record.reference is not None
@@ -130,7 +128,7 @@ def test_the_reward_model_can_judge() -> None:
 
 
 def test_without_any_verdict_there_is_no_win_rate() -> None:
-    row, _ = evaluator(FakeTask([None] * 5)).evaluate(tiny.policy(), 0)
+    row, _ = evaluator(FakeTask([None] * 5)).evaluate(tiny.policy(), 0, 1000)
     assert row["n"] == 0
     assert "win_rate" not in row
 
@@ -138,18 +136,18 @@ def test_without_any_verdict_there_is_no_win_rate() -> None:
 def test_distance_to_the_reference() -> None:
     policy = tiny.policy()
     judge = evaluator(FakeTask(), reference=policy.frozen_copy())
-    assert judge.evaluate(policy, 0)[0]["kl_ref"] == pytest.approx(0, abs=1e-5)
+    assert judge.evaluate(policy, 0, 1000)[0]["kl_ref"] == pytest.approx(0, abs=1e-5)
     with torch.no_grad():
         policy.head.weight.mul_(3.0)
-    far = judge.evaluate(policy, 1)[0]["kl_ref"]
+    far = judge.evaluate(policy, 1, 1000)[0]["kl_ref"]
     assert far > 0.1
-    assert judge.evaluate(policy, 1)[0]["kl_ref"] == far  # the same draws
-    assert "kl_ref" not in evaluator(FakeTask()).evaluate(policy, 0)[0]
+    assert judge.evaluate(policy, 1, 1000)[0]["kl_ref"] == far  # the same draws
+    assert "kl_ref" not in evaluator(FakeTask()).evaluate(policy, 0, 1000)[0]
 
 
 def test_likelihood_of_the_references() -> None:
     policy = tiny.policy()
-    row, _ = evaluator(FakeTask()).evaluate(policy, 0)
+    row, _ = evaluator(FakeTask()).evaluate(policy, 0, 1000)
     codec = Codec(policy.tokenizer, "raw")
     sums, means = [], []
     for record in RECORDS:
@@ -175,7 +173,7 @@ def test_the_distance_on_a_prompt_does_not_depend_on_the_other_prompts() -> None
         policy.head.weight.mul_(3.0)
 
     def distance(records: list[PromptRecord]) -> float:
-        kl: float = evaluator(FakeTask(), reference=reference, records=records).evaluate(policy, 0)[0]["kl_ref"]
+        kl: float = evaluator(FakeTask(), reference=reference, records=records).evaluate(policy, 0, 1000)[0]["kl_ref"]
         return kl
 
     two, three = distance(RECORDS[:2]), distance(RECORDS[2:])
@@ -197,15 +195,15 @@ def test_the_distance_is_a_sum_over_tokens_on_draws_of_the_evaluation_s_seed() -
         sum(plain_logps(policy, prompt, row, 0.7)) - sum(plain_logps(reference, prompt, row, 0.7))
         for prompt, row in zip(judge.prompts, drawn, strict=True)
     ]
-    assert judge.evaluate(policy, 0)[0]["kl_ref"] == pytest.approx(sum(differences) / 5, rel=1e-4)
-    assert evaluator(FakeTask(), reference=reference).evaluate(policy, 0)[0]["kl_ref"] != pytest.approx(
+    assert judge.evaluate(policy, 0, 1000)[0]["kl_ref"] == pytest.approx(sum(differences) / 5, rel=1e-4)
+    assert evaluator(FakeTask(), reference=reference).evaluate(policy, 0, 1000)[0]["kl_ref"] != pytest.approx(
         sum(differences) / 5, rel=1e-2
     )
 
 
 def test_the_interval_is_wilson_s_over_the_judged_prompts() -> None:
     """2.5 wins of 4: centre (p + z^2/2n) / (1 + z^2/n), half width z sqrt(p(1-p)/n + z^2/4n^2) / (1 + z^2/n)."""
-    row, _ = evaluator(FakeTask()).evaluate(tiny.policy(), 0)
+    row, _ = evaluator(FakeTask()).evaluate(tiny.policy(), 0, 1000)
     p, n, z = 2.5 / 4, 4, 1.96
     centre, scale = p + z**2 / (2 * n), 1 + z**2 / n
     half = z * (p * (1 - p) / n + z**2 / (4 * n**2)) ** 0.5
@@ -217,9 +215,9 @@ def test_a_prompt_is_paired_only_if_it_was_judged_both_times() -> None:
     """p3 has no verdict at first and is won later, p4 the other way round: of the others none changed."""
     task = FakeTask([1.0, -1.0, 0.0, None, 2.0])
     judge = evaluator(task)
-    judge.evaluate(tiny.policy(), 0)
+    judge.evaluate(tiny.policy(), 0, 1000)
     task.ours = [1.0, -1.0, 0.0, 5.0, None]
-    row, _ = judge.evaluate(tiny.policy(), 1)
+    row, _ = judge.evaluate(tiny.policy(), 1, 1000)
     assert (row["n"], row["wins"], row["win_rate"]) == (4, 2, 2.5 / 4)
     assert (row["win_difference"], row["win_difference_se"]) == (0, 0)
 
@@ -228,7 +226,7 @@ def test_only_gold_knows_a_reference_s_gold() -> None:
     policy = tiny.policy()
     reward_model = RewardModel.from_policy(policy, torch.Generator().manual_seed(0))
     scorer = Scorer(reward_model, Codec(policy.tokenizer, "raw"))
-    _, samples = evaluator(FakeTask(), scorer=scorer, judge="reward_model").evaluate(policy, 0)
+    _, samples = evaluator(FakeTask(), scorer=scorer, judge="reward_model").evaluate(policy, 0, 1000)
     assert [s["reference_gold"] for s in samples] == [None] * 5
     assert None not in [s["outcome"] for s in samples]
 
@@ -236,9 +234,9 @@ def test_only_gold_knows_a_reference_s_gold() -> None:
 def test_the_likelihood_is_of_the_first_references(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of many references the first few are followed, so that an evaluation's cost has a bound."""
     policy = tiny.policy()
-    two, _ = evaluator(FakeTask(), records=RECORDS[:2]).evaluate(policy, 0)
+    two, _ = evaluator(FakeTask(), records=RECORDS[:2]).evaluate(policy, 0, 1000)
     monkeypatch.setattr(evaluator_module, "REFERENCE_SUMMARIES", 2)
-    found, _ = evaluator(FakeTask()).evaluate(policy, 0)
+    found, _ = evaluator(FakeTask()).evaluate(policy, 0, 1000)
     for name in ("ref_summary_logp_sum", "ref_summary_logp_mean"):
         assert found[name] == pytest.approx(two[name], rel=1e-5)
 
@@ -260,4 +258,34 @@ def test_in_bf16_like_is_compared_with_like(bf16: bool, distance: float, monkeyp
     settings = Scratch(architecture="gpt_neox", hidden_size=16, layers=2, heads=2, init_std=0.3)
     policy = settings.build(Miniature().vocabulary(), 0, torch.device("cpu"), bf16)
     judge = evaluator(FakeTask(), reference=policy.frozen_copy())
-    assert judge.evaluate(policy, 0)[0]["kl_ref"] == pytest.approx(distance, abs=1e-4)
+    assert judge.evaluate(policy, 0, 1000)[0]["kl_ref"] == pytest.approx(distance, abs=1e-4)
+
+
+def test_the_token_budget_is_that_of_each_evaluation(monkeypatch: pytest.MonkeyPatch) -> None:
+    policy = tiny.policy()
+    scorer = Scorer(RewardModel.from_policy(policy, torch.Generator().manual_seed(0)), Codec(policy.tokenizer, "raw"))
+    judge = evaluator(FakeTask(), scorer=scorer, reference=policy.frozen_copy(), judge="reward_model")
+    seen: set[int] = set()
+    for owner, name in [(evaluator_module, "sample_in_batches"), (evaluator_module, "logps_of_trees")]:
+        real = getattr(owner, name)
+
+        def spy(*arguments: Any, real: Any = real, **named: Any) -> Any:
+            seen.add(named.get("token_budget", arguments[-1]))
+            return real(*arguments, **named)
+
+        monkeypatch.setattr(owner, name, spy)
+    score = scorer.score
+    monkeypatch.setattr(scorer, "score", lambda *arguments: (seen.add(arguments[-1]), score(*arguments))[1])
+    for budget in (1000, 77):
+        seen.clear()
+        judge.evaluate(policy, 0, budget)
+        assert seen == {budget}
+
+
+def test_an_evaluation_that_was_cut_off_leaves_no_baseline(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Memory runs out while the references are read, after the completions were judged."""
+    judge = evaluator(FakeTask())
+    monkeypatch.setattr(judge, "_reference_logp", lambda *arguments: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        judge.evaluate(tiny.policy(), 0, 1000)
+    assert judge.baseline_outcomes is None

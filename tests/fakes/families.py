@@ -11,6 +11,9 @@ from typing import Any
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import PreTrainedTokenizerFast
 
+from overopt.models.text import Codec
+from overopt.types import PromptRecord
+
 TEXT = [
     "the cat sat on the mat . the dog ran over the hill . a short answer and a long answer to the question",
     "Paris is the capital of France , and def f ( a , b ) : return a + b is some code",
@@ -210,3 +213,16 @@ FAMILIES: dict[str, Callable[[], Any]] = {
     }.items()
 }
 """Kinds of tokenizers, with and without what they put before every text."""
+
+
+def chat(name: str, template: str | None = None) -> Codec:
+    tokenizer = LAYOUTS[name]()
+    tokenizer.chat_template = template or tokenizer.chat_template
+    return Codec(tokenizer, "chat_template")
+
+
+def asked(*contents: Any, place: str = "", **meta: Any) -> PromptRecord:
+    """A conversation that a user begins; contents are texts or whole messages."""
+    roles = ("user", "assistant")
+    messages = [{"role": roles[i % 2], "content": c} if isinstance(c, str) else c for i, c in enumerate(contents)]
+    return PromptRecord("0", "as text", meta={"messages": messages, **meta}, place=place)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from overopt.types import Logits, PolicyUpdate
+from overopt.types import PolicyUpdate, TokenLogits
 
 VOCABULARY = 4
 
@@ -44,13 +44,13 @@ def from_logits(
         mask_BT=mask_BT,
         advantage_B=advantage_B,
         ref_logp_BT=logp_BT(ref_MV),
-        logits=Logits(new_MV, token_M, mask_BT.nonzero()[:, 0], old_MV, ref_MV),
+        logits=TokenLogits(new_MV, token_M, mask_BT.nonzero()[:, 0], old_MV, ref_MV),
     )
 
 
 def rows(update: PolicyUpdate, order: Sequence[int]) -> PolicyUpdate:
     """Some rows of an update, in this order; what they know of the whole minibatch stays."""
-    assert isinstance(update.logits, Logits) and update.ref_logp_BT is not None
+    assert isinstance(update.logits, TokenLogits) and update.ref_logp_BT is not None
     index = list(order)
     place_BT = torch.full(update.mask_BT.shape, -1).masked_scatter(
         update.mask_BT, torch.arange(int(update.mask_BT.sum()))
@@ -65,7 +65,7 @@ def rows(update: PolicyUpdate, order: Sequence[int]) -> PolicyUpdate:
         mask_BT=mask_BT,
         advantage_B=update.advantage_B[index],
         ref_logp_BT=update.ref_logp_BT[index],
-        logits=Logits(update.logits.new_MV[m], update.logits.token_M[m], mask_BT.nonzero()[:, 0], old[m], ref[m]),
+        logits=TokenLogits(update.logits.new_MV[m], update.logits.token_M[m], mask_BT.nonzero()[:, 0], old[m], ref[m]),
         mean_len=update.mean_len,
         max_len=update.max_len,
     )

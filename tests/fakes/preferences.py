@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from overopt.types import Logits, PreferenceScores, Scored
+from overopt.types import CompletionLogps, PreferenceScores, TokenLogits
 
 Tokens = Sequence[Sequence[float]]
 """For each of P prompts, the log-probabilities of a completion's tokens."""
@@ -25,15 +25,15 @@ def padded(rows: Tokens, width: int | None = None) -> tuple[Tensor, Tensor]:
     return value_PT, mask_PT
 
 
-def scored(logps: Tokens, ref_logps: Tokens | None = None, width: int | None = None) -> Scored:
+def scored(logps: Tokens, ref_logps: Tokens | None = None, width: int | None = None) -> CompletionLogps:
     """One completion of each prompt; its log-probabilities are leaves that gather gradients."""
     logp_PT, mask_PT = padded(logps, width)
-    return Scored(
+    return CompletionLogps(
         logp_PT.requires_grad_(), mask_PT, None if ref_logps is None else padded(ref_logps, logp_PT.shape[1])[0]
     )
 
 
-def sums(logps: Sequence[float], lengths: Sequence[int], ref_logps: Sequence[float] | None = None) -> Scored:
+def sums(logps: Sequence[float], lengths: Sequence[int], ref_logps: Sequence[float] | None = None) -> CompletionLogps:
     """Completions of which only the sum over tokens and the length matter."""
 
     def spread(values: Sequence[float]) -> list[list[float]]:
@@ -42,7 +42,7 @@ def sums(logps: Sequence[float], lengths: Sequence[int], ref_logps: Sequence[flo
     return scored(spread(logps), None if ref_logps is None else spread(ref_logps))
 
 
-def ranking(*ranked: Scored, **others: Any) -> PreferenceScores:
+def ranking(*ranked: CompletionLogps, **others: Any) -> PreferenceScores:
     """The best first."""
     return PreferenceScores(ranked, **others)
 
@@ -51,13 +51,13 @@ def ranking(*ranked: Scored, **others: Any) -> PreferenceScores:
 class DenseLogits:
     """A `LogitSource` of given logits."""
 
-    logits: Logits
+    logits: TokenLogits
 
-    def map(self, function: Callable[[Logits], Tensor]) -> Tensor:
+    def map(self, function: Callable[[TokenLogits], Tensor]) -> Tensor:
         return function(self.logits)
 
 
-def from_logits(logits: Sequence[Tensor], tokens: Sequence[Sequence[int]]) -> Scored:
+def from_logits(logits: Sequence[Tensor], tokens: Sequence[Sequence[int]]) -> CompletionLogps:
     """Completions whose tokens' log-probabilities are those of dense logits, `[length, V]` for each."""
     new_MV = torch.cat(list(logits))
     token_M = torch.tensor([token for row in tokens for token in row])
@@ -65,10 +65,10 @@ def from_logits(logits: Sequence[Tensor], tokens: Sequence[Sequence[int]]) -> Sc
     _, mask_PT = padded([[0.0] * len(row) for row in tokens])
     logp_M = new_MV.log_softmax(1).gather(1, token_M[:, None])[:, 0]
     logp_PT = new_MV.new_zeros(mask_PT.shape).masked_scatter(mask_PT, logp_M)
-    return Scored(logp_PT, mask_PT, logits=DenseLogits(Logits(new_MV, token_M, row_M)))
+    return CompletionLogps(logp_PT, mask_PT, logits=DenseLogits(TokenLogits(new_MV, token_M, row_M)))
 
 
-def token_gradients(scored: Scored) -> list[list[float]]:
+def token_gradients(scored: CompletionLogps) -> list[list[float]]:
     """The gradient at the real tokens."""
     assert scored.logp_PT.grad is not None
     return [row[mask].tolist() for row, mask in zip(scored.logp_PT.grad, scored.mask_PT, strict=True)]
@@ -109,7 +109,7 @@ class Example:
         generator = torch.Generator().manual_seed(self.seed + 1)
         return torch.randint(1, 6, (self.ranks, self.prompts), generator=generator).tolist()
 
-    def _scored(self, leaf: Tensor, lengths: list[int], salt: int, width: int) -> Scored:
+    def _scored(self, leaf: Tensor, lengths: list[int], salt: int, width: int) -> CompletionLogps:
         generator = torch.Generator().manual_seed(self.seed * 10 + salt)
         token_M = torch.randint(self.vocabulary, (len(leaf),), generator=generator)
         ref_M = -4 * torch.rand(len(leaf), generator=generator, dtype=torch.float64)
@@ -117,4 +117,4 @@ class Example:
         made = from_logits(leaf.split(lengths), tokens)
         _, mask_PT = padded([[0.0] * n for n in lengths], width)
         logp_PT = torch.nn.functional.pad(made.logp_PT, (0, width - made.logp_PT.shape[1]))
-        return Scored(logp_PT, mask_PT, torch.zeros_like(logp_PT).masked_scatter(mask_PT, ref_M), made.logits)
+        return CompletionLogps(logp_PT, mask_PT, torch.zeros_like(logp_PT).masked_scatter(mask_PT, ref_M), made.logits)

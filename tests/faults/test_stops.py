@@ -24,7 +24,7 @@ from faults import Config, Stand, in_child, left_behind, run_in_child
 from overopt import stopping
 from overopt.outcomes import label
 from overopt.records import Run, load_run
-from overopt.training.run import session
+from overopt.training.run import stopping as run_stopping
 from overopt.training.run.progress import Progress
 from overopt.training.train import train
 
@@ -166,7 +166,7 @@ def test_killed_between_the_last_state_and_the_stop(whole: Run, chain: Chain, tm
             os.kill(os.getpid(), signal.SIGKILL)
 
     def act(say: Callable[[str], None]) -> None:
-        session.decide = dies
+        run_stopping.decide = dies
         train(config, out)
 
     assert in_child(act).signal == signal.SIGKILL

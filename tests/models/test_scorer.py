@@ -59,7 +59,7 @@ def test_with_one_tokenizer_and_template_the_ids_are_scored_as_they_are(tmp_path
     foreign.save_reward_model(tmp_path, foreign.policys())
     written = Codec(foreign.policys(), style)
     score_B, scorer = scored(tmp_path, written)
-    assert scorer.direct and scorer.notices == [] and scorer._prompts == {}
+    assert scorer.direct and scorer.notices == []
     torch.testing.assert_close(score_B, plain_scores(tmp_path, style), atol=1e-5, rtol=0)
     if style == "raw":
         assert torch.equal(score_B, scorer.reward_model.score_trees(trees_of(written), 400))
@@ -152,11 +152,9 @@ def test_an_id_beyond_its_rows_is_read_as_text(tmp_path: Path) -> None:
     assert float(score_B) == pytest.approx(expected, abs=1e-5)
 
 
-def test_prompts_are_encoded_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_encoded_again_does_not_depend_on_the_policys_ids(tmp_path: Path) -> None:
     foreign.save_reward_model(tmp_path, foreign.reward_models())
-    _, scorer = scored(tmp_path, written := Codec(foreign.policys(), "raw"))
-    first = scorer.score(PROMPTS, COMPLETIONS, trees_of(written), 400)
-    monkeypatch.setattr(Codec, "prompt", lambda *args: pytest.fail("these prompts are known"))
+    first, scorer = scored(tmp_path, Codec(foreign.policys(), "raw"))
     assert torch.equal(scorer.score(PROMPTS, COMPLETIONS, [Tree([1], [[2], [2]])] * 100, 400), first)
 
 

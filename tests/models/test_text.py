@@ -1,12 +1,12 @@
 from __future__ import annotations
 
-from datetime import datetime
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from families import CHATML, FAMILIES, LAYOUTS, byte_level, sentencepiece, unigram, wordpiece
+from families import CHATML, FAMILIES, LAYOUTS, asked, byte_level, chat, sentencepiece, unigram, wordpiece
+from tokenizers import AddedToken
 from transformers import AutoTokenizer, GenerationConfig
 
 from overopt.errors import UserError
@@ -26,19 +26,6 @@ def codec(template: str | None = None) -> Codec:
     tokenizer = word_tokenizer(WORDS)
     tokenizer.chat_template = template
     return Codec(tokenizer, "raw" if template is None else "chat_template")
-
-
-def chat(name: str, template: str | None = None) -> Codec:
-    tokenizer = LAYOUTS[name]()
-    tokenizer.chat_template = template or tokenizer.chat_template
-    return Codec(tokenizer, "chat_template")
-
-
-def asked(*contents: Any, place: str = "", **meta: Any) -> PromptRecord:
-    """A conversation that a user begins; contents are texts or whole messages."""
-    roles = ("user", "assistant")
-    messages = [{"role": roles[i % 2], "content": c} if isinstance(c, str) else c for i, c in enumerate(contents)]
-    return PromptRecord("0", "as text", meta={"messages": messages, **meta}, place=place)
 
 
 # --- Families: prompt and completion apart are the whole text tokenized at once
@@ -129,6 +116,64 @@ def test_table_of_families() -> None:
         "Pythia, chat": "<|endoftext|>",
         "SmolLM2, chat": "<|im_end|>",
     }
+
+
+# --- One call for many texts
+
+
+ANSWERS = [Completion(text, ended) for _, text, _ in TEXTS for ended in (True, False)]
+
+
+@pytest.mark.parametrize(("name", "style"), [*((n, "raw") for n in FAMILIES), *((n, "chat_template") for n in LAYOUTS)])
+def test_a_batch_has_the_ids_of_one_text_after_another(name: str, style: Any) -> None:
+    """Of each text alone: whole prompt and completion are encoded, and the prompt's ids taken off."""
+    tokenizer = {**FAMILIES, **LAYOUTS}[name]()
+    records = [PromptRecord(str(i), prompt, place=f"f:{i}") for i, (prompt, _, _) in enumerate(TEXTS)]
+    if style == "chat_template" and name != "Gemma":
+        records += [asked("the cat", "it is", "Answer : <|im_end|>"), asked("the cat", "Sure ,")]
+    alone = Codec(tokenizer, style)
+    expected = [(alone.prompt(r), [Codec(tokenizer, style).completion(c, r) for c in ANSWERS]) for r in records]
+    assert list(Codec(tokenizer, style).encode(records, [ANSWERS] * len(records))) == expected
+    for record, (_, rows) in zip(records, expected, strict=True):
+        before, ids = alone._boundary(record).before, rows[1]  # it did not end
+        start = tokenizer.encode(before, add_special_tokens=False)
+        whole = tokenizer.encode(before + alone._boundary(record).joint.join(ANSWERS[1].text), add_special_tokens=False)
+        assert whole[: len(start)] != start or start + ids == whole
+
+
+def test_after_a_special_token_the_conversation_is_not_encoded_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    coder, seen = chat("Qwen"), []
+    call = type(coder.tokenizer).__call__
+    monkeypatch.setattr(
+        type(coder.tokenizer), "__call__", lambda s, texts, **how: seen.extend(texts) or call(s, texts, **how)
+    )
+    record = asked("the cat", "sat", "on the mat")
+    ((prompt, (yes, no)),) = coder.encode([record], [[Completion("Paris ."), Completion("it is five .")]])
+    turns = [{"role": r, "content": c} for r, c in (("user", "the cat"), ("assistant", "sat"), ("user", "on the mat"))]
+    whole = coder.tokenizer.apply_chat_template(turns, add_generation_prompt=True, tokenize=False)
+    start = "<|im_start|>assistant\n"
+    assert seen == [whole, start, start + "Paris .", start + "it is five ."]
+    ids = coder.tokenizer.encode
+    assert (prompt, prompt + yes[:-1], prompt + no[:-1]) == (
+        ids(whole),
+        ids(whole + "Paris ."),
+        ids(whole + "it is five ."),
+    )
+
+
+def test_no_text_is_cut_before_a_token_that_changes_what_stands_before_it() -> None:
+    tokenizer = LAYOUTS["Qwen"]()
+    assert Codec(tokenizer, "chat_template")._cutting_token == ("<|im_start|>", 2)
+    for settings in ({"lstrip": True}, {"single_word": True}, {"normalized": True}):
+        tokenizer = LAYOUTS["Qwen"]()
+        tokenizer.add_tokens([AddedToken("<|im_start|>", special=True, **{"normalized": False, **settings})])
+        assert Codec(tokenizer, "chat_template")._cutting_token == ("<|im_end|>", 3)  # the one before it
+
+
+def test_a_text_that_cannot_be_encoded_is_named_among_many() -> None:
+    records = [PromptRecord("a", "good", place="f:1"), PromptRecord("b", "day \ud83d", place="f:2")]
+    with pytest.raises(UserError, match="f:2: the tokenizer cannot read it"):
+        list(codec().encode(records))
 
 
 # --- Prompts
@@ -283,7 +328,7 @@ def test_ends_are_those_of_generate_and_eos(settings: Any, config: Any, ends: se
     assert end_ids(model, word_tokenizer(WORDS)) == ends
 
 
-# --- Templates that refuse
+# --- What is refused
 
 
 def test_a_token_that_the_model_has_no_row_for_is_refused_where_it_occurs() -> None:
@@ -299,70 +344,6 @@ def test_a_token_that_the_model_has_no_row_for_is_refused_where_it_occurs() -> N
 def test_a_tokenizer_without_template_is_refused() -> None:
     with pytest.raises(UserError, match="prompt_style.*no chat template; use prompt_style: raw"):
         Codec(word_tokenizer(WORDS), "chat_template")
-
-
-def test_what_a_template_raises_is_said_with_the_records_place() -> None:
-    gemma = chat("Gemma")
-    system = {"role": "system", "content": "be brief"}
-    with pytest.raises(UserError, match=r"^data.jsonl:3: the model's chat template .*: System role not supported"):
-        gemma.prompt(asked(system, "hi", place="data.jsonl:3"))
-    with pytest.raises(UserError, match=r"data.jsonl:4: .*Conversation roles must alternate"):
-        gemma.prompt(asked("hi", {"role": "user", "content": "there"}, place="data.jsonl:4"))
-    undefined = chat(
-        "Qwen", CHATML.replace("m['content']", "m['content'] + (m['name']['first'] if loop.length > 2 else '')")
-    )
-    with pytest.raises(UserError, match=r"data.jsonl:5: .*no attribute 'name'"):
-        undefined.prompt(asked("hi", "there", "you", place="data.jsonl:5"))
-
-
-@pytest.mark.parametrize(
-    ("template", "words"),
-    [
-        ("{% for m in messages %}{{ m['content'] }}", "Unexpected end of template"),
-        ("{{ messages | no_such_filter }}", "no_such_filter"),
-        ({"rag": "x", "tool_use": "y"}, "multiple chat templates with no default.*rag"),
-    ],
-)
-def test_a_template_that_is_none_is_said_at_once(template: Any, words: str) -> None:
-    with pytest.raises(UserError, match=f"model: its chat template cannot be used: .*{words}"):
-        chat("Qwen", template)
-
-
-def test_a_template_that_asks_for_a_system_message_still_tells_how_its_turns_end() -> None:
-    strict = "{% if messages[0]['role'] != 'system' %}{{ raise_exception('begin with a system message') }}{% endif %}"
-    assert chat("Qwen", strict + CHATML).end_id == chat("Qwen").end_id
-    assert chat("Qwen", "{{ raise_exception('never') }}").end_id == chat("Qwen").tokenizer.eos_token_id
-
-
-# --- What a template is given
-
-
-def test_messages_and_tools_reach_the_template_whole() -> None:
-    template = (
-        "{{ tools | tojson if tools else '' }}{% for m in messages %}{{ m['content'] or '' }}"
-        "{{ m['tool_calls'] | tojson if 'tool_calls' in m else '' }}{{ m['name'] or '' }}{% endfor %}"
-    )
-    coder = chat("Qwen", template)
-    call = {"role": "assistant", "content": None, "tool_calls": [{"function": {"name": "add"}}]}
-    answer = {"role": "tool", "content": "5", "name": "sum", "tool_calls": None}
-    tools = [{"type": "function", "function": {"name": "add"}}]
-    record = asked("hi", call, answer, tools=tools)
-    text = coder.tokenizer.decode(coder.prompt(record))
-    assert text == '[{"type": "function", "function": {"name": "add"}}]hi[{"function": {"name": "add"}}]5sum'
-    as_json = asked("hi", call, answer, tools='[{"type": "function", "function": {"name": "add"}}]')
-    assert coder.prompt(as_json) == coder.prompt(record)
-
-
-def test_what_a_template_would_leave_out_is_refused() -> None:
-    coder = chat("Qwen")
-    with pytest.raises(UserError, match="x:1: .*chat template.* has no place for tools"):
-        coder.prompt(asked("hi", tools=[{"name": "add"}], place="x:1"))
-    call = {"role": "assistant", "content": "", "tool_calls": [{"function": {"name": "add"}}]}
-    with pytest.raises(UserError, match="x:2: .*chat template.* has no place for tool_calls"):
-        coder.prompt(asked("hi", call, {"role": "tool", "content": "5"}, place="x:2"))
-    with pytest.raises(UserError, match="x:3: .*chat template"):
-        coder.prompt(asked("hi", tools="no JSON", place="x:3"))
-    assert coder.prompt(asked("hi", tools=[])) == coder.prompt(asked("hi"))
 
 
 def test_text_that_no_tokenizer_takes_is_said() -> None:
@@ -382,37 +363,6 @@ def test_a_word_tokenizer_survives_saving(tmp_path: Path) -> None:
     assert Codec(loaded, "raw").prompt(record) == ids
     assert (loaded.pad_token_id, loaded.eos_token_id) == (0, 1)
     assert tokenizer.encode("no-such-word", add_special_tokens=False) == [0]
-
-
-# --- Templates that read the clock
-
-DATED = (
-    "{% if not date_string is defined %}{% set date_string = strftime_now('%d %b %Y') if strftime_now is defined else "
-    "'26 Jul 2024' %}{% endif %}\n  {% macro day(how) %}{{ strftime_now(how) }}{% endmacro %}"
-    "Today is {{ date_string }} ({{ day('%A %-d, %H:%M 100%%d') }}).\n"
-)
-BEGUN = datetime(2024, 2, 9, 13, 5)
-
-
-def test_a_template_that_asks_for_the_date_is_told_when_the_run_began() -> None:
-    tokenizer = LAYOUTS["Llama 3"]()
-    plain = tokenizer.chat_template
-    tokenizer.chat_template = DATED + plain
-    record = PromptRecord("0", "Capital of France ?")
-    text = tokenizer.decode(Codec(tokenizer, "chat_template", clock=BEGUN).prompt(record))
-    told = "Today is 09 Feb 2024 (Friday 9, 13:05 100%d).\n"
-    assert told in text
-    tokenizer.chat_template = told + plain
-    assert tokenizer.decode(Codec(tokenizer, "chat_template").prompt(record)) == text  # and nothing else is changed
-
-
-def test_without_a_run_it_is_told_what_transformers_tells_it() -> None:
-    tokenizer = LAYOUTS["Llama 3"]()
-    tokenizer.chat_template = "{{ strftime_now('%Y-%m-%d') }}" + tokenizer.chat_template
-    asked_for = {"conversation": [{"role": "user", "content": "it"}], "add_generation_prompt": True}
-    theirs = tokenizer.apply_chat_template(**asked_for, tokenize=True, return_dict=False)
-    for clock in (None, datetime.now()):
-        assert Codec(tokenizer, "chat_template", clock=clock).prompt(PromptRecord("0", "it")) == theirs
 
 
 def test_an_end_that_is_no_token_s_number_is_refused() -> None:

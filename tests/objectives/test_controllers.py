@@ -7,7 +7,19 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from overopt.objectives.controllers import AdaptiveKL, Cosine, Fixed, Linear, TargetEntropy, current, moves
+from overopt.config import block, load
+from overopt.errors import ConfigError
+from overopt.objectives.controllers import (
+    AdaptiveKL,
+    Coefficient,
+    Cosine,
+    Fixed,
+    Linear,
+    NonNegativeCoefficient,
+    TargetEntropy,
+    current,
+    moves,
+)
 from overopt.objectives.state import initial_state
 from overopt.types import Rollouts
 
@@ -138,3 +150,26 @@ def test_target_entropy_moves_by_bounded_steps_between_its_bounds() -> None:
 def test_meaningless_schedules_are_refused(kind: Any, field: str, value: float) -> None:
     with pytest.raises(ValidationError, match=field):
         kind(**{field: value})
+
+
+@block
+class Holder:
+    """Something with both kinds of coefficient."""
+
+    any: Coefficient = 0.1
+    divergence: NonNegativeCoefficient = 0.2
+
+
+def test_a_number_or_a_controller_by_name() -> None:
+    holder = load(Holder, {"any": -1, "divergence": {"name": "adaptive_kl", "target": 2.0}})
+    assert holder.any == -1 and holder.divergence == AdaptiveKL(target=2.0)
+    assert load(Holder, {"any": "linear"}).any == Linear()
+    assert load(Holder, {"any": {"name": "fixed", "value": 3}}).any == Fixed(value=3.0)
+
+
+@pytest.mark.parametrize(
+    "value", [-0.5, {"name": "linear", "initial": 1.0, "final": -0.5}, {"name": "fixed", "value": -0.5}]
+)
+def test_a_divergence_with_a_negative_coefficient_is_refused_by_its_field(value: Any) -> None:
+    with pytest.raises(ConfigError, match="divergence: .*must be >= 0, got -0.5"):
+        load(Holder, {"divergence": value})

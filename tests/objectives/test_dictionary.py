@@ -10,8 +10,19 @@ import pytest
 from overopt.config import name_of
 from overopt.config.plugins import is_block
 from overopt.errors import UserError
-from overopt.objectives.dictionary import UNIONS, WHERE, about, classes, dictionary, entries, found, translation
-from overopt.objectives.missing_eos import Keep, MissingEOS, Replace, Subtract
+from overopt.objectives import contracts
+from overopt.objectives.dictionary import (
+    UNIONS,
+    WHERE,
+    about,
+    classes,
+    dictionary,
+    entries,
+    found,
+    other_libraries,
+    translation,
+)
+from overopt.objectives.missing_eos import KeepScore, MissingEOS, Replace, Subtract
 from overopt.objectives.pair_losses import DPO, SimPO
 from overopt.training.stages import STAGES
 
@@ -35,11 +46,13 @@ def test_the_class_says_the_rest(row: dict[str, Any], cls: type) -> None:
     first, _ = about(cls)
     assert first.endswith((".", ":")) or len(first) > 20
     assert name_of(cls) == row["name"]
-    assert {field["name"] for field in row["fields"]} == set(get_type_hints(cls)) - class_variables(cls)
+    assert {field["name"] for field in row["fields"]} == annotated(cls)
 
 
-def class_variables(cls: type) -> set[str]:
-    return {name for name, hint in get_type_hints(cls).items() if "ClassVar" in str(hint)}
+def annotated(cls: type) -> set[str]:
+    """What the class and its bases annotate, their contract aside."""
+    bases = [base for base in cls.__mro__ if base.__module__ != contracts.__name__]
+    return {name for base in bases for name in vars(base).get("__annotations__", ())}
 
 
 def blocks_in(annotation: Any) -> set[type]:
@@ -61,7 +74,7 @@ def test_every_objective_that_a_stage_takes_has_a_row() -> None:
 def test_kinds_and_names_do_not_collide() -> None:
     assert set(WHERE) == set(UNIONS)
     assert len({ids(row) for row in ROWS}) == len(ROWS)
-    assert classes("missing_eos") == (Replace, Subtract, Keep)
+    assert classes("missing_eos") == (Replace, Subtract, KeepScore)
     assert UNIONS["missing_eos"] is MissingEOS
 
 
@@ -81,6 +94,16 @@ def test_a_row_by_name_by_class_name_or_not_at_all() -> None:
     assert dictionary("dpo")[0]["needs"] == ["reference"]
     with pytest.raises(UserError, match="no objective is called 'simop' .did you mean 'simpo'. valid: dpo, "):
         dictionary("simop")
+
+
+def test_what_other_libraries_call_it_is_said_of_objectives_that_exist() -> None:
+    spelled = {(kind, name) for kind, names in other_libraries().items() for name in names}
+    assert spelled <= {(row["kind"], row["name"]) for row in ROWS} and len(spelled) > 25
+    assert dictionary("ipo")[0]["elsewhere"] == {
+        "trl": {"trainer": "DPOTrainer", "when": "length == 'mean'", "loss_type": "'ipo'", "beta": "tau"},
+        "openrlhf": "train_dpo --ipo --beta TAU (length: sum)",
+    }
+    assert dictionary("entropy_sum")[0]["elsewhere"] == {}
 
 
 def test_translations_are_calls_with_a_condition() -> None:

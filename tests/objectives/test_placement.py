@@ -26,7 +26,7 @@ from overopt.objectives.regularizers import (
     TokenKLForward,
     TokenKLReverse,
 )
-from overopt.types import Logits, PolicyUpdate, Rollouts
+from overopt.types import PolicyUpdate, Rollouts, TokenLogits
 
 EOS, LONGEST = 2, 3
 PREFIXES = [prefix for n in range(LONGEST) for prefix in product((0, 1), repeat=n)]
@@ -83,7 +83,7 @@ def in_loss(regularizer: Any, coef: float = 0.3) -> Tensor:
 
     def loss(table_SV: Tensor) -> Tensor:
         row_M = MASK.nonzero()[:, 0]
-        logits = Logits(table_SV[STATE_M], TOKEN_M, row_M, ref_MV=REFERENCE[STATE_M])
+        logits = TokenLogits(table_SV[STATE_M], TOKEN_M, row_M, ref_MV=REFERENCE[STATE_M])
         logp_BT = logp(table_SV)
         update = PolicyUpdate(
             logp_BT, logp_BT.detach(), MASK, torch.zeros(len(MASK)), ref_logp_BT=logp(REFERENCE), logits=logits

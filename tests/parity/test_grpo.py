@@ -1,8 +1,8 @@
 """TRL's GRPOTrainer and our policy losses on the same rows: value and gradient, through the printed translations.
 
-Each of our objectives says in `elsewhere["trl"]` how TRL spells it. The spelling is evaluated with the objective's own
-fields, handed to GRPOConfig, and TRL's loss of a batch of unequal lengths is compared with ours. Where a translation
-holds only for some settings, its `when` says so, and is evaluated too.
+`objectives/other_libraries.yaml` says how TRL spells each of our objectives. The spelling is evaluated with the
+objective's own fields, handed to GRPOConfig, and TRL's loss of a batch of unequal lengths is compared with ours.
+Where a translation holds only for some settings, its `when` says so, and is evaluated too.
 """
 
 from __future__ import annotations
@@ -17,10 +17,12 @@ from tiny_models import EOS, WORDS, tiny_policy
 from torch import Tensor
 from trl import GRPOConfig, GRPOTrainer
 
+from overopt.config import name_of
 from overopt.engine.head import ChunkedLogits, hidden_states, logps_of_trees, target_logps
 from overopt.engine.packing import Tree, pack
 from overopt.models.policy import Policy
 from overopt.objectives.advantages import GroupMean, GroupNormalized
+from overopt.objectives.dictionary import dictionary
 from overopt.objectives.policy_losses import CISPO, GSPO, PPOClip, PPOClipToken
 from overopt.objectives.regularizers import K2, K3, KL, TokenEntropy
 from overopt.types import PolicyUpdate, Rewards
@@ -36,7 +38,7 @@ ADVANTAGE = torch.tensor([1.0, -0.5, 2.0, -1.5, 0.7, -2.0, 0.3, 1.1])
 
 def translated(objective: Any) -> dict[str, Any]:
     """TRL's arguments for an objective: right-hand sides are expressions in our field names."""
-    spelled = dict(objective.elsewhere["trl"])
+    spelled = dict(dictionary(name_of(type(objective)))[0]["elsewhere"]["trl"])
     fields = {name: getattr(objective, name) for name in type(objective).__pydantic_fields__}
     when = spelled.pop("when", "True")
     assert eval(when, {}, fields), f"{objective}: the translation holds when {when}"

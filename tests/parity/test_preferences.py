@@ -1,6 +1,6 @@
 """TRL's trainers of preferences and our losses on the same pairs: loss, gradient, and the weights after three steps.
 
-Each of our losses says in `elsewhere["trl"]` which trainer has it and how TRL spells its fields. The spelling is
+`objectives/other_libraries.yaml` says which trainer has each of our losses and how TRL spells its fields. That is
 evaluated with the loss's own fields and handed to TRL's config. A policy that is not its reference sees a batch of
 completions of unequal lengths; ours comes in micro-batches. Where the two differ by choice, a test says how.
 """
@@ -10,7 +10,7 @@ from __future__ import annotations
 import copy
 import random
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import pytest
 import torch
@@ -22,17 +22,18 @@ from trl import DPOConfig, DPOTrainer, KTOConfig, KTOTrainer, RewardConfig, Rewa
 from trl.experimental.cpo import CPOConfig, CPOTrainer
 from trl.experimental.orpo import ORPOConfig, ORPOTrainer
 
-from overopt.engine.compute import Compute
+from overopt.config import name_of
 from overopt.engine.head import logps_of_trees
 from overopt.engine.optimizer import SGD, Constant, Optimizer
 from overopt.engine.packing import Tree
 from overopt.models.policy import Policy
 from overopt.models.reward_model import RewardModel
-from overopt.objectives.pair_losses import CPO, DPO, IPO, KTO, ORPO, RPO, AlphaPO, Hinge, PairLosses, SimPO
-from overopt.objectives.ranking_losses import RankingLosses
+from overopt.objectives.dictionary import dictionary, found
+from overopt.objectives.pair_losses import CPO, DPO, IPO, KTO, ORPO, RPO, AlphaPO, Hinge, SimPO
 from overopt.objectives.reward_losses import BradleyTerry
+from overopt.training.preference_step import PreferenceStep, preference_batch
 from overopt.training.reference_logps import Item
-from overopt.training.stages import offline, reward_model
+from overopt.training.stages import reward_model
 
 PAIRS, LR, STEPS = 6, 0.05, 3
 TRAINERS: dict[str, tuple[Any, Any]] = {
@@ -65,7 +66,7 @@ def as_dataset(trees: list[Tree]) -> Dataset:
 
 def translated(objective: Any) -> tuple[str, dict[str, Any]]:
     """TRL's trainer, and the arguments of its config."""
-    spelled = dict(objective.elsewhere["trl"])
+    spelled = dict(dictionary(name_of(type(objective)))[0]["elsewhere"]["trl"])
     fields = {name: getattr(objective, name) for name in type(objective).__pydantic_fields__}
     when = spelled.pop("when", "True")
     assert eval(when, {}, fields), f"{objective}: the translation holds when {when}"
@@ -139,13 +140,13 @@ def flat(model: Any) -> Tensor:
 
 def ours(loss: Any, policy: Policy, reference: Policy, trees: list[Tree]) -> tuple[list[float], Tensor]:
     """Our losses of three plain gradient steps, and the first gradient; the policy moves."""
-    config = offline.Offline(policy="unused", loss=loss, compute=Compute(token_budget=40))
     optimizer = Optimizer(policy.parameters(), SGD(), LR, Constant(), STEPS)
-    batch = offline._batch(config, reference, [Item([tree]) for tree in trees])
+    update = PreferenceStep(policy, reference, optimizer, loss, 1.0, None)
+    batch = update.batch([Item([tree]) for tree in trees], reference, 160)
     losses, first = [], torch.empty(0)
-    for step in range(STEPS):
-        metrics, _ = offline._descend(config, policy, batch, {})
-        if step == 0:
+    for step in range(1, STEPS + 1):
+        metrics, _ = update.descend(batch, {}, 40)
+        if step == 1:
             first = torch.cat([p.grad.flatten() for p in policy.parameters() if p.grad is not None])
         losses.append(metrics["loss"])
         optimizer.step(step, None)
@@ -176,7 +177,8 @@ SHARED: list[Any] = [
 
 
 def test_every_loss_that_trl_has_is_compared() -> None:
-    spelled = {cls for cls in get_args(PairLosses | RankingLosses) if "trl" in cls.elsewhere}
+    losses = [(row, cls) for row, cls in found() if row["kind"] in ("pair_loss", "ranking_loss")]
+    spelled = {cls for row, cls in losses if "trl" in row["elsewhere"]}
     assert spelled == set(map(type, SHARED))
 
 
@@ -207,7 +209,7 @@ def test_bradley_terry_agrees(centering: float, tmp_path: Path) -> None:
     name, arguments = translated(loss)
     trainer = trainer_of(name, copy.deepcopy(model.model), reference, trees, tmp_path, **arguments)
     their_loss = loss_of(trainer, trainer.data_collator(list(trainer.train_dataset)))
-    our_loss, _ = reward_model._descend(model, loss, trees, 40)
+    our_loss, _ = reward_model.descend(model, loss, trees, 40)
     assert our_loss == pytest.approx(float(their_loss.detach()), rel=1e-5, abs=1e-5)
     theirs = gradient(their_loss, (p for p in trainer.model.parameters() if p.requires_grad))
     grads = torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None])
@@ -268,5 +270,6 @@ def test_trls_kto_mismatches_with_rejected_completions_too(tmp_path: Path) -> No
     theirs = {tuple(row["KL_completion_ids"]) for row in trainer.train_dataset}
     chosen, rejected = ({tuple(t.completions[i]) for t in trees} for i in (0, 1))
     assert theirs & rejected
-    config = offline.Offline(policy="unused", loss=KTO())
-    assert {tuple(t.completions[2]) for t in offline._with_mismatched(config, trees)} == chosen
+    assert {
+        tuple(t.completions[2]) for t in preference_batch([Item([tree]) for tree in trees], True, None, 1.0, 100).trees
+    } == chosen

@@ -20,18 +20,18 @@ from transformers import AutoModelForCausalLM, PreTrainedModel
 from trl import RLOOConfig, RLOOTrainer
 
 from overopt.engine.head import logps_of_trees
+from overopt.engine.memory import TokenBudget
 from overopt.engine.optimizer import SGD, Constant, Optimizer
 from overopt.engine.packing import Tree
 from overopt.engine.sampler import Samples
 from overopt.models.load import load_policy
 from overopt.models.policy import Policy
-from overopt.models.text import Codec
 from overopt.objectives.advantages import RLOO
 from overopt.objectives.policy_losses import PPOClip
 from overopt.objectives.regularizers import KL
-from overopt.training.policy_step import update_policy
-from overopt.training.rollout import Actors, Experience, bonus, shaped
-from overopt.training.stages.online import Online
+from overopt.training.rollout import Experience
+from overopt.training.shaping import bonus, shape
+from overopt.training.stages.online import Online, policy_step
 from overopt.types import Rollouts
 
 GROUP, PROMPTS, TEMPERATURE, LIMIT = 4, 4, 0.7, 10
@@ -148,25 +148,25 @@ def policy_with(weights: dict[str, Tensor], folder: Path) -> Policy:
     return policy
 
 
-def our_experience(config: Online, actors: Actors, batch: dict[str, Tensor]) -> Experience:
-    """TRL's completions as if our sampler had drawn them, scored and compared by us."""
+def our_experience(
+    config: Online, policy: Policy, reference: Policy, batch: dict[str, Tensor]
+) -> tuple[Experience, Tensor]:
+    """TRL's completions as if our sampler had drawn them, scored and compared by us; and their advantages."""
     trees = trees_of(batch)
     rows = [c for tree in trees for c in tree.completions]
-    forward = logps_of_trees(actors.policy, trees, TEMPERATURE, 10_000)
+    forward = logps_of_trees(policy, trees, TEMPERATURE, 10_000)
     rollouts = Rollouts(
         logp_BT=forward.logp_BT,
         mask_BT=forward.mask_BT,
         score_B=torch.tensor([score(c) for c in rows]),
         group_size=GROUP,
         temperature=TEMPERATURE,
-        ref_logp_BT=logps_of_trees(actors.reference, trees, TEMPERATURE, 10_000).logp_BT,
+        ref_logp_BT=logps_of_trees(reference, trees, TEMPERATURE, 10_000).logp_BT,
     )
     empty = torch.zeros(len(rows), 1)
-    experience = Experience([], trees, Samples(empty, empty, empty, empty, empty[:, 0]), rollouts, rewards={})
-    bonus_B = bonus(config, rollouts, [BETA])
-    rewards = shaped(config, actors, experience, bonus_B, [BETA], 1)
-    experience.advantage_B = config.advantage(rewards).flatten()  # type: ignore[operator]
-    return experience
+    experience = Experience(trees, Samples(empty, empty, empty, empty, empty[:, 0]), rollouts, rewards={})
+    rewards = shape(rollouts, bonus(config.regularizers, [BETA], rollouts))
+    return experience, config.advantage(rewards).flatten()  # type: ignore[operator]
 
 
 def configured(clip: float) -> Online:
@@ -198,15 +198,15 @@ def test_rloo_advantages_log_probabilities_and_updates_agree(recorded: Recorded,
     lengths, clipped = set(), 0.0
     for i, batch in enumerate(recorded.batches):
         policy, ref = policy_with(recorded.weights[i], reference), load_policy(reference, torch.device("cpu"))
-        actors = Actors(policy, ref, None, Codec(policy.tokenizer, "raw"))
-        experience = our_experience(config, actors, batch)
+        experience, advantage_B = our_experience(config, policy, ref, batch)
         lengths |= set(experience.rollouts.length_B.tolist())
         torch.testing.assert_close(experience.rollouts.sequence_logp_B, batch["old_logps"], rtol=1e-5, atol=1e-5)
-        torch.testing.assert_close(experience.advantage_B, batch["advantages"], rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(advantage_B, batch["advantages"], rtol=1e-4, atol=1e-4)
         assert float(experience.rollouts.sequence_kl_B.abs().max()) > 0.1  # the penalty is no formality
 
         optimizer = Optimizer(policy.parameters(), config.optimizer, config.lr, config.schedule, config.steps)
-        statistics = update_policy(config, actors, optimizer, experience, [], 0)
+        update = policy_step(config, policy, ref, optimizer)
+        statistics = update(experience, advantage_B, [], 1, TokenBudget(config.compute.budget))
         clipped = max(clipped, statistics.metrics()["clipfrac"])
         before = flat(recorded.weights[i])
         theirs, ours = flat(recorded.weights[i + 1]) - before, flat(state_of(policy.model)) - before

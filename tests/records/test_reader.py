@@ -51,7 +51,7 @@ def test_a_cut_last_line_is_skipped(run: Run, end: str) -> None:
     assert list(run.iter_metrics()) == [{"step": 1, "lr": 0.5}]
 
 
-@pytest.mark.parametrize(("line", "problem"), [("{lr}", "not JSON"), ("[1]", "not a JSON object")])
+@pytest.mark.parametrize(("line", "problem"), [("{lr}", "not JSON"), ("[1]", r"expected a JSON object, got \[1\]")])
 def test_a_bad_line_within_is_named(run: Run, line: str, problem: str) -> None:
     (run.path / "metrics.jsonl").write_text('{"step": 1}\n' + line + '\n{"step": 3}\n')
     rows = run.iter_metrics()
@@ -174,7 +174,7 @@ def test_damaged_pairs_are_named(writer: RunWriter, run: Run) -> None:
     writer.write_pairs([{"prompt_id": "a"}])
     file = run.path / "pairs.jsonl.gz"
     file.write_bytes(file.read_bytes()[:-6])
-    with pytest.raises(UserError, match=r"pairs\.jsonl\.gz: cannot be read as gzip: .*; restore it"):
+    with pytest.raises(UserError, match=r"pairs\.jsonl\.gz: damaged gzip file"):
         list(run.pairs())
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from overopt.errors import UserError
-from overopt.records.validation import fits_schema, parse_numbers, parse_object, reading_run
+from overopt.records.validation import fits_schema, parse_numbers, reading_run
 
 
 def test_a_line_of_numbers() -> None:
@@ -28,9 +28,9 @@ def test_a_line_of_numbers() -> None:
         ('{"step": 1, "judge": 3}', "judge not as"),
         ('{"step": 1, "judge": "\\ud800"}', "judge not as"),
         ('{"step": 1, "nonfinite": [1]}', "nonfinite not as"),
-        ("[]", "not a JSON object"),
+        ("[]", r"expected a JSON object, got \[\]"),
         ("[" * 200_000, "not JSON"),
-        ("\ud800", "not JSON"),
+        ("\ud800", "not text in UTF-8"),
     ],
 )
 def test_a_line_that_no_run_writes(line: str, what: str) -> None:
@@ -68,4 +68,3 @@ def test_whatever_a_record_makes_of_its_reader_is_said_with_its_place() -> None:
         raise UserError("mine")
     with pytest.raises(MemoryError), reading_run(Path("runs/kl")):
         raise MemoryError
-    assert parse_object(b"{}", "x:1") == {}

@@ -3,7 +3,7 @@ import math
 import pytest
 from scipy.stats import binomtest, norm
 
-from overopt.statistics import wilson, win_rate_se
+from overopt.statistics import wilson
 
 
 def test_wilson_by_hand() -> None:
@@ -25,8 +25,3 @@ def test_wilson_solves_its_equation() -> None:
 def test_wilson_is_scipys(wins: int, n: int) -> None:
     reference = binomtest(wins, n).proportion_ci(0.95, method="wilson")
     assert wilson(wins, n, z=norm.ppf(0.975)) == pytest.approx((reference.low, reference.high))
-
-
-def test_win_rate_se() -> None:
-    assert win_rate_se(2, 8) == pytest.approx(math.sqrt(0.25 * 0.75 / 8))
-    assert win_rate_se(330, 1000) == pytest.approx(0.015, abs=2e-4)

@@ -8,10 +8,7 @@ from overopt.statistics import (
     binned,
     direction,
     fall,
-    half,
     kendall_trend,
-    late_early,
-    r2_linear,
     rise,
     start_end,
 )
@@ -87,38 +84,6 @@ def test_kendalls_tau_by_hand() -> None:
     assert p > 1 / 3, "so few bins may be a walk's"
     assert direction(Trend(tau, p)) == "none"
     assert direction(Trend(0.29, 1e-9)) == "none"
-
-
-def test_half_is_a_half_for_linear_growth_and_one_if_saturated() -> None:
-    steps = np.arange(1001.0)
-    # end: mean of the last 51 points, 950..1000
-    assert half(steps, steps) == pytest.approx(500 / 975)
-    assert half(steps, np.minimum(steps, 300)) == pytest.approx(1)
-    with pytest.raises(ValueError, match="middle"):
-        half([0, 1], [0, 1])
-
-
-def test_late_early_compares_slopes() -> None:
-    steps = np.arange(301.0)
-    assert late_early(steps, 3 * steps + 1) == pytest.approx(1)
-    assert late_early(steps, np.minimum(steps, 150)) == pytest.approx(0)
-    # x^2 has the least-squares slope 2 * center: centers of the outer thirds are 50 and 250
-    assert late_early(steps, steps**2) == pytest.approx(5)
-
-
-def test_half_and_late_early_on_the_axis_of_the_learning_rate() -> None:
-    # a drift proportional to a linearly decaying rate looks saturated on steps (.75), linear on cumulative lr (.5)
-    steps = np.linspace(0, 1, 2001)
-    cumulative = steps * (2 - steps)
-    assert half(steps, cumulative) == pytest.approx(0.75, abs=0.003)
-    assert late_early(cumulative, cumulative) == pytest.approx(1)
-
-
-def test_r2_of_a_line_and_of_a_parabola() -> None:
-    steps = np.arange(1001.0)
-    assert r2_linear(steps, 5 - 2 * steps) == pytest.approx(1)
-    # a symmetric parabola has no linear part; binning from 0 keeps it symmetric
-    assert r2_linear(steps, (steps - 500) ** 2, skip=0) == pytest.approx(0, abs=1e-3)
 
 
 def test_a_strong_trend_has_kendalls_own_p() -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from overopt.errors import ConfigError, UserError
-from overopt.studies.study import Gate, Study, load_study, merge
+from overopt.studies.study import Study, load_study, merge
 
 TEXT = """\
 name: little
@@ -56,21 +56,6 @@ def test_a_config_is_merged_and_another_choice_replaces(tmp_path: Path) -> None:
     }  # fmt: skip
     assert little.config("plain", "small", 4)["loss"] == {"name": "a", "alpha": 1}
     assert merge({"a": {"name": "x", "b": 1}}, {"a": {"c": 2}}) == {"a": {"name": "x", "b": 1, "c": 2}}
-
-
-def test_jobs_have_parents_absolute_locations_and_costs(tmp_path: Path) -> None:
-    base, plain, _ = study(tmp_path).jobs(tmp_path / "out", "small", 4, prefix="4/")
-    assert (base.name, base.parents, base.out) == ("4/base", (), tmp_path / "out/runs/base")
-    assert (plain.name, plain.parents) == ("4/plain", ("4/base",))
-    assert plain.config["policy"] == str(tmp_path / "out/runs/base")
-    assert (base.cost, plain.cost) == (1.0, 3.0)
-
-
-def test_gates_lie_before_descendants_only(tmp_path: Path) -> None:
-    little = study(tmp_path)
-    assert little.gates_before("base") == []
-    assert little.gates_before("slow") == [Gate(run="base", value="win_rate", at_least=0.3)]
-    assert little.gates_before("slow")[0].name == "base.win_rate"
 
 
 def test_the_fingerprint_tells_what_would_be_trained(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from overopt.theory.candidates import worked_example
-from overopt.theory.forms import Forms
+from overopt.theory.formulas import Formulas
 from overopt.theory.lengths import length_objective
 from overopt.theory.statements import verify
 
@@ -28,11 +28,11 @@ def test_the_page_shows_every_part_as_it_is_printed() -> None:
         ("maxent_optimum", "| Eq. 3 at"),
         ("naive_substitution", "| the substitution, T14 |"),
         ("length_normalized_maximizer", "| the maximizer, T11 |"),
-        ("trained_fixed_point", "| what training ends in, T12 |"),
+        ("trained_fixed_point", "| the fixed point of training, T12 |"),
     ],
 )
 def test_the_example_by_hand(form: str, row: str) -> None:
-    c, function = worked_example(), getattr(Forms(), form)
+    c, function = worked_example(), getattr(Formulas(), form)
     lengths = () if form == "maxent_optimum" else (c.length_N,)
     logp = function(c.reward_N, *lengths, c.temperature)
     (line,) = [line for line in PAGE.splitlines() if line.startswith(row)]

@@ -1,4 +1,4 @@
-"""T12 with nothing exact: the project's own online loop, sampling from a policy that is a table, ends where T12 says.
+"""T12 with nothing exact: the program's own online loop, sampling from a policy that is a table, ends where T12 says.
 
 On its first prompt completions have one to three tokens, on its second all have three. Without noise in the reward
 every advantage is 0 at the fixed point, so sampling makes no error there either, and one run arrives exactly. With a
@@ -26,7 +26,7 @@ BETA = 1.0
 SEEDS, NOISE = 8, 0.5
 STREAM = random.Random(7)
 REWARDS = {(p, *word): STREAM.gauss(0, 0.2) for p in tabular.PROMPTS for word in tabular.completions(p)}
-DIFFERENT, SAME = tabular.PROMPTS
+DIFFERENT, EQUAL_LENGTH = tabular.PROMPTS
 """The prompt whose completions have different lengths, and the other one."""
 
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from overopt.theory.candidates import worked_example
-from overopt.theory.forms import Forms
+from overopt.theory.formulas import Formulas
 from overopt.theory.preferences import implicit_reward, t3, t4, t5, t9, t10
 
 
@@ -17,12 +17,12 @@ def numbers(*values: float) -> Tensor:
 
 def test_the_implicit_reward_is_the_reward_up_to_a_constant() -> None:
     c = replace(worked_example(), temperature=0.3)
-    difference = implicit_reward(Forms(), c) - c.reward_N
+    difference = implicit_reward(Formulas(), c) - c.reward_N
     assert float(difference[0]) == pytest.approx(float(difference[1]), abs=1e-15)
 
 
 def test_parts() -> None:
-    parts = [[check.id for check in statement(Forms())] for statement in (t3, t4, t5, t9, t10)]
+    parts = [[check.id for check in statement(Formulas())] for statement in (t3, t4, t5, t9, t10)]
     assert parts == [
         ["T3"],
         ["T4.a", "T4.b", "T4.c", "T4.d", "T4.e"],
@@ -34,6 +34,6 @@ def test_parts() -> None:
 
 def test_the_sign_of_the_margin_is_seen() -> None:
     """Summed over both orders of each pair the error would cancel."""
-    gradient = Forms().simpo_gradient
-    flipped = Forms(simpo_gradient=lambda w, x, m, n, alpha, gamma: gradient(w, x, m, n, alpha, -gamma))
+    gradient = Formulas().simpo_gradient
+    flipped = Formulas(simpo_gradient=lambda w, x, m, n, alpha, gamma: gradient(w, x, m, n, alpha, -gamma))
     assert [check.holds for check in t9(flipped)] == [True, False, False]

@@ -10,9 +10,9 @@ import pytest
 import torch
 
 from overopt.theory import closed_forms as exact
-from overopt.theory import project
+from overopt.theory import objectives
 from overopt.theory.checks import Check
-from overopt.theory.forms import Forms
+from overopt.theory.formulas import Formulas
 from overopt.theory.statements import STATEMENTS, verify
 
 MAXENT = "T1.a T1.b T1.c T2 T7.c T11.d T16.a T16.c"
@@ -133,48 +133,48 @@ BENT: dict[str, tuple[str, Callable[..., Any], str]] = {
     "sign of the correction": ("length_correction", lambda n, b: b / n, "T13.c"),
     "plain mean": ("leave_one_out", lambda r: r - r.mean(-1, keepdim=True), "T15.c"),
     "SimPO without its margin": (
-        "simpo_loss", lambda w, x, m, n, a, g: project.simpo_loss(w, x, m, n, a, 0.0), "T9.b T9.c",
+        "simpo_loss", lambda w, x, m, n, a, g: objectives.simpo_loss(w, x, m, n, a, 0.0), "T9.b T9.c",
     ),
     "SimPO without its lengths": (
-        "simpo_loss", lambda w, x, m, n, a, g: project.simpo_loss(w, x, m / m, n / n, a, g), "T9.b T9.c",
+        "simpo_loss", lambda w, x, m, n, a, g: objectives.simpo_loss(w, x, m / m, n / n, a, g), "T9.b T9.c",
     ),
     "SimPO's alpha": (
-        "simpo_loss", lambda w, x, m, n, a, g: project.simpo_loss(w, x, m, n, 1.001 * a, g), "T9.a T9.b T9.c",
+        "simpo_loss", lambda w, x, m, n, a, g: objectives.simpo_loss(w, x, m, n, 1.001 * a, g), "T9.a T9.b T9.c",
     ),
     "SimPO's reward of sums": (
-        "simpo_reward", lambda w, x, m, n, a: project.simpo_reward(w, x, m / m, n / n, a), "T12.b",
+        "simpo_reward", lambda w, x, m, n, a: objectives.simpo_reward(w, x, m / m, n / n, a), "T12.b",
     ),
     "DPO without its reference": (
-        "dpo_loss", lambda w, x, v, k, b: project.dpo_loss(w, x, 0 * v, 0 * k, b), "T10.d T10.e",
+        "dpo_loss", lambda w, x, v, k, b: objectives.dpo_loss(w, x, 0 * v, 0 * k, b), "T10.d T10.e",
     ),
-    "DPO's references swapped": ("dpo_loss", lambda w, x, v, k, b: project.dpo_loss(w, x, k, v, b), "T10.d"),
+    "DPO's references swapped": ("dpo_loss", lambda w, x, v, k, b: objectives.dpo_loss(w, x, k, v, b), "T10.d"),
     "DPO's beta": (
-        "dpo_loss", lambda w, x, v, k, b: project.dpo_loss(w, x, v, k, 1.001 * b), "T10.a T10.b T10.c T10.d",
+        "dpo_loss", lambda w, x, v, k, b: objectives.dpo_loss(w, x, v, k, 1.001 * b), "T10.a T10.b T10.c T10.d",
     ),
     "slope of the ranking loss": (
-        "ranking_loss", lambda p, a: project.ranking_loss(p, 1.001 * a), "T4.e",
+        "ranking_loss", lambda p, a: objectives.ranking_loss(p, 1.001 * a), "T4.e",
     ),
     "RLOO about the mean": ("rloo", lambda r: r - r.mean(-1, keepdim=True), "T15.c T15.d T15.e"),
     "RLOO without a baseline": ("rloo", lambda r: r, "T15.a T15.b T15.c T15.d"),
-    "RLOO of another reward": ("rloo", lambda r: project.rloo(r * r.abs()), "T15.b T15.c T15.d T15.e"),
-    "Eq. 7 in Eq. 6's place": ("entropy_sum", project.entropy_length_normalized, "T13.a"),
+    "RLOO of another reward": ("rloo", lambda r: objectives.rloo(r * r.abs()), "T15.b T15.c T15.d T15.e"),
+    "Eq. 7 in Eq. 6's place": ("entropy_sum", objectives.entropy_length_normalized, "T13.a"),
     "Eq. 6 in Eq. 7's place": (
-        "entropy_length_normalized", project.entropy_sum, "T12.c T12.d T12.e T13.b T13.c T13.e",
+        "entropy_length_normalized", objectives.entropy_sum, "T12.c T12.d T12.e T13.b T13.c T13.e",
     ),
     "Eq. 7's coefficient": (
         "entropy_length_normalized",
-        lambda p, n, c: project.entropy_length_normalized(p, n, 1.01 * c),
+        lambda p, n, c: objectives.entropy_length_normalized(p, n, 1.01 * c),
         "T12.c T12.d T13.c T13.e",
     ),
     "Eq. 7 with its correction": (
         "entropy_length_normalized",
-        lambda p, n, c: project.entropy_length_normalized(p, n, c) - c / n,
+        lambda p, n, c: objectives.entropy_length_normalized(p, n, c) - c / n,
         "T12.c T12.d T12.e T13.b T13.c",
     ),
-    "no correction": ("entropy_with_correction", project.entropy_length_normalized, "T13.d"),
+    "no correction": ("entropy_with_correction", objectives.entropy_length_normalized, "T13.d"),
     "Eq. 7 with TRL's sentinel": (
         "entropy_length_normalized",
-        lambda p, n, c: project.entropy_length_normalized(p, n, c) - c * (n.max() - n) / n,
+        lambda p, n, c: objectives.entropy_length_normalized(p, n, c) - c * (n.max() - n) / n,
         "T12.c T12.d T13.c",
     ),
 }  # fmt: skip
@@ -184,10 +184,10 @@ BENT: dict[str, tuple[str, Callable[..., Any], str]] = {
 @pytest.mark.parametrize("name", BENT)
 def test_what_rests_on_a_bent_form_fails(name: str) -> None:
     form, replacement, expected = BENT[name]
-    failed = [check.id for check in verify(replace(Forms(), **{form: replacement})) if not check.holds]
+    failed = [check.id for check in verify(replace(Formulas(), **{form: replacement})) if not check.holds]
     assert set(failed) == set(expected.split())
 
 
 def test_every_form_is_bent_and_every_part_fails_somewhere(checks: list[Check]) -> None:
-    assert {form for form, _, _ in BENT.values()} == {field.name for field in fields(Forms)}
+    assert {form for form, _, _ in BENT.values()} == {field.name for field in fields(Formulas)}
     assert {part for _, _, parts in BENT.values() for part in parts.split()} == {check.id for check in checks}

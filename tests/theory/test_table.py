@@ -1,14 +1,14 @@
 from __future__ import annotations
 
 from overopt.theory.checks import Check
-from overopt.theory.table import summary, text_table
+from overopt.theory.table import checks_table, summary
 
 GOOD = Check("T1.a", "one is one", 2.5e-16, 1e-12)
 BAD = Check("T10", "one is two", 1.0, 1e-6)
 
 
 def test_a_line_per_check() -> None:
-    assert text_table([GOOD, BAD]) == (
+    assert checks_table([GOOD, BAD]) == (
         "id    holds  residual  tolerance  statement\n"
         "--------------------------------------------\n"
         "T1.a  yes    2.5e-16   1e-12      one is one\n"

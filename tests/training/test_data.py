@@ -12,7 +12,6 @@ from overopt.models.text import Codec, word_tokenizer
 from overopt.training.data import (
     Limits,
     batches,
-    checkpoint_steps,
     common_size,
     encode_demonstrations,
     encode_preferences,
@@ -93,13 +92,6 @@ def test_too_few_for_a_batch() -> None:
     assert str(caught.value) == (
         "batch_size: a batch needs 3 records, but there are 2 to train on; left out: 4 prompt longer than 5 tokens"
     )
-
-
-def test_checkpoints() -> None:
-    assert checkpoint_steps(80, None) == {8, 20, 40, 60, 80}
-    assert checkpoint_steps(1, None) == {1}
-    assert checkpoint_steps(25, 10) == {10, 20, 25}
-    assert checkpoint_steps(3, 10) == {3}
 
 
 def ranked(*texts: str, ended: bool = True, meta: dict[str, Any] | None = None) -> Preference:

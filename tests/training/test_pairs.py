@@ -43,7 +43,7 @@ TASK = Miniature(**{k: v for k, v in tiny.TASK.items() if k != "name"})
 
 def sampler(chain: Chain, task: Any = TASK) -> PairSampler:
     policy = load_policy(load_run(chain.policy).checkpoint(), torch.device("cpu"))
-    return PairSampler(task, Codec(policy.tokenizer, "raw"), policy, 0, 24, 65_536, Dropped())
+    return PairSampler(task, Codec(policy.tokenizer, "raw"), policy, 0, 24, Dropped())
 
 
 @pytest.fixture
@@ -106,7 +106,7 @@ def test_labels_of_rankings_follow_plackett_luce() -> None:
 
 def test_sampled_rankings(chain: Chain) -> None:
     source = sampler(chain)
-    made = Sampled(count=8, per_prompt=4).collect(source)
+    made = Sampled(count=8, per_prompt=4).collect(source, 65_536)
     assert {len(r.ranked) for r in made.train + made.heldout} == {4}
     prompts = {r.prompt_id: r for r in TASK.pair_prompts(0, 8)}
     for record in made.train:
@@ -135,7 +135,7 @@ def test_a_loss_of_pairs_refuses_rankings() -> None:
 
 def test_sampled_pairs(chain: Chain) -> None:
     source = sampler(chain)
-    made = Sampled(count=32, temperatures=[0.7, 1.5]).collect(source)
+    made = Sampled(count=32, temperatures=[0.7, 1.5]).collect(source, 65_536)
     assert (len(made.train), len(made.heldout)) == (32, 32)
     prompts = {r.prompt_id: r for r in TASK.pair_prompts(0, 32) + TASK.reward_test_prompts(0)}
     assert not {r.prompt_id for r in made.train} & {r.prompt_id for r in made.heldout}
@@ -146,31 +146,31 @@ def test_sampled_pairs(chain: Chain) -> None:
         assert pair.meta["gold_rejected"] == TASK.gold(record, pair.ranked[1])
     golds = [sum(p.meta["gold_chosen"] for p in part) for part in (made.train[:16], made.train[16:])]
     assert golds[0] > golds[1]  # hotter samples are worse
-    assert Sampled(count=32, temperatures=[0.7, 1.5]).collect(source) == made
+    assert Sampled(count=32, temperatures=[0.7, 1.5]).collect(source, 65_536) == made
 
 
 def test_the_first_half_of_the_prompts_is_sampled_at_the_first_temperature(chain: Chain) -> None:
-    made = Sampled(count=8, temperatures=[0.7, 1.0]).collect(sampler(chain)).train
-    alone = Sampled(count=4, temperatures=[0.7]).collect(sampler(chain)).train
+    made = Sampled(count=8, temperatures=[0.7, 1.0]).collect(sampler(chain), 65_536).train
+    alone = Sampled(count=4, temperatures=[0.7]).collect(sampler(chain), 65_536).train
     assert made[:4] == alone
 
 
 def test_sampling_needs_gold(chain: Chain, stored: Local) -> None:
     with pytest.raises(UserError, match="pairs: .* this task has none; use pairs: task"):
-        Sampled().collect(sampler(chain, stored))
+        Sampled().collect(sampler(chain, stored), 65_536)
 
 
 def test_stored_pairs(chain: Chain, stored: Local) -> None:
-    made = Stored().collect(sampler(chain, stored))
+    made = Stored().collect(sampler(chain, stored), 65_536)
     assert len(made.train) + len(made.heldout) == 20
     assert made.train and made.heldout
     assert all([c.text.split()[0] for c in p.ranked] == ["good", "bad"] for p in made.train)
 
 
 def test_pairs_of_a_run_are_those_it_recorded(chain: Chain) -> None:
-    made = FromRun(path=str(chain.reward_model)).collect(sampler(chain))
+    made = FromRun(path=str(chain.reward_model)).collect(sampler(chain), 65_536)
     assert (len(made.train), len(made.heldout)) == (64, 32)
-    assert made == Sampled(count=64).collect(sampler(chain))
+    assert made == Sampled(count=64).collect(sampler(chain), 65_536)
 
 
 def records() -> Iterator[Preference]:
@@ -188,7 +188,7 @@ def test_a_row_gives_the_record_back(record: Preference) -> None:
 
 def test_heldout_pairs_are_sampled_at_the_first_temperature(chain: Chain) -> None:
     alone, first, last = (
-        Sampled(count=4, temperatures=temperatures).collect(sampler(chain)).heldout
+        Sampled(count=4, temperatures=temperatures).collect(sampler(chain), 65_536).heldout
         for temperatures in ([0.7], [0.7, 1.5], [1.5, 0.7])
     )
     assert first == alone
@@ -220,7 +220,7 @@ def test_labels_of_different_prompts_are_different_coins(chain: Chain) -> None:
     Of 32 fair coins 16 agree, with a standard deviation of 2.8: from 4 to 28 lie within four of them.
     """
     task = Coins()
-    made = Sampled(count=64, temperatures=[1.0, 1.0]).collect(sampler(chain, task))
+    made = Sampled(count=64, temperatures=[1.0, 1.0]).collect(sampler(chain, task), 65_536)
     first = [r.ranked[0] is task.seen[r.prompt_id][0] for r in made.train + made.heldout]
     parts = [first[:32], first[32:64], first[64:]]
     assert [len(part) for part in parts] == [32, 32, 32]
@@ -247,4 +247,4 @@ def test_pairs_of_a_run_that_somebody_changed_are_named(chain: Chain, tmp_path: 
     lines[2] = json.dumps(json.loads(lines[2]) | {name: value}).encode()
     (run / "pairs.jsonl.gz").write_bytes(gzip.compress(b"\n".join([*lines, b""])))
     with pytest.raises(UserError, match=r"run: pairs.jsonl.gz:3: no pair or ranking of a run's; restore the file"):
-        FromRun(path=str(run)).collect(None)
+        FromRun(path=str(run)).collect(None, 65_536)

@@ -10,8 +10,17 @@ from preferences import ranking, sums
 from overopt.engine.head import logps_of_trees
 from overopt.engine.sampler import Samples
 from overopt.objectives.pair_losses import DPO, SimPO
-from overopt.training.probes import Probes, UpdateStatistics, consecutive, in_order, pair_metrics, rollout_metrics
-from overopt.types import PolicyUpdate, Rollouts
+from overopt.training.probes import (
+    Measured,
+    Probes,
+    UpdateStatistics,
+    consecutive,
+    in_order,
+    numbered,
+    pair_metrics,
+    rollout_metrics,
+)
+from overopt.types import Rollouts
 
 LOGP = torch.tensor([[-1.0, -2.0, 0.0], [-0.5, -1.5, -4.0]])
 MASK = torch.tensor([[True, True, False], [True, True, True]])
@@ -56,17 +65,19 @@ def test_without_reference_or_gold_the_names_are_absent() -> None:
     assert not {"kl_ref", "gold_mean"} & rollout_metrics(bare, samples, torch.zeros(2)).keys()
 
 
-def update(shift: float, advantage: float = 1.0) -> PolicyUpdate:
+def measured(shift: float, losses: list[float], clipped: list[bool] | None, rows: int = 2, **parts: float) -> Measured:
     """One token a row, by `shift` more likely than it was."""
-    old, mask = torch.tensor([[-1.0], [-2.0]]), torch.tensor([[True], [True]])
-    return PolicyUpdate(old + shift, old, mask, torch.full((2,), advantage))
+    old_BT = torch.tensor([[-1.0], [-2.0]])
+    clipped_B = None if clipped is None else torch.tensor(clipped)
+    named = {f"loss/{name}": part for name, part in parts.items()}
+    return Measured(old_BT + shift, old_BT, torch.tensor(losses), clipped_B, rows, named)
 
 
 def test_statistics_are_means_over_rows_and_updates() -> None:
     statistics = UpdateStatistics()
-    statistics.add(update(0.0), torch.tensor([1.0, 3.0]), torch.tensor([False, False]), 2, first=True)
+    statistics.add(measured(0.0, [1.0, 3.0], [False, False]), first=True)
     statistics.grad_norms.append(1.0)
-    statistics.add(update(0.2), torch.tensor([2.0, 4.0]), torch.tensor([True, False]), 2, first=False)
+    statistics.add(measured(0.2, [2.0, 4.0], [True, False]), first=False)
     statistics.grad_norms.append(3.0)
     e = math.exp(0.2)
     assert statistics.metrics() == pytest.approx(
@@ -85,12 +96,13 @@ def test_statistics_are_means_over_rows_and_updates() -> None:
 
 def test_micro_batches_add_up_to_the_same_statistics() -> None:
     whole, parts = UpdateStatistics(), UpdateStatistics()
-    both, losses, clipped = update(0.1), torch.tensor([1.0, 3.0]), torch.tensor([True, False])
-    whole.add(both, losses, clipped, 2, first=True)
+    both = measured(0.1, [1.0, 3.0], [True, False])
+    whole.add(both, first=True)
     for i in (0, 1):
         row = slice(i, i + 1)
-        one = PolicyUpdate(both.logp_BT[row], both.old_logp_BT[row], both.mask_BT[row], both.advantage_B[row])
-        parts.add(one, losses[row], clipped[row], 2, first=True)
+        assert both.clipped_B is not None
+        one = Measured(both.logp_BT[row], both.old_logp_BT[row], both.loss_B[row], both.clipped_B[row], 2)
+        parts.add(one, first=True)
     for statistics in (whole, parts):
         statistics.grad_norms.append(1.0)
     assert parts.metrics() == pytest.approx(whole.metrics())
@@ -99,14 +111,14 @@ def test_micro_batches_add_up_to_the_same_statistics() -> None:
 
 def test_a_loss_that_clips_nothing_has_no_clip_fraction() -> None:
     statistics = UpdateStatistics(grad_norms=[1.0])
-    statistics.add(update(0.0), torch.zeros(2), None, 2, first=True)
+    statistics.add(measured(0.0, [0.0, 0.0], None), first=True)
     assert "clipfrac" not in statistics.metrics()
 
 
 def test_regularizers_in_the_loss_are_means_over_rows_and_updates() -> None:
     statistics = UpdateStatistics()
-    for parts in ({"loss/k2": 1.0}, {"loss/k2": 3.0}, {"loss/k2": 8.0}):
-        statistics.add(update(0.0), torch.zeros(2), None, 4, first=False, parts=parts)
+    for part in (1.0, 3.0, 8.0):
+        statistics.add(measured(0.0, [0.0, 0.0], None, 4, k2=part), first=False)
     statistics.grad_norms += [1.0, 1.0]
     assert statistics.metrics()["loss/k2"] == 12 / 4 / 2
 
@@ -164,12 +176,12 @@ def test_a_tie_counts_as_half() -> None:
 
 
 def test_what_costs_a_pass_is_exact_in_the_miniature_and_thinned_elsewhere() -> None:
-    def due(probes: Probes, exact: bool) -> list[int]:
-        return [step for step in range(1, 10) if probes.due(step, exact)]
+    def due(probes: Probes, cheap: bool) -> list[int]:
+        return [step for step in range(1, 10) if probes.due(step, cheap)]
 
-    assert due(Probes(), exact=True) == list(range(1, 10))
-    assert due(Probes(), exact=False) == [1, 4, 8]
-    assert due(Probes(every=3), exact=True) == due(Probes(every=3), exact=False) == [1, 3, 6, 9]
+    assert due(Probes(), cheap=True) == list(range(1, 10))
+    assert due(Probes(), cheap=False) == [1, 4, 8]
+    assert due(Probes(every=3), cheap=True) == due(Probes(every=3), cheap=False) == [1, 3, 6, 9]
 
 
 def test_accuracy_is_the_share_of_pairs_in_which_the_chosen_wins_and_a_tie_counts_half() -> None:
@@ -180,3 +192,7 @@ def test_accuracy_is_the_share_of_pairs_in_which_the_chosen_wins_and_a_tie_count
     assert metrics["rewards_acc"] == (1 + 1 + 0.5 + 0) / 4
     turned = pair_metrics(ranking(rejected, chosen), DPO(beta=1.0), torch.zeros(4), (0.0, 0.0))
     assert turned["rewards_acc"] == (0 + 0 + 0.5 + 1) / 4
+
+
+def test_the_second_of_a_name_is_numbered() -> None:
+    assert numbered(["a", "b", "a", "a"]) == ["a", "b", "a#2", "a#3"]

@@ -12,7 +12,7 @@ from tiny import Chain
 from overopt.engine.head import logps_of_trees
 from overopt.engine.packing import Tree
 from overopt.models.policy import Policy
-from overopt.training import reference_logps
+from overopt.training import preference_step, reference_logps
 from overopt.training.reference_logps import Item, ask_reference, known_logps
 from overopt.training.stages import offline
 from overopt.training.train import train
@@ -28,7 +28,7 @@ def items() -> list[Item]:
 def test_a_batch_in_any_order_finds_what_a_pass_over_it_would_say(tmp_path: Path) -> None:
     policy, asked = tiny.policy(), items()
     assert known_logps(asked) is None
-    ask_reference(policy, asked, 0.7, 30, tmp_path / FILE)
+    asked = ask_reference(policy, asked, 0.7, tmp_path / FILE, 30)
     batch = [asked[2], asked[0]]
     trees = [item.views[view] for view in range(2) for item in batch]
     expected = logps_of_trees(policy, trees, 0.7, 1000).logp_BT
@@ -42,7 +42,7 @@ def test_a_run_that_goes_on_reads_the_same_bits_and_asks_again_only_if_they_do_n
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     policy, first, again, calls = tiny.policy(), items(), items(), []
-    ask_reference(policy, first, 1.0, 30, tmp_path / FILE)
+    first = ask_reference(policy, first, 1.0, tmp_path / FILE, 30)
     real = logps_of_trees
 
     def counted(*arguments: object) -> object:
@@ -50,13 +50,13 @@ def test_a_run_that_goes_on_reads_the_same_bits_and_asks_again_only_if_they_do_n
         return real(*arguments)  # type: ignore[arg-type]
 
     monkeypatch.setattr(reference_logps, "logps_of_trees", counted)
-    ask_reference(policy, again, 1.0, 30, tmp_path / FILE)
+    known = ask_reference(policy, again, 1.0, tmp_path / FILE, 30)
     assert not calls
-    torch.testing.assert_close(known_logps(again), known_logps(first), atol=0, rtol=0)
-    ask_reference(policy, again[:2], 1.0, 30, tmp_path / FILE)
+    torch.testing.assert_close(known_logps(known), known_logps(first), atol=0, rtol=0)
+    ask_reference(policy, again[:2], 1.0, tmp_path / FILE, 30)
     assert calls == [0]
     (tmp_path / FILE).write_bytes((tmp_path / FILE).read_bytes()[:40])  # torn
-    ask_reference(policy, again[:2], 1.0, 30, tmp_path / FILE)
+    ask_reference(policy, again[:2], 1.0, tmp_path / FILE, 30)
     assert calls == [0, 1]
 
 
@@ -64,9 +64,9 @@ def test_two_epochs_ask_for_each_pair_once(chain: Chain, tmp_path: Path, monkeyp
     asked: list[int] = []
     real = offline.ask_reference
 
-    def counting(reference: Policy, items: list[Item], *rest: object) -> None:
+    def counting(reference: Policy, items: list[Item], *rest: object) -> list[Item]:
         asked.append(len(items))
-        real(reference, items, *rest)  # type: ignore[arg-type]
+        return real(reference, items, *rest)  # type: ignore[arg-type]
 
     def forbidden(*arguments: object) -> None:
         raise AssertionError("a step asked the reference")
@@ -77,7 +77,7 @@ def test_two_epochs_ask_for_each_pair_once(chain: Chain, tmp_path: Path, monkeyp
 
     def evaluate(*arguments: object) -> None:  # from the first evaluation on no step may ask
         held.append(1)
-        monkeypatch.setattr(offline, "logps_of_trees", forbidden)
+        monkeypatch.setattr(preference_step, "logps_of_trees", forbidden)
         made(*arguments)  # type: ignore[arg-type]
 
     monkeypatch.setattr(offline, "_evaluate_pairs", evaluate)

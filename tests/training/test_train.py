@@ -113,7 +113,7 @@ def test_a_parent_that_is_unfinished(chain: Chain, tmp_path: Path, monkeypatch: 
     def interrupt(*args: Any) -> float:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(sft, "_descend", interrupt)
+    monkeypatch.setattr(sft, "descend", interrupt)
     with pytest.raises(KeyboardInterrupt):
         train(tiny.sft(), tmp_path / "parent")
     assert load_run(tmp_path / "parent").status == "running"
@@ -136,13 +136,13 @@ def test_an_empty_data_set(chain: Chain, tmp_path: Path) -> None:
 
 
 def test_a_nan_loss_stops_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    descend, steps = sft._descend, []
+    descend, steps = sft.descend, []
 
     def broken(*args: Any) -> float:
         steps.append(descend(*args))
         return math.nan if len(steps) == 3 else steps[-1]
 
-    monkeypatch.setattr(sft, "_descend", broken)
+    monkeypatch.setattr(sft, "descend", broken)
     with pytest.raises(UserError, match="run: diverged, loss is nan at step 3; the checkpoint of step 2 is kept"):
         train(tiny.sft(steps=5, checkpoint_every=2), tmp_path / "run")
     run = load_run(tmp_path / "run")
@@ -210,7 +210,7 @@ def test_a_broken_gradient_never_reaches_the_weights() -> None:
     weight = torch.nn.Parameter(torch.ones(2))
     optimizer = Optimizer([weight], sft.AdamW(), 0.1, sft.CosineDecay(), 10)
     weight.grad = torch.tensor([1.0, math.nan])
-    assert not torch.isfinite(optimizer.step(0, None))
+    assert not torch.isfinite(optimizer.step(1, None))
     assert torch.equal(weight.detach(), torch.ones(2))
 
 
@@ -218,7 +218,7 @@ def test_a_fault_of_ours_is_recorded_and_raised(tmp_path: Path, monkeypatch: pyt
     def fault(*args: Any) -> float:
         raise ZeroDivisionError
 
-    monkeypatch.setattr(sft, "_descend", fault)
+    monkeypatch.setattr(sft, "descend", fault)
     with pytest.raises(ZeroDivisionError):
         train(tiny.sft(), tmp_path / "run")
     assert load_run(tmp_path / "run").status == "failed"
@@ -307,8 +307,8 @@ def test_what_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, keep: str
     """Win rates of 0.2, 0.5 and, later, 0.5 again: of equals the earlier is the best."""
     evaluate = Evaluator.evaluate
 
-    def judged(self: Evaluator, policy: Any, step: int) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-        row, samples = evaluate(self, policy, step)
+    def judged(self: Evaluator, policy: Any, step: int, budget: int) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+        row, samples = evaluate(self, policy, step, budget)
         return row | {"win_rate": {2: 0.2}.get(step, 0.5)}, samples
 
     monkeypatch.setattr(Evaluator, "evaluate", judged)

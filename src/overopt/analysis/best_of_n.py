@@ -1,7 +1,7 @@
-"""Best-of-n: what choosing the best of n candidates by a proxy does to proxy and gold, and where gold stops rising.
+"""Best-of-n curves: proxy and gold of the candidate with the best proxy among n, and where gold stops rising.
 
-Candidates that were scored once give the whole curve without bias: the expectation over every way to draw n of a
-prompt's N candidates is a weighted mean of all N. Intervals resample the prompts.
+N scored candidates of a prompt give the whole curve without bias: the expectation over every way to draw n of them is
+a weighted mean of all N. Intervals resample the prompts.
 """
 
 from __future__ import annotations
@@ -19,25 +19,25 @@ from overopt.statistics import Difference, bootstrap, largest_p, paired_differen
 Floats = NDArray[np.float64]
 
 SIGNIFICANCE = 2.0
-"""Standard errors from which a paired difference counts."""
+"""Standard errors that a paired difference must exceed to count."""
 
 NOT_DRAWS = "are not draws of one policy, so no policy's best-of-n is measured and log n - (n-1)/n means nothing"
-"""Why a curve has no KL axis; the readers say what its candidates are instead."""
+"""Why a curve has no KL axis; readers put before it where the candidates come from."""
 
 
 @dataclass(frozen=True)
 class ScoredPrompt:
-    """A prompt's N candidates, scored twice."""
+    """Proxy and gold of a prompt's N candidates."""
 
     place: str
-    """Where it was read, to be named in messages."""
+    """Where the prompt was read, for messages."""
     proxy: Floats  # (N,)
     gold: Floats  # (N,)
 
 
 @dataclass(frozen=True)
 class ScoredSet:
-    """What the readers give: prompts with scored candidates, and how to speak of them."""
+    """Prompts with scored candidates, and the names of their scores."""
 
     name: str
     prompts: tuple[ScoredPrompt, ...]
@@ -50,7 +50,7 @@ class ScoredSet:
 
 @dataclass(frozen=True)
 class Band:
-    """A mean over prompts and its 95 % interval, for each n of a curve."""
+    """The mean over prompts and its 95 % interval, for each n of a curve."""
 
     mean: Floats
     low: Floats
@@ -59,14 +59,14 @@ class Band:
 
 @dataclass(frozen=True)
 class BestOfN:
-    """The curves of one scored set: place i of each belongs to n = ns[i]."""
+    """The curves of a scored set; element i of each belongs to n = ns[i]."""
 
     ns: tuple[int, ...]
-    """From 1 to the fewest candidates that a prompt has."""
+    """Values of n from 1 to the least number of candidates of a prompt."""
     proxy: Band
     gold: Band
     ceiling: Floats
-    """Gold if gold itself chose: no proxy can do better."""
+    """Expected gold of the candidate with the best gold: the upper bound of every proxy."""
     gold_of_prompts: Floats  # (prompts, ns)
 
     @property
@@ -75,15 +75,15 @@ class BestOfN:
 
     @property
     def peak(self) -> int:
-        """The n of the highest mean gold, the smallest of equals."""
+        """The n with the highest mean gold; of equals the smallest."""
         return self.ns[int(np.argmax(self.gold.mean))]
 
     def gain(self, n: int, over: int = 1) -> Difference:
-        """Mean gold at n less that at another n, paired over the prompts."""
+        """Mean gold at n minus that at `over`, paired over the prompts."""
         return paired_difference(*(self.gold_of_prompts[:, self.ns.index(m)] for m in (n, over)))
 
     def is_clear(self, gain: Difference) -> bool:
-        """Above zero by two standard errors, and by more than rounding."""
+        """Whether a difference is above zero by two standard errors and by more than rounding."""
         rounding = 1e-12 * float(np.abs(self.gold_of_prompts).max())
         return gain.mean > max(SIGNIFICANCE * gain.se, rounding)
 
@@ -91,7 +91,7 @@ class BestOfN:
     def stops_rising(self) -> int:
         """The smallest n from which no larger one adds significantly to gold.
 
-        Several larger n are tried: a useless proxy seems to buy something in about one set of sixteen.
+        As several larger n are tried, a useless proxy seems to gain something in about one set of sixteen.
         """
         return next(
             n
@@ -101,9 +101,9 @@ class BestOfN:
 
     @property
     def falls(self) -> bool:
-        """Over-optimized: past its peak gold is significantly lower, though the peak is the best of many n.
+        """Whether gold at the largest n is significantly below its peak, allowing for the choice of the best of many n.
 
-        The proxy cannot fall, by construction.
+        The proxy cannot fall, so this is over-optimization.
         """
         drop = self.gain(self.peak, over=self.largest)
         columns = self.gold_of_prompts - self.gold_of_prompts[:, -1:]
@@ -111,7 +111,7 @@ class BestOfN:
 
 
 def best_of_n(prompts: Sequence[ScoredPrompt], *, resamples: int = 2000, seed: int = 0) -> BestOfN:
-    """The curves up to the fewest candidates of a prompt."""
+    """The curves up to the least number of candidates of a prompt."""
     ns = counts_up_to(min(len(prompt.proxy) for prompt in prompts))
     proxy = np.array([expected_best(p.proxy, p.proxy, ns) for p in prompts])
     gold = np.array([expected_best(p.proxy, p.gold, ns) for p in prompts])
@@ -130,7 +130,7 @@ def expected_best(chosen_by: ArrayLike, value: ArrayLike, ns: tuple[int, ...]) -
 
 
 def ascending(chosen_by: ArrayLike, value: ArrayLike) -> Floats:
-    """Values in the order of the scores; equal scores, of which any may be taken, get the mean of their values."""
+    """Values in ascending order of their scores; candidates of equal score get the mean of their values."""
     _, group = np.unique(np.asarray(chosen_by, dtype=float), return_inverse=True)
     mean_of_group = np.bincount(group, np.asarray(value, dtype=float)) / np.bincount(group)
     return mean_of_group[np.sort(group)]
@@ -154,7 +154,7 @@ def kl(n: int) -> float:
 
 
 def counts_up_to(largest: int) -> tuple[int, ...]:
-    """The n of a curve: all up to 16, then three for each doubling, which would draw the same line, and the last."""
+    """The values of n of a curve: all up to 16, then three for each doubling, and the last."""
     return (*range(1, min(16, largest) + 1), *_beyond_16(largest))
 
 

@@ -1,28 +1,28 @@
-"""A best-of-n curve for people: a table with a verdict, and a figure of proxy and gold against n and KL."""
+"""Shows a best-of-n curve: a table with a verdict, and a figure of proxy and gold against n and KL."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from overopt.analysis.best_of_n import SIGNIFICANCE, Band, BestOfN, ScoredSet, kl
+from overopt.analysis.charts import HEIGHT, WIDTH, chart_of, side_by_side
 from overopt.analysis.text import escape_controls
 from overopt.errors import UserError
 from overopt.statistics import Difference
+from overopt.text_table import text_table
 
 FORMATS = ("svg", "png", "pdf")
 PROXY_COLOR, GOLD_COLOR, CEILING_COLOR = "#D55E00", "#0072B2", "#666666"
-WIDTH, HEIGHT = 330, 190
 
 FEW = 20
-"""Prompts below which the intervals are said to be too narrow."""
+"""With fewer prompts, a note says that the intervals are too narrow."""
 
 
 def text_report(scored: ScoredSet, curve: BestOfN) -> str:
-    """Title, table and verdict as plain text."""
-    lines = [f"{_title(scored)}, {len(scored.prompts)} prompts", "", text_table(scored, curve), "", verdict(curve)]
+    """Title, table, verdict and notes as plain text."""
+    lines = [f"{_title(scored)}, {len(scored.prompts)} prompts", "", curve_table(scored, curve), "", verdict(curve)]
     if scored.without_kl:
         lines.append(f"No KL: {scored.without_kl}.")
     lines += [f"Note: {note}." for note in scored.notes]
@@ -31,25 +31,19 @@ def text_report(scored: ScoredSet, curve: BestOfN) -> str:
     return escape_controls("\n".join(lines))
 
 
-def text_table(scored: ScoredSet, curve: BestOfN) -> str:
-    """A row for each n: the means with their 95 % intervals over prompts, the peak of gold marked."""
-    head = ["n", *([] if scored.without_kl else ["KL"]), "proxy (95 %)", "gold (95 %)", "chosen by gold"]
-    cells = [head, *(_row(scored, curve, place) for place in range(len(curve.ns)))]
-    widths = [max(len(row[column]) for row in cells) for column in range(len(head))]
-    lines = [
-        "  ".join([row[0].rjust(widths[0]), *(c.ljust(w) for c, w in zip(row[1:], widths[1:], strict=True))]).rstrip()
-        for row in cells
-    ]
-    return "\n".join([lines[0], "-" * max(map(len, lines)), *lines[1:]])
+def curve_table(scored: ScoredSet, curve: BestOfN) -> str:
+    """A row for each n: the means with their 95 % intervals over prompts; the peak of gold is marked."""
+    header = ["n", *([] if scored.without_kl else ["KL"]), "proxy (95 %)", "gold (95 %)", "chosen by gold"]
+    return text_table(header, [_cells(scored, curve, place) for place in range(len(curve.ns))], right=("n",))
 
 
 def verdict(curve: BestOfN) -> str:
-    """What choosing by the proxy buys, where that stops, and whether more of it does harm: a line each."""
+    """One line each: the gain of choosing by the proxy, where it ends, and whether more choice does harm."""
     return "\n".join(part for part in (_bought(curve), _stop(curve), _end(curve)) if part)
 
 
-def figure(scored: ScoredSet, curve: BestOfN) -> Any:
-    """Proxy above gold, against n, and against KL too where the candidates are draws of one policy."""
+def draw_best_of_n(scored: ScoredSet, curve: BestOfN) -> Any:
+    """A chart of proxy above gold, against n and, where the candidates are draws of one policy, against KL."""
     import altair as alt
 
     scale, axis = alt.Scale(type="log", base=2, nice=False), alt.Axis(values=_ticks(curve.largest), format="d")
@@ -63,17 +57,11 @@ def figure(scored: ScoredSet, curve: BestOfN) -> Any:
     title = alt.TitleParams(
         escape_controls(_title(scored)), subtitle=lines, anchor="start", fontSize=15, subtitleFontSize=11
     )
-    return (
-        alt.hconcat(*columns, spacing=40)
-        .properties(title=title)
-        .configure_view(stroke=None)
-        .configure_axis(grid=True, gridColor="#eeeeee", labelFontSize=11, titleFontSize=11)
-        .configure(background="white", padding=12)
-    )
+    return side_by_side(columns, title)
 
 
 def figure_path(out: Path | None, kind: str | None, source: Path) -> Path:
-    """Where the figure goes: an ending and `--format` must agree; by default an SVG in the working directory."""
+    """The file of the figure, by default an SVG in the working directory; its suffix and `--format` must agree."""
     if out is None:
         return Path(f"best-of-n-{re.sub(r'[.](jsonl?|gz)', '', source.name)}.{kind or 'svg'}")
     ending = out.suffix.lower().removeprefix(".")
@@ -86,31 +74,12 @@ def figure_path(out: Path | None, kind: str | None, source: Path) -> Path:
     return out
 
 
-def save_figure(chart: Any, path: Path) -> None:
-    """Draw it in the format that its ending names."""
-    import vl_convert
-
-    spec = chart.to_dict()
-    match path.suffix.lower():
-        case ".svg":
-            content = vl_convert.vegalite_to_svg(spec).encode()
-        case ".pdf":
-            content = vl_convert.vegalite_to_pdf(spec)
-        case _:
-            content = vl_convert.vegalite_to_png(spec, scale=2)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(content)
-    except OSError as error:
-        raise UserError(f"{path}: cannot be written ({error.strerror}); choose another place with -o") from None
-
-
 def _title(scored: ScoredSet) -> str:
     return f"Best of n by {scored.proxy}: {scored.name}"
 
 
 def _ticks(largest: int) -> list[int]:
-    """Each doubling, and the last n if its label has room beside them."""
+    """Each power of two, and the largest n if there is room for its label."""
     doublings = [2**power for power in range(largest.bit_length())]
     return [*doublings, largest] if largest > 1.25 * doublings[-1] else doublings
 
@@ -121,14 +90,14 @@ def _panel(scored: ScoredSet, curve: BestOfN, x: Any, which: str) -> Any:
     band, color = (curve.proxy, PROXY_COLOR) if which == "proxy" else (curve.gold, GOLD_COLOR)
     title = scored.proxy if which == "proxy" else scored.gold
     y = alt.Y("mean:Q", title=title, scale=alt.Scale(zero=False))
-    points = _chart(_points(curve, band))
+    points = chart_of(_points(curve, band))
     layers = [
         points.mark_area(opacity=0.2, color=color).encode(x=x, y=alt.Y("low:Q", title=title), y2="high:Q"),
         points.mark_line(color=color, strokeWidth=2, point={"color": color, "size": 14}).encode(x=x, y=y),
     ]
     if which == "gold":
         layers.append(points.mark_line(color=CEILING_COLOR, strokeDash=[5, 3]).encode(x=x, y="ceiling:Q"))
-        peak = _chart([point for point in _points(curve, band) if point["n"] == curve.peak])
+        peak = chart_of([point for point in _points(curve, band) if point["n"] == curve.peak])
         layers.append(peak.mark_point(size=120, color=color, strokeWidth=2).encode(x=x, y=y))
     return alt.layer(*layers).properties(width=WIDTH, height=HEIGHT)
 
@@ -139,13 +108,7 @@ def _points(curve: BestOfN, band: Band) -> list[dict[str, float]]:
     return [dict(zip(names, (n, *map(float, numbers)), strict=True)) for n, *numbers in zip(*columns, strict=True)]
 
 
-def _chart(values: Sequence[dict[str, float]]) -> Any:
-    import altair as alt
-
-    return alt.Chart(alt.InlineData(values=list(values)))
-
-
-def _row(scored: ScoredSet, curve: BestOfN, place: int) -> list[str]:
+def _cells(scored: ScoredSet, curve: BestOfN, place: int) -> list[str]:
     n = curve.ns[place]
     axis = [] if scored.without_kl else [f"{kl(n):.3f}"]
     intervals = [
@@ -157,7 +120,7 @@ def _row(scored: ScoredSet, curve: BestOfN, place: int) -> list[str]:
 
 
 def _number(value: float, band: Band, sign: str = "") -> str:
-    """With as many digits as tell the numbers of its curve apart."""
+    """The value with as many digits as distinguish the values of its curve."""
     largest = abs(band.mean).max()
     return f"{value:{sign}.3f}" if largest == 0 or 0.1 <= largest < 1e6 else f"{value:{sign}.3e}"
 

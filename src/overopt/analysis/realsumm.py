@@ -1,4 +1,4 @@
-"""Summaries of several systems with a human score, in the form of REALSumm; the proxy is ROUGE, computed here.
+"""Reads summaries by several systems with human scores, in the form of REALSumm; their proxy is ROUGE, computed here.
 
 A line is {"doc_id", "ref", "cands": [{"system", "summary", "litepyramid_recall"}]} (Bhandari et al. 2020).
 """
@@ -49,13 +49,13 @@ def rouge_scorer(name: str = DEFAULT_ROUGE) -> Scorer:
 
 
 def title_of(rouge: str) -> str:
-    """`rouge2-f1` as people write it: ROUGE-2 F1."""
+    """The usual spelling: ROUGE-2 F1 for `rouge2-f1`."""
     return (
         rouge.replace("rouge", "ROUGE-").replace("-f1", " F1").replace("-recall", " recall").replace("-prec", " prec")
     )
 
 
 def plain(summary: str) -> str:
-    """Its sentences, one a line: the files mark them by <t> and </t>, which ROUGE would count as words."""
+    """The sentences, one per line, without the tags <t> and </t>, which ROUGE would count as words."""
     sentences = (sentence.strip() for sentence in re.split(r"</?t>", summary))
     return "\n".join(sentence for sentence in sentences if sentence)

@@ -1,4 +1,4 @@
-"""How runs stand while they go, from their records alone: step, time left, last numbers, whether they are stalled."""
+"""The status of runs that may be running, from their records: step, time left, numbers, stalls."""
 
 from __future__ import annotations
 
@@ -15,54 +15,54 @@ from overopt.errors import UserError
 from overopt.records import Run, find_runs, layout, load_run, reading_run
 
 QUIET_SECONDS = 60.0
-"""No run is stalled before: an evaluation, a checkpoint or a busy disk take their time."""
+"""Least silence of a stalled run: evaluations, checkpoints and a busy disk take time."""
 
 UNTIMED_SECONDS = 900.0
-"""The same for a run without two steps on record, which may be sampling its pairs."""
+"""The same for a run with fewer than two recorded steps, which may be sampling its pairs."""
 
 TIMES_A_STEP = 10.0
-"""How many of its longest steps a run may be silent."""
+"""Multiple of its longest step after which a silent run counts as stalled."""
 
 CURVES = (("score_mean", "proxy"), ("rewards_acc", "accuracy"), ("accuracy", "accuracy"), ("loss", "loss"))
-"""Metrics whose curve is shown while a run has not been evaluated twice, first come first shown."""
+"""Metrics, in order of preference, whose curve is shown until a run has been evaluated twice."""
 
 
 @dataclass(frozen=True)
 class RunStatus:
-    """What is to be seen of one run. None: not known."""
+    """The status of one run. None: not known."""
 
     name: str
     stage: str = "?"
     status: str = "running"
-    """As in the record, or `stalled` or `unreadable`."""
+    """The status in the record, `stalled` or `unreadable`."""
     step: int | None = None
     steps: int | None = None
     silent: float | None = None
-    """Seconds since anything was written, of a run that is going."""
+    """Seconds since a running run wrote anything."""
     left: float | None = None
-    """Seconds, at the median pace of the last steps."""
+    """Seconds until the last step, at the median pace of the latest steps."""
     numbers: dict[str, float] = field(default_factory=dict)
-    """`win_rate`, `proxy`, `gold` and `kl_ref`, the latest of each."""
+    """The latest `win_rate`, `proxy`, `gold` and `kl_ref`."""
     curve: tuple[float, ...] = ()
     curve_of: str = ""
     reason: str = ""
 
 
-Marks = tuple[tuple[str, int, int], ...]
-"""Name, time and size of what a run writes."""
+Stamps = tuple[tuple[str, int, int], ...]
+"""Name, modification time in ns, and size of each file or folder that a run writes."""
 
 
 class StatusReader:
-    """Looks at runs again and again; one that wrote nothing since the last look is not read again."""
+    """Reads runs repeatedly; a run that has written nothing since the last time is not read again."""
 
     def __init__(self, places: Sequence[Path]) -> None:
         for place in places:
             find_runs(place)  # refuses what is not there
         self.places = list(places)
-        self._seen: dict[Path, tuple[Marks, RunStatus, float]] = {}
+        self._seen: dict[Path, tuple[Stamps, RunStatus, float]] = {}
 
     def read(self, now: float | None = None) -> list[RunStatus]:
-        """All runs that there are by now, in the order of the places and of their names."""
+        """The status of every run at or below the places now, in the order of the places and then of names."""
         now = time.time() if now is None else now
         found: dict[Path, None] = {}
         for place in self.places:
@@ -71,40 +71,40 @@ class StatusReader:
             except (UserError, OSError):  # a folder that is just being removed
                 continue
         names = _names(list(found))
-        return [replace(self._glance(path, now), name=names[path]) for path in found]
+        return [replace(self._status(path, now), name=names[path]) for path in found]
 
-    def _glance(self, path: Path, now: float) -> RunStatus:
-        marks = _marks(path)
+    def _status(self, path: Path, now: float) -> RunStatus:
+        stamps = _stamps(path)
         seen = self._seen.get(path)
-        if seen is None or seen[0] != marks:
+        if seen is None or seen[0] != stamps:
             status, patience = _read(path)
-            self._seen[path] = seen = (marks, status, patience)
+            self._seen[path] = seen = (stamps, status, patience)
         status, patience = seen[1:]
-        if status.status != "running" or not marks:
+        if status.status != "running" or not stamps:
             return status
-        silent = max(0.0, now - max(mark[1] for mark in marks) / 1e9)  # another machine's clock may be ahead
+        silent = max(0.0, now - max(stamp[1] for stamp in stamps) / 1e9)  # another machine's clock may be ahead
         return replace(status, silent=silent, status="stalled" if silent > patience else "running")
 
 
-def _marks(path: Path) -> Marks:
-    marks = []
+def _stamps(path: Path) -> Stamps:
+    stamps = []
     for name in (layout.INFO, layout.METRICS, layout.TIMINGS, layout.EVALUATIONS, layout.SAMPLES, layout.CHECKPOINTS):
         try:
             found = os.stat(path / name)
         except OSError:
             continue
-        marks.append((name, found.st_mtime_ns, found.st_size))
-    return tuple(marks)
+        stamps.append((name, found.st_mtime_ns, found.st_size))
+    return tuple(stamps)
 
 
 def _read(path: Path) -> tuple[RunStatus, float]:
-    """What the record says, and for how many seconds the run may be silent."""
+    """The recorded status, and the seconds of silence after which the run counts as stalled."""
     try:
         with reading_run(path):
             run = load_run(path)
             metrics, timings, evaluations = list(run.iter_metrics()), run.timings(), run.evaluations()
             elapsed = [float(value) for value in timings.get("elapsed", []) if _is_number(value)]
-            status = _glance_at(run, metrics, evaluations)
+            status = _status_at(run, metrics, evaluations)
     except UserError as error:
         return RunStatus(path.name, status="unreadable", reason=str(error)), UNTIMED_SECONDS
     pace = [after - before for before, after in pairwise(elapsed) if after > before]
@@ -113,7 +113,7 @@ def _read(path: Path) -> tuple[RunStatus, float]:
     return status, max(QUIET_SECONDS, TIMES_A_STEP * max(pace)) if pace else UNTIMED_SECONDS
 
 
-def _glance_at(run: Run, metrics: Sequence[dict[str, Any]], evaluations: Sequence[dict[str, Any]]) -> RunStatus:
+def _status_at(run: Run, metrics: Sequence[dict[str, Any]], evaluations: Sequence[dict[str, Any]]) -> RunStatus:
     steps = run.info.get("steps")
     last = metrics[-1]["step"] if metrics else None
     curve, curve_of = _curve(metrics, evaluations)
@@ -137,7 +137,7 @@ def _reason(run: Run) -> str:
 
 
 def _numbers(metrics: Sequence[dict[str, Any]], evaluations: Sequence[dict[str, Any]]) -> dict[str, float]:
-    """A step's proxy and KL are newer than an evaluation's, but of samples; the evaluation's are what is judged."""
+    """Proxy and gold of evaluations, which are judged, are preferred to those of newer training steps."""
     sources = {
         "win_rate": (evaluations, "win_rate"),
         "proxy": (evaluations, "proxy_mean"),
@@ -167,7 +167,7 @@ def _is_number(value: Any) -> TypeGuard[int | float]:
 
 
 def _names(paths: Sequence[Path]) -> dict[Path, str]:
-    """A run's folder, with as many of the folders above as tell it from the others."""
+    """The name of each run's folder, with as many of its parent folders as distinguish it from the others."""
     parts = {path: path.resolve().parts for path in paths}
     names: dict[Path, str] = {}
     for path, own in parts.items():

@@ -1,41 +1,37 @@
-"""One row a run, from its record: what was optimized, what it did to proxy and win rate, and a verdict in words."""
+"""The summary of a run from its record: what was optimized, proxy and win rate at start and end, and a verdict."""
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, TextIO
+from typing import Any
 
+from overopt.analysis.text import percent, signed
 from overopt.outcomes import label
 from overopt.records import Run
 
-SUMMARY = (
+SUMMARY_FIELDS = (
     "run", "objective", "coefficient", "lr", "label", "win_rate", "win_rate_low", "win_rate_high", "sft_win_rate",
     "proxy_start", "proxy_end", "gold_start", "gold_end", "kl_ref", "gate",
 )  # fmt: skip
 """The fields of an object of `summary.json`."""
 
-COLUMNS = (
-    "run", "objective", "coef", "lr", "outcome", "win rate (95 %)", "SFT", "proxy", "gold", "KL",
-)  # fmt: skip
-
 
 @dataclass(frozen=True)
 class RunSummary:
-    """What a table says of a run. None: not known, or not applicable."""
+    """The numbers of a run that tables show. None: not known, or not applicable."""
 
     run: str
     objective: str
     coefficient: float | None = None
     lr: float | None = None
     label: str | None = None
-    """Outcome; None behind a failed gate or if the record does not suffice, and then `reason` says why."""
+    """The outcome; None behind a closed gate or if the record does not suffice, for the reason in `reason`."""
     win_rate: float | None = None
     win_rate_low: float | None = None
     win_rate_high: float | None = None
     sft_win_rate: float | None = None
-    """At step 0: every run starts as the SFT policy, and is evaluated on the same prompts."""
+    """Win rate at step 0: every run starts as the SFT policy and is evaluated on the same prompts."""
     proxy_start: float | None = None
     proxy_end: float | None = None
     gold_start: float | None = None
@@ -43,26 +39,30 @@ class RunSummary:
     kl_ref: float | None = None
     """KL to the reference at the end, nats per sequence."""
     gate: str | None = None
-    """The gate that failed before this run."""
+    """The closed gate before this run."""
     reason: str = ""
     diverged_at: int | None = None
-    """The step at which the loss broke, if it did."""
+    """The step at which the run diverged, if it did."""
     stopped_at: int | None = None
-    """The step at which the run was stopped in time, if it was."""
+    """The step at which a condition stopped the run, if one did."""
     go_back_to: int | None = None
-    """And the one that was best by then."""
+    """The best step by then."""
     peak_win_rate: float | None = None
-    """The best checkpoint's, if the last one is significantly worse."""
+    """Win rate of the best checkpoint, if the last one is significantly worse."""
 
     def summary(self) -> dict[str, Any]:
+        """The object of `summary.json`."""
         row = asdict(self)
-        return {name: row[name] for name in SUMMARY}
+        return {name: row[name] for name in SUMMARY_FIELDS}
 
 
 def summarize_run(
     name: str, config: Mapping[str, Any], run: Run | None, *, gate: str | None = None, reason: str = ""
 ) -> RunSummary:
-    """A run's row. `run` is None if it left no record; then `reason` says why, as for a `gate` that failed."""
+    """Summarize a run. `run` is None if it left no record.
+
+    A `reason` or a closed `gate` explains why the run has no label.
+    """
     objective, coefficient = objective_of(config)
     row = RunSummary(
         run=name, objective=objective, coefficient=coefficient, lr=config.get("lr"), gate=gate, reason=reason
@@ -79,7 +79,7 @@ def summarize_run(
 
 
 def describe_baselines(run: Run) -> str:
-    """What a reward model's held-out pairs say of it beside counts of words; empty if its record does not."""
+    """One sentence that compares a reward model on held-out pairs with counts of words; empty if not recorded."""
     row = next((row for row in reversed(run.evaluations()) if "above_baselines" in row), None)
     if row is None:
         return ""
@@ -94,12 +94,12 @@ def describe_baselines(run: Run) -> str:
 
 
 def evaluations_of(run: Run) -> list[dict[str, Any]]:
-    """The evaluations a run made of its completions, by step; those of held-out pairs are left out."""
+    """The evaluations of a run's completions by step, without those of held-out pairs."""
     return [row for row in run.evaluations() if "win_rate" in row or "proxy_mean" in row]
 
 
 def objective_of(config: Mapping[str, Any]) -> tuple[str, float | None]:
-    """Name and strength of what was optimized: the regularizers of an online run, the loss of an offline one."""
+    """Name and coefficient of the regularizers of an online run, or of the loss of an offline run."""
     if "regularizers" in config:
         regularizers = [*config["regularizers"], *config.get("loss_regularizers", [])]
         blocks = [_block(regularizer) for regularizer in regularizers]
@@ -112,7 +112,7 @@ def objective_of(config: Mapping[str, Any]) -> tuple[str, float | None]:
 
 
 def verdict(row: RunSummary) -> str:
-    """One sentence: what happened, and whether it is what one wants; another if the run diverged."""
+    """What happened in a sentence, and a second sentence if the run diverged or was stopped."""
     diverged = f" The run diverged at step {row.diverged_at}." if row.diverged_at is not None else ""
     return _sentence(row) + diverged + _stopped(row)
 
@@ -128,9 +128,9 @@ def _sentence(row: RunSummary) -> str:
         return f"Not judged: {row.reason or f'the gate {row.gate} failed'}."
     if row.label is None:
         return f"Not judged: {row.reason or 'its record does not suffice'}."
-    rate = f"from {_percent(row.sft_win_rate)} (SFT) to {_percent(row.win_rate)}"
-    peak = f", after a peak of {_percent(row.peak_win_rate)}" if row.peak_win_rate is not None else ""
-    proxy = f"the proxy went from {_signed(row.proxy_start)} to {_signed(row.proxy_end)}"
+    rate = f"from {percent(row.sft_win_rate)} (SFT) to {percent(row.win_rate)}"
+    peak = f", after a peak of {percent(row.peak_win_rate)}" if row.peak_win_rate is not None else ""
+    proxy = f"the proxy went from {signed(row.proxy_start)} to {signed(row.proxy_end)}"
     match row.label:
         case "OVER":
             return f"Over-optimized: {proxy} while the win rate fell {rate}."
@@ -145,83 +145,6 @@ def _sentence(row: RunSummary) -> str:
         case "FLAT":
             return f"No clear change of the win rate ({rate}), although {proxy}."
     return f"{row.label}: the win rate went {rate}; {proxy}."
-
-
-def text_table(rows: Sequence[RunSummary]) -> str:
-    """Aligned plain text, for pipes and logs."""
-    cells = [COLUMNS, *(_cells(row) for row in rows)]
-    widths = [max(len(line[column]) for line in cells) for column in range(len(COLUMNS))]
-    lines = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in cells]
-    return "\n".join([lines[0], "-" * max(map(len, lines)), *lines[1:]])
-
-
-def print_table(rows: Sequence[RunSummary], title: str = "", stream: TextIO | None = None) -> None:
-    """Table and verdicts: in color on a terminal, as plain unwrapped text elsewhere."""
-    stream = stream or sys.stdout
-    if stream.isatty():
-        _print_rich(rows, title, stream)
-        return
-    width = max((len(row.run) for row in rows), default=0)
-    verdicts = "\n".join(f"{row.run.ljust(width)}  {verdict(row)}" for row in rows)
-    print(*([title, ""] if title else []), text_table(rows), "", verdicts, sep="\n", file=stream, flush=True)
-
-
-STYLES = {"GOOD": "green", "OVER": "bold red", "OVER-PEAK": "red", "COLLAPSE": "magenta"}
-
-
-EXPENDABLE = ("objective", "gold", "KL", "coef", "lr", "proxy", "SFT")
-"""Columns that a narrow terminal goes without, the first ones first; the run's name tells its objective."""
-
-
-def _print_rich(rows: Sequence[RunSummary], title: str, stream: TextIO) -> None:
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    console = Console(file=stream)
-    shown = _fitting([_cells(row) for row in rows], console.width)
-    table = Table(title=title or None, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1))
-    for column in shown:
-        table.add_column(column, no_wrap=True)
-    for row in rows:
-        cells = dict(zip(COLUMNS, _cells(row), strict=True))
-        style = STYLES.get(row.label or "", "")
-        table.add_row(*(Text(cells[column], style if column == "outcome" else "") for column in shown))
-    console.print(table)
-    for row in rows:
-        console.print(Text(row.run, "bold") + Text(f"  {verdict(row)}", "not bold"))
-
-
-def _fitting(cells: Sequence[Sequence[str]], width: int) -> list[str]:
-    """The columns that fit side by side, with the three places that a frame takes between them."""
-    lines = [COLUMNS, *cells]
-    widths = {name: max(len(line[place]) for line in lines) + 3 for place, name in enumerate(COLUMNS)}
-    shown = list(COLUMNS)
-    for name in EXPENDABLE:
-        if sum(widths[column] for column in shown) + 2 > width:
-            shown.remove(name)
-    return shown
-
-
-def _cells(row: RunSummary) -> tuple[str, ...]:
-    interval = (
-        f" ({row.win_rate_low:.2f}-{row.win_rate_high:.2f})"
-        if row.win_rate_low is not None and row.win_rate_high is not None
-        else ""
-    )
-    return (
-        row.run,
-        row.objective,
-        _short(row.coefficient),
-        _short(row.lr),
-        row.label or ("gate" if row.gate else "-"),
-        _fixed(row.win_rate) + interval,
-        _fixed(row.sft_win_rate),
-        f"{_signed(row.proxy_start)} -> {_signed(row.proxy_end)}",
-        f"{_signed(row.gold_start)} -> {_signed(row.gold_end)}",
-        "-" if row.kl_ref is None else f"{row.kl_ref:.1f}",
-    )
 
 
 def _numbers(evaluations: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -243,21 +166,5 @@ def _block(choice: Any) -> Mapping[str, Any]:
 
 
 def _number(value: Any) -> float | None:
-    """A coefficient that is a controller and no number has no single strength."""
+    """A number, or None for a controller, which has no single coefficient."""
     return float(value) if isinstance(value, int | float) else None
-
-
-def _short(value: float | None) -> str:
-    return "-" if value is None else f"{value:g}"
-
-
-def _fixed(value: float | None) -> str:
-    return "-" if value is None else f"{value:.2f}"
-
-
-def _signed(value: float | None) -> str:
-    return "-" if value is None else f"{value:+.2f}"
-
-
-def _percent(value: float | None) -> str:
-    return "?" if value is None else f"{value:.0%}"

@@ -1,7 +1,7 @@
-"""Scored candidates from run directories: what the checkpoints of one or more runs wrote for the same prompts.
+"""Scored candidates from run directories: the completions of their checkpoints for the same prompts.
 
-A checkpoint stores one greedy completion a prompt, so a prompt's candidates come from as many policies as there are
-checkpoints. Choosing among them by the reward model shows what it takes for good after it has been trained against.
+A checkpoint stores one greedy completion per prompt, so each of a prompt's candidates comes from another policy.
+Choosing among them by the reward model shows which completions it prefers after policies were trained against it.
 """
 
 from __future__ import annotations
@@ -23,19 +23,19 @@ WITHOUT_KL = f"a prompt's candidates come from different checkpoints and {NOT_DR
 COLUMNS = ("split", "judge", "prompt_id", "prompt", "proxy", "gold")
 
 NAMED = 8
-"""Runs that a note names; it counts the others."""
+"""Most runs that a note names; the others are counted."""
 
 Evaluation = tuple[str, str]
 """Split and judge."""
-Prompt = tuple[str, str]
-"""Its id and text: an id alone may mean another prompt under another seed."""
-Scores = dict[Prompt, tuple[float, float]]
-"""Proxy and gold of one checkpoint's completions."""
+PromptKey = tuple[str, str]
+"""Id and text of a prompt: the same id may mean another prompt under another seed."""
+Scores = dict[PromptKey, tuple[float, float]]
+"""Proxy and gold of one checkpoint's completions, by prompt."""
 Checkpoints = dict[str, Scores]
 
 
 def scored_set_of_runs(paths: Sequence[Path]) -> ScoredSet:
-    """The candidates of all runs at or below the paths; what cannot be read or has no scores is named in a note."""
+    """The candidates of all runs at or below the paths; unreadable runs and runs without scores are named in notes."""
     runs: list[Run] = []
     found: defaultdict[Evaluation, Checkpoints] = defaultdict(dict)
     left_out: list[str] = []
@@ -64,7 +64,7 @@ def scored_set_of_runs(paths: Sequence[Path]) -> ScoredSet:
 
 
 def _run_paths(paths: Sequence[Path]) -> Iterator[Path]:
-    """Each run once, though it may be named twice or lie below two of the paths."""
+    """Each run at or below the paths once."""
     yield from {run.resolve(): run for path in paths for run in find_runs(path)}.values()
 
 
@@ -78,7 +78,7 @@ def _read(path: Path, left_out: list[str]) -> tuple[Run, dict[Evaluation, Checkp
 
 
 def _scores_of(run: Run, left_out: list[str]) -> dict[Evaluation, Checkpoints]:
-    """By evaluation and checkpoint. Step 0 is the policy that training started from: one of all runs that share it."""
+    """Scores by evaluation and checkpoint. Step 0 counts once for all runs that started from the same policy."""
     start = _parent(run, "policy") or str(run.path)
     found: defaultdict[Evaluation, Checkpoints] = defaultdict(lambda: defaultdict(dict))
     for step in run.sample_steps():
@@ -104,7 +104,7 @@ def _refuse_several_reward_models(runs: Sequence[Run]) -> None:
 
 
 def _complete_prompts(checkpoints: Checkpoints, runs: Sequence[Run]) -> tuple[tuple[ScoredPrompt, ...], int]:
-    """The prompts that every checkpoint completed, and how many others there are."""
+    """The prompts that every checkpoint completed, and the number of the other prompts."""
     if len(checkpoints) < 2:
         raise UserError(
             f"{runs[0].path}: only one checkpoint has scored completions, which leaves nothing to choose from; "
@@ -122,7 +122,7 @@ def _complete_prompts(checkpoints: Checkpoints, runs: Sequence[Run]) -> tuple[tu
 
 
 def _parent(run: Run, role: str) -> str | None:
-    """The hash of a model that the run was made with."""
+    """The hash of a parent of the run."""
     return next((parent["hash"] for parent in run.info.get("parents", []) if parent["role"] == role), None)
 
 

@@ -1,4 +1,4 @@
-"""Scored candidates from a JSONL of prompts, a file in the form of REALSumm, or run directories."""
+"""Reads scored candidates from a JSONL of prompts, a file in the form of REALSumm, or run directories."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ FORMS = (
 
 
 def read_scored_set(paths: Sequence[Path], rouge: str | None = None) -> ScoredSet:
-    """The candidates of one file or of run directories. `rouge` names the proxy of summaries, which carry no other."""
+    """The candidates of one file or of run directories. `rouge` names the proxy of summaries, which have no other."""
     for path in paths:
         if not path.exists():
             raise UserError(f"{path}: does not exist; expected a JSONL file or run directories")
@@ -35,7 +35,7 @@ def read_scored_set(paths: Sequence[Path], rouge: str | None = None) -> ScoredSe
 
 
 def _of_file(path: Path, rouge: str) -> ScoredSet:
-    """The first record tells the form of all."""
+    """The candidates of a file whose first record decides its form."""
     records = read_records(path)
     place, first = next(records)
     rest = [(place, first), *records]
@@ -51,7 +51,7 @@ def _of_file(path: Path, rouge: str) -> ScoredSet:
 
 
 def _refuse_repeats(records: Iterable[tuple[str, JsonObject]], name: str) -> None:
-    """Each prompt, text or messages, stands on one line: the lines are resampled as if they were independent."""
+    """Refuse a prompt that stands on two lines: intervals resample the lines as independent."""
     places: dict[str, str] = {}
     for place, record in records:
         known = places.setdefault(json.dumps(field(record, name, object, place), sort_keys=True), place)
@@ -66,7 +66,7 @@ def _prompt_of(record: JsonObject, place: str) -> ScoredPrompt:
 
 
 def _comparable(scored: ScoredSet) -> ScoredSet:
-    """Without prompts that have nothing to choose from, and with a note where n is bounded by a few of them."""
+    """The set without prompts of fewer than two candidates, with a note if the prompts differ in their number."""
     prompts = tuple(prompt for prompt in scored.prompts if len(prompt.proxy) > 1)
     if len(prompts) < 2:
         raise UserError(f"{scored.prompts[0].place}: fewer than two prompts with at least two candidates; no interval")

@@ -1,4 +1,4 @@
-"""Text for a page: what would act on it made visible, and the words that betray a hacked reward marked."""
+"""Text for people: control characters made visible, long texts cut, and words marked that betray a hacked reward."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable
 
 LONGEST = 4000
-"""Characters of one text that a page holds."""
+"""Most characters of one text on a page."""
 
 _FUNCTION_WORDS = (
     "a about after again all also am an and any are as at be been before but by can did do does for from had has have"
@@ -15,30 +15,30 @@ _FUNCTION_WORDS = (
     " with would you your basically feel ok yes"
 )
 FUNCTION_WORDS = frozenset(_FUNCTION_WORDS.split())
-"""Words that carry no fact of their own: repeating them, or adding them, claims nothing."""
+"""Words that state no fact, so that repeating or adding them claims nothing."""
 
-_ACTING = re.compile(
+_CONTROLS = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u00ad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"
     "\ud800-\udfff\U000e0000-\U000e007f]"
 )
-"""Control characters but for tab and newline, zero-width and bidirectional ones, and halves of pairs."""
+"""Control characters except tab and newline, zero-width and bidirectional characters, and lone surrogates."""
 
 
 def escape_controls(text: str) -> str:
-    """The text with every character that would act instead of being shown replaced by its name."""
-    return _ACTING.sub(_name, text.replace("\r\n", "\n"))
+    """The text with control characters replaced by visible names, such as `␛` or `[U+202E]`."""
+    return _CONTROLS.sub(_name, text.replace("\r\n", "\n"))
 
 
 def shortened(text: str) -> str:
-    """At most `LONGEST` characters, and how many are left out."""
+    """The first `LONGEST` characters, and the number of those left out."""
     left_out = len(text) - LONGEST
     return text if left_out <= 0 else f"{text[:LONGEST]} [... {left_out:,} more characters]"
 
 
 def marks(completion: str, sources: Iterable[str]) -> str:
-    """A letter for each word between spaces: `r` said before, `u` in none of the sources, `.` neither.
+    """A letter for each word: `r` if it repeats an earlier word, `u` if no source contains it, otherwise `.`.
 
-    Function words and signs are neither.
+    Function words and punctuation get `.`.
     """
     known = {word for source in sources for word in source.casefold().split()}
     seen: set[str] = set()
@@ -57,3 +57,11 @@ def _name(match: re.Match[str]) -> str:
     if code < 0x20:
         return chr(0x2400 + code)  # ␛ and its kin
     return f"[U+{code:04X}]"
+
+
+def percent(value: float | None) -> str:
+    return "?" if value is None else f"{value:.0%}"
+
+
+def signed(value: float | None) -> str:
+    return "-" if value is None else f"{value:+.2f}"

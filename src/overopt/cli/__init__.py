@@ -1,7 +1,7 @@
 """The command line. `--help` answers at once: nothing heavy is imported before a verb runs.
 
-Exit codes: 0 done, 1 our fault (with a traceback), 2 the user's input (with a message), 130 interrupted, 141 nobody
-reads what it prints, 143 terminated.
+Exit codes: 0 done, 1 a fault of overopt (with a traceback), 2 bad input (with a message), 130 interrupted, 141 the
+reader of the output has gone, 143 terminated.
 """
 
 from __future__ import annotations
@@ -20,15 +20,17 @@ from overopt.errors import UserError
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a verb; the exit code."""
+    """Run a verb and return the exit code."""
     streams.prepare()
     try:
         code = _run(list(sys.argv[1:] if arguments is None else arguments))
-    except SystemExit:  # of the parser, which has printed help or usage
+    except SystemExit as leaving:  # of the parser after help or usage, of SIGTERM, or of rich where a pipe is broken
         if lost := streams.broken():
             return streams.give_up(lost)
+        if streams.lost_pipe(leaving):
+            return streams.READER_GONE
         raise
-    except OSError as error:
+    except OSError as error:  # of printing an error
         return streams.give_up(streams.broken(after=error))
     lost = streams.broken()
     return streams.give_up(lost) if lost else code
@@ -39,15 +41,15 @@ def _run(arguments: list[str]) -> int:
         options = parse(arguments)
         with _termination_as_exit():
             return int(options.verb(options))
-    except UserError as error:
-        print(f"overopt: {error}", file=sys.stderr)
-        return USERS_INPUT
     except KeyboardInterrupt:
         print("overopt: interrupted; the same command goes on from what is kept", file=sys.stderr)
         return INTERRUPTED
     except Exception as error:
-        if isinstance(error, OSError) and streams.broken(after=error):
-            raise  # nobody can be told
+        if lost := streams.broken(after=error):
+            return streams.give_up(lost)
+        if isinstance(error, UserError):
+            print(f"overopt: {error}", file=sys.stderr)
+            return USERS_INPUT
         traceback.print_exc()
         print("overopt: this is a fault of overopt, not of your input", file=sys.stderr)
         return OUR_FAULT

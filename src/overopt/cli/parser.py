@@ -52,8 +52,8 @@ are those of a run that was never cut short. Ctrl-C keeps the step at hand; a se
 
 SWEEP = """\
 Run all runs of a YAML: its `runs` with their parents, in every combination of `grid`, each setting of `lists`, for all
-`seeds`; a parent is built once for all its children. Prints a table at the end; writes DIR/runs/NAME, whose names say
-what differs (kl-coef=0.2-seed=1), and DIR/summary.json.
+`seeds`; a parent is built once for all its children. Prints a table with a verdict per run; writes DIR/runs/NAME,
+whose names say what differs (kl-coef=0.2-seed=1), DIR/summary.json, DIR/figure.svg and .png, and DIR/report.html.
 The same command goes on after an interruption, and after values were added to FILE: what has finished is not redone.
 A run that fails takes down those that descend from it, no others; `retries: N` tries again what crashed.
 Exit code 2 if a run failed through its input, 1 through a fault of ours.

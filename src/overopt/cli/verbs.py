@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from overopt.scheduler import Result
+    from overopt.studies.run import StudyRun
 
 DONE, OUR_FAULT, USERS_INPUT, INTERRUPTED, TERMINATED = 0, 1, 2, 130, 143
 """Exit codes."""
@@ -19,51 +20,11 @@ SHOWN = ("step", "win_rate", "proxy_mean", "gold_mean", "kl_ref", "accuracy", "a
 """What `train` says of a run's last evaluation."""
 
 
-def demo(options: argparse.Namespace) -> int:
-    from overopt.analysis.run_summary import print_table
-    from overopt.records import RunLock
-    from overopt.scheduler import available_cores
-    from overopt.scheduler.terminal import Reporter
-    from overopt.studies.demo import (
-        FIGURE,
-        Setting,
-        claim,
-        conclude,
-        demo_study,
-        draw,
-        report_on,
-        run_settings,
-        said_of_proxies,
-    )
-    from overopt.studies.folder import SUMMARY
-
-    study = demo_study()
-    scale = options.scale or study.default_scale
-    out = options.out or Path("overopt-demo") / f"{scale}-seed-{options.seed}"
-    setting = Setting(out, scale, options.seed)
-    claim(study, setting)
-    workers = options.workers or available_cores()
-    with RunLock(out) as lock, Reporter(setting.jobs(study), workers) as reporter:
-        lock.acquire()
-        reporter.say(f"{len(study.runs)} runs, scale {scale}, seed {options.seed}, {workers} at a time, in {out}")
-        results = run_settings(study, [setting], workers=workers, on_event=reporter)
-    rows = conclude(study, setting, results)
-    title = f"Miniature study, scale {scale}, seed {options.seed}"
-    figure = draw(setting, rows, title)
-    print_table(rows, title)
-    print("", *said_of_proxies(study, setting), f"summary: {out / SUMMARY}", sep="\n")
-    if figure:
-        print(f"figure: {out / FIGURE}.svg and .png", flush=True)
-    if (page := report_on(setting, title)) is not None:
-        print(f"report: {page}")
-    return worst_of(results)
-
-
 def train(options: argparse.Namespace) -> int:
-    from overopt.scheduler.terminal import lone_job
+    from overopt.scheduler.terminal import single_job
     from overopt.training.train import train as train_stage
 
-    with lone_job(options.out) as (progress, notice):
+    with single_job(options.out) as (progress, notice):
         run = train_stage(
             options.config,
             options.out,
@@ -77,26 +38,47 @@ def train(options: argparse.Namespace) -> int:
     return DONE
 
 
+def demo(options: argparse.Namespace) -> int:
+    from overopt.studies.run import packaged_run
+
+    return _run_study(packaged_run("demo", options.out, options.scale, options.seed), options.workers)
+
+
 def sweep(options: argparse.Namespace) -> int:
-    from overopt.analysis.run_summary import print_table
-    from overopt.records import RunLock
-    from overopt.scheduler import available_cores
-    from overopt.scheduler.terminal import Reporter
-    from overopt.studies.folder import SUMMARY
-    from overopt.studies.sweeping import claim_sweep, conclude_sweep, load_sweep, run_sweep, sweep_jobs
+    from overopt.studies.run import sweep_run
 
     out = options.out or Path("overopt-sweep") / options.file.stem
-    whole, study = load_sweep(options.file, out, options.only)
-    claim_sweep(whole, out)
-    workers = options.workers or available_cores()
-    with RunLock(out) as lock, Reporter(sweep_jobs(study, out), workers) as reporter:
+    return _run_study(sweep_run(options.file, out, options.only), options.workers)
+
+
+def _run_study(study_run: StudyRun, workers: int | None) -> int:
+    """Run a study and print its table; what it has written is named below the table."""
+    from overopt.analysis.summary_table import print_table
+    from overopt.records import RunLock
+    from overopt.records.layout import SUMMARY
+    from overopt.scheduler import available_cores
+    from overopt.scheduler.terminal import Reporter
+    from overopt.studies.run import claim_folder, run_studies
+    from overopt.studies.summary import baseline_lines, draw_figure, summarize, write_study_report
+
+    claim_folder(study_run)
+    out, jobs, total = study_run.out, study_run.jobs, len(study_run.study.runs)
+    workers = workers or available_cores()
+    with RunLock(out) as lock, Reporter(jobs, workers) as reporter:
         lock.acquire()
-        reporter.say(f"{len(study.runs)} of {len(whole.runs)} runs, {workers} at a time, in {out}")
-        results = run_sweep(study, out, workers=workers, on_event=reporter)
-    print_table(conclude_sweep(whole, out, results), whole.name)
+        count = f"{total} runs" if len(jobs) == total else f"{len(jobs)} of {total} runs"
+        reporter.say(f"{study_run.title}: {count}, {workers} at a time, in {out}")
+        results = run_studies([study_run], workers=workers, on_event=reporter)
+    rows = summarize(study_run, results)
+    figure = draw_figure(study_run, rows)
+    print_table(rows, study_run.title)
     statuses = [result.status for result in results.values()]
     counts = ", ".join(f"{statuses.count(status)} {status}" for status in dict.fromkeys(statuses))
-    print(f"\n{counts}; summary: {out / SUMMARY}\nreport: overopt report {out / 'runs'}", flush=True)
+    print("", *baseline_lines(study_run), f"{counts}; summary: {out / SUMMARY}", sep="\n")
+    if figure:
+        print(f"figure: {figure[0]} and {figure[1].suffix}", flush=True)
+    if (page := write_study_report(study_run)) is not None:
+        print(f"report: {page}")
     return worst_of(results)
 
 
@@ -109,9 +91,9 @@ def watch(options: argparse.Namespace) -> int:
 
 def evaluate(options: argparse.Namespace) -> int:
     from overopt.evaluation import evaluate_run
-    from overopt.scheduler.terminal import lone_job
+    from overopt.scheduler.terminal import single_job
 
-    with lone_job(options.run) as (progress, notice):
+    with single_job(options.run) as (progress, notice):
         rows = evaluate_run(options.run, options.judge, options.split, progress, notice)
     for row in rows:
         numbers = "  ".join(f"{key} {row[key]:.4g}" for key in SHOWN[1:] if row.get(key) is not None)
@@ -131,7 +113,8 @@ def log(options: argparse.Namespace) -> int:
 
 def best_of_n(options: argparse.Namespace) -> int:
     from overopt.analysis.best_of_n import best_of_n as curve_of
-    from overopt.analysis.best_of_n_view import figure, figure_path, save_figure, text_report
+    from overopt.analysis.best_of_n_view import draw_best_of_n, figure_path, text_report
+    from overopt.analysis.charts import write_chart
     from overopt.analysis.scored_sets import read_scored_set
     from overopt.analysis.text import escape_controls
 
@@ -139,7 +122,7 @@ def best_of_n(options: argparse.Namespace) -> int:
     scored = read_scored_set(options.sources, options.rouge)
     curve = curve_of(scored.prompts)
     print(text_report(scored, curve), flush=True)
-    save_figure(figure(scored, curve), out)
+    write_chart(draw_best_of_n(scored, curve), out)
     print(f"\nfigure: {escape_controls(str(out))}")
     return DONE
 
@@ -171,9 +154,10 @@ def report(options: argparse.Namespace) -> int:
 
 def plan(options: argparse.Namespace) -> int:
     from overopt.planning import plan_all, table
-    from overopt.studies.planning import stages_of
+    from overopt.studies.planning import parents_to_come, stages_of
 
-    plans = plan_all(stages_of(options.config, options.scale, options.overrides), options.device)
+    stages = stages_of(options.config, options.scale, options.overrides)
+    plans = plan_all(stages, options.device, parents_to_come(options.config, stages))
     rows = [stage.row(options.price) for stage in plans]
     print(json.dumps(rows, indent=1) if options.json else table(plans, options.price))
     return DONE
@@ -181,10 +165,10 @@ def plan(options: argparse.Namespace) -> int:
 
 def theory(options: argparse.Namespace) -> int:
     from overopt.theory.statements import verify
-    from overopt.theory.table import text_table
+    from overopt.theory.table import checks_table
 
     checks = verify()
-    print(json.dumps([check.row() for check in checks], indent=1) if options.json else text_table(checks))
+    print(json.dumps([check.row() for check in checks], indent=1) if options.json else checks_table(checks))
     return DONE if all(check.holds for check in checks) else OUR_FAULT
 
 

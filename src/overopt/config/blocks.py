@@ -15,6 +15,7 @@ from pydantic.dataclasses import dataclass as pydantic_dataclass
 from pydantic_core import InitErrorDetails, PydanticCustomError, core_schema
 
 from overopt.config import plugins
+from overopt.config.contract import conform
 from overopt.config.messages import as_yaml, did_you_mean
 from overopt.config.plugins import is_block
 from overopt.config.user_code import guard_methods
@@ -70,16 +71,17 @@ Function = Annotated[str, _FunctionMark(), AfterValidator(_is_function_name)]
 """A function of the user's, `my_module:fn` with `fn(prompts, completions, **columns)`; `my_module.py` may lie beside
 the YAML. Found and looked at when the configuration is loaded; `plugins.find_function` gives it."""
 
-OPTIONAL = {"formula", "source", "elsewhere", "config_name", "takes", "minimum_samples", "minimum_batch", "lowest"}
-"""What a class from elsewhere may do without, though all of a choice's own classes have it."""
-
 
 class Choice:
     """Marks a union of blocks as a choice by name: `Annotated[DPO | SimPO, Choice()]`, also of a single class.
 
     Members that are no blocks are taken as they are: `Annotated[float | AdaptiveKL, Choice()]` is a number or a choice.
-    Text is not among them, since text is a name.
+    Text is not among them, since text is a name. A class of the user's must keep the `contract` (`config/contract.py`);
+    without a contract it must have every public member that all blocks of the union have.
     """
+
+    def __init__(self, contract: type | None = None) -> None:
+        self.contract = contract
 
     def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> core_schema.CoreSchema:
         blocks, others = union_members(source)
@@ -93,11 +95,14 @@ class Choice:
 
         def choose(value: Any) -> Any:
             if isinstance(value, str | dict):
-                return _choose(value, blocks, bool(others))
+                return _choose(value, blocks, self.contract, bool(others))
             if isinstance(value, blocks):
                 return value
             if is_block(type(value)) and not _same_package(type(value), blocks):
-                guard_methods(type(value))
+                try:
+                    _check(guard_methods(type(value)), type(value).__name__, blocks, self.contract)
+                except LookupError as error:
+                    raise _choice_error((), str(error), value) from error
                 return value
             if plain_value is not None:
                 return plain_value.validate_python(value, strict=True)
@@ -106,12 +111,12 @@ class Choice:
         return core_schema.no_info_plain_validator_function(choose)
 
 
-def _choose(value: str | dict[str, Any], blocks: tuple[type, ...], or_plain: bool) -> Any:
+def _choose(value: str | dict[str, Any], blocks: tuple[type, ...], contract: type | None, or_plain: bool) -> Any:
     """The object that `{name: simpo, gamma: 1.0}` or `simpo` describes."""
     fields = {"name": value} if isinstance(value, str) else dict(value)
     name = fields.pop("name", None)
     try:
-        cls = _class_named(name, blocks)
+        cls = _class_named(name, blocks, contract)
     except LookupError as error:
         message = f"{error}, or a plain value" if or_plain else str(error)
         raise _choice_error(("name",), message, value) from error
@@ -123,7 +128,7 @@ def _choice_error(address: Address, message: str, value: Any) -> ValidationError
     return ValidationError.from_exception_data("choice", [InitErrorDetails(type=error, loc=address, input=value)])
 
 
-def _class_named(name: Any, blocks: tuple[type, ...]) -> type:
+def _class_named(name: Any, blocks: tuple[type, ...], contract: type | None) -> type:
     names = {name_of(cls): cls for cls in blocks}
     if not isinstance(name, str):
         problem = "has no name" if name is None else f"the name must be text, got {as_yaml(name)}"
@@ -135,10 +140,21 @@ def _class_named(name: Any, blocks: tuple[type, ...]) -> type:
     cls = guard_methods(plugins.find(name))
     if _same_package(cls, blocks):
         raise LookupError(f"{name!r} is no choice here ({did_you_mean(cls.__name__, names)})")
-    lacking = sorted(set.intersection(*map(_members, blocks)) - _members(cls) - OPTIONAL)
-    if lacking:
-        raise LookupError(f"{name!r} lacks {', '.join(lacking)}, which every choice here has ({', '.join(names)})")
+    _check(cls, name, blocks, contract)
     return cls
+
+
+def _check(cls: type, name: str, blocks: tuple[type, ...], contract: type | None) -> None:
+    """LookupError if a class of the user's cannot stand beside these blocks."""
+    if contract is not None:
+        if problems := conform(cls, contract):
+            place = f"{contract.__module__}.{contract.__name__}"
+            raise LookupError(f"{name!r} {'; '.join(problems)} ({place} says what such a class has)")
+        return
+    lacking = sorted(set.intersection(*map(_members, blocks)) - _members(cls) - {"config_name"})
+    if lacking:
+        choices = ", ".join(map(name_of, blocks))
+        raise LookupError(f"{name!r} lacks {', '.join(lacking)}, which every choice here has ({choices})")
 
 
 def _members(cls: type) -> set[str]:
@@ -237,7 +253,8 @@ def block_of(annotation: Any, value: Any) -> type | None:
     if not is_choice(marks):
         return inner if is_block(inner) else None
     try:
-        return _class_named(value.get("name") if isinstance(value, dict) else value, union_members(inner)[0])
+        contract = next(mark.contract for mark in marks if isinstance(mark, Choice))
+        return _class_named(value.get("name") if isinstance(value, dict) else value, union_members(inner)[0], contract)
     except LookupError:
         return None
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from overopt.addresses import differences, flatten
 from overopt.config import plugins, yaml12
 from overopt.config.blocks import (
     adapter,
@@ -98,7 +99,7 @@ def written_path(path: str, relative_to: Path | None) -> str:
 
 def addresses(obj: Any) -> dict[str, Any]:
     """Every value of an object by its address."""
-    return dict(_flat(dump(obj), ""))
+    return flatten(dump(obj))
 
 
 def locations(obj: Any) -> dict[str, str]:
@@ -142,24 +143,4 @@ def _walk(value: Any, annotation: Any, address: str) -> Iterator[tuple[str, Any,
 
 def difference(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[tuple[str, Any, Any]]:
     """The addresses at which two plain trees differ, with both values; an absent one is None."""
-    flat_a, flat_b = dict(_flat(a, "")), dict(_flat(b, ""))
-    return [
-        (address, flat_a.get(address), flat_b.get(address))
-        for address in flat_a | flat_b
-        if flat_a.get(address, ...) != flat_b.get(address, ...)
-    ]
-
-
-def _flat(tree: Any, prefix: str) -> Iterator[tuple[str, Any]]:
-    items: Iterable[tuple[Any, Any]] = ()
-    if isinstance(tree, Mapping):
-        items = tree.items()
-    elif isinstance(tree, list | tuple):
-        items = enumerate(tree)
-    elif prefix:
-        yield prefix, tree
-        return
-    if prefix and not tree:
-        yield prefix, tree  # an empty list or mapping is a value
-    for key, value in items:
-        yield from _flat(value, f"{prefix}.{key}" if prefix else str(key))
+    return [(address, was, now) for address, (was, now) in differences([a, b]).items()]

@@ -8,6 +8,7 @@ import torch
 from pydantic import Field
 
 from overopt.config import block
+from overopt.engine.memory import WITHOUT_GRADIENT
 from overopt.errors import UserError
 
 DEFAULT_TOKEN_BUDGET = 16_384
@@ -48,5 +49,5 @@ class Compute:
 
     @property
     def evaluation_budget(self) -> int:
-        """Without gradients nothing is kept for the backward pass, so more fits."""
-        return 4 * self.budget
+        """Tokens of a micro-batch of which no gradient is taken."""
+        return WITHOUT_GRADIENT * self.budget

@@ -12,7 +12,7 @@ from torch.utils.checkpoint import checkpoint
 
 from overopt.engine.model import BodyModel, CausalModel
 from overopt.engine.packing import Packed, Tree, micro_batches, pack
-from overopt.types import Logits
+from overopt.types import TokenLogits
 
 LOGITS_PER_CHUNK = 1 << 26
 """Logits held at a time (256 MiB in fp32); of more, each chunk's are made again in the backward pass."""
@@ -151,7 +151,7 @@ class ChunkedLogits:
     old: FrozenLogits | None = None
     ref: FrozenLogits | None = None
 
-    def map(self, function: Callable[[Logits], Tensor]) -> Tensor:
+    def map(self, function: Callable[[TokenLogits], Tensor]) -> Tensor:
         """Values `[M]` of a function of each token's logits; differentiable."""
         hidden_MD = self.hidden[self.packed.source_M]
         old_MD, ref_MD = (None if f is None else torch.cat(list(f.hidden_of_tree)) for f in (self.old, self.ref))
@@ -160,7 +160,7 @@ class ChunkedLogits:
         def values(piece_MD: Tensor, start: int) -> Tensor:
             here = slice(start, start + len(piece_MD))
             return function(
-                Logits(
+                TokenLogits(
                     new_MV=self._logits(self.model.logits, piece_MD),
                     token_M=self.packed.token_M[here],
                     row_M=self.packed.row_M[here],

@@ -13,6 +13,8 @@ from overopt.errors import UserError
 
 T = TypeVar("T")
 
+WITHOUT_GRADIENT = 4
+"""Without gradients nothing is kept for the backward pass, so this many times the tokens fit."""
 MIN_TOKEN_BUDGET = 16
 """A budget below this many tokens is no way out: every tree travels alone long before."""
 
@@ -36,10 +38,16 @@ class TokenBudget:
     """How many tokens a micro-batch may hold. It halves when memory runs out, and stays so."""
 
     tokens: int
-    reductions: int = 0
+    on_change: Callable[[int], None] = lambda tokens: None
+    """Is told each new budget."""
+
+    def change(self, tokens: int) -> None:
+        """Set the budget, and tell it."""
+        self.tokens = tokens
+        self.on_change(tokens)
 
     def within(self, work: Callable[[int], T], undo: Callable[[], None] = lambda: None) -> T:
-        """What `work` makes with the budget; after an out-of-memory error it is undone and repeated with half of it."""
+        """What `work` returns given the budget; after an out-of-memory error it is undone and repeated with half."""
         while True:
             try:
                 return work(self.tokens)
@@ -58,8 +66,11 @@ class TokenBudget:
                     "max_prompt_tokens, max_completion_tokens or the completions of a prompt, or set "
                     "compute.gradient_checkpointing: layers"
                 )
-            self.tokens //= 2
-            self.reductions += 1
+            self.change(self.tokens // 2)
+
+    def without_gradient(self, work: Callable[[int], T]) -> T:
+        """`within`, for work that keeps nothing for a backward pass: it is given WITHOUT_GRADIENT times the tokens."""
+        return self.within(lambda tokens: work(WITHOUT_GRADIENT * tokens))
 
 
 def out_of_memory(error: RuntimeError) -> bool:

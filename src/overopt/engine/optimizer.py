@@ -106,10 +106,11 @@ class Optimizer:
         self.optimizer = settings.build(self.parameters, lr)
 
     def lr_at(self, step: int) -> float:
-        return self.lr * self.schedule(step, self.steps)
+        """The learning rate of a step, counted from 1; a schedule counts the steps made before it."""
+        return self.lr * self.schedule(step - 1, self.steps)
 
     def step(self, step: int, clip: float | None) -> Tensor:
-        """Apply the gathered gradients at the learning rate of `step`; returns their norm before clipping."""
+        """Apply the gathered gradients at the learning rate of `step`, from 1; returns their norm before clipping."""
         norm = torch.nn.utils.clip_grad_norm_(self.parameters, math.inf if clip is None else clip)
         if torch.isfinite(norm):  # a broken gradient must not reach the weights: the caller stops the run
             for group in self.optimizer.param_groups:

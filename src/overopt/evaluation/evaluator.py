@@ -41,35 +41,30 @@ class Evaluator:
     seed: int
     max_completion_tokens: int
     temperature: float
-    token_budget: int
     judge: Judge = "gold"
     scorer: Scorer | None = None
     reference: Policy | None = None
     baseline_outcomes: list[float | None] | None = None
-    prompts: list[list[int]] = field(init=False)
+    encoded: list[Tree] = field(init=False)
+    """Prompts and, where there is one, their references."""
+    prompts: list[Sequence[int]] = field(init=False)
     reference_trees: list[Tree] = field(init=False)
-    reference_scores: list[float | None] = field(init=False)
+    reference_scores: list[float | None] | None = field(init=False)
+    """The judge's scores of the references; None: the reward model has not been asked yet."""
 
     def __post_init__(self) -> None:
-        self.prompts = [self.codec.prompt(record) for record in self.records]
         references = [reference_completion(record) for record in self.records]
-        self.reference_trees = [
-            Tree(prompt, [self.codec.completion(completion, record)])
-            for record, prompt, completion in zip(self.records, self.prompts, references, strict=True)
-            if completion is not None
-        ][:REFERENCE_SUMMARIES]
-        self.reference_scores = [None] * len(self.records)
-        known = [i for i, completion in enumerate(references) if completion is not None]
-        if self.judge == "gold":
-            scores = [self.task.gold(self.records[i], references[i] or Completion("")) for i in known]
-        else:
-            asked = known if self.judge == "reward_model" else []
-            records, texts = [self.records[i] for i in asked], [references[i] or Completion("") for i in asked]
-            ids = [self.codec.completion(text, record) for text, record in zip(texts, records, strict=True)]
-            trees = [Tree(self.prompts[i], [row]) for i, row in zip(asked, ids, strict=True)]
-            scores = list(self._proxy(records, texts, trees) or [])
-        for i, score in zip(known, scores, strict=False):  # without a judge there are no scores
-            self.reference_scores[i] = score
+        known_texts = [[] if completion is None else [completion] for completion in references]
+        self.encoded = [Tree(*row) for row in self.codec.encode(self.records, known_texts)]
+        self.prompts = [tree.prompt for tree in self.encoded]
+        self.reference_trees = [tree for tree in self.encoded if tree.completions][:REFERENCE_SUMMARIES]
+        self.reference_scores = None
+        if self.judge != "reward_model":
+            gold = self.task.gold if self.judge == "gold" else lambda record, completion: None
+            self.reference_scores = [
+                None if completion is None else gold(record, completion)
+                for record, completion in zip(self.records, references, strict=True)
+            ]
 
     @property
     def prompt_set(self) -> str:
@@ -77,8 +72,12 @@ class Evaluator:
         text = "\x1e".join(f"{r.prompt_id}\x1f{r.prompt}\x1f{r.reference}" for r in self.records)
         return sha256(text.encode()).hexdigest()[:12]
 
-    def evaluate(self, policy: Policy, step: int) -> tuple[Row, list[Row]]:
-        """Greedy completions of every prompt, their scores, and the policy's distance from the reference."""
+    def evaluate(self, policy: Policy, step: int, token_budget: int) -> tuple[Row, list[Row]]:
+        """Greedy completions of every prompt, their scores, and the policy's distance from the reference.
+
+        Passes are made in micro-batches of `token_budget`. Nothing is remembered of an evaluation that raises.
+        """
+        reference_scores = self._reference_scores(token_budget)
         samples = sample_in_batches(
             policy,
             self.prompts,
@@ -87,15 +86,15 @@ class Evaluator:
             temperature=0.0,
             max_tokens=self.max_completion_tokens,
             key=DrawKey(self.seed, "greedy", 0),
-            token_budget=self.token_budget,
+            token_budget=token_budget,
         )
         tokens = samples.completions()
         completions = [self.codec.decode(row, record) for row, record in zip(tokens, self.records, strict=True)]
         trees = [Tree(prompt, [row]) for prompt, row in zip(self.prompts, tokens, strict=True)]
-        proxy = self._proxy(self.records, completions, trees)
+        proxy = self._proxy(self.records, completions, trees, token_budget)
         gold = [self.task.gold(record, c) for record, c in zip(self.records, completions, strict=True)]
         judged = {"gold": gold, "reward_model": proxy, "none": None}[self.judge] or [None] * len(tokens)
-        results = outcomes(judged, self.reference_scores)
+        results = outcomes(judged, reference_scores)
         rows = [
             {
                 "prompt_id": record.prompt_id,
@@ -107,7 +106,7 @@ class Evaluator:
                 "ended": completion.ended,
                 "proxy": None if proxy is None else proxy[i],
                 "gold": gold[i],
-                "reference_gold": self.reference_scores[i] if self.judge == "gold" else None,
+                "reference_gold": reference_scores[i] if self.judge == "gold" else None,
                 "outcome": results[i],
                 "length": len(tokens[i]),
                 "logp": float(samples.logp_BT[i].sum()),
@@ -115,16 +114,32 @@ class Evaluator:
             for i, (record, completion) in enumerate(zip(self.records, completions, strict=True))
         ]
         row = {"step": step, "split": self.split, "judge": self.judge, "prompt_set": self.prompt_set}
-        row |= self._win_rate(results) | _means(rows) | self._distance(policy) | self._reference_logp(policy)
+        measured = self._distance(policy, token_budget) | self._reference_logp(policy, token_budget)
+        row |= self._win_rate(results) | _means(rows) | measured
         return row, rows
 
+    def _reference_scores(self, token_budget: int) -> list[float | None]:
+        """The judge's score of each prompt's reference; a reward model is asked once."""
+        if self.reference_scores is None:
+            known = [(i, Completion(r.reference)) for i, r in enumerate(self.records) if r.reference is not None]
+            records, trees = [self.records[i] for i, _ in known], [self.encoded[i] for i, _ in known]
+            scores = self._proxy(records, [completion for _, completion in known], trees, token_budget) or []
+            self.reference_scores = [None] * len(self.records)
+            for (i, _), score in zip(known, scores, strict=False):  # without a scorer there are no scores
+                self.reference_scores[i] = score
+        return self.reference_scores
+
     def _proxy(
-        self, records: Sequence[PromptRecord], completions: Sequence[Completion], trees: Sequence[Tree]
+        self,
+        records: Sequence[PromptRecord],
+        completions: Sequence[Completion],
+        trees: Sequence[Tree],
+        token_budget: int,
     ) -> list[float] | None:
         """The reward model's score of each record's one completion."""
         if self.scorer is None or not trees:
             return None
-        scores: list[float] = self.scorer.score(records, completions, trees, self.token_budget).tolist()
+        scores: list[float] = self.scorer.score(records, completions, trees, token_budget).tolist()
         return scores
 
     def _win_rate(self, results: list[float | None]) -> Row:
@@ -153,7 +168,7 @@ class Evaluator:
             row |= {"win_difference": difference, "win_difference_se": se}
         return row
 
-    def _distance(self, policy: Policy) -> Row:
+    def _distance(self, policy: Policy, token_budget: int) -> Row:
         """KL(pi || ref), nats per sequence, on one sample a prompt with the same draws at every evaluation."""
         if self.reference is None:
             return {}
@@ -165,20 +180,20 @@ class Evaluator:
             temperature=self.temperature,
             max_tokens=self.max_completion_tokens,
             key=DrawKey(self.seed, "evaluation", 0),
-            token_budget=self.token_budget,
+            token_budget=token_budget,
         )
         trees = [Tree(p, [row]) for p, row in zip(self.prompts, samples.completions(), strict=True)]
-        reference = logps_of_trees(self.reference, trees, self.temperature, self.token_budget)
+        reference = logps_of_trees(self.reference, trees, self.temperature, token_budget)
         logp_BT = samples.logp_BT
         if policy.bf16:  # decoding in bf16 differs from the reference's forward by more than the policies may
-            logp_BT = logps_of_trees(policy, trees, self.temperature, self.token_budget).logp_BT
+            logp_BT = logps_of_trees(policy, trees, self.temperature, token_budget).logp_BT
         return {"kl_ref": float((logp_BT.sum(1) - reference.logp_BT.sum(1)).mean())}
 
-    def _reference_logp(self, policy: Policy) -> Row:
+    def _reference_logp(self, policy: Policy, token_budget: int) -> Row:
         """Mean log-probability of fixed references at temperature 1: summed over tokens, and per token."""
         if not self.reference_trees:
             return {}
-        logps = logps_of_trees(policy, self.reference_trees, 1.0, self.token_budget)
+        logps = logps_of_trees(policy, self.reference_trees, 1.0, token_budget)
         sums: Tensor = logps.logp_BT.sum(1)
         return {
             "ref_summary_logp_sum": float(sums.mean()),

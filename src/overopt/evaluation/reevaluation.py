@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -11,6 +12,7 @@ import torch
 from overopt import config as configuration
 from overopt.config import block
 from overopt.engine.compute import Compute
+from overopt.engine.memory import TokenBudget
 from overopt.errors import UserError, say
 from overopt.evaluation.evaluator import Evaluator
 from overopt.evaluation.judges import Judge
@@ -71,12 +73,13 @@ def _evaluate(
     folders = _policies(run)
     device, bf16 = settings.compute.resolve(), settings.compute.bf16
     evaluator = _evaluator(run, settings, judge, split, _fitted(run, load_policy(folders[0][1], device, bf16)), notice)
-    rows = []
+    budget, rows = TokenBudget(settings.compute.budget), []
     with RunWriter.open(run.path) as writer:
         for done, (step, folder) in enumerate(folders):
             if progress is not None:
                 progress(done, len(folders))
-            row, samples = evaluator.evaluate(_fitted(run, _policy(folder, evaluator, device, bf16)), step)
+            policy = _fitted(run, _policy(folder, evaluator, device, bf16))
+            row, samples = budget.without_gradient(partial(evaluator.evaluate, policy, step))
             writer.write_samples(step, samples)
             writer.log_reevaluation(judge, row)
             rows.append(row)
@@ -143,11 +146,10 @@ def _evaluator(
         task=task,
         codec=codec,
         split=name,
-        records=[record for record in records if 0 < len(codec.prompt(record)) <= longest],  # as while training
+        records=[r for r, (ids, _) in zip(records, codec.encode(records), strict=True) if 0 < len(ids) <= longest],
         seed=run.setting("seed", int),
         max_completion_tokens=run.setting("max_completion_tokens", int),
         temperature=_temperature(run),
-        token_budget=settings.compute.evaluation_budget,
         judge=judge,
         scorer=scorer,
         reference=reference,

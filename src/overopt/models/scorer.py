@@ -41,13 +41,12 @@ class Scorer:
         self.codec = written if self.direct else self._codec(written)
         foreign = reward_model.prompt_style is None and not reward_model.normalized
         config = reward_model.model.config.get_text_config()
-        self._after_end = self.codec.after_end if foreign and reward_model.tokenizer.chat_template else []
+        self._after_end = self.codec.ids_after_end if foreign and reward_model.tokenizer.chat_template else []
         self._padding = getattr(config, "pad_token_id", None) if foreign else None
         self._reach = max_positions(reward_model.model)
         self.cut = 0
         """Texts that were scored without their beginning."""
         self._rows = reward_model.model.get_input_embeddings().weight.shape[0]
-        self._prompts: dict[int, tuple[PromptRecord | Preference, list[int]]] = {}
 
     def score(
         self,
@@ -58,37 +57,36 @@ class Scorer:
     ) -> Tensor:
         """Scores `[B]`, all of them finite: `trees` hold a record's prompt and its completions, by the policy's ids."""
         rows = iter(completions)
-        read = [
-            part
-            for record, tree in zip(records, trees, strict=True)
-            for part in self._within_reach(self._tree(record, tree, [next(rows) for _ in tree.completions]))
-        ]
+        texts = [[next(rows) for _ in tree.completions] for tree in trees]
+        read = [part for tree in self._own_trees(records, texts, trees) for part in self._within_reach(tree)]
         self._fit_window(read)
         score_B = self.reward_model.score_trees(read, token_budget)
         check_finite(score_B, self.name, "are its weights damaged, or is it a model of another kind?")
         return score_B
 
-    def _tree(self, record: PromptRecord | Preference, tree: Tree, completions: list[Completion]) -> Tree:
-        """A record's prompt and completions in the reward model's tokens."""
-        if self.direct and all(max(ids, default=0) < self._rows for ids in tree.completions):
-            prompt = tree.prompt
-            rows = [self._ended(ids) if c.ended else ids for ids, c in zip(tree.completions, completions, strict=True)]
-        else:
-            prompt, rows = self._prompt(record), [self.codec.completion(c, record) for c in completions]
-        if self._after_end:
-            rows = [[*ids, *self._after_end] if c.ended else ids for ids, c in zip(rows, completions, strict=True)]
-        return Tree(prompt, rows if self._padding is None else [_unpadded(row, self._padding) for row in rows])
+    def _own_trees(
+        self, records: Sequence[PromptRecord | Preference], texts: Sequence[list[Completion]], trees: Sequence[Tree]
+    ) -> Iterator[Tree]:
+        """The trees in the reward model's ids: those that it shares as they are, the others encoded again."""
+        again = [i for i, tree in enumerate(trees) if not self._can_read(tree)]
+        encoded = self.codec.encode([records[i] for i in again], [texts[i] for i in again])
+        own = dict(zip(again, encoded, strict=True))
+        for i, (tree, completions) in enumerate(zip(trees, texts, strict=True)):
+            prompt, rows = own.get(i, (tree.prompt, tree.completions))
+            ends = [c.ended for c in completions]
+            if i not in own:
+                rows = [self._with_own_end(row) if ended else row for row, ended in zip(rows, ends, strict=True)]
+            if self._after_end:
+                rows = [[*row, *self._after_end] if ended else row for row, ended in zip(rows, ends, strict=True)]
+            yield Tree(prompt, rows if self._padding is None else [_unpadded(row, self._padding) for row in rows])
 
-    def _ended(self, ids: Sequence[int]) -> Sequence[int]:
+    def _can_read(self, tree: Tree) -> bool:
+        """Whether the policy's ids of a tree are the reward model's, and it has an embedding for each."""
+        return self.direct and all(max(ids, default=0) < self._rows for ids in tree.completions)
+
+    def _with_own_end(self, ids: Sequence[int]) -> Sequence[int]:
         """A policy may stop at any of its ends; the reward model was trained on the one that texts are given."""
         return ids if ids[-1] == self.codec.end_id else [*ids[:-1], self.codec.end_id]
-
-    def _prompt(self, record: PromptRecord | Preference) -> list[int]:
-        """Encoded once: a run asks for the same records again and again."""
-        known = self._prompts.get(id(record))
-        if known is None:
-            known = self._prompts[id(record)] = record, self.codec.prompt(record)  # kept, so that its id stays its own
-        return known[1]
 
     def _within_reach(self, tree: Tree) -> Iterator[Tree]:
         """The tree; where a text of it has no prompt, or more tokens than the model has positions, a tree a text."""

@@ -1,80 +1,76 @@
-"""Between text and tokens: what the tokenizer, its chat template and the generation settings say decides.
+"""Text to token ids and back, as a model's tokenizer, chat template and generation settings decide.
 
-Prompt and completion are tokenized apart, so that completions can share their prompt, in the way that comes nearest to
-the whole text tokenized at once: a completion's tokens are what it adds to those of the prompt before it.
+Every prompt and every completion passes here. The two are encoded apart, so that the completions of one prompt share
+its computation, yet together they are the ids of the whole text wherever that is possible: the ids of a completion are
+those that the text `prompt + completion` has beyond the ids of the text `prompt` (`Codec._added_ids` says what
+happens where one token would span both). The words used below:
+
+- BOS: the tokens that a tokenizer puts before every text. A raw prompt gets them once, even if the text begins with
+  them already. A chat template writes its own, so none are added there.
+- Boundary: where a prompt ends and its completion begins.
+- Joint: the text that stands at the boundary and belongs to neither side: in the raw style one space between two
+  words, in a chat what the template writes between asking for an answer and the answer (often nothing).
+- Turn: an assistant's message as the template writes it: `opening` (the prompt), `lead`, the content, `gap`, the token
+  `end`, and `rest` (`chat_template.Turn`).
+- End: a completion that ended carries one more token, the template's end of a turn, or EOS where it has none. Sampling
+  stops at this token, at EOS, and at every other token at which `generate` of transformers would stop.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import cached_property, lru_cache
 from typing import Any
 
 from overopt.errors import UserError
-from overopt.tasks.base import Joint, Message, PromptStyle, messages_of, prompt_and_joint
+from overopt.models.chat_template import PROBE_ANSWER, ChatTemplate, Turn, error_context
+from overopt.tasks.base import Joint, PromptStyle, messages_of, prompt_and_joint
 from overopt.types import Completion, Preference, PromptRecord
 
 ANCHOR = "x"
-"""Any text that ends in a letter."""
-MARK = "zqx"
-"""What an assistant says where a template is asked how it writes an assistant's turn."""
-NEVER_DROPPED = ("tools", "tool_calls")
-"""What a template that does not know it would silently leave out."""
-ASKS_TIME = "strftime_now"
-"""The function by which a template reads the clock."""
-DIRECTIVES = [f"%{flag}{letter}" for flag in ("", "-") for letter in "aAbBcdefGHIjmMpSuUVwWxXyYzZ"]
-"""What may stand in its format."""
+"""A neutral text: it ends in a letter, so no tokenizer merges it with white space or a word that follows."""
+RECORDS_PER_BATCH = 256
+"""Records whose texts go to the tokenizer in one call, which encodes them on all cores."""
 
 
 @dataclass(frozen=True)
-class Turn:
-    """How a chat template writes an assistant's turn: `opening`, `lead`, the content, `gap`, the token `end`."""
-
-    opening: str = ""
-    """A whole prompt, up to where the assistant is to answer."""
-    lead: str = ""
-    gap: str = ""
-    end: int | None = None
-    """None: no token that is known follows the content."""
-    rest: str = ""
-    """What follows `end`."""
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where a completion begins."""
+class Boundary:
+    """Where a record's completion begins."""
 
     before: str
-    """The prompt's text."""
+    """The prompt's text, all of it."""
     joint: Joint
-    near: str
-    """A text after which the tokenizer does as after `before`, the same for many prompts."""
+    similar: str
+    """A short text after which the tokenizer treats white space as it does after `before`; shared by many prompts."""
 
 
 @dataclass(frozen=True)
 class Codec:
-    """A tokenizer with a prompt style (see `tasks/base.py`), and the tokens at which its model stops.
+    """Encodes prompts and completions in one prompt style (see `tasks/base.py`), and decodes samples.
 
-    UserError where a chat template is none, or refuses a record: with the record's place and the template's words.
+    UserError names the record's place and repeats the library's words where a tokenizer cannot read a text, where a
+    chat template is invalid or refuses a record, and where a token has no row in the model.
     """
 
     tokenizer: Any
     prompt_style: PromptStyle
     stops: frozenset[int] = frozenset()
-    """Beside the tokenizer's EOS and the template's end of a turn."""
+    """Tokens at which the model stops, beside the tokenizer's EOS and the template's end of a turn."""
     known_tokens: int | None = None
-    """Tokens that the model knows; None: as many as the tokenizer."""
+    """The model has embeddings for ids below this; None: for every id of the tokenizer."""
     clock: datetime | None = None
-    """The time that a template is told which asks for it, local time; None: the time at which it asks."""
+    """The local time that a template which asks is told; None: the time at which it asks."""
     _spaces: dict[str, str] = field(default_factory=dict, init=False, compare=False, repr=False)
+    _known_ids: dict[str, list[int]] = field(default_factory=dict, init=False, compare=False, repr=False)
+    """Ids of the texts of the last batch."""
+    _last: list[Any] = field(default_factory=lambda: [None, None], init=False, compare=False, repr=False)
+    """The last record with its boundary: the completions of a record come one after another."""
 
     @classmethod
     def of(cls, model: Any, prompt_style: PromptStyle, clock: datetime | None) -> Codec:
-        """The codec of a model; from here on the model stops where the codec says that completions end."""
+        """The codec of a model. It adds the template's end of a turn to the tokens at which the model stops."""
         codec = cls(model.tokenizer, prompt_style, model.end_ids, model.known_tokens, clock)
         model.end_ids = codec.end_ids
         return codec
@@ -83,36 +79,142 @@ class Codec:
         if self.prompt_style == "chat_template":
             if not self.tokenizer.chat_template:
                 raise UserError("task.prompt_style: the model's tokenizer has no chat template; use prompt_style: raw")
-            _ = self._turn  # a template that is none is said now, not at the first record
+            _ = self._turn  # an invalid template is reported now, not at the first record
 
-    # --- What the rest of the program asks
+    # --- What the rest of the program calls
+
+    def encode(
+        self,
+        records: Sequence[PromptRecord | Preference | None],
+        completions: Sequence[Sequence[Completion]] = (),
+    ) -> Iterator[tuple[list[int], list[list[int]]]]:
+        """For each record, the ids of its prompt and of each of its completions (of none, where none are given).
+
+        A prompt's ids end where the completion begins. A completion's ids end in the end of the turn if it ended.
+        Without a record (None), completions are those after a prompt without white space at its end, or after any
+        question in a chat.
+        """
+        completions = completions or [[]] * len(records)
+        for start in range(0, len(records), RECORDS_PER_BATCH):
+            part = slice(start, start + RECORDS_PER_BATCH)
+            yield from self._encode_batch(records[part], completions[part])
 
     def prompt(self, record: PromptRecord | Preference) -> list[int]:
-        """The tokens of the prompt, up to where the completion begins."""
-        ids = list(self._start(self._place(record).before, record.place))
-        front = [] if self.prompt_style == "chat_template" else self._front  # a template writes it itself
-        return self._known(ids if ids[: len(front)] == front else front + ids, record.place)
+        """The ids of one prompt, as `encode` returns them."""
+        return next(self.encode([record]))[0]
 
     def completion(self, completion: Completion, record: PromptRecord | Preference | None = None) -> list[int]:
-        """The tokens of the completion after the record's prompt, with the end of the turn if it ended.
+        """The ids of one completion, as `encode` returns them."""
+        return next(self.encode([record], [[completion]]))[1][0]
 
-        Without a record: after a prompt that ends in no white space, or where the template has the assistant answer.
+    def decode(self, ids: Sequence[int], record: PromptRecord | Preference | None = None) -> Completion:
+        """The text of sampled ids, and whether they ended; inverts the encoding of a completion."""
+        ended = len(ids) > 0 and ids[-1] in self.end_ids
+        text = self._completion_text(ids[:-1] if ended else ids, self._boundary(record))
+        return Completion(text.removesuffix(self._turn.gap) if ended else text, ended)
+
+    @cached_property
+    def end_id(self) -> int:
+        """The token that ends the completions of the training data."""
+        end: int = self._turn_ends[self._turn.end] if self._turn.end else self.tokenizer.eos_token_id
+        return end
+
+    @cached_property
+    def end_ids(self) -> frozenset[int]:
+        """All tokens that end a completion."""
+        return self.stops | {self.tokenizer.eos_token_id, self.end_id}
+
+    @cached_property
+    def ids_after_end(self) -> list[int]:
+        """The ids that the template writes after the end of the last turn. No policy samples them; classifiers that
+        were trained on whole conversations read them.
         """
-        place, text, ending = self._place(record), completion.text, []
-        if completion.ended:
-            text, own = self._without_end(text)
-            ending = [self.end_id if own is None else own]
-        gap = self._turn.gap if completion.ended and text == completion.text else ""
-        where = "" if record is None else record.place
-        ids = self._after(place.before, place.joint.join(text) + gap, where) if text else []
-        if text[:1].isspace() and not self._part(ids, place).startswith(text):
-            # A token before it swallows white space; behind a letter it stays, if the tokenizer knows any.
-            kept = self._after(ANCHOR, self._spaces_near(place) + place.joint.join(text) + gap, where)
-            ids = kept if self._part(kept, place).startswith(text) else ids
-        return self._known(ids + ending, where)
+        return self._encode(self._turn.rest) if self._turn.rest else []
 
-    def _known(self, ids: list[int], place: str) -> list[int]:
-        """Tokens that the model has rows for: UserError where one was added and the model not resized."""
+    # --- Encoding
+
+    def _encode_batch(
+        self, records: Sequence[PromptRecord | Preference | None], completions: Sequence[Sequence[Completion]]
+    ) -> Iterator[tuple[list[int], list[list[int]]]]:
+        boundaries = [self._boundary(record) for record in records]
+        prompts = [boundary.before for boundary in boundaries]
+        self._encode_all(prompts)
+        contexts = [self._context(text) for text in prompts]
+        rows = [
+            [context + boundary.joint.join(text) + gap for text, gap, _ in map(self._parts, texts)]
+            for texts, boundary, context in zip(completions, boundaries, contexts, strict=True)
+        ]
+        self._encode_all([*prompts, *contexts, *(text for texts in rows for text in texts)])
+        for record, texts, boundary, context in zip(records, completions, boundaries, contexts, strict=True):
+            place = "" if record is None else record.place
+            ids = [self._completion_ids(text, boundary, context, place) for text in texts]
+            yield [] if record is None else self._prompt_ids(boundary.before, place), ids
+
+    def _prompt_ids(self, text: str, place: str) -> list[int]:
+        ids = self._encode(text, place)
+        bos = [] if self.prompt_style == "chat_template" else self._bos  # a template writes its own
+        return self._check_known(ids if ids[: len(bos)] == bos else bos + ids, place)
+
+    def _completion_ids(self, completion: Completion, boundary: Boundary, context: str, place: str) -> list[int]:
+        text, gap, ending = self._parts(completion)
+        ids = self._added_ids(context, boundary.joint.join(text) + gap, place) if text else []
+        if text[:1].isspace() and not self._completion_text(ids, boundary).startswith(text):
+            # The prompt's last token swallows white space. After a letter it stays, if the tokenizer has any.
+            kept = self._added_ids(ANCHOR, self._spaces_after(boundary) + boundary.joint.join(text) + gap, place)
+            ids = kept if self._completion_text(kept, boundary).startswith(text) else ids
+        return self._check_known(ids + ending, place)
+
+    def _parts(self, completion: Completion) -> tuple[str, str, list[int]]:
+        """A completion's text without an end that it carries itself, the gap after it, and the token that ends it.
+
+        A text that carries its own end keeps that token, and the white space before it.
+        """
+        if not completion.ended:
+            return completion.text, "", []
+        text, own_end = completion.text, None
+        while found := next((end for end in self._end_texts if text.rstrip().endswith(end)), None):
+            text, own_end = text.rstrip().removesuffix(found), self._end_texts[found]
+        gap = self._turn.gap if text == completion.text else ""
+        return text, gap, [self.end_id if own_end is None else own_end]
+
+    def _added_ids(self, context: str, text: str, place: str = "") -> list[int]:
+        """The ids that `text` adds to those of `context`.
+
+        Where a token would span both, what the text adds to a neutral context: a letter, or a line end before a word.
+        """
+        for before in (context, ANCHOR if text[:1].isspace() else "\n"):
+            start, whole = self._encode(before, place), self._encode(before + text, place)
+            if whole[: len(start)] == start:
+                return whole[len(start) :]
+        return self._encode(text, place)
+
+    def _context(self, prompt: str) -> str:
+        """The shortest end of a prompt after which a completion has the ids that it has after the whole prompt.
+
+        A tokenizer cuts a text at its special tokens before anything else, so what stands before one changes nothing
+        behind it. A chat's prompt ends in `<|im_start|>assistant` or the like: its completions are encoded after that,
+        and not after the whole conversation each time. Where no such token is found, it is the whole prompt.
+        """
+        if self._cutting_token is None or prompt not in self._known_ids:
+            return prompt
+        token, token_id = self._cutting_token
+        end = prompt[max(prompt.rfind(token), 0) :]
+        ids = self._encode_again(end)
+        return end if ids[:1] == [token_id] and self._known_ids[prompt][-len(ids) :] == ids else prompt
+
+    @cached_property
+    def _cutting_token(self) -> tuple[str, int] | None:
+        """The last special token that the template writes before an answer, if a text may be cut before it."""
+        opening, found = self._turn.opening, (-1, "", 0)
+        added = self.tokenizer.added_tokens_decoder if hasattr(self.tokenizer, "backend_tokenizer") else {}
+        for token_id, token in added.items():
+            changes_what_is_before = token.lstrip or token.single_word or token.normalized
+            if token.special and not changes_what_is_before and token.content.strip():
+                found = max(found, (opening.rfind(token.content), token.content, token_id))
+        return found[1:] if found[0] >= 0 else None
+
+    def _check_known(self, ids: list[int], place: str) -> list[int]:
+        """The ids; UserError where a token was added to the tokenizer and the model was not resized."""
         beyond = [i for i in ids if self.known_tokens is not None and i >= self.known_tokens]
         if beyond:
             token = self.tokenizer.convert_ids_to_tokens(beyond[0])
@@ -123,43 +225,90 @@ class Codec:
             )
         return ids
 
-    def decode(self, ids: Sequence[int], record: PromptRecord | Preference | None = None) -> Completion:
-        """The completion that a row of sampled tokens is, its end included where it ended; inverts `completion`."""
-        ended = len(ids) > 0 and ids[-1] in self.end_ids
-        text = self._part(ids[:-1] if ended else ids, self._place(record))
-        return Completion(text.removesuffix(self._turn.gap) if ended else text, ended)
+    # --- The tokenizer
+
+    def _encode_all(self, texts: Sequence[str]) -> None:
+        """Encode texts by one call, for `_encode` to find; earlier texts that are not among them are forgotten."""
+        ids = {text: self._known_ids[text] for text in texts if text in self._known_ids}
+        new = [text for text in dict.fromkeys(texts) if text not in ids]
+        self._known_ids.clear()
+        if new:
+            try:
+                ids |= zip(new, self.tokenizer(new, add_special_tokens=False)["input_ids"], strict=True)
+            except Exception:
+                return  # `_encode` says which record's text it is
+        self._known_ids.update(ids)
+
+    def _encode(self, text: str, place: str = "") -> list[int]:
+        """The ids of a text as it is, without BOS."""
+        if text in self._known_ids:
+            return self._known_ids[text]
+        with error_context(f"{place or 'a text'}: the tokenizer cannot read it"):
+            ids: list[int] = self.tokenizer.encode(text, add_special_tokens=False)
+        return ids
 
     @cached_property
-    def end_id(self) -> int:
-        """The token in which completions to be learnt end."""
-        end: int = self.tokenizer.eos_token_id if self._turn.end is None else self._turn.end
-        return end
+    def _encode_again(self) -> Callable[[str], list[int]]:
+        """`_encode` with a memory, for short texts that recur."""
+        return lru_cache(maxsize=16)(self._encode)
 
     @cached_property
-    def end_ids(self) -> frozenset[int]:
-        """The tokens that end a completion."""
-        return self.stops | {self.tokenizer.eos_token_id, self.end_id}
+    def _bos(self) -> list[int]:
+        """The ids that the tokenizer puts before every text."""
+        bare, full = self._encode(ANCHOR), self.tokenizer.encode(ANCHOR)
+        starts = (i for i in range(len(full)) if full[i : i + len(bare)] == bare)
+        return full[: next(starts, 0)]
+
+    # --- Decoding
+
+    def _completion_text(self, ids: Sequence[int], boundary: Boundary) -> str:
+        """The text of a completion's ids, without the joint and without the space that a tokenizer adds by itself."""
+        return boundary.joint.remove(self._text_after_anchor(ids).removeprefix(self._spaces_after(boundary)))
+
+    def _text_after_anchor(self, ids: Sequence[int]) -> str:
+        """The text that ids add to a text before them: decoded alone they may lose their first space."""
+        start, head = self._anchor
+        whole = self._decode([*start, *ids])
+        return whole[len(head) :] if whole.startswith(head) else self._decode(ids)
 
     @cached_property
-    def after_end(self) -> list[int]:
-        """What a template writes behind the end of the last turn: no policy samples it, but classifiers read it."""
-        return self._encode(self._turn.rest) if self._turn.rest else []
+    def _anchor(self) -> tuple[list[int], str]:
+        ids = self._encode(ANCHOR)
+        return ids, self._decode(ids)
+
+    def _decode(self, ids: Sequence[int]) -> str:
+        return str(self.tokenizer.decode(ids, clean_up_tokenization_spaces=False))
+
+    def _spaces_after(self, boundary: Boundary) -> str:
+        """The white space that the tokenizer itself puts between such a prompt and a word."""
+        if boundary.similar not in self._spaces:
+            text = self._text_after_anchor(self._added_ids(boundary.similar, ANCHOR))
+            self._spaces[boundary.similar] = text[: len(text) - len(text.lstrip())]
+        return self._spaces[boundary.similar]
 
     # --- Where a completion begins, and how it ends
 
-    def _place(self, record: PromptRecord | Preference | None) -> Place:
-        chat = self.prompt_style == "chat_template"
+    def _boundary(self, record: PromptRecord | Preference | None) -> Boundary:
+        if record is None or record is not self._last[0]:
+            self._last[:] = record, self._find_boundary(record)
+        boundary: Boundary = self._last[1]
+        return boundary
+
+    def _find_boundary(self, record: PromptRecord | Preference | None) -> Boundary:
+        chat, opening = self.prompt_style == "chat_template", self._turn.opening or ANCHOR
         if record is None:
-            return Place(self._turn.opening or ANCHOR, self._joint, self._turn.opening or ANCHOR)
+            return Boundary(opening, self._joint, opening)
         text = record.prompt
         if chat:
             messages = messages_of(record)
             continued = messages[-1]["role"] == "assistant"
-            text = self._render(messages, record, continue_final_message=continued, add_generation_prompt=not continued)
+            text = self._template.render(
+                messages, record, continue_final_message=continued, add_generation_prompt=not continued
+            )
             if not continued:
-                return Place(text, self._joint, self._turn.opening or ANCHOR)
+                return Boundary(text, self._joint, opening)
         before, joint = prompt_and_joint(text, "" if chat else " ")
-        return Place(before, joint, ANCHOR + before[-1:])
+        return Boundary(before, joint, ANCHOR + before[-1:])
 
     @cached_property
     def _joint(self) -> Joint:
@@ -167,153 +316,35 @@ class Codec:
         return Joint(" ") if self.prompt_style == "raw" else Joint(lead, own=not lead.strip())
 
     @cached_property
+    def _template(self) -> ChatTemplate:
+        return ChatTemplate(self.tokenizer, self.clock)
+
+    @cached_property
+    def _turn_ends(self) -> dict[str, int]:
+        """The tokens that may end a turn, by their texts."""
+        return {**self._texts_of(self.stops), **self.tokenizer.get_added_vocab()}
+
+    @cached_property
     def _turn(self) -> Turn:
-        """How the template writes a turn: seen on a question and its answer."""
+        """How the template writes an assistant's turn."""
         if self.prompt_style == "raw":
             return Turn()
-        from jinja2 import TemplateSyntaxError
+        turn = self._template.turn(self._turn_ends)
+        if turn.gap and self._encode(PROBE_ANSWER + turn.gap + turn.end) == [
+            *self._encode(PROBE_ANSWER),
+            self._turn_ends[turn.end],
+        ]:
+            return replace(turn, gap="")  # the end token swallows the white space before it
+        return turn
 
-        self._source()  # named templates without a default
-        for before in ([], [{"role": "system", "content": ANCHOR}]):
-            question = [*before, {"role": "user", "content": ANCHOR}]
-            try:
-                opening = self._render(question, add_generation_prompt=True)
-                whole = self._render([*question, {"role": "assistant", "content": MARK}])
-            except UserError as error:
-                if isinstance(error.__cause__, TemplateSyntaxError):
-                    raise
-                continue  # it asks for something else, and may find it in the records
-            return self._turn_of(opening, whole)
-        return Turn()
-
-    def _turn_of(self, opening: str, whole: str) -> Turn:
-        head, _, tail = whole.rpartition(MARK)
-        lead = head.removeprefix(opening) if head.startswith(opening) else ""
-        known = {**self._end_texts(self.stops), **self.tokenizer.get_added_vocab()}
-        found = max((text for text in known if tail.lstrip().startswith(text)), key=len, default=None)
-        if found is None or not head:
-            return Turn(opening, lead)
-        gap, rest = tail[: len(tail) - len(tail.lstrip())], tail.lstrip().removeprefix(found)
-        if self._encode(MARK + gap + found) == [*self._encode(MARK), known[found]]:
-            gap = ""  # the token swallows it
-        return Turn(opening, lead, gap, known[found], rest)
-
-    def _end_texts(self, ids: frozenset[int]) -> dict[str, int]:
+    def _texts_of(self, ids: frozenset[int]) -> dict[str, int]:
+        """The ids by their texts, without those whose text is blank."""
         texts = {self.tokenizer.decode([i]).strip(): i for i in sorted(ids)}
         return {text: i for text, i in texts.items() if text}
 
     @cached_property
-    def _ends(self) -> dict[str, int]:
-        return self._end_texts(self.end_ids)
-
-    def _without_end(self, text: str) -> tuple[str, int | None]:
-        """The text up to an end that it carries itself, and that end's token, if it does; of several ends the first."""
-        own = None
-        while found := next((end for end in self._ends if text.rstrip().endswith(end)), None):
-            text, own = text.rstrip().removesuffix(found), self._ends[found]
-        return text, own
-
-    # --- The tokenizer
-
-    def _encode(self, text: str, place: str = "") -> list[int]:
-        with _called(f"{place or 'a text'}: the tokenizer cannot read it"):
-            ids: list[int] = self.tokenizer.encode(text, add_special_tokens=False)
-        return ids
-
-    @cached_property
-    def _front(self) -> list[int]:
-        """What the tokenizer puts before every text: BOS, if anything."""
-        bare, full = self._encode(ANCHOR), self.tokenizer.encode(ANCHOR)
-        starts = (i for i in range(len(full)) if full[i : i + len(bare)] == bare)
-        return full[: next(starts, 0)]
-
-    @cached_property
-    def _start(self) -> Callable[[str, str], list[int]]:
-        """`_encode` with a memory: the completions of a record stand behind the same prompt."""
-        return lru_cache(maxsize=4)(self._encode)
-
-    def _after(self, before: str, text: str, place: str = "") -> list[int]:
-        """What a text adds to the tokens of another; where tokens would span both, what it adds to a neutral one."""
-        for context in (before, ANCHOR if text[:1].isspace() else "\n"):
-            start, whole = self._start(context, place), self._encode(context + text, place)
-            if whole[: len(start)] == start:
-                return whole[len(start) :]
-        return self._encode(text, place)
-
-    def _part(self, ids: Sequence[int], place: Place) -> str:
-        """The text of a completion's tokens, without the joint and without the space of a tokenizer's own."""
-        return place.joint.remove(self._text(ids).removeprefix(self._spaces_near(place)))
-
-    @cached_property
-    def _anchor(self) -> tuple[list[int], str]:
-        ids = self._encode(ANCHOR)
-        return ids, self._decode(ids)
-
-    def _text(self, ids: Sequence[int]) -> str:
-        """The text that tokens add to another: alone, their first space may be lost."""
-        start, head = self._anchor
-        whole = self._decode([*start, *ids])
-        return whole[len(head) :] if whole.startswith(head) else self._decode(ids)
-
-    def _decode(self, ids: Sequence[int]) -> str:
-        return str(self.tokenizer.decode(ids, clean_up_tokenization_spaces=False))
-
-    def _spaces_near(self, place: Place) -> str:
-        """White space that the tokenizer itself puts between such a prompt and what follows."""
-        if place.near not in self._spaces:
-            text = self._text(self._after(place.near, ANCHOR))
-            self._spaces[place.near] = text[: len(text) - len(text.lstrip())]
-        return self._spaces[place.near]
-
-    # --- The template
-
-    def _source(self, tools: Any = None) -> str:
-        with _called(f"{self.tokenizer.name_or_path or 'model'}: its chat template cannot be used"):
-            source: str = self.tokenizer.get_chat_template(tools=tools)
-        return source
-
-    def _render(self, messages: Sequence[Message], record: PromptRecord | Preference | None = None, **how: bool) -> str:
-        """The conversation as the template writes it; nowhere else is a template called."""
-        if record is None:
-            called, tools = f"{self.tokenizer.name_or_path or 'model'}: its chat template cannot be used", None
-        else:
-            called = f"{record.place or record.prompt_id}: the model's chat template refuses the record"
-            tools = record.meta.get("tools")
-        with _called(called):
-            tools = json.loads(tools) if isinstance(tools, str) else tools
-            source = self._source(tools)
-            calls = any(message.get("tool_calls") for message in messages)
-            for name, value in zip(NEVER_DROPPED, (tools, calls), strict=True):
-                if value and name not in source:
-                    raise UserError(f"{called}: it has no place for {name}; leave such records out")
-            # Parquet writes a field of one message as null in all the others.
-            whole = [{k: v for k, v in message.items() if v is not None or k == "content"} for message in messages]
-            if self.clock is not None and ASKS_TIME in source:
-                source = _told_the_time(self.clock) + source
-            text: str = self.tokenizer.apply_chat_template(
-                whole, tools=tools or None, chat_template=source, tokenize=False, **how
-            )
-        return text
-
-
-def _told_the_time(clock: datetime) -> str:
-    """What defines `strftime_now` anew before a template; as its argument a function would not reach it."""
-    values = [("%%", "\0"), *((directive, clock.strftime(directive)) for directive in DIRECTIVES), ("\0", "%")]
-    replaced = "".join(f".replace({directive!r}, {value!r})" for directive, value in values)
-    return (
-        f"{{% macro {ASKS_TIME}(format) %}}{{{{ format{replaced} }}}}{{% endmacro %}}\n"  # a block takes its line end
-    )
-
-
-@contextmanager
-def _called(what: str) -> Iterator[None]:
-    """Around calls of what is the model's: whatever it raises is said in its own words."""
-    try:
-        yield
-    except UserError:
-        raise
-    except Exception as error:
-        raise UserError(f"{what}: {error or type(error).__name__}") from error
+    def _end_texts(self) -> dict[str, int]:
+        return self._texts_of(self.end_ids)
 
 
 def end_ids(model: Any, tokenizer: Any) -> frozenset[int]:

@@ -1,6 +1,6 @@
-"""From losses of tokens to one loss a row, such that the mean over a minibatch's rows is the loss: a named choice.
+"""Aggregation of token losses to one loss per row; the mean over a minibatch's rows is the loss.
 
-| name            | L of a row           | over a minibatch        | elsewhere                                     |
+| name            | L of a row           | over a minibatch        | in other libraries                            |
 |-----------------|----------------------|-------------------------|-----------------------------------------------|
 | `sequence_sum`  | sum_t l_t            | mean over rows of sums  | verl `seq-mean-token-sum`                     |
 | `sequence_mean` | sum_t l_t / abs(y)   | mean over rows of means | TRL `grpo`; verl `seq-mean-token-mean`        |
@@ -8,7 +8,8 @@
 | `fixed_length`  | sum_t l_t / max_len  | sum over a constant     | TRL `dr_grpo`; verl `seq-mean-token-sum-norm` |
 
 Only `sequence_sum` (and its constant multiple `fixed_length`) leaves the gradient of a sequence-level objective as it
-is when lengths vary: a division by |y| weighs the gradient of a completion by something that the completion decides.
+is when lengths vary: dividing by |y| weights a completion's gradient by a quantity that the completion itself
+determines.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ Aggregation = Literal["sequence_sum", "sequence_mean", "token_mean", "fixed_leng
 
 
 def aggregate(loss_BT: Tensor, update: PolicyUpdate, aggregation: Aggregation) -> Tensor:
-    """Rows `[B]` of token losses that are 0 on padding. An empty completion's row is 0."""
+    """Return one loss per row, `[B]`, from token losses that are 0 on padding; 0 for an empty completion."""
     sum_B = loss_BT.sum(1)
     match aggregation:
         case "sequence_sum":

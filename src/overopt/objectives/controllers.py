@@ -1,36 +1,33 @@
-"""Coefficients that move during a run. A plain number in the configuration is a coefficient that does not.
+"""Controllers: coefficients that change during a run. A plain number in the configuration is a constant coefficient.
 
-A controller sees the rollouts of each update, before the update is made, and answers with the coefficient in force for
-it. Those that remember follow `objectives/state.py`.
+A controller is called with the rollouts of each update, before the update is made, and returns the coefficient for it
+(`contracts.ControllerProtocol`).
 """
 
 from __future__ import annotations
 
 import math
-from typing import Annotated, ClassVar
+from typing import Annotated, Any
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
-from overopt.config import block
+from overopt.config import Choice, block
+from overopt.objectives.contracts import ControllerProtocol
 from overopt.objectives.state import State, call
 from overopt.types import Rollouts
 
 Positive = Annotated[float, Field(gt=0)]
 Share = Annotated[float, Field(gt=0, le=1)]
 MAX_LOG_STEP = 1.0
-"""A target-entropy controller multiplies or divides its coefficient by at most e in one update."""
+"""A target-entropy controller multiplies or divides its coefficient by at most e per update."""
 
 
 @block
-class Fixed:
-    """A coefficient that stays: `coef: {name: fixed, value: 0.05}` is `coef: 0.05`."""
+class Fixed(ControllerProtocol):
+    """A constant coefficient: `coef: {name: fixed, value: 0.05}` is `coef: 0.05`."""
 
-    formula: ClassVar[str] = "coef_t = value"
-    source: ClassVar[str] = "N+ recipe (Huang et al. 2024): KL coefficient 0.05"
-    elsewhere: ClassVar[dict[str, object]] = {
-        "openrlhf": "--algo.kl.init_coef = value, no --algo.kl.target",
-        "verl": "algorithm.kl_ctrl.type=fixed algorithm.kl_ctrl.kl_coef = value",
-    }
+    formula = "coef_t = value"
+    source = "N+ recipe (Huang et al. 2024): KL coefficient 0.05"
 
     value: float = 0.05
 
@@ -43,21 +40,16 @@ class Fixed:
 
 
 @block
-class AdaptiveKL:
-    """Ziegler's controller: proportional, in log-space, it steers KL(pi || ref) to a target.
+class AdaptiveKL(ControllerProtocol):
+    """Ziegler's adaptive KL controller: proportional control in log-space, which steers KL(pi || ref) to a target.
 
-    KL is the batch mean of the k1 estimate (nats per sequence), B the episodes of the batch. The coefficient in force
-    for a batch does not see that batch; the move takes effect at the next. Needs the reference.
+    KL is the batch mean of the k1 estimate (nats per sequence), B the episodes of the batch. The coefficient of
+    a batch does not depend on that batch: a change takes effect at the next. Needs the reference.
     """
 
-    needs: ClassVar[frozenset[str]] = frozenset({"reference"})
-    formula: ClassVar[str] = "e = clip((KL - target) / target, -0.2, 0.2);  coef <- coef (1 + e B / horizon)"
-    source: ClassVar[str] = "Ziegler et al. 2019 (arXiv 1909.08593), section 2.2; defaults: their code"
-    elsewhere: ClassVar[dict[str, object]] = {
-        "openrlhf": "--algo.kl.init_coef = initial --algo.kl.target = target --algo.kl.horizon = horizon",
-        "verl": "algorithm.kl_ctrl: {type: adaptive, kl_coef: initial, target_kl: target, horizon: horizon}; "
-        "its KL is a mean per token",
-    }
+    needs = frozenset({"reference"})
+    formula = "e = clip((KL - target) / target, -0.2, 0.2);  coef <- coef (1 + e B / horizon)"
+    source = "Ziegler et al. 2019 (arXiv 1909.08593), section 2.2; defaults: their code"
 
     initial: Positive = 0.2
     target: Positive = 6.0
@@ -66,7 +58,7 @@ class AdaptiveKL:
     def init(self) -> State:
         return {"coef": self.initial}
 
-    def __call__(self, rollouts: Rollouts, state: State) -> tuple[float, State]:
+    def __call__(self, rollouts: Rollouts, state: State) -> tuple[float, State]:  # type: ignore[override]
         coef = float(state["coef"])
         kl_B = rollouts.sequence_kl_B
         error = min(0.2, max(-0.2, float(kl_B.mean()) / self.target - 1.0))
@@ -79,12 +71,11 @@ class AdaptiveKL:
 
 
 @block
-class Linear:
-    """A straight line from `initial` to `final`, reached after the share `until` of the run's updates."""
+class Linear(ControllerProtocol):
+    """A linear change from `initial` to `final`, complete after the fraction `until` of the run's updates."""
 
-    formula: ClassVar[str] = "coef_t = initial + (final - initial) min(1, t / (until steps)), t = updates made before"
-    source: ClassVar[str] = "our choice; a schedule as those of learning rates"
-    elsewhere: ClassVar[dict[str, object]] = {}
+    formula = "coef_t = initial + (final - initial) min(1, t / (until steps)), t = updates made before"
+    source = "our choice; a schedule as those of learning rates"
 
     initial: float = 0.1
     final: float = 0.0
@@ -99,14 +90,13 @@ class Linear:
 
 
 @block
-class Cosine:
-    """Half a cosine from `initial` to `final`, reached after the share `until` of the run's updates."""
+class Cosine(ControllerProtocol):
+    """A half-cosine change from `initial` to `final`, complete after the fraction `until` of the run's updates."""
 
-    formula: ClassVar[str] = (
+    formula = (
         "coef_t = final + (initial - final) (1 + cos(pi s)) / 2, s = min(1, t / (until steps)), t = updates made before"
     )
-    source: ClassVar[str] = "our choice; a schedule as those of learning rates"
-    elsewhere: ClassVar[dict[str, object]] = {}
+    source = "our choice; a schedule as those of learning rates"
 
     initial: float = 0.1
     final: float = 0.0
@@ -122,21 +112,20 @@ class Cosine:
 
 
 @block
-class TargetEntropy:
+class TargetEntropy(ControllerProtocol):
     """Automatic temperature: the coefficient of an entropy bonus rises while entropy is below its target.
 
     H is the exact entropy of a token's distribution at the sampling temperature, a mean over the batch's tokens (nats).
-    It is soft actor-critic's gradient step on log alpha, with the number of the batch in force at the next; one update
-    moves the coefficient at most by the factor e, and never out of [minimum, maximum]. For bonuses that raise entropy
-    when the coefficient is positive. The target is in nats per token and has no default that suits every model.
+    It is soft actor-critic's gradient step on log alpha, measured on one batch and applied at the next; one update
+    changes the coefficient at most by the factor e, and keeps it within [minimum, maximum]. It is for bonuses that
+    raise entropy when the coefficient is positive. No default target (nats per token) suits every model.
 
     TRL's adaptive entropy coefficient is another rule: it adds or subtracts a constant, and pays no bonus while entropy
     is above the target.
     """
 
-    formula: ClassVar[str] = "coef <- clip(coef exp(clip(rate (target - H), -1, 1)), minimum, maximum)"
-    source: ClassVar[str] = "Haarnoja et al. 2018 (arXiv 1812.05905), section 5; rate and bounds: our choice"
-    elsewhere: ClassVar[dict[str, object]] = {}
+    formula = "coef <- clip(coef exp(clip(rate (target - H), -1, 1)), minimum, maximum)"
+    source = "Haarnoja et al. 2018 (arXiv 1812.05905), section 5; rate and bounds: our choice"
 
     target: Positive = 1.0
     initial: Positive = 0.01
@@ -147,7 +136,7 @@ class TargetEntropy:
     def init(self) -> State:
         return {"coef": min(self.maximum, max(self.minimum, self.initial))}
 
-    def __call__(self, rollouts: Rollouts, state: State) -> tuple[float, State]:
+    def __call__(self, rollouts: Rollouts, state: State) -> tuple[float, State]:  # type: ignore[override]
         coef = float(state["coef"])
         log_step = self.rate * (self.target - rollouts.token_entropy)
         moved = coef * math.exp(min(MAX_LOG_STEP, max(-MAX_LOG_STEP, log_step)))
@@ -161,11 +150,24 @@ class TargetEntropy:
 Controller = Fixed | AdaptiveKL | Linear | Cosine | TargetEntropy
 
 
+def _not_negative(coef: Any) -> Any:
+    """A negative coefficient of a divergence would reward distance from the reference without bound."""
+    lowest = coef if isinstance(coef, int | float) else coef.lowest
+    if lowest < 0:
+        raise ValueError(f"must be >= 0, got {lowest}")
+    return coef
+
+
+Coefficient = Annotated[float | Controller, Choice(ControllerProtocol)]
+"""A number, or a controller."""
+NonNegativeCoefficient = Annotated[float | Controller, Choice(ControllerProtocol), AfterValidator(_not_negative)]
+
+
 def current(coef: float | Controller, rollouts: Rollouts, state: State) -> tuple[float, State]:
-    """The coefficient in force for these rollouts, and the state for the next batch."""
+    """Return the coefficient for these rollouts, and the controller's next state."""
     return (float(coef), state) if isinstance(coef, int | float) else call(coef, rollouts, state)
 
 
 def moves(coef: float | Controller) -> bool:
-    """Whether the coefficient is worth a column of its own in the record."""
+    """Return whether the coefficient may change during a run, so that it is recorded at each step."""
     return not isinstance(coef, int | float | Fixed)

@@ -1,9 +1,13 @@
-"""The dictionary of objectives: a row for every class of every union, read from the classes themselves."""
+"""The dictionary of objectives: one entry for every class of every union, read from the classes."""
 
 from __future__ import annotations
 
+import functools
 import inspect
+from pathlib import Path
 from typing import Any
+
+import yaml
 
 from overopt.config import name_of
 from overopt.config.blocks import union_members, unwrap
@@ -43,28 +47,37 @@ WHERE = {
     "controller": "online: regularizers.N.coef",
     "missing_eos": "online: missing_eos",
 }
-"""Kind -> the stage and the key that take it."""
+"""Kind -> the stage and the configuration key that take it."""
 
-Row = dict[str, Any]
+OTHER_LIBRARIES = Path(__file__).with_name("other_libraries.yaml")
+
+Entry = dict[str, Any]
+
+
+@functools.cache
+def other_libraries() -> dict[str, dict[str, dict[str, Any]]]:
+    """Return kind -> name -> library -> how that library spells it: a text, or for TRL a mapping."""
+    tree: dict[str, dict[str, dict[str, Any]]] = yaml.safe_load(OTHER_LIBRARIES.read_text(encoding="utf-8"))
+    return tree
 
 
 def classes(kind: str) -> tuple[type, ...]:
-    """The classes of a union, in its order."""
+    """Return the classes of a kind's union, in its order."""
     return union_members(unwrap(UNIONS[kind])[0])[0]
 
 
-def entries() -> list[tuple[Row, type]]:
-    """Every row with its class."""
+def entries() -> list[tuple[Entry, type]]:
+    """Return every entry with its class."""
     return [(_row(kind, cls), cls) for kind in UNIONS for cls in classes(kind)]
 
 
-def dictionary(name: str | None = None) -> list[Row]:
-    """Rows of `name, kind, formula, fields, needs, source, elsewhere`; with a name, all of that name."""
+def dictionary(name: str | None = None) -> list[Entry]:
+    """Return entries `name, kind, formula, fields, needs, source, elsewhere`: all, or those of a name."""
     return [row for row, _ in found(name)]
 
 
-def found(name: str | None = None) -> list[tuple[Row, type]]:
-    """The rows of a name, or all; the name may be the class's, too. UserError if there is none."""
+def found(name: str | None = None) -> list[tuple[Entry, type]]:
+    """Return all entries with their classes, or those of a YAML name or class name. UserError if there is none."""
     everything = entries()
     if name is None:
         return everything
@@ -76,26 +89,26 @@ def found(name: str | None = None) -> list[tuple[Row, type]]:
     return chosen
 
 
-def _row(kind: str, cls: Any) -> Row:
+def _row(kind: str, cls: Any) -> Entry:
     return {
         "name": name_of(cls),
         "kind": kind,
         "formula": cls.formula,
         "fields": describe_fields(cls),
-        "needs": sorted(getattr(cls, "needs", ())),
+        "needs": sorted(cls.needs),
         "source": cls.source,
-        "elsewhere": dict(cls.elsewhere),
+        "elsewhere": other_libraries().get(kind, {}).get(name_of(cls), {}),
     }
 
 
 def about(cls: type) -> tuple[str, str]:
-    """The docstring's first paragraph on one line, and the rest of it as it stands."""
+    """Return the docstring's first paragraph on one line, and the rest unchanged."""
     first, _, rest = inspect.cleandoc(cls.__doc__ or "").partition("\n\n")
     return " ".join(first.split()), rest
 
 
 def translation(library: str, words: Any) -> str:
-    """How another library spells it: `CPOTrainer(loss_type='simpo', beta=alpha), where cpo_alpha == 0`."""
+    """Return another library's spelling: `CPOTrainer(loss_type='simpo', beta=alpha), where cpo_alpha == 0`."""
     if not isinstance(words, dict):
         return f"{words}"
     rest = dict(words)

@@ -1,23 +1,23 @@
-"""What a completion scores that was cut at the length limit before it ended."""
+"""Rules for the score of a completion that was cut off at the length limit, before EOS."""
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar
+from typing import Annotated
 
 import torch
 from pydantic import Field
 from torch import Tensor
 
 from overopt.config import Choice, block
+from overopt.objectives.contracts import MissingEOSProtocol
 
 
 @block
-class Replace:
-    """The score of an unended completion is replaced by `value`; meaningful only if the reward model is centered."""
+class Replace(MissingEOSProtocol):
+    """Replaces the score of an unended completion by `value`; meaningful only if the reward model is centered."""
 
-    formula: ClassVar[str] = "R = value if EOS is missing, else r"
-    source: ClassVar[str] = "N+ recipe (Huang et al. 2024): -1"
-    elsewhere: ClassVar[dict[str, Any]] = {}
+    formula = "R = value if EOS is missing, else r"
+    source = "N+ recipe (Huang et al. 2024): -1"
 
     value: float = -1.0
 
@@ -26,12 +26,11 @@ class Replace:
 
 
 @block
-class Subtract:
-    """`penalty` is subtracted from the score of an unended completion (TRL's `missing_eos_penalty`)."""
+class Subtract(MissingEOSProtocol):
+    """Subtracts `penalty` from the score of an unended completion (TRL's `missing_eos_penalty`)."""
 
-    formula: ClassVar[str] = "R = r - penalty if EOS is missing, else r"
-    source: ClassVar[str] = "TRL's PPOTrainer and old RLOOTrainer"
-    elsewhere: ClassVar[dict[str, Any]] = {"trl": "PPOConfig(missing_eos_penalty=penalty)"}
+    formula = "R = r - penalty if EOS is missing, else r"
+    source = "TRL's PPOTrainer and old RLOOTrainer"
 
     penalty: Annotated[float, Field(ge=0)] = 1.0
 
@@ -40,15 +39,15 @@ class Subtract:
 
 
 @block
-class Keep:
-    """The score stays as it is."""
+class KeepScore(MissingEOSProtocol):
+    """Leaves the score of an unended completion unchanged."""
 
-    formula: ClassVar[str] = "R = r"
-    source: ClassVar[str] = "as if nothing were missing"
-    elsewhere: ClassVar[dict[str, Any]] = {}
+    config_name = "keep"
+    formula = "R = r"
+    source = "as if nothing were missing"
 
     def __call__(self, score_B: Tensor, ended_B: Tensor) -> Tensor:
         return score_B
 
 
-MissingEOS = Annotated[Replace | Subtract | Keep, Choice()]
+MissingEOS = Annotated[Replace | Subtract | KeepScore, Choice(MissingEOSProtocol)]

@@ -1,4 +1,4 @@
-"""The dictionary of objectives as text: a table of all, a page of one."""
+"""The dictionary of objectives as text: a table of all objectives, or a page for one."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import textwrap
 from itertools import groupby
 
 from overopt.config.describing import shown_default
-from overopt.objectives.dictionary import WHERE, Row, about, found, translation
+from overopt.objectives.dictionary import WHERE, Entry, about, found, translation
 
 WIDTH = 110
 
 
 def table() -> str:
-    """Every objective by kind: its name, and its formula."""
+    """Return every objective's name and formula, grouped by kind."""
     lines = []
     rows = [row for row, _ in found()]
     width = max(len(row["name"]) for row in rows) + 2
@@ -24,11 +24,11 @@ def table() -> str:
 
 
 def page(name: str) -> str:
-    """All that is known of a name; one name may stand for objectives of several kinds."""
+    """Return everything about a name, which objectives of several kinds may share."""
     return "\n\n".join(_page(row, cls) for row, cls in found(name))
 
 
-def _page(row: Row, cls: type) -> str:
+def _page(row: Entry, cls: type) -> str:
     first, rest = about(cls)
     lines = [f"{row['name']}  ({row['kind']}; {WHERE[row['kind']]})", ""]
     lines += textwrap.wrap(first, WIDTH)
@@ -44,7 +44,7 @@ def _page(row: Row, cls: type) -> str:
     return "\n".join(lines)
 
 
-def _fields(row: Row) -> list[str]:
+def _fields(row: Entry) -> list[str]:
     if not row["fields"]:
         return ["no fields", ""]
     lines = ["fields"]
@@ -56,6 +56,6 @@ def _fields(row: Row) -> list[str]:
 
 
 def _hanging(head: str, text: str) -> list[str]:
-    """Wrapped text behind a head, its further lines below its first."""
+    """Wrap text after a head; further lines are indented to where the first begins."""
     indent = " " * len(head)
     return textwrap.wrap(text, WIDTH, initial_indent=head, subsequent_indent=indent, break_long_words=False) or [head]

@@ -7,10 +7,10 @@ from torch import Tensor
 
 
 def plackett_luce(score_PK: Tensor, margin: float = 0.0) -> Tensor:
-    """-log probability of the ranking that the columns are in, best first, `[P]`.
+    """Return -log probability of the ranking given by the column order, best first; `[P]`.
 
     -sum_k [s_k - log(e^{s_k} + sum_{j>k} e^{s_j + margin})]: with a margin, every completion must beat those below it
-    by that much. K = 2 is -log sigma(s_1 - s_2 - margin). A number added to a row changes nothing.
+    by that much. K = 2 is -log sigma(s_1 - s_2 - margin). Adding a constant to a row changes nothing.
     """
     raised_PK = score_PK + margin
     below_PK = raised_PK.flip(1).logcumsumexp(1).flip(1)[:, 1:]

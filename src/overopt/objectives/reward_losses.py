@@ -2,33 +2,29 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar
+from typing import Annotated
 
 import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor
 
 from overopt.config import Choice, block
+from overopt.objectives.contracts import RewardLossProtocol
 from overopt.objectives.plackett_luce import plackett_luce
 
 NotNegative = Annotated[float, Field(ge=0)]
 
 
 @block
-class BradleyTerry:
+class BradleyTerry(RewardLossProtocol):
     """Bradley-Terry: the probability that one of two scores wins is the logistic function of their difference.
 
     `margin` asks for more than order, in units of the score; `centering` pulls the sum of a pair's scores to 0
     (Eisenstein et al. 2023), which the likelihood leaves free. Without both it is the N+ recipe's.
     """
 
-    formula: ClassVar[str] = "L = -log sigma(r_w - r_l - margin) + centering (r_w + r_l)^2"
-    source: ClassVar[str] = "Bradley and Terry 1952; Ouyang et al. 2022, arXiv 2203.02155, Eq. 1"
-    elsewhere: ClassVar[dict[str, Any]] = {
-        "trl": {"trainer": "RewardTrainer", "when": "margin == 0", "center_rewards_coefficient": "centering or None"},
-        "openrlhf": "PairWiseLoss, train_rm --loss sigmoid",
-    }
-    takes: ClassVar[str] = "pairs"
+    formula = "L = -log sigma(r_w - r_l - margin) + centering (r_w + r_l)^2"
+    source = "Bradley and Terry 1952; Ouyang et al. 2022, arXiv 2203.02155, Eq. 1"
 
     margin: NotNegative = 0.0
     centering: NotNegative = 0.0
@@ -40,19 +36,16 @@ class BradleyTerry:
 
 
 @block
-class PlackettLuce:
+class PlackettLuce(RewardLossProtocol):
     """Plackett-Luce: the ranking's likelihood, the best among all, the next among the rest, and so on.
 
     A margin stands between a completion and each one below it (our choice), and `centering` pulls the sum of the K
     scores to 0; K = 2 is Bradley-Terry with the same fields.
     """
 
-    formula: ClassVar[str] = (
-        "L = -sum_{k<K} [r_k - log(e^{r_k} + sum_{j>k} e^{r_j + margin})] + centering (sum_k r_k)^2"
-    )
-    source: ClassVar[str] = "Plackett 1975; Luce 1959"
-    elsewhere: ClassVar[dict[str, Any]] = {}
-    takes: ClassVar[str] = "rankings"
+    formula = "L = -sum_{k<K} [r_k - log(e^{r_k} + sum_{j>k} e^{r_j + margin})] + centering (sum_k r_k)^2"
+    source = "Plackett 1975; Luce 1959"
+    takes = "rankings"
 
     margin: NotNegative = 0.0
     centering: NotNegative = 0.0
@@ -62,4 +55,4 @@ class PlackettLuce:
         return loss_P + self.centering * score_PK.sum(1) ** 2 if self.centering else loss_P
 
 
-RewardLoss = Annotated[BradleyTerry | PlackettLuce, Choice()]
+RewardLoss = Annotated[BradleyTerry | PlackettLuce, Choice(RewardLossProtocol)]

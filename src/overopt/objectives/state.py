@@ -1,22 +1,35 @@
-"""State of objectives that remember: explicit, JSON-able, owned by the loop and never by the objective.
+"""State of objectives, explicit: JSON-able, owned by the training loop and never by the objective.
 
-An objective with a method `init()` is called as `value, state = objective(x, state)` and returns the next state; one
-without is called as `value = objective(x)`. Loops use the two functions here and need not know which it is.
+An objective with state has a method `init()`, and is called as `value, state = objective(x, state)`. One without state
+has no `init`, and is called as `value = objective(x)`. Loops use the two functions here and need not know which it is.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 State = dict[str, Any]
-"""Numbers and lists only, so that it can be saved beside a checkpoint."""
+"""Numbers, texts and lists of these, so that it can be saved beside a checkpoint."""
+
+
+@runtime_checkable
+class Stateful(Protocol):
+    """An objective with state."""
+
+    def init(self) -> State:
+        """Return the state before the first batch."""
+        ...
+
+    def __call__(self, x: Any, state: State, /) -> tuple[Any, State]:
+        """Return the value at `x`, and the state for the next batch; the given state stays as it is."""
+        ...
 
 
 def initial_state(objective: Any) -> State:
-    """What the objective starts with; empty for one that remembers nothing."""
-    return objective.init() if hasattr(objective, "init") else {}
+    """Return the state before the first batch; empty for an objective without state."""
+    return objective.init() if isinstance(objective, Stateful) else {}
 
 
 def call(objective: Any, x: Any, state: State) -> tuple[Any, State]:
-    """The objective's value at `x`, and its state afterwards."""
-    return objective(x, state) if hasattr(objective, "init") else (objective(x), state)
+    """Return the objective's value at `x` and its next state."""
+    return objective(x, state) if isinstance(objective, Stateful) else (objective(x), state)

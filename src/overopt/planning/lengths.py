@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import mean
 from typing import Any
@@ -16,7 +16,7 @@ from overopt.errors import UserError
 from overopt.models.text import Codec
 from overopt.records import load_run
 from overopt.training.data import common_size
-from overopt.training.pairs import recorded_pairs
+from overopt.training.pairs import FromRun, Sampled, recorded_pairs
 from overopt.training.stages.sft import SFT
 from overopt.types import Completion, Dropped, Preference
 
@@ -43,6 +43,8 @@ class PairLengths:
     group: int
     prompt: Lengths
     completion: Lengths
+    sampled: bool = False
+    """Whether the stage itself samples them."""
 
 
 def lengths_of(sizes: Sequence[int], limit: int, source: str) -> Lengths:
@@ -54,14 +56,15 @@ def lengths_of(sizes: Sequence[int], limit: int, source: str) -> Lengths:
 
 
 def prompts_of(stage: Any, codec: Codec, records: Iterable[Any]) -> Lengths:
-    sizes = [len(codec.prompt(record)) for record in itertools.islice(records, READ)]
+    sizes = [len(ids) for ids, _ in codec.encode(list(itertools.islice(records, READ)))]
     return lengths_of(sizes, stage.max_prompt_tokens, "as they are")
 
 
 def references_of(stage: Any, codec: Codec, records: Iterable[Any]) -> Lengths:
     """Of the references of records."""
-    known = itertools.islice((record for record in records if record.reference is not None), READ)
-    sizes = [len(codec.completion(Completion(record.reference), record)) for record in known]
+    known = list(itertools.islice((record for record in records if record.reference is not None), READ))
+    encoded = codec.encode(known, [[Completion(record.reference)] for record in known])
+    sizes = [len(ids) for _, (ids,) in encoded]
     return lengths_of(sizes, stage.max_completion_tokens, "as the references are")
 
 
@@ -90,30 +93,32 @@ def _cut(sizes: Sequence[int], limit: int, source: str) -> Lengths:
 
 def pairs_of(stage: Any, codec: Codec, others: Mapping[str, Any]) -> PairLengths:
     """The pairs to train on: to be sampled, those of another run, or the task's own."""
-    pairs = stage.pairs
-    if hasattr(pairs, "path"):
-        path = Path(pairs.path)
-        if (path / "run.json").is_file():
-            recorded = recorded_pairs(path)
-            return _stored(stage, codec, recorded.train, len(recorded.heldout))
-        if path.name in others:
-            return pairs_of(others[path.name], codec, others)
-        raise UserError(f"pairs.path: {path} is no run; make it first, or plan it too")
-    if hasattr(pairs, "count"):
-        prompts = stage.task.pair_prompts(stage.seed, pairs.count)
-        completion = written_from(stage.policy, stage, codec, others)
-        heldout_count = len(stage.task.reward_test_prompts(stage.seed))
-        prompt = prompts_of(stage, codec, prompts)
-        return PairLengths(len(prompts), heldout_count, pairs.per_prompt, prompt, completion)
-    heldout = stage.task.evaluation_preferences(stage.seed, Dropped())[1]
-    return _stored(stage, codec, stage.task.preferences(stage.seed, Dropped()), len(heldout))
+    match stage.pairs:
+        case Sampled() as pairs:
+            prompts = stage.task.pair_prompts(stage.seed, pairs.count)
+            completion = written_from(stage.policy, stage, codec, others)
+            heldout = len(stage.task.reward_test_prompts(stage.seed))
+            prompt = prompts_of(stage, codec, prompts)
+            return PairLengths(len(prompts), heldout, pairs.per_prompt, prompt, completion, sampled=True)
+        case FromRun() as pairs:
+            path = Path(pairs.path)
+            if (path / "run.json").is_file():
+                recorded = recorded_pairs(path)
+                return _stored(stage, codec, recorded.train, len(recorded.heldout))
+            if path.name in others:
+                return replace(pairs_of(others[path.name], codec, others), sampled=False)
+            raise UserError(f"pairs.path: {path} is no run; make it first, or plan it too")
+        case _:
+            heldout = len(stage.task.evaluation_preferences(stage.seed, Dropped())[1])
+            return _stored(stage, codec, stage.task.preferences(stage.seed, Dropped()), heldout)
 
 
 def _stored(stage: Any, codec: Codec, train: Sequence[Preference], heldout: int) -> PairLengths:
     size = common_size(train)
     read = [record for record in train if len(record.ranked) == size][:READ]
     prompt = prompts_of(stage, codec, read)
-    completions = [[len(codec.completion(c, record)) for c in record.ranked] for record in read]
+    encoded = codec.encode(read, [record.ranked for record in read])
+    completions = [[len(ids) for ids in ranked] for _, ranked in encoded]
     fitting = [sizes for sizes in completions if max(sizes) <= stage.max_completion_tokens]
     sizes = [n for sizes in fitting for n in sizes]
     completion = lengths_of(sizes, stage.max_completion_tokens, "as the pairs are")

@@ -99,7 +99,8 @@ def from_folder(location: str) -> tuple[Any, Any]:
     folder = load_run(path).checkpoint() if (path / "run.json").is_file() else path
     if not (folder / "config.json").is_file():
         raise UserError(
-            f"{path}: neither a run directory nor a Hugging Face model folder; make it first, or plan it too"
+            f"{path}: neither a run directory nor a Hugging Face model folder; "
+            "make it first, or put the YAML that trains it beside this one"
         )
     return folder_config(folder), load_tokenizer(folder)
 
@@ -137,14 +138,20 @@ def _duration(hours: float) -> str:
     return f"{60 * hours:.1f} minutes" if hours >= 1 / 60 else f"{3600 * hours:.3g} seconds"
 
 
-def plan_all(stages: Mapping[str, Any], device_name: str | None = None) -> list[Plan]:
-    """Plans of stages that may be each other's parents, written `runs/NAME`; for this machine, or a GPU by name."""
+def plan_all(
+    stages: Mapping[str, Any], device_name: str | None = None, parents: Mapping[str, Any] | None = None
+) -> list[Plan]:
+    """Plans of stages that may be each other's parents, written `runs/NAME`; for this machine, or a GPU by name.
+
+    `parents` are further stages, by the name of their run directory, that the planned ones descend from.
+    """
     device = None if device_name is None else device_named(device_name)
+    known = {**(parents or {}), **stages}
 
     def parent(location: str) -> Any:
         name = Path(location).name
-        if name in stages and not (Path(location) / "run.json").is_file():
-            return _model(stages[name], parent)
+        if name in known and not (Path(location) / "run.json").is_file():
+            return _model(known[name], parent)
         return from_folder(location)
 
-    return [plan_stage(name, stage, parent, device, stages) for name, stage in stages.items()]
+    return [plan_stage(name, stage, parent, device, known) for name, stage in stages.items()]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import singledispatch
 from typing import Any, Literal
 
 import torch
@@ -11,12 +12,11 @@ import torch
 from overopt.evaluation.evaluator import REFERENCE_SUMMARIES
 from overopt.models.load import meta_model
 from overopt.models.text import Codec
-from overopt.planning.lengths import Lengths, pairs_of, prompts_of, references_of, written_from
-from overopt.tasks import Miniature
-from overopt.training.data import checkpoint_steps
+from overopt.planning.lengths import Lengths, PairLengths, pairs_of, prompts_of, references_of, written_from
+from overopt.tasks.base import is_cheap_to_measure
+from overopt.training.loop import checkpoint_steps
 from overopt.training.policy_step import needs
-from overopt.training.probes import THINNED
-from overopt.training.stages.offline import HELDOUT_PAIRS
+from overopt.training.stages.offline import HELDOUT_PAIRS, Offline
 from overopt.training.stages.online import Online
 from overopt.training.stages.reward_model import RewardModelStage
 from overopt.training.stages.sft import SFT
@@ -128,32 +128,36 @@ class Work:
 
 def work_of(stage: Any, tokenizer: Any, others: Mapping[str, Any] | None = None) -> Work:
     """A stage's work. `others` are the stages that are planned with it, by name."""
-    codec = Codec(tokenizer, stage.task.prompt_style)
-    if isinstance(stage, SFT):
-        return _sft(stage, codec)
-    if isinstance(stage, RewardModelStage):
-        return _reward_model(stage, codec, others or {})
-    return (_online if isinstance(stage, Online) else _offline)(stage, codec, others or {})
+    return _work(stage, Codec(tokenizer, stage.task.prompt_style), others or {})
 
 
-def _sft(stage: SFT, codec: Codec) -> Work:
+@singledispatch
+def _work(stage: Any, codec: Codec, others: Mapping[str, Any]) -> Work:
+    raise TypeError(f"{type(stage).__name__} is no stage that can be planned")
+
+
+@_work.register
+def _(stage: SFT, codec: Codec, others: Mapping[str, Any]) -> Work:
     records = stage.task.demonstrations(stage.seed, Dropped())
     prompt, completion = prompts_of(stage, codec, records), references_of(stage, codec, records)
     batch = _trees(stage.batch_size, 1, prompt, completion)
-    steps = stage.steps or round(completion.share * len(records)) // stage.batch_size
-    work = Work(steps, replace(batch, targets="all" if stage.loss_on_prompt else "completions"), policies=1)
-    work = replace(work, evaluations=len(checkpoint_steps(steps, stage.checkpoint_every)), lengths=completion.source)
+    steps = stage.updates(round(completion.share * len(records)))
+    work = Work(
+        steps, replace(batch, targets="all" if stage.loss_on_prompt else "completions"), policies=1,
+        evaluations=len(checkpoint_steps(steps, stage.checkpoint_every)), lengths=completion.source,
+    )  # fmt: skip
     return _evaluated(work, stage, codec, completion, scored=False, compared=False)
 
 
-def _online(stage: Online, codec: Codec, others: Mapping[str, Any]) -> Work:
+@_work.register
+def _(stage: Online, codec: Codec, others: Mapping[str, Any]) -> Work:
     prompt = prompts_of(stage, codec, stage.task.prompts(stage.seed, Dropped()))
     completion = written_from(stage.policy, stage, codec, others)
     batch = _trees(stage.prompts_per_update, stage.samples_per_prompt, prompt, completion)
     scored, scores = stage.reward_model is not None, replace(batch, targets="none")
-    kept = len(needs(stage) & {"old_logits", "ref_logits"})
-    every = stage.probes.every or (1 if isinstance(stage.task, Miniature) else THINNED)
-    passes = [(1.0 + stage.compute.bf16 + 1 / every, batch), (float(scored + kept), scores)]
+    frozen = len(needs(stage.loss, stage.loss_regularizers) & {"old_logits", "ref_logits"})
+    probes = 1 / stage.probes.interval(is_cheap_to_measure(stage.task))
+    passes = [(1.0 + stage.compute.bf16 + probes, batch), (float(scored + frozen), scores)]
     samplings = [batch]
     if "greedy" in stage.advantage.needs:
         greedy = replace(batch, group=1)
@@ -166,10 +170,11 @@ def _online(stage: Online, codec: Codec, others: Mapping[str, Any]) -> Work:
     return _evaluated(work, stage, codec, completion, scored, compared=True)
 
 
-def _reward_model(stage: RewardModelStage, codec: Codec, others: Mapping[str, Any]) -> Work:
+@_work.register
+def _(stage: RewardModelStage, codec: Codec, others: Mapping[str, Any]) -> Work:
     pairs = pairs_of(stage, codec, others)
     batch = replace(_trees(stage.batch_size, pairs.group, pairs.prompt, pairs.completion), targets="none")
-    steps = max(1, stage.epochs * (pairs.count // stage.batch_size))
+    steps = stage.updates(pairs.count)
     heldout, normalized = replace(batch, count=pairs.heldout), []
     if stage.normalization == "center":
         normalized = [replace(batch, count=len(stage.task.demonstrations(stage.seed, Dropped())), group=1)]
@@ -178,31 +183,34 @@ def _reward_model(stage: RewardModelStage, codec: Codec, others: Mapping[str, An
     return Work(
         steps, batch, policies=1, reward_models=1, trains_reward_model=True,
         evaluations=1 + len(checkpoint_steps(steps, stage.checkpoint_every or steps)), evaluation_passes=[heldout],
-        pairs=replace(batch, count=pairs.count + pairs.heldout) if hasattr(stage.pairs, "temperatures") else None,
-        first=normalized, lengths=pairs.completion.source,
+        pairs=_sampled(batch, pairs), first=normalized, lengths=pairs.completion.source,
     )  # fmt: skip
 
 
-def _offline(stage: Any, codec: Codec, others: Mapping[str, Any]) -> Work:
+@_work.register
+def _(stage: Offline, codec: Codec, others: Mapping[str, Any]) -> Work:
     pairs = pairs_of(stage, codec, others)
-    steps = stage.steps or max(1, stage.epochs * (pairs.count // stage.batch_size))
-    views = 1 + len(getattr(stage.loss, "prompts", []))
+    steps = stage.updates(pairs.count)
+    views = 1 + len(stage.loss.prompts)
     group = pairs.group + ("mismatched" in stage.loss.needs)
     batch = _trees(stage.batch_size * views, group, pairs.prompt, pairs.completion)
-    compares = stage.reference is not None or isinstance(stage.task, Miniature) or "reference" in stage.loss.needs
-    at_each = compares and "mismatched" in stage.loss.needs
+    at_each, once = stage.compares and not stage.asks_once, stage.compares and stage.asks_once
     used = replace(batch, count=min(steps * stage.batch_size, pairs.count) * views)
     heldout = replace(batch, count=min(pairs.heldout, HELDOUT_PAIRS) * views)
     work = Work(
         steps, batch, policies=2, reward_models=int(stage.reward_model is not None),
         passes=[(float(at_each + (not stage.loss.separable)), batch)], evaluation_passes=[heldout],
         evaluations=1 + len(checkpoint_steps(steps, stage.checkpoint_every)),
-        first=[heldout] + [used] * (compares and not at_each), lengths=pairs.completion.source,
-        pairs=replace(batch, count=pairs.count + pairs.heldout) if hasattr(stage.pairs, "temperatures") else None,
+        first=[heldout] + [used] * once, lengths=pairs.completion.source, pairs=_sampled(batch, pairs),
     )  # fmt: skip
     answers = written_from(stage.policy, stage, codec, others)
     work = _evaluated(work, stage, codec, answers, stage.reward_model is not None, compared=True)
     return replace(work, lengths=f"{work.lengths}; answers {answers.source}")
+
+
+def _sampled(batch: Trees, pairs: PairLengths) -> Trees | None:
+    """What is sampled before the first step, if the pairs are."""
+    return replace(batch, count=pairs.count + pairs.heldout) if pairs.sampled else None
 
 
 def _evaluated(work: Work, stage: Any, codec: Codec, completion: Lengths, scored: bool, compared: bool) -> Work:

@@ -19,7 +19,7 @@ def replace_file(path: Path, content: bytes) -> None:
     """Write a file whole or not at all: readers see the old one or the new one."""
     temporary = path.with_name(PARTIAL.format(path.name))
     try:
-        path.parent.mkdir(exist_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
         file = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
         try:
             write_all(file, content)

@@ -1,4 +1,4 @@
-"""Names inside a run directory, shared by its writer and its reader."""
+"""Names inside a run directory and inside a study's folder, shared by their writers and readers."""
 
 from __future__ import annotations
 
@@ -19,6 +19,11 @@ REFERENCE_LOGPS = "reference_logps.safetensors"
 CHECKPOINTS = "checkpoints"
 STATES = "trainer"
 LOCK = ".lock"
+
+RUNS = "runs"
+CLAIM = "study.json"
+SUMMARY = "summary.json"
+"""Names inside a study's folder: its run directories, the study that it belongs to, and a row for each judged run."""
 
 LINES = (METRICS, TIMINGS, EVALUATIONS)
 """Files of lines that a run adds to at its steps."""

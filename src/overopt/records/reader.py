@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import gzip
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
@@ -14,10 +13,12 @@ from typing import Any, TypeVar
 
 import yaml
 
+from overopt.datafiles import json_objects, opened
 from overopt.errors import UserError
 from overopt.records import layout
 from overopt.records.hashing import Hashes, hash_file, hash_weights, model_files
-from overopt.records.validation import fits_schema, parse_numbers, parse_object
+from overopt.records.tail import Tail
+from overopt.records.validation import fits_schema
 
 T = TypeVar("T")
 
@@ -83,7 +84,7 @@ class Run:
 
     def iter_metrics(self) -> Iterator[dict[str, Any]]:
         """A row a step, as written: only what was present, and the names of what was not finite in `nonfinite`."""
-        return _rows(self.path / layout.METRICS)
+        return Tail(self.path / layout.METRICS).rows()
 
     def metrics(self) -> dict[str, list[Any]]:
         """Columns of equal length, `step` among them; None where a value is absent or was not finite."""
@@ -96,16 +97,16 @@ class Run:
 
     def timings(self) -> dict[str, list[Any]]:
         """Columns of equal length, as `metrics`."""
-        return _columns(_rows(self.path / layout.TIMINGS))
+        return _columns(Tail(self.path / layout.TIMINGS).rows())
 
     def evaluations(self, judge: str | None = None) -> list[dict[str, Any]]:
         """Evaluations by step: those the run made itself, or, if a judge is named, all of that judge's.
 
         Of several with one step, split, judge and prompt set the last counts.
         """
-        rows = list(_rows(self.path / layout.EVALUATIONS))
+        rows = list(Tail(self.path / layout.EVALUATIONS).rows())
         if judge is not None:
-            rows += _rows(layout.judge_file(self.path, judge))
+            rows += Tail(layout.judge_file(self.path, judge)).rows()
             rows = [row for row in rows if row.get("judge") == judge]
         latest = {tuple(row.get(name) for name in _EVALUATION_KEY): row for row in rows}
         return sorted(latest.values(), key=lambda row: row.get("step", 0))
@@ -128,11 +129,8 @@ class Run:
         file = self.path / layout.PAIRS
         if not file.exists():
             raise UserError(f"{file}: missing; only a reward model that was trained on sampled pairs records them")
-        try:
-            lines = gzip.decompress(file.read_bytes()).splitlines(keepends=True)
-        except Exception as error:
-            raise UserError(f"{file}: cannot be read as gzip: {_first_line(error)}; restore it") from error
-        yield from _parse(file, lines, parse_object)
+        with opened(file) as lines:
+            yield from (row for _, row in json_objects(lines, file) if row is not None)
 
     def checkpoints(self) -> list[int]:
         return layout.steps_in(self.path / layout.CHECKPOINTS)
@@ -265,25 +263,6 @@ def hash_parent(path: Path) -> str:
 def parent_files(path: Path) -> Hashes:
     """The same file by file, and with everything else that a model folder's numbers depend on."""
     return load_run(path).files() if (path / layout.INFO).is_file() else model_files(path)
-
-
-def _rows(file: Path) -> Iterator[dict[str, Any]]:
-    if not file.exists():
-        return
-    try:
-        with file.open("rb") as lines:
-            yield from _parse(file, lines, parse_numbers)
-    except OSError as error:
-        raise UserError(f"{file}: cannot be read: {error.strerror or error}") from error
-
-
-def _parse(
-    file: Path, lines: Iterable[bytes], read: Callable[[bytes, str], dict[str, Any]]
-) -> Iterator[dict[str, Any]]:
-    for number, line in enumerate(lines, start=1):
-        if not line.endswith(b"\n"):  # the last one: still being written, or cut when the run was killed
-            return
-        yield read(line, f"{file}:{number}")
 
 
 def _columns(rows: Iterable[dict[str, Any]]) -> dict[str, list[Any]]:

@@ -1,7 +1,8 @@
-"""A line file that is being written, read as it grows."""
+"""The line files of a run (`metrics.jsonl` and others), read whole or as they grow."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,22 +11,24 @@ from overopt.records.validation import parse_numbers
 
 
 class Tail:
-    """Gives each whole line once; a last one that is still being written comes with the next call."""
+    """Yields each whole line once. A last line without its end is still being written, or was cut by a kill."""
 
     def __init__(self, file: Path) -> None:
         self.file = file
-        self._read = 0
+        self._bytes = self._lines = 0
 
-    def rows(self) -> list[dict[str, Any]]:
+    def rows(self) -> Iterator[dict[str, Any]]:
         """The rows that have been added since the last call; none while there is no file."""
         try:
             with self.file.open("rb") as content:
-                content.seek(self._read)
-                added = content.read()
+                content.seek(self._bytes)
+                for line in content:
+                    if not line.endswith(b"\n"):
+                        return
+                    self._bytes += len(line)
+                    self._lines += 1
+                    yield parse_numbers(line, f"{self.file}:{self._lines}")
         except FileNotFoundError:
-            return []
+            return
         except OSError as error:
             raise UserError(f"{self.file}: cannot be read: {error.strerror or error}") from error
-        whole = added[: added.rfind(b"\n") + 1]
-        self._read += len(whole)
-        return [parse_numbers(line, str(self.file)) for line in whole.splitlines()]

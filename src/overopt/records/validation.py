@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from collections.abc import Iterator
@@ -10,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from overopt.datafiles import json_object, json_value
 from overopt.errors import UserError
 
 TEXTS = frozenset({"split", "judge", "prompt_set"})
@@ -30,20 +30,10 @@ def reading_run(path: Path) -> Iterator[None]:
         raise UserError(f"{path}: its records cannot be read ({type(error).__name__}: {error})") from error
 
 
-def parse_object(line: bytes, place: str) -> dict[str, Any]:
-    """The object that a line of JSON holds."""
-    try:
-        row = json.loads(line)
-    except Exception as error:  # also too deep
-        raise UserError(f"{place}: not JSON: {error}") from error
-    if not isinstance(row, dict):
-        raise UserError(f"{place}: not a JSON object")
-    return row
-
-
 def parse_numbers(line: bytes, place: str) -> dict[str, Any]:
-    """A line of numbers at a step, as `metrics.jsonl`, `timings.jsonl` and `evaluations.jsonl` hold them."""
-    row = {name: value for name, value in parse_object(line, place).items() if value is not None}
+    """The numbers at one step that a line of `metrics.jsonl`, `timings.jsonl` or `evaluations.jsonl` holds."""
+    fields = json_object(json_value(line, place), place)
+    row = {name: value for name, value in fields.items() if value is not None}
     step: Any = row.get("step")
     wrong = [name for name, value in row.items() if not _belongs(name, value)]
     if not fits_schema(step, int) or not 0 <= step < LARGEST_STEP:

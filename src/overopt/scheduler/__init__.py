@@ -1,9 +1,21 @@
-"""Runs lists of training jobs with parents over local worker processes: the only scheduler of the project."""
+"""Runs training jobs, each after its parents, over worker processes: the only scheduler of the project."""
 
 from __future__ import annotations
 
-from overopt.scheduler.jobs import Event, Failed, Finished, Job, Noticed, Progressed, Result, Skipped, Started
-from overopt.scheduler.scheduler import TRAIN, available_cores, run_jobs
+from overopt.scheduler.jobs import (
+    Event,
+    Failed,
+    Finished,
+    Job,
+    Noticed,
+    Progressed,
+    Result,
+    Skipped,
+    Started,
+    result_of,
+)
+from overopt.scheduler.local import available_cores
+from overopt.scheduler.schedule import TRAIN, run_jobs
 
 __all__ = [
     "TRAIN",
@@ -17,5 +29,6 @@ __all__ = [
     "Skipped",
     "Started",
     "available_cores",
+    "result_of",
     "run_jobs",
 ]

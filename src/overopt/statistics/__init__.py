@@ -1,19 +1,17 @@
-"""Intervals, paired differences, correlations and trends, as every label and claim uses them.
+"""Intervals, paired differences, correlations and trends, for labels and studies.
 
-numpy; scipy only where it is needed. Random resampling is seeded: the same data give the same interval and p-value.
+scipy is imported where it is needed only. Resampling is seeded: the same data give the same interval and p-value.
 """
 
 from overopt.statistics.correlations import Correlation, kendall, spearman
 from overopt.statistics.differences import (
     Difference,
-    Discordance,
-    mcnemar,
     paired_difference,
     several_seeds,
     standard_error,
 )
 from overopt.statistics.maxima import largest_p, tail
-from overopt.statistics.rates import wilson, win_rate_se
+from overopt.statistics.rates import wilson
 from overopt.statistics.seeds import Interval, bootstrap, interquartile_mean, seeds_interval
 from overopt.statistics.series import (
     StartEnd,
@@ -21,10 +19,7 @@ from overopt.statistics.series import (
     binned,
     direction,
     fall,
-    half,
     kendall_trend,
-    late_early,
-    r2_linear,
     rise,
     start_end,
 )
@@ -32,7 +27,6 @@ from overopt.statistics.series import (
 __all__ = [
     "Correlation",
     "Difference",
-    "Discordance",
     "Interval",
     "StartEnd",
     "Trend",
@@ -40,15 +34,11 @@ __all__ = [
     "bootstrap",
     "direction",
     "fall",
-    "half",
     "interquartile_mean",
     "kendall",
     "kendall_trend",
     "largest_p",
-    "late_early",
-    "mcnemar",
     "paired_difference",
-    "r2_linear",
     "rise",
     "seeds_interval",
     "several_seeds",
@@ -57,5 +47,4 @@ __all__ = [
     "start_end",
     "tail",
     "wilson",
-    "win_rate_se",
 ]

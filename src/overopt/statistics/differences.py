@@ -1,4 +1,4 @@
-"""Differences over the same prompts or over seeds, with their errors."""
+"""Differences over the same prompts or over seeds, with their standard errors."""
 
 from __future__ import annotations
 
@@ -20,60 +20,30 @@ class Difference(NamedTuple):
 
     @property
     def z(self) -> float:
-        """The mean in standard errors; without any spread infinite, or 0 of a mean of 0."""
+        """The mean in standard errors; infinite without any spread, and 0 if the mean is 0 as well."""
         return self.mean / self.se if self.se else math.copysign(math.inf, self.mean) if self.mean else 0.0
 
 
-class Discordance(NamedTuple):
-    """On how many prompts a is better than b, on how many worse, and how likely that is by chance (two-sided)."""
-
-    better: int
-    worse: int
-    p: float
-    """Exact: never above its nominal level, and with few prompts far below it."""
-    mid_p: float
-    """Half the weight for what was observed: close to its level (Fagerland, Lydersen and Laake 2013)."""
-
-
 def paired_difference(a: ArrayLike, b: ArrayLike) -> Difference:
-    """Mean of a - b over the same prompts, and its standard error sqrt((mean(d^2) - mean(d)^2) / n).
+    """Return the mean of a - b over the same prompts, and its standard error sqrt((mean(d^2) - mean(d)^2) / n).
 
     For wins and losses that is McNemar's sqrt(b + c - (b - c)^2 / n) / n with discordant counts b and c; it holds for
     ties (1/2) and for scores as well.
     """
-    d = _differences(a, b)
+    x, y = np.asarray(a, dtype=float), np.asarray(b, dtype=float)
+    if x.shape != y.shape or x.ndim != 1 or x.size == 0:
+        raise ValueError("a paired difference needs two series over the same prompts, at least one")
+    d = x - y
     return Difference(float(d.mean()), float(d.std() / math.sqrt(d.size)))
 
 
-def mcnemar(a: ArrayLike, b: ArrayLike) -> Discordance:
-    """McNemar's test of a against b over the same prompts; beyond wins and losses it is the sign test.
-
-    With k = min(better, worse) of m = better + worse, X ~ Binomial(m, 1/2): p = 2 P(X <= k), at most 1;
-    mid_p = 2 P(X <= k) - P(X = k). It holds where the normal approximation of `paired_difference` does not: m < 25.
-    """
-    d = _differences(a, b)
-    better, worse = int((d > 0).sum()), int((d < 0).sum())
-    from scipy.stats import binom
-
-    k, m = min(better, worse), better + worse
-    both_tails = 2 * float(binom.cdf(k, m, 0.5))
-    return Discordance(better, worse, min(1.0, both_tails), both_tails - float(binom.pmf(k, m, 0.5)))
-
-
 def several_seeds(differences: Sequence[Difference]) -> Difference:
-    """Mean over seeds, with the larger of the pooled standard error and that of the spread between the seeds."""
+    """Return the mean over seeds, with the larger of the pooled standard error and that of the spread between seeds."""
     means = np.array([d.mean for d in differences])
     pooled = math.sqrt(sum(d.se**2 for d in differences)) / len(differences)
     return Difference(float(means.mean()), max(pooled, standard_error(means)))
 
 
 def standard_error(points: Floats) -> float:
-    """Of the mean: sd / sqrt(count), and 0 of a single point, whose spread is not known."""
+    """Return the standard error of the mean, sd / sqrt(count); 0 for a single point, whose spread is unknown."""
     return float(points.std(ddof=1) / math.sqrt(points.size)) if points.size > 1 else 0.0
-
-
-def _differences(a: ArrayLike, b: ArrayLike) -> Floats:
-    x, y = np.asarray(a, dtype=float), np.asarray(b, dtype=float)
-    if x.shape != y.shape or x.ndim != 1 or x.size == 0:
-        raise ValueError("a paired difference needs two series over the same prompts, at least one")
-    return x - y

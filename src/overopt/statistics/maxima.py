@@ -1,4 +1,4 @@
-"""The largest of several means over the same units: the more of them are looked at, the larger it is by chance."""
+"""The p-value of the largest of several means over the same units: the more means, the larger it is by chance."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from numpy.typing import ArrayLike
 
 DRAWS = 4000
 RIDGE = 1e-8
-"""Added to the correlations' diagonal, for columns may be equal."""
+"""Added to the diagonal of the correlations, since columns may be equal."""
 
 
 def tail(z: float) -> float:
-    """P(Z >= z) of a standard normal Z."""
+    """Return P(Z >= z) for a standard normal Z."""
     return 0.5 * math.erfc(z / math.sqrt(2))
 
 
 def largest_p(columns: ArrayLike, z: float, *, draws: int = DRAWS, seed: int = 0) -> float:
-    """P(max_k Z_k >= z): how likely one of K means lies so many standard errors above 0 though none truly does.
+    """Return P(max_k Z_k >= z): the chance that one of K means is z standard errors above 0 although all are 0.
 
     `columns` is (units, K), NaN where a unit is absent. Z is normal with the correlation that the columns have over
     their units, which is what resampling the units jointly gives; as P = K P(Z_1 >= z) E[1/N], N the number of the
@@ -48,6 +48,6 @@ def largest_p(columns: ArrayLike, z: float, *, draws: int = DRAWS, seed: int = 0
 
 
 def _above(z: float, count: int) -> np.ndarray:
-    """Evenly spaced quantiles of a standard normal that is at least z."""
+    """Return evenly spaced quantiles of a standard normal truncated to values of at least z."""
     normal, above = NormalDist(), tail(z)
     return np.array([-normal.inv_cdf((i + 0.5) / count * above) for i in range(count)])

@@ -1,7 +1,7 @@
-"""How much of its past a series keeps, so that its wandering is not taken for a trend.
+"""Autocorrelation of a series' noise, so that a random walk is not taken for a trend.
 
-The noise is taken as z_t = phi z_(t-1) + e_t: phi 0 is independent noise, 1 a random walk. What cannot be told from a
-larger phi counts as that.
+The noise model is z_t = phi z_(t-1) + e_t: phi 0 is independent noise, phi 1 a random walk. Estimates of phi err on the
+high side.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ from overopt.statistics.differences import Floats
 MARGIN = 1.25
 """Standard errors by which the estimate of phi is raised."""
 MARGIN_OF_A_CONTRAST = 2.0
-"""The same where two ends are compared, which a walk that is not seen to be one moves furthest apart."""
+"""The same where start and end are compared, for which an underestimated phi does most harm."""
 DRAWS = 2000
 
 
 def persistence(values: ArrayLike, margin: float = MARGIN) -> float:
-    """phi, raised by `margin` standard errors, within [0, 1]: 1 + 2 r + margin 2/sqrt(n).
+    """Return phi, raised by `margin` standard errors, within [0, 1]: 1 + 2 r + margin 2/sqrt(n).
 
-    r is the correlation of consecutive increments, -(1 - phi)/2 in such noise. A trend is no part of it: it adds a
-    constant to the increments, and a curve little more. It takes four points; of fewer phi is 1.
+    r is the correlation of consecutive increments, -(1 - phi)/2 in such noise. A trend hardly
+    affects it: it adds a constant to the increments. With fewer than four points phi is 1.
     """
     z = np.asarray(values, dtype=float)
     if z.size < 4:
@@ -39,7 +39,7 @@ def persistence(values: ArrayLike, margin: float = MARGIN) -> float:
 
 
 def contrast_error(values: ArrayLike, weights: ArrayLike, averaged: bool = False) -> float:
-    """Standard error of sum_t w_t z_t for weights that sum up to 0, of a series without a trend.
+    """Return the standard error of sum_t w_t z_t for weights that sum to 0, of a series without a trend.
 
     By its variogram: E(z_t - z_s)^2 = v (1 + phi + ... + phi^(|t-s|-1)), v the variance of an increment. Where values
     are means of several points each, a walk's increments vary by a third less than its steps between: v (1 + phi/2).
@@ -53,7 +53,7 @@ def contrast_error(values: ArrayLike, weights: ArrayLike, averaged: bool = False
 
 
 def tau_p(tau: float, values: ArrayLike) -> float:
-    """How often Kendall's tau of such noise against time is at least as far from 0, by seeded simulation."""
+    """Return how often Kendall's tau of such noise against time is at least as far from 0, by seeded simulation."""
     phi = math.ceil(persistence(values) * 20) / 20
     found = _taus(np.size(values), phi)
     return float((np.count_nonzero(found >= abs(tau) - 1e-9) + 1) / (found.size + 1))

@@ -6,15 +6,10 @@ import math
 
 
 def wilson(wins: float, n: int, z: float = 1.96) -> tuple[float, float]:
-    """Wilson score interval of wins/n, ties count 1/2: within [0, 1], and not empty at 0 or 1 as p +- z SE is."""
+    """Return the Wilson score interval of wins/n; a tie counts 1/2. Unlike p +- z SE it is not empty at 0 or 1."""
     if n == 0:
         return 0.0, 1.0
     p, shrink = wins / n, 1 + z**2 / n
     center = (p + z**2 / (2 * n)) / shrink
     half_width = z / shrink * math.sqrt(p * (1 - p) / n + z**2 / (4 * n**2))
     return max(0.0, center - half_width), min(1.0, center + half_width)
-
-
-def win_rate_se(wins: float, n: int) -> float:
-    """sqrt(p (1 - p) / n)."""
-    return math.sqrt(wins / n * (1 - wins / n) / n)

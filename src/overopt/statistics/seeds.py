@@ -1,4 +1,4 @@
-"""What several seeds, or several prompts, say together: a robust mean, and intervals: by t for few, by resampling."""
+"""Means and intervals over seeds or prompts: interquartile mean, Student's t for few units, bootstrap for many."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ class Interval(NamedTuple):
 
 
 def interquartile_mean(values: ArrayLike) -> Any:
-    """Mean over the first axis without its lowest and its highest quarter (each rounded down).
+    """Return the mean over the first axis without its lowest and its highest quarter (each rounded down).
 
-    Between median and mean: one seed that broke down does not move it, and it wastes less (Agarwal et al. 2021).
-    Up to three seeds it is the mean.
+    It is robust to one failed seed, and more efficient than the median (Agarwal et al. 2021). For up to three seeds it
+    is the mean.
     """
     z = np.sort(_units(values), axis=0)
     cut = len(z) // 4
@@ -31,7 +31,7 @@ def interquartile_mean(values: ArrayLike) -> Any:
 
 
 def seeds_interval(values: ArrayLike, *, trimmed: bool = False, level: float = 0.95) -> Interval:
-    """Interval of the mean over a handful of units by Student's t; `trimmed`: of their interquartile mean.
+    """Return the interval of the mean over a few units by Student's t; `trimmed`: of their interquartile mean.
 
     mean +- t_(n-1) s / sqrt(n). Of n with g = n // 4 left out at each end (Tukey and McLaughlin 1963):
     t_(n-2g-1) sqrt(sum_w / ((n-2g) (n-2g-1))), with sum_w the squared deviations once the outer values have been moved
@@ -59,11 +59,11 @@ def bootstrap(
     level: float = 0.95,
     seed: int = 0,
 ) -> Interval:
-    """Percentile interval of a statistic (default: the mean) over units, which are the first axis of `values`.
+    """Return the percentile interval of a statistic (default: the mean) over units, the first axis of `values`.
 
     A unit is what would differ in a repetition: a seed, or a prompt with all that belongs to it. It is resampled
-    whole, so that what is correlated within it stays so. Of few units the interval is too narrow: about 85 % for a
-    nominal 95 % with five seeds, whose interval is `seeds_interval`.
+    whole, which keeps correlations within it. For few units the interval is too narrow (about 85 % coverage for a
+    nominal 95 % with five seeds): use `seeds_interval`.
     """
     z = _units(values)
     random = np.random.default_rng(seed)

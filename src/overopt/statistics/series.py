@@ -1,6 +1,6 @@
-"""Start, end, trend and shape of a series, which holds one value per update. "se" is a standard error of a mean.
+"""Start, end and trend of a series that holds one value per update. "se" is the standard error of a mean.
 
-What such a series does by chance depends on how much of its past it keeps: see `persistence.py`.
+How much such a series changes by chance depends on the autocorrelation of its noise: see `persistence.py`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from overopt.statistics.maxima import tail
 from overopt.statistics.persistence import contrast_error, tau_p
 
 BLOCKS = 50
-"""Places at most at which the noise of a series is looked at."""
+"""The most blocks over which a series is averaged before its noise is estimated."""
 
 
 class StartEnd(NamedTuple):
@@ -29,19 +29,19 @@ class StartEnd(NamedTuple):
 
     @property
     def se(self) -> float:
-        """Of end - start, if the points were independent."""
+        """The standard error of end - start, if the points were independent."""
         return math.hypot(self.se_start, self.se_end)
 
 
 class Trend(NamedTuple):
-    """Kendall's tau of a series against its steps, and the two-sided p-value among noise that persists as much."""
+    """Kendall's tau of a series against its steps, and its two-sided p-value among equally autocorrelated noise."""
 
     tau: float
     p: float
 
 
 def start_end(values: ArrayLike) -> StartEnd:
-    """Means over the first and the last max(5, 5 %) points; standard errors are sd/sqrt(count) of those points."""
+    """Return means of the first and the last max(5, 5 %) points; standard errors are sd/sqrt(count) of those points."""
     z = np.asarray(values, dtype=float)
     if z.size == 0:
         raise ValueError("an empty series has neither start nor end")
@@ -51,14 +51,15 @@ def start_end(values: ArrayLike) -> StartEnd:
 
 
 def _outer(size: int) -> int:
-    """How many points are the start, and the end."""
+    """Return how many points count as the start, and as the end."""
     return min(size, max(5, math.ceil(0.05 * size)))
 
 
 def rise(values: ArrayLike) -> bool:
-    """Whether the end exceeds the start by two standard errors, which allow for what the series keeps of its past.
+    """Return whether the end exceeds the start by two standard errors, which allow for autocorrelated noise.
 
-    As many as make 2 of a normal distribution: more where few points tell the noise. Fewer than six points never rise.
+    Two of a normal distribution, hence more of Student's t where few blocks estimate the noise. Fewer than six points
+    never rise.
     """
     z = np.asarray(values, dtype=float)
     s = start_end(z)
@@ -75,14 +76,14 @@ def rise(values: ArrayLike) -> bool:
 
 
 def fall(values: ArrayLike) -> bool:
-    """The mirror image of `rise`."""
+    """Return whether the series falls: the mirror image of `rise`."""
     return rise(-np.asarray(values, dtype=float))
 
 
 def kendall_trend(steps: ArrayLike, values: ArrayLike, bins: int = 50, skip: float = 0.1) -> Trend:
-    """Kendall's tau after averaging into bins; the first `skip` of training is dropped. Too few points: no trend.
+    """Return Kendall's tau after averaging into bins, without the first `skip` of training. Too few points: no trend.
 
-    p is the larger of Kendall's own and of its share among noise that persists as the bins' means do (`tau_p`).
+    p is the larger of Kendall's own p and that among noise as autocorrelated as the bins' means (`tau_p`).
     """
     x, z = binned(steps, values, bins, skip)
     if len(x) < 2:
@@ -96,39 +97,14 @@ def kendall_trend(steps: ArrayLike, values: ArrayLike, bins: int = 50, skip: flo
 
 
 def direction(trend: Trend, tau: float = 0.3, p: float = 0.01) -> Literal["up", "down", "none"]:
-    """A trend in a word, if it is both strong and unlikely to be chance."""
+    """Return a trend in a word, if it is both strong and unlikely to be chance."""
     if trend.p >= p or abs(trend.tau) < tau:
         return "none"
     return "up" if trend.tau > 0 else "down"
 
 
-def half(axis: ArrayLike, values: ArrayLike) -> float:
-    """Mean over the middle (45-55 %) of the axis over the end's: about .5 for linear growth from 0, 1 if saturated."""
-    x, z = _series(axis, values)
-    place = _place(x)
-    middle = z[(place >= 0.45) & (place <= 0.55)]
-    if middle.size == 0:
-        raise ValueError("no point lies in the middle tenth of the axis")
-    return float(middle.mean() / start_end(z).end)
-
-
-def late_early(axis: ArrayLike, values: ArrayLike) -> float:
-    """Least-squares slope over the axis' last third over that of its first: 1 for linear growth, 0 if saturated."""
-    x, z = _series(axis, values)
-    place = _place(x)
-    early, late = place <= 1 / 3, place >= 2 / 3
-    return _slope(x[late], z[late]) / _slope(x[early], z[early])
-
-
-def r2_linear(axis: ArrayLike, values: ArrayLike, bins: int = 50, skip: float = 0.1) -> float:
-    """Share of the binned series' variance that a straight line explains."""
-    x, z = binned(axis, values, bins, skip)
-    residual = z - z.mean() - _slope(x, z) * (x - x.mean())
-    return float(1 - residual @ residual / ((z - z.mean()) @ (z - z.mean())))
-
-
 def binned(axis: ArrayLike, values: ArrayLike, bins: int = 50, skip: float = 0.1) -> tuple[Floats, Floats]:
-    """Means of axis and values in bins of equal width, empty ones left out.
+    """Return means of axis and values in bins of equal width, without empty bins.
 
     The first `skip` of the axis is dropped, and there are at most a quarter as many bins as points remain.
     """
@@ -154,11 +130,6 @@ def _series(axis: ArrayLike, values: ArrayLike) -> tuple[Floats, Floats]:
 
 
 def _place(x: Floats) -> Floats:
-    """Position on the axis: 0 at its start, 1 at its end."""
+    """Return positions on the axis: 0 at its start, 1 at its end."""
     width = x.max() - x.min()
     return (x - x.min()) / width if width > 0 else np.zeros_like(x)
-
-
-def _slope(x: Floats, z: Floats) -> float:
-    dx = x - x.mean()
-    return float(dx @ z / (dx @ dx))

@@ -1,4 +1,4 @@
-"""From a study that varies settings to one of single runs: each with its name, its whole config and its own parents."""
+"""Resolves a study into single runs, each with its name, its complete configuration and its own parents."""
 
 from __future__ import annotations
 
@@ -12,161 +12,184 @@ from pathlib import Path
 from typing import Any
 
 from overopt.config import dump, load, yaml12
+from overopt.config.messages import did_you_mean
 from overopt.errors import ConfigError, UserError
-from overopt.studies.grid import EVERY, LONGEST_NAME, Assignment, Axis, axes_at, axes_of, run_name
-from overopt.studies.study import RUNS, Study, nearest, run_named, values_in
+from overopt.records.layout import RUNS
+from overopt.studies.axes import EVERY, LONGEST_NAME, Assignment, axes_at, axes_of, run_name
+from overopt.studies.study import Gate, Study, load_study, runs_named_in
 
 UNKNOWN_COST = 60.0
-"""Seconds that a run is taken for if the study does not say; what was seen of the first runs soon outweighs it."""
+"""Seconds assumed for a run whose cost the study does not give; the first finished runs soon correct the estimate."""
+
+
+@dataclass(frozen=True)
+class SingleRun:
+    """One run: its complete, checked configuration, in which parents are written `runs/NAME`."""
+
+    name: str
+    config: Mapping[str, Any]
+    parents: tuple[str, ...]
+    cost: float
+    """Expected CPU seconds."""
+
+    @property
+    def stage(self) -> str:
+        return str(self.config["stage"])
+
+
+@dataclass(frozen=True)
+class ExpandedStudy:
+    """The single runs of a study in the order of its file, and what connects them."""
+
+    name: str
+    title: str
+    runs: Mapping[str, SingleRun]
+    gates: tuple[Gate, ...] = ()
+    retries: int = 0
+
+    def ancestors(self, run: str) -> set[str]:
+        parents = self.runs[run].parents
+        return set(parents).union(*(self.ancestors(parent) for parent in parents))
+
+    def gates_before(self, run: str) -> list[Gate]:
+        """The gates at ancestors of a run."""
+        return [gate for gate in self.gates if gate.run in self.ancestors(run)]
+
+    def matching(self, pattern: str) -> list[str]:
+        """The runs whose name matches a glob pattern, and their ancestors."""
+        chosen = [run for run in self.runs if fnmatchcase(run, pattern)]
+        if not chosen:
+            raise UserError(f"--only {pattern}: matches no run of {self.name} ({did_you_mean(pattern, self.runs)})")
+        kept = set(chosen).union(*(self.ancestors(run) for run in chosen))
+        return [run for run in self.runs if run in kept]
 
 
 @dataclass(frozen=True)
 class Variant:
-    """One run of the expanded study. `parents`: name in the study -> name of the variant it descends from."""
+    """One run of the study's file in one setting of its axes."""
 
     run: str
     name: str
     assignment: Assignment
     values: Mapping[str, Any]
-    """What the axes set, by address."""
+    """The values that the axes set, by address."""
     places: Mapping[str, tuple[str, ...]]
-    """Where the file has each of them."""
+    """Where the file holds each of these values."""
     parents: Mapping[str, str]
+    """The name of each parent in the file, and of the variant that this one descends from."""
 
 
-def expand(study: Study, file: Path, out: Path) -> Study:
-    """The study of single runs. Every config is checked first: one error names everything that is wrong.
+def expand(file: Path, scale: str | None = None, seed: int = 0) -> ExpandedStudy:
+    """The single runs of a study's file; one error lists everything that is wrong with their configurations.
 
-    Paths in the study are relative to its file; `out` is where the runs will be.
+    Relative paths start from the folder of the file. `seed` is used by runs to which the study gives none.
     """
-    variants = list(variants_of(study))
+    study = load_study(file)
+    scale = study.default_scale if scale is None else scale
+    variants = _Variants(study, scale).all()
     _check_names(file, variants)
     runs, problems = {}, []
     for variant in variants:
         try:
-            runs[variant.name] = _config(study, variant, file, out.resolve() / RUNS)
+            config = _complete_config(study.config(variant.run, scale, seed), variant, file.resolve().parent)
         except ConfigError as error:
-            problems += [_placed(problem, study, variant, file) for problem in error.problems]
+            problems += [_located(problem, study, variant, file) for problem in error.problems]
+            continue
+        cost = study.costs.get(config["stage"], UNKNOWN_COST)
+        runs[variant.name] = SingleRun(variant.name, config, tuple(runs_named_in(config)), cost)
     if problems:
         raise ConfigError(list(dict.fromkeys(problems)))
     gates = [replace(gate, run=variant.name) for gate in study.gates for variant in variants if variant.run == gate.run]
-    stages = {config["stage"] for config in runs.values()}
-    return Study(
-        name=study.name or file.stem,
-        runs=runs,
-        gates=tuple(gates),
-        costs=dict.fromkeys(stages, UNKNOWN_COST) | study.costs,
-        retries=study.retries,
-    )
+    name = study.name or file.stem
+    return ExpandedStudy(name, study.title or name, runs, tuple(gates), study.retries)
 
 
-def only(study: Study, pattern: str) -> Study:
-    """The runs whose name a pattern fits, and those they descend from."""
-    chosen = [run for run in study.runs if fnmatchcase(run, pattern)]
-    if not chosen:
-        raise UserError(f"--only {pattern}: fits no run of {study.name}{nearest(pattern, study.runs)}")
-    kept = set(chosen).union(*(study.ancestors(run) for run in chosen))
-    runs = {run: config for run, config in study.runs.items() if run in kept}
-    return replace(study, runs=runs, gates=tuple(gate for gate in study.gates if gate.run in kept))
+@dataclass
+class _Variants:
+    """Computes the variants of every run, parents first, and remembers them."""
+
+    study: Study
+    scale: str
+
+    def __post_init__(self) -> None:
+        self.axes = axes_of(self.study.grid, self.study.lists, self.study.seeds)
+        self.known: dict[str, list[Variant]] = {}
+
+    def all(self) -> list[Variant]:
+        """Every run in all of its settings, in the order of the file."""
+        return [variant for run in self.study.runs for variant in self.of(run, ())]
+
+    def of(self, run: str, descendants: tuple[str, ...]) -> list[Variant]:
+        """The variants of one run; `descendants` are the runs for whose sake they are asked."""
+        if run in descendants:
+            raise UserError(f"runs.{run} descends from itself")
+        if run not in self.known:
+            own = axes_at(self.axes, (EVERY, str(self.study.runs[run]["stage"]), run))
+            self.known[run] = [
+                variant
+                for points in itertools.product(*(range(len(axis.points)) for axis in own))
+                for variant in self._descending(run, dict(zip(own, points, strict=True)), (*descendants, run))
+            ]
+        return self.known[run]
+
+    def _descending(self, run: str, own: Assignment, descendants: tuple[str, ...]) -> Iterator[Variant]:
+        """A run in one setting of its own axes, once for each choice of parents that agree with it and each other."""
+        values: dict[str, Any] = {}
+        places: dict[str, tuple[str, ...]] = {}
+        for axis, point in own.items():
+            values |= axis.points[point].values
+            places |= dict.fromkeys(axis.points[point].values, axis.place)
+        families: list[tuple[Assignment, dict[str, str]]] = [(own, {})]
+        for parent in self._parents(run, values):
+            families = [
+                (assignment | variant.assignment, parents | {parent: variant.name})
+                for assignment, parents in families
+                for variant in self.of(parent, descendants)
+                if all(variant.assignment.get(axis, point) == point for axis, point in assignment.items())
+            ]
+        for assignment, parents in families:
+            name = run_name(run, assignment, list(own), self.axes)
+            yield Variant(run, name, assignment, values, places, parents)
+
+    def _parents(self, run: str, values: Mapping[str, Any]) -> list[str]:
+        """The runs that the configuration names once the axes have set their values."""
+        tree = self.study.config(run, self.scale, 0)
+        return runs_named_in([{key: value for key, value in tree.items() if key not in values}, dict(values)])
 
 
-def variants_of(study: Study) -> Iterator[Variant]:
-    """Every run in all of its settings, in the order of the file."""
-    axes = axes_of(study.grid, study.lists, study.seeds)
-    known: dict[str, list[Variant]] = {}
-    for run in study.runs:
-        yield from _variants(study, axes, run, known, ())
-
-
-def _variants(
-    study: Study, axes: Sequence[Axis], run: str, known: dict[str, list[Variant]], below: tuple[str, ...]
-) -> list[Variant]:
-    if run in below:
-        raise UserError(f"runs.{run} descends from itself")
-    if run not in known:
-        own = axes_at(axes, (EVERY, str(study.runs[run]["stage"]), run))
-        known[run] = [
-            variant
-            for places in itertools.product(*(range(len(axis.points)) for axis in own))
-            for variant in _descending(study, axes, run, dict(zip(own, places, strict=True)), known, (*below, run))
-        ]
-    return known[run]
-
-
-def _descending(
-    study: Study,
-    axes: Sequence[Axis],
-    run: str,
-    own: Assignment,
-    known: dict[str, list[Variant]],
-    below: tuple[str, ...],
-) -> Iterator[Variant]:
-    """A run in one setting of its own axes, once for every choice of parents that agree with it and each other."""
-    values: dict[str, Any] = {}
-    places: dict[str, tuple[str, ...]] = {}
-    for axis, point in own.items():
-        values |= axis.points[point].values
-        places |= dict.fromkeys(axis.points[point].values, axis.place)
-    families: list[tuple[Assignment, dict[str, str]]] = [(own, {})]
-    for parent in _parents(study, run, values):
-        families = [
-            (assignment | variant.assignment, parents | {parent: variant.name})
-            for assignment, parents in families
-            for variant in _variants(study, axes, parent, known, below)
-            if all(variant.assignment.get(axis, point) == point for axis, point in assignment.items())
-        ]
-    for assignment, parents in families:
-        name = run_name(run, assignment, list(own), axes)
-        yield Variant(run, name, assignment, values, places, parents)
-
-
-def _parents(study: Study, run: str, values: Mapping[str, Any]) -> list[str]:
-    """The runs that this one names, where what the axes set has taken the place of what the run says."""
-    tree = study.config(run, study.default_scale, 0)
-    left = {key: value for key, value in tree.items() if key not in values}
-    named = [run_named(value) for value in values_in([left, dict(values)])]
-    return list(dict.fromkeys(name for name in named if name is not None))
-
-
-def _config(study: Study, variant: Variant, file: Path, folder: Path) -> dict[str, Any]:
-    """The whole config, checked; parents are written `runs/NAME`, every other path is absolute."""
+def _complete_config(tree: Mapping[str, Any], variant: Variant, base: Path) -> dict[str, Any]:
+    """The checked configuration with every default; parents are written `runs/NAME`, other paths are absolute."""
     from overopt.training.stages import STAGES
     from overopt.training.train import check_provenance
 
-    tree = _renamed(study.config(variant.run, study.default_scale, 0), variant.parents, folder)
-    overrides = [
-        (address, json.dumps(_renamed(value, variant.parents, folder))) for address, value in variant.values.items()
-    ]
-    base = file.resolve().parent
-    stage = load(STAGES, tree, overrides, base=base, override_base=base)
+    folder = base / "<study>" / RUNS  # stands for the runs while other relative paths are resolved
+    absolute = {f"{RUNS}/{run}": str(folder / name) for run, name in variant.parents.items()}
+    overrides = [(address, json.dumps(replace_texts(value, absolute))) for address, value in variant.values.items()]
+    stage = load(STAGES, replace_texts(tree, absolute), overrides, base=base, override_base=base)
     check_provenance(stage)
-    inside = {str(folder / name): f"{RUNS}/{name}" for name in variant.parents.values()}
-    complete: dict[str, Any] = _replaced(dump(stage), inside)
+    relative = {str(folder / name): f"{RUNS}/{name}" for name in variant.parents.values()}
+    complete: dict[str, Any] = replace_texts(dump(stage), relative)
     return complete
 
 
-def _renamed(tree: Any, parents: Mapping[str, str], folder: Path) -> Any:
-    return _replaced(tree, {f"{RUNS}/{run}": str(folder / name) for run, name in parents.items()})
-
-
-def _replaced(tree: Any, words: Mapping[str, str]) -> Any:
-    """A tree with some of its texts replaced."""
+def replace_texts(tree: Any, texts: Mapping[str, str]) -> Any:
+    """A tree in which some texts are replaced by others."""
     if isinstance(tree, Mapping):
-        return {key: _replaced(value, words) for key, value in tree.items()}
+        return {key: replace_texts(value, texts) for key, value in tree.items()}
     if isinstance(tree, list | tuple):
-        return [_replaced(value, words) for value in tree]
-    return words.get(tree, tree) if isinstance(tree, str) else tree
+        return [replace_texts(value, texts) for value in tree]
+    return texts.get(tree, tree) if isinstance(tree, str) else tree
 
 
 def _check_names(file: Path, variants: Sequence[Variant]) -> None:
     counts = Counter(variant.name for variant in variants)
     problems = [
-        f"{file}: {count} runs would be called {name!r}; name the values that read alike: {{word: value, ...}}"
+        f"{file}: {count} runs would be called {name!r}; label the values that read alike: {{label: value, ...}}"
         for name, count in counts.items()
         if count > 1
     ]
     problems += [
-        f"{file}: the name {name[:60]}... has {len(name)} characters; name long values: {{word: value, ...}}"
+        f"{file}: the name {name[:60]}... has {len(name)} characters; label long values: {{label: value, ...}}"
         for name in counts
         if len(name) > LONGEST_NAME
     ]
@@ -174,8 +197,8 @@ def _check_names(file: Path, variants: Sequence[Variant]) -> None:
         raise ConfigError(list(dict.fromkeys(problems)))
 
 
-def _placed(problem: str, study: Study, variant: Variant, file: Path) -> str:
-    """A config's problem with its place in the study's file: an axis if it is about what one set, else the run."""
+def _located(problem: str, study: Study, variant: Variant, file: Path) -> str:
+    """A configuration's problem with its place in the study's file: the axis that set the value, or else the run."""
     flag, colon, rest = problem.partition(": ")
     if flag.startswith("--") and flag[2:] in variant.places:
         place = variant.places[flag[2:]]
@@ -189,6 +212,6 @@ def _placed(problem: str, study: Study, variant: Variant, file: Path) -> str:
 
 
 def _line(file: Path, places: Sequence[tuple[str, ...]]) -> str:
-    """`FILE:LINE: ` of the first place that the file has."""
+    """`FILE:LINE: ` of the first of the places that the file holds."""
     lines = yaml12.parse(file.read_text(encoding="utf-8-sig")).lines
     return next((f"{file}:{lines[place]}: " for place in places if place in lines), f"{file}: ")

@@ -1,35 +1,64 @@
-"""What `overopt plan` is asked about: one stage, a study at one of its scales, or all runs of a sweep."""
+"""The stages that `overopt plan` is asked about: one stage, or every run of a study at one of its scales."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from overopt.config import load
+from overopt.config import load, locations
 from overopt.errors import UserError
 from overopt.studies.expand import expand
-from overopt.studies.study import load_study
 from overopt.training.stages import STAGES
 
 
 def stages_of(file: Path, scale: str | None = None, overrides: Sequence[tuple[str, str]] = ()) -> dict[str, Any]:
-    """The stages of a YAML by name, of a sweep every single run; `overrides` are of one stage only."""
-    if not _holds_runs(file):
+    """The stages that a YAML describes, by name. `overrides` apply to a single stage only, `scale` to a study only."""
+    if not _lists_runs(file):
         if scale is not None:
             raise UserError(f"--scale: {file} is one stage; only a study has scales")
         return {file.stem: load(STAGES, file, overrides)}
     if overrides:
         raise UserError(f"--{overrides[0][0]}: {file} holds many runs; change the file, or plan one stage")
-    study = load_study(file)
-    if study.grid or study.lists or study.seeds:
-        study = expand(study, file, Path())
-    return {run: load(STAGES, study.config(run, scale or study.default_scale, 0)) for run in study.runs}
+    return {run.name: load(STAGES, dict(run.config)) for run in expand(file, scale).runs.values()}
 
 
-def _holds_runs(file: Path) -> bool:
-    """Whether it is a sweep's or a study's; one that cannot be read is none, and its loader says why."""
+def parents_to_come(file: Path, stages: Mapping[str, Any]) -> dict[str, Any]:
+    """The stages that would train those parents of `stages` that do not exist yet, by the name of their run directory.
+
+    A parent is looked for among the YAMLs beside `file`: the one of its name (`sft.yaml` for `out/sft`), or else the
+    only one whose stage has that name. Other parents are left out.
+    """
+    found: dict[str, Any] = {}
+    waiting = list(stages.values())
+    while waiting:
+        for location in map(Path, locations(waiting.pop()).values()):
+            if location.exists() or location.name in (stages.keys() | found.keys()):
+                continue
+            if (trainer := _trainer(location.name, file.parent)) is not None:
+                found[location.name] = load(STAGES, trainer)
+                waiting.append(found[location.name])
+    return found
+
+
+def _trainer(name: str, folder: Path) -> Path | None:
+    yamls = sorted(folder.glob("*.yaml"))
+    named = [yaml for yaml in yamls if yaml.stem == name] or [yaml for yaml in yamls if _stage_in(yaml) == name]
+    return named[0] if len(named) == 1 else None
+
+
+def _stage_in(yaml: Path) -> str | None:
+    """The stage that a YAML trains, found without loading its plug-ins; None if there is none or it cannot be read."""
+    try:
+        match = re.search(rb"^stage: *(\w+)", yaml.read_bytes(), re.MULTILINE)
+    except OSError:
+        return None
+    return match[1].decode() if match else None
+
+
+def _lists_runs(file: Path) -> bool:
+    """Whether a file is a study's. For one that cannot be read the loader of a stage says why."""
     try:
         return re.search(rb"^runs:", file.read_bytes(), re.MULTILINE) is not None
     except OSError:

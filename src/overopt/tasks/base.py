@@ -135,3 +135,11 @@ class TaskProtocol(Protocol):
     def gold_parts(self, record: PromptRecord, completion: Completion) -> dict[str, float]:
         """What the true reward is made of, by name; empty without one."""
         ...
+
+
+def is_cheap_to_measure(task: TaskProtocol) -> bool:
+    """Whether one more forward pass at each step does not matter, so small are the models trained on this task.
+
+    A task says so with a class variable `cheap_to_measure = True`; it need not say anything.
+    """
+    return bool(getattr(task, "cheap_to_measure", False))

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Sequence
 from functools import cache
 from itertools import combinations, pairwise
 from random import Random
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from pydantic import Field
 
@@ -251,6 +251,8 @@ class Miniature:
     """Invented posts and references with a known gold reward. Its evaluation posts are the same for every seed of
     a split; all other posts are the seed's own.
     """
+
+    cheap_to_measure: ClassVar[bool] = True
 
     demonstration_count: Count = 16_000
     """Posts with references for SFT."""

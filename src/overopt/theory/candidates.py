@@ -1,4 +1,4 @@
-"""Finite candidate sets: seeded random ones, and some that can be worked by hand."""
+"""Finite candidate sets: seeded random ones, and some that can be worked out by hand."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ TEMPERATURES = (0.2, 0.5, 1.0, 2.0)
 
 @dataclass(frozen=True, slots=True)
 class Candidates:
-    """N completions of one prompt, in float64, and the temperature (alpha or beta) at which they are looked at."""
+    """N completions of one prompt, in float64, and the temperature (alpha or beta)."""
 
     reward_N: Tensor
     length_N: Tensor
@@ -23,13 +23,13 @@ class Candidates:
 
     @property
     def pairs(self) -> tuple[Tensor, Tensor]:
-        """Indices of all pairs, each once: over both orders some errors (another sign of gamma) would cancel."""
+        """Indices of all pairs, each once: over both orders some errors (a wrong sign of gamma) would cancel."""
         first, second = torch.triu_indices(len(self.reward_N), len(self.reward_N), offset=1)
         return first, second
 
 
 def random_sets(seed: int = 0, count: int = 14) -> list[Candidates]:
-    """Sets of 2 to 8 candidates: rewards ~ N(0, 1), lengths 1 to 12 that are not all equal, a random reference."""
+    """Return sets of 2 to 8 candidates: rewards ~ N(0, 1), lengths 1 to 12, not all equal, and a random reference."""
     stream = torch.Generator().manual_seed(seed)
     sets = []
     for i in range(count):
@@ -58,13 +58,13 @@ def worked_example() -> Candidates:
 
 
 def easy_bandit() -> Candidates:
-    """Four candidates of 1 to 4 tokens. The trained fixed point gives each over 0.1: gradient soon gets there."""
+    """Four candidates of 1 to 4 tokens, each above 0.1 at the trained fixed point, so that gradient ascent is fast."""
     reward_N = torch.tensor([0.0, 0.3, 0.5, 0.6], dtype=torch.float64)
     return Candidates(reward_N, torch.arange(1.0, 5.0, dtype=torch.float64), (0 * reward_N).log_softmax(-1), 1.0)
 
 
 def random_policies(center_N: Tensor, count: int, seed: int = 1) -> Tensor:
-    """Log-probabilities `[count, N]`: half of them anywhere on the simplex, half around `center` at all distances."""
+    """Return log-probabilities `[count, N]`: half uniform on the simplex, half around `center` at all distances."""
     stream = torch.Generator().manual_seed(seed)
     noise = torch.randn(count, center_N.shape[-1], generator=stream, dtype=torch.float64)
     uniform = torch.rand(count // 2, center_N.shape[-1], generator=stream, dtype=torch.float64)

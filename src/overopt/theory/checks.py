@@ -1,4 +1,4 @@
-"""A part of a statement, checked: how far it is from holding, and how far it may be."""
+"""The check of one part of a statement: its residual, and the tolerance."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ import torch
 from torch import Tensor
 
 EXACT = 1e-12
-"""What rounding in float64 may leave of an identity."""
+"""The tolerance of an identity: rounding in float64."""
 
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """`residual` is the largest error found; for a part that says two things differ, what the gap lacks."""
+    """`residual` is the largest error found; where two things must differ, by how much the gap is too small."""
 
     id: str
     statement: str
@@ -25,11 +25,11 @@ class Check:
 
     @property
     def holds(self) -> bool:
-        """A residual that is no number does not hold."""
+        """Whether the residual is within the tolerance; NaN is not."""
         return self.residual <= self.tolerance
 
     def row(self) -> dict[str, Any]:
-        """As JSON has it; a residual that is not finite has no number there."""
+        """The check as a JSON object; a residual that is not finite is null."""
         return {
             "id": self.id,
             "statement": self.statement,
@@ -40,17 +40,17 @@ class Check:
 
 
 def equal(name: str, statement: str, errors: Iterable[Tensor], tolerance: float = EXACT) -> Check:
-    """Differences that should all be zero."""
+    """Check that all differences are zero."""
     return Check(name, statement, _largest(errors), tolerance)
 
 
 def at_most(name: str, statement: str, excesses: Iterable[Tensor], tolerance: float = EXACT) -> Check:
-    """Differences none of which should be positive."""
+    """Check that no difference is positive."""
     return Check(name, statement, _largest(excess.clamp(min=0) for excess in excesses), tolerance)
 
 
 def differ(name: str, statement: str, difference: Tensor, required: float) -> Check:
-    """Two things at least `required` apart in their largest component."""
+    """Check that two things are at least `required` apart in their largest component."""
     gap = _largest([difference])
     return Check(name, f"{statement} (by {required:g} or more)", _clamped(required - gap), 0.0)
 
@@ -60,5 +60,5 @@ def _clamped(value: float) -> float:
 
 
 def _largest(errors: Iterable[Tensor]) -> float:
-    """The largest absolute component of all; NaN if one is NaN."""
+    """Return the largest absolute component; NaN if one is NaN."""
     return float(torch.cat([error.abs().flatten() for error in errors]).max())

@@ -1,4 +1,4 @@
-"""T11 to T14: what becomes of the derivation when the entropy is divided by the length, as Eq. 7 does."""
+"""T11 to T14: the derivation with the entropy divided by the length, as in Eq. 7."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from overopt.theory.candidates import (
     worked_example,
 )
 from overopt.theory.checks import Check, at_most, differ, equal
-from overopt.theory.forms import Forms
+from overopt.theory.formulas import Formulas
 from overopt.theory.optima import POLICIES
 
-SAME = 3.0
-"""Tokens of every candidate where lengths are to be equal."""
+EQUAL_LENGTH = 3.0
+"""The length of every candidate where lengths must be equal, in tokens."""
 
 UPDATES, RATE = 300, 1.0
-"""Of the exact policy gradient that T12 runs."""
+"""Number of updates and learning rate of the exact policy gradient in T12."""
 
 
 def length_objective(logp: Tensor, reward_N: Tensor, length_N: Tensor, beta: float) -> Tensor:
@@ -32,15 +32,15 @@ def length_objective(logp: Tensor, reward_N: Tensor, length_N: Tensor, beta: flo
 
 
 def of_equal_length(c: Candidates) -> Candidates:
-    return replace(c, length_N=torch.full_like(c.length_N, SAME))
+    return replace(c, length_N=torch.full_like(c.length_N, EQUAL_LENGTH))
 
 
-def t11(forms: Forms) -> Iterator[Check]:
+def t11(formulas: Formulas) -> Iterator[Check]:
     """The maximizer of Eq. 7's objective."""
     masses, excesses, identities, equal_lengths = [], [], [], []
     sets = random_sets()
     for c in sets:
-        beta, best = c.temperature, forms.length_normalized_maximizer(c.reward_N, c.length_N, c.temperature)
+        beta, best = c.temperature, formulas.length_normalized_maximizer(c.reward_N, c.length_N, c.temperature)
         value = length_objective(best, c.reward_N, c.length_N, beta)
         others = random_policies(best, POLICIES // len(sets) + 1)
         masses.append(best.exp().sum() - 1)
@@ -49,8 +49,8 @@ def t11(forms: Forms) -> Iterator[Check]:
         implicit = beta / c.length_N * best + beta / c.length_N
         identities.append(c.reward_N[first] - c.reward_N[second] - (implicit[first] - implicit[second]))
         same = of_equal_length(c)
-        maximizer = forms.length_normalized_maximizer(same.reward_N, same.length_N, beta)
-        equal_lengths.append(maximizer - forms.maxent_optimum(c.reward_N, beta / SAME))
+        maximizer = formulas.length_normalized_maximizer(same.reward_N, same.length_N, beta)
+        equal_lengths.append(maximizer - formulas.maxent_optimum(c.reward_N, beta / EQUAL_LENGTH))
     yield equal("T11.a", "T11's pi, log pi = |y|(r - lambda)/beta - 1, sums to 1", masses)
     yield at_most(
         "T11.b", f"T11's pi maximizes E[r - (beta/|y|) log pi]: none of {POLICIES} random policies is better", excesses
@@ -63,24 +63,24 @@ def t11(forms: Forms) -> Iterator[Check]:
     yield equal("T11.d", "with equal lengths T11's pi is Eq. 3 at alpha = beta/|y|", equal_lengths)
 
 
-def t12(forms: Forms) -> Iterator[Check]:
-    """What training on Eq. 7's detached reward ends in."""
+def t12(formulas: Formulas) -> Iterator[Check]:
+    """The fixed point of training on Eq. 7's detached reward."""
     masses, identities, gradients, equal_lengths = [], [], [], []
     for c in random_sets():
-        point = forms.trained_fixed_point(c.reward_N, c.length_N, c.temperature)
+        point = formulas.trained_fixed_point(c.reward_N, c.length_N, c.temperature)
         masses.append(point.exp().sum() - 1)
-        identities.append(_simpo_identity(forms, point, c))
-        gradients.append(trained_gradient(forms, point, c))
+        identities.append(_simpo_identity(formulas, point, c))
+        gradients.append(trained_gradient(formulas, point, c))
         same = of_equal_length(c)
         equal_lengths.append(
-            forms.trained_fixed_point(same.reward_N, same.length_N, c.temperature)
-            - forms.length_normalized_maximizer(same.reward_N, same.length_N, c.temperature)
+            formulas.trained_fixed_point(same.reward_N, same.length_N, c.temperature)
+            - formulas.length_normalized_maximizer(same.reward_N, same.length_N, c.temperature)
         )
     bandits = [worked_example(), easy_bandit()]
-    points = [forms.trained_fixed_point(c.reward_N, c.length_N, c.temperature).exp() for c in bandits]
-    trained = [policy_gradient(forms, c).exp() for c in bandits]
+    points = [formulas.trained_fixed_point(c.reward_N, c.length_N, c.temperature).exp() for c in bandits]
+    trained = [policy_gradient(formulas, c).exp() for c in bandits]
     c = bandits[0]
-    maximizer = forms.length_normalized_maximizer(c.reward_N, c.length_N, c.temperature)
+    maximizer = formulas.length_normalized_maximizer(c.reward_N, c.length_N, c.temperature)
     yield equal("T12.a", "T12's pi, log pi = |y|(r - c)/beta, sums to 1", masses)
     yield equal("T12.b", "at T12's pi r_1 - r_2 = SimPO's implicit rewards at gamma 0, and nothing more", identities)
     yield equal("T12.c", "at T12's pi the exact gradient on Eq. 7's detached reward is zero", gradients)
@@ -99,42 +99,42 @@ def t12(forms: Forms) -> Iterator[Check]:
     yield equal("T12.f", "with equal lengths T11's and T12's pi are the same", equal_lengths)
 
 
-def _simpo_identity(forms: Forms, logp_N: Tensor, c: Candidates) -> Tensor:
-    """r_1 - r_2 less the difference of the project's SimPO rewards."""
+def _simpo_identity(formulas: Formulas, logp_N: Tensor, c: Candidates) -> Tensor:
+    """r_1 - r_2 less the difference of SimPO's implicit rewards."""
     first, second = c.pairs
-    chosen, rejected = forms.simpo_reward(
+    chosen, rejected = formulas.simpo_reward(
         logp_N[first], logp_N[second], c.length_N[first], c.length_N[second], c.temperature
     )
     return c.reward_N[first] - c.reward_N[second] - (chosen - rejected)
 
 
-def trained_gradient(forms: Forms, logits_N: Tensor, c: Candidates) -> Tensor:
-    """E[R grad log pi], R = r + the project's detached bonus, of a softmax policy: pi (R - E[R])."""
+def trained_gradient(formulas: Formulas, logits_N: Tensor, c: Candidates) -> Tensor:
+    """E[R grad log pi], R = r + the program's detached bonus, of a softmax policy: pi (R - E[R])."""
     logp_N = logits_N.log_softmax(-1)
-    shaped_N = c.reward_N + forms.entropy_length_normalized(logp_N, c.length_N, c.temperature)
+    shaped_N = c.reward_N + formulas.entropy_length_normalized(logp_N, c.length_N, c.temperature)
     return logp_N.exp() * (shaped_N - (logp_N.exp() * shaped_N).sum())
 
 
-def policy_gradient(forms: Forms, c: Candidates) -> Tensor:
+def policy_gradient(formulas: Formulas, c: Candidates) -> Tensor:
     """Log-probabilities after exact policy gradient from a policy that prefers the last candidate 9 to 1."""
     logits_N = torch.zeros_like(c.reward_N)
     logits_N[-1] = 2.2
     for _ in range(UPDATES):
-        logits_N = logits_N + RATE * trained_gradient(forms, logits_N, c)
+        logits_N = logits_N + RATE * trained_gradient(formulas, logits_N, c)
     return logits_N.log_softmax(-1)
 
 
-def t13(forms: Forms) -> Iterator[Check]:
+def t13(formulas: Formulas) -> Iterator[Check]:
     """Whether the gradient of a detached reward is the gradient of the objective that it is the reward of."""
     sums, corrected, built_in, equal_lengths = [], [], [], []
     for c in random_sets():
-        sums.append(detachment_bias(c, forms.entropy_sum(c.ref_logp_N, c.length_N, c.temperature), 1.0))
-        corrected.append(_bias_of_eq7(forms, c, forms.length_correction(c.length_N, c.temperature)))
-        whole = forms.entropy_with_correction(c.ref_logp_N, c.length_N, c.temperature)
+        sums.append(detachment_bias(c, formulas.entropy_sum(c.ref_logp_N, c.length_N, c.temperature), 1.0))
+        corrected.append(_bias_of_eq7(formulas, c, formulas.length_correction(c.length_N, c.temperature)))
+        whole = formulas.entropy_with_correction(c.ref_logp_N, c.length_N, c.temperature)
         built_in.append(detachment_bias(c, whole, c.length_N))
-        equal_lengths.append(_bias_of_eq7(forms, of_equal_length(c)))
+        equal_lengths.append(_bias_of_eq7(formulas, of_equal_length(c)))
     yield equal("T13.a", "the gradient on Eq. 6's detached reward is that of E[r] + alpha H", sums)
-    bias = _bias_of_eq7(forms, worked_example())
+    bias = _bias_of_eq7(formulas, worked_example())
     yield differ("T13.b", "the gradient on Eq. 7's detached reward is not that of E[r - (beta/|y|) log pi]", bias, 0.1)
     yield equal("T13.c", "with the extra reward -beta/|y| it is that of E[r - (beta/|y|) log pi]", corrected)
     yield equal(
@@ -143,8 +143,8 @@ def t13(forms: Forms) -> Iterator[Check]:
     yield equal("T13.e", "with equal lengths it is that of E[r - (beta/|y|) log pi]", equal_lengths)
 
 
-def _bias_of_eq7(forms: Forms, c: Candidates, extra_N: Tensor | float = 0.0) -> Tensor:
-    bonus_N = forms.entropy_length_normalized(c.ref_logp_N, c.length_N, c.temperature)
+def _bias_of_eq7(formulas: Formulas, c: Candidates, extra_N: Tensor | float = 0.0) -> Tensor:
+    bonus_N = formulas.entropy_length_normalized(c.ref_logp_N, c.length_N, c.temperature)
     return detachment_bias(c, bonus_N + extra_N, c.length_N)
 
 
@@ -159,20 +159,20 @@ def detachment_bias(c: Candidates, bonus_N: Tensor, divisor_N: Tensor | float) -
     return trained - wanted
 
 
-def t14(forms: Forms) -> Iterator[Check]:
+def t14(formulas: Formulas) -> Iterator[Check]:
     """Reading "temperature beta/|y|" into Eq. 3."""
     c = worked_example()
-    naive = forms.naive_substitution(c.reward_N, c.length_N, c.temperature).exp()
-    maximizer = forms.length_normalized_maximizer(c.reward_N, c.length_N, c.temperature).exp()
-    point = forms.trained_fixed_point(c.reward_N, c.length_N, c.temperature).exp()
+    naive = formulas.naive_substitution(c.reward_N, c.length_N, c.temperature).exp()
+    maximizer = formulas.length_normalized_maximizer(c.reward_N, c.length_N, c.temperature).exp()
+    point = formulas.trained_fixed_point(c.reward_N, c.length_N, c.temperature).exp()
     same = [of_equal_length(c) for c in random_sets()]
-    substituted = [forms.naive_substitution(c.reward_N, c.length_N, c.temperature) for c in same]
+    substituted = [formulas.naive_substitution(c.reward_N, c.length_N, c.temperature) for c in same]
     to_maximizer = [
-        logp - forms.length_normalized_maximizer(c.reward_N, c.length_N, c.temperature)
+        logp - formulas.length_normalized_maximizer(c.reward_N, c.length_N, c.temperature)
         for logp, c in zip(substituted, same, strict=True)
     ]
     to_point = [
-        logp - forms.trained_fixed_point(c.reward_N, c.length_N, c.temperature)
+        logp - formulas.trained_fixed_point(c.reward_N, c.length_N, c.temperature)
         for logp, c in zip(substituted, same, strict=True)
     ]
     yield differ("T14.a", "pi proportional to exp(|y| r/beta) is not T11's pi", naive - maximizer, 0.01)

@@ -1,20 +1,18 @@
-"""The checks as text: a line each, and what they come to."""
+"""The checks as a table, and how many hold."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
+from overopt.text_table import text_table
 from overopt.theory.checks import Check
 
 HEADER = ("id", "holds", "residual", "tolerance", "statement")
 
 
-def text_table(checks: Sequence[Check]) -> str:
-    """Aligned plain text; the statement comes last, since it may be long."""
-    cells = [HEADER, *(_cells(check) for check in checks)]
-    widths = [max(len(line[column]) for line in cells) for column in range(len(HEADER) - 1)]
-    lines = ["  ".join([*map(str.ljust, line, widths), line[-1]]) for line in cells]
-    return "\n".join([lines[0], "-" * max(map(len, lines)), *lines[1:], "", summary(checks)])
+def checks_table(checks: Sequence[Check]) -> str:
+    """A row for each check and a last line; the statement comes last, since it may be long."""
+    return "\n".join([text_table(HEADER, [_cells(check) for check in checks]), "", summary(checks)])
 
 
 def summary(checks: Sequence[Check]) -> str:

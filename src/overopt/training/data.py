@@ -36,7 +36,8 @@ class Limits:
 
 def encode_prompts(codec: Codec, records: Iterable[PromptRecord], limits: Limits, dropped: Dropped) -> list[Prompt]:
     """Prompts that fit."""
-    prompts = [Prompt(record, codec.prompt(record)) for record in records]
+    records = list(records)
+    prompts = [Prompt(record, ids) for record, (ids, _) in zip(records, codec.encode(records), strict=True)]
     return [p for p in prompts if _fits(p.tokens, limits.prompt, "prompt", dropped)]
 
 
@@ -44,15 +45,16 @@ def encode_demonstrations(
     codec: Codec, records: Iterable[PromptRecord], limits: Limits, dropped: Dropped
 ) -> list[Tree]:
     """Prompts with their references, EOS included."""
-    trees = []
+    known: list[PromptRecord] = []
+    references: list[list[Completion]] = []
     for record in records:
         if record.reference is None:
             dropped.add("no reference")
-            continue
-        tree = Tree(codec.prompt(record), [codec.completion(Completion(record.reference), record)])
-        if _tree_fits(tree, limits, codec.end_ids, dropped):
-            trees.append(tree)
-    return trees
+        else:
+            known.append(record)
+            references.append([Completion(record.reference)])
+    trees = (Tree(*encoded) for encoded in codec.encode(known, references))
+    return [tree for tree in trees if _tree_fits(tree, limits, codec.end_ids, dropped)]
 
 
 def encode_preferences(codec: Codec, records: Iterable[Preference], limits: Limits, dropped: Dropped) -> list[Tree]:
@@ -67,16 +69,17 @@ def encode_views(
 
     A record that does not fit under one of them is left out, and one whose different texts are the same tokens.
     """
-    encoded = []
-    for record in records:
-        completions = [codec.completion(c, record) for c in record.ranked]
+    records, kept = list(records), []
+    own = codec.encode(records, [record.ranked for record in records])
+    others = [[ids for ids, _ in codec.encode([under(prompt, record) for record in records])] for prompt in prompts]
+    for i, (record, (prompt, completions)) in enumerate(zip(records, own, strict=True)):
         if _same_as_tokens(record, completions):
             dropped.add("two ranked responses are identical as tokens")
             continue
-        views = [Tree(codec.prompt(under(p, record)), completions) for p in ("{prompt}", *prompts)]
+        views = [Tree(ids, completions) for ids in (prompt, *(ids[i] for ids in others))]
         if all(_tree_fits(view, limits, codec.end_ids, dropped) for view in views):
-            encoded.append(views)
-    return encoded
+            kept.append(views)
+    return kept
 
 
 def _same_as_tokens(record: Preference, completions: Sequence[list[int]]) -> bool:
@@ -157,10 +160,3 @@ def batches(
                 yield [records[i] for i in order[start : start + size]]
 
     return stream()
-
-
-def checkpoint_steps(steps: int, every: int | None) -> set[int]:
-    """Steps after which a checkpoint is kept and evaluated: every so many and the last, or at 10, 25, 50, 75, 100 %."""
-    if every is None:
-        return {round(steps * share) for share in (0.1, 0.25, 0.5, 0.75, 1.0)} - {0}
-    return {*range(every, steps + 1, every), steps}

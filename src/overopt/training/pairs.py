@@ -16,6 +16,7 @@ from overopt.engine.sampler import DrawKey, sample_in_batches
 from overopt.errors import UserError
 from overopt.models.policy import Policy
 from overopt.models.text import Codec
+from overopt.objectives.contracts import PreferenceLossProtocol, RewardLossProtocol
 from overopt.records import fits_schema, load_run
 from overopt.records.layout import PAIRS
 from overopt.tasks.base import TaskProtocol
@@ -48,23 +49,23 @@ class Sampled:
     per_prompt: Annotated[int, Field(ge=2)] = 2
     """Completions ranked for each prompt; more than 2 take a loss of rankings."""
 
-    def collect(self, sampler: PairSampler) -> PairSet:
+    def collect(self, sampler: PairSampler, token_budget: int) -> PairSet:
         """Sample and label, with streams of their own for training and held-out pairs."""
         task, seed = sampler.task, sampler.seed
         if not task.has_gold:
             raise UserError(
                 "pairs: sampled pairs are labelled by a gold reward, but this task has none; use pairs: task"
             )
-        prompts = task.pair_prompts(seed, self.count)
+        prompts, how = task.pair_prompts(seed, self.count), (self.label_scale, self.per_prompt, token_budget)
         train: list[Preference] = []
         for i, temperature in enumerate(self.temperatures):
             part = prompts[
                 i * len(prompts) // len(self.temperatures) : (i + 1) * len(prompts) // len(self.temperatures)
             ]
-            train += sampler.sample(part, temperature, f"pairs {i}", self.label_scale, self.per_prompt)
+            train += sampler.sample(part, temperature, f"pairs {i}", *how)
         test = task.reward_test_prompts(seed)
         first = self.temperatures[0]
-        return PairSet(train, sampler.sample(test, first, "heldout pairs", self.label_scale, self.per_prompt))
+        return PairSet(train, sampler.sample(test, first, "heldout pairs", *how))
 
 
 @block
@@ -73,7 +74,7 @@ class Stored:
 
     config_name = "task"
 
-    def collect(self, sampler: PairSampler) -> PairSet:
+    def collect(self, sampler: PairSampler, token_budget: int) -> PairSet:
         """Training and held-out pairs of the task's files."""
         train = sampler.task.preferences(sampler.seed, sampler.dropped)
         return PairSet(train, sampler.task.evaluation_preferences(sampler.seed, Dropped())[1])
@@ -87,7 +88,7 @@ class FromRun:
 
     path: Location
 
-    def collect(self, sampler: PairSampler) -> PairSet:
+    def collect(self, sampler: PairSampler, token_budget: int) -> PairSet:
         """Pairs as that run recorded them."""
         return recorded_pairs(Path(self.path))
 
@@ -135,7 +136,6 @@ class PairSampler:
     policy: Policy
     seed: int
     max_completion_tokens: int
-    token_budget: int
     dropped: Dropped
 
     def sample(
@@ -144,7 +144,8 @@ class PairSampler:
         temperature: float,
         purpose: str,
         label_scale: float,
-        per_prompt: int = 2,
+        per_prompt: int,
+        token_budget: int,
     ) -> list[Preference]:
         """One labelled pair or ranking a prompt."""
         samples = sample_in_batches(
@@ -155,7 +156,7 @@ class PairSampler:
             temperature=temperature,
             max_tokens=self.max_completion_tokens,
             key=DrawKey(self.seed, purpose, 0),
-            token_budget=self.token_budget,
+            token_budget=token_budget,
         )
         rows = samples.completions()
         completions = [self.codec.decode(row, records[i // per_prompt]) for i, row in enumerate(rows)]
@@ -241,9 +242,11 @@ def from_row(row: dict[str, Any]) -> Preference:
     )
 
 
-def check_takes(address: str, loss: Any, size: int, ranking_losses: Any) -> None:
+def check_takes(
+    address: str, loss: PreferenceLossProtocol | RewardLossProtocol, size: int, ranking_losses: Any
+) -> None:
     """Refuse a loss of pairs where records rank more; `ranking_losses` (a class or a union) is what to take instead."""
-    if size > 2 and getattr(loss, "takes", "pairs") == "pairs":
+    if size > 2 and loss.takes == "pairs":
         names = ", ".join(name_of(cls) for cls in get_args(ranking_losses) or (ranking_losses,))
         raise UserError(
             f"{address}: {name_of(type(loss))} takes pairs, but these records rank {size} completions each; "

@@ -1,138 +1,131 @@
-"""The update of a policy on one batch of rollouts: epochs, minibatches of whole prompts, micro-batches."""
+"""The update of a policy on one step's rollouts: epochs, minibatches of whole prompts, micro-batches."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any
 
 from torch import Tensor
 
-from overopt.config import name_of
 from overopt.engine.head import ChunkedLogits, FrozenLogits, frozen_logits, hidden_states, target_logps
+from overopt.engine.memory import TokenBudget
 from overopt.engine.optimizer import Optimizer
-from overopt.engine.packing import micro_batches, pack, row_ranges
+from overopt.engine.packing import Tree, micro_batches, pack, row_ranges
+from overopt.models.policy import Policy
+from overopt.objectives.policy_losses import PolicyLoss
+from overopt.objectives.regularizers import LossRegularizer
 from overopt.training.data import random_stream
-from overopt.training.probes import UpdateStatistics
+from overopt.training.probes import Measured, UpdateStatistics
+from overopt.training.rollout import Experience
+from overopt.training.shaping import loss_regularizer_names
 from overopt.types import PolicyUpdate
 
-if TYPE_CHECKING:
-    from overopt.training.rollout import Actors, Experience
-    from overopt.training.stages.online import Online
 
-
-class WithinMemory(Protocol):
-    """Runs work that takes the configuration, undone and repeated with a smaller token budget where memory ran out."""
-
-    def __call__(self, work: Callable[[Any], Any], undo: Callable[[], None]) -> Any: ...
-
-
-def update_policy(
-    config: Online,
-    actors: Actors,
-    optimizer: Optimizer,
-    experience: Experience,
-    coefs: Sequence[float],
-    step: int,
-    within_memory: WithinMemory | None = None,
-) -> UpdateStatistics:
-    """Epochs over the rollouts, an optimizer step for each minibatch. `coefs` are of the regularizers in the loss."""
-    statistics = UpdateStatistics()
-    batch = _Batch(config, actors, experience, coefs, *_kept(config, actors, experience))
-    for epoch in range(config.epochs):
-        order = random_stream(config.seed, f"minibatches {step} {epoch}").permutation(len(experience.trees))
-        size = len(order) // config.minibatches
-        for start in range(0, len(order), size):
-            chosen = sorted(order[start : start + size].tolist())  # sorted: one minibatch is the batch as it is
-            first = epoch == 0 and start == 0
-            if within_memory is None:
-                measured = batch.descend(chosen, config)
-            else:
-                measured = within_memory(partial(batch.descend, chosen), optimizer.discard)
-            for row in measured:
-                statistics.add(*row, first=first)
-            statistics.grad_norms.append(float(optimizer.step(step, config.grad_clip)))
-    return statistics
-
-
-def needs(config: Online) -> frozenset[str]:
+def needs(loss: Any, regularizers: Sequence[Any]) -> frozenset[str]:
     """What the loss and the regularizers in it ask for beyond the policy's own log-probabilities."""
-    return frozenset().union(config.loss.needs, *(r.needs for r in config.loss_regularizers))
+    return frozenset().union(loss.needs, *(r.needs for r in regularizers))
 
 
-def regularizer_names(config: Online) -> list[str]:
-    """A name in the record for each regularizer in the loss: its own, numbered from the second of a kind on."""
-    names: list[str] = []
-    for regularizer in config.loss_regularizers:
-        name = f"loss/{name_of(type(regularizer))}"
-        count = sum(other.partition("#")[0] == name for other in names)
-        names.append(f"{name}#{count + 1}" if count else name)
-    return names
+@dataclass(frozen=True)
+class PolicyStep:
+    """Updates the policy on the rollouts of one step."""
 
+    policy: Policy
+    reference: Policy
+    optimizer: Optimizer
+    loss: PolicyLoss
+    regularizers: Sequence[LossRegularizer]
+    """Those in the loss."""
+    epochs: int
+    minibatches: int
+    grad_clip: float | None
+    seed: int
 
-def _kept(config: Online, actors: Actors, experience: Experience) -> tuple[FrozenLogits | None, FrozenLogits | None]:
-    """What the policy that sampled, and the reference, said at every token, if the losses ask for it."""
-    asked, budget = needs(config), config.compute.evaluation_budget
-    old = ref = None
-    if "old_logits" in asked:
-        old = frozen_logits(actors.policy, actors.policy.frozen_head(), experience.trees, budget)
-    if "ref_logits" in asked:
-        ref = frozen_logits(actors.reference, actors.reference.logits, experience.trees, budget)
-    return old, ref
+    def __call__(
+        self, experience: Experience, advantage_B: Tensor, coefs: Sequence[float], step: int, budget: TokenBudget
+    ) -> UpdateStatistics:
+        """Epochs over the rollouts, an optimizer step for each minibatch. `coefs` are of the regularizers."""
+        statistics = UpdateStatistics()
+        old, ref = budget.without_gradient(partial(self._frozen_logits, experience.trees))
+        batch = _Batch(self, experience, advantage_B, coefs, old, ref)
+        for epoch in range(self.epochs):
+            stream = random_stream(self.seed, f"minibatches {step - 1} {epoch}")  # named by the steps made before
+            order = stream.permutation(len(experience.trees))
+            size = len(order) // self.minibatches
+            for start in range(0, len(order), size):
+                chosen = sorted(order[start : start + size].tolist())  # sorted: one minibatch is the batch as it is
+                first = epoch == 0 and start == 0
+                for measured in budget.within(partial(batch.descend, chosen), self.optimizer.discard):
+                    statistics.add(measured, first=first)
+                statistics.grad_norms.append(float(self.optimizer.step(step, self.grad_clip)))
+        return statistics
 
-
-Measured = tuple[PolicyUpdate, Tensor, Tensor | None, int, dict[str, float]]
-"""A micro-batch: what the loss saw, its values by row, which were clipped, the minibatch's rows, regularizers' sums."""
+    def _frozen_logits(
+        self, trees: Sequence[Tree], token_budget: int
+    ) -> tuple[FrozenLogits | None, FrozenLogits | None]:
+        """Those of the policy that sampled, and of the reference, at every token, if the losses ask for them."""
+        asked = needs(self.loss, self.regularizers)
+        old = ref = None
+        if "old_logits" in asked:
+            old = frozen_logits(self.policy, self.policy.frozen_head(), trees, token_budget)
+        if "ref_logits" in asked:
+            ref = frozen_logits(self.reference, self.reference.logits, trees, token_budget)
+        return old, ref
 
 
 @dataclass(frozen=True)
 class _Batch:
-    """One batch of rollouts, and everything its losses ask for."""
+    """The rollouts of one step, and everything that its losses ask for."""
 
-    config: Online
-    actors: Actors
+    step: PolicyStep
     experience: Experience
+    advantage_B: Tensor
     coefs: Sequence[float]
     old: FrozenLogits | None
     ref: FrozenLogits | None
 
-    def descend(self, chosen: list[int], config: Online) -> list[Measured]:
+    def descend(self, chosen: Sequence[int], token_budget: int) -> list[Measured]:
         """Gather the gradient of the mean loss over the rows of some prompts; what was measured, by micro-batch."""
-        names, measured = regularizer_names(config), []
-        rows_of = row_ranges(self.experience.trees)
         trees = [self.experience.trees[i] for i in chosen]
-        total_rows = sum(len(tree.completions) for tree in trees)
-        mean_len = sum(len(c) for tree in trees for c in tree.completions) / total_rows
-        for batch in micro_batches(trees, config.compute.budget):
-            members = [chosen[i] for i in batch]
-            update = self._update(members, [row for i in members for row in rows_of[i]], mean_len)
-            loss_B = config.loss(update)
-            parts = {}
-            for name, regularizer, coef in zip(names, config.loss_regularizers, self.coefs, strict=True):
-                part_B = regularizer(update, coef)
-                loss_B, parts[name] = loss_B + part_B, float(part_B.detach().sum())
-            (loss_B.sum() / total_rows).backward()
-            clipped_B = config.loss.clipped(update)
-            update.logp_BT, update.logits = update.logp_BT.detach(), None  # its graph is spent: let it go
-            measured.append((update, loss_B.detach(), clipped_B, total_rows, parts))
-        return measured
+        lengths = [len(completion) for tree in trees for completion in tree.completions]
+        mean_len = sum(lengths) / len(lengths)
+        return [
+            self._descend([chosen[i] for i in batch], len(lengths), mean_len)
+            for batch in micro_batches(trees, token_budget)
+        ]
 
-    def _update(self, members: list[int], rows: list[int], mean_len: float) -> PolicyUpdate:
-        policy, rollouts = self.actors.policy, self.experience.rollouts
+    def _descend(self, members: list[int], total_rows: int, mean_len: float) -> Measured:
+        """A micro-batch of a minibatch of `total_rows` rows, which are `mean_len` tokens long on average."""
+        loss, regularizers = self.step.loss, self.step.regularizers
+        update = self._update(members, mean_len)
+        loss_B, parts = loss(update), {}
+        for name, regularizer, coef in zip(loss_regularizer_names(regularizers), regularizers, self.coefs, strict=True):
+            part_B = regularizer(update, coef)
+            loss_B, parts[name] = loss_B + part_B, float(part_B.detach().sum())
+        (loss_B.sum() / total_rows).backward()
+        clipped_B = loss.clipped(update)
+        return Measured(update.logp_BT.detach(), update.old_logp_BT, loss_B.detach(), clipped_B, total_rows, parts)
+
+    def _update(self, members: list[int], mean_len: float) -> PolicyUpdate:
+        """What the losses see of some prompts' rows."""
+        policy, rollouts = self.step.policy, self.experience.rollouts
+        rows_of = row_ranges(self.experience.trees)
+        rows = [row for i in members for row in rows_of[i]]
         packed = pack([self.experience.trees[i] for i in members], policy.device)
         hidden = hidden_states(policy, packed)
-        temperature = self.config.temperature
-        update = PolicyUpdate(
-            logp_BT=packed.spread(target_logps(policy, hidden, packed, temperature)),
+        logits = None
+        if "logits" in needs(self.step.loss, self.step.regularizers):
+            old, ref = (None if kept is None else kept.at(members) for kept in (self.old, self.ref))
+            logits = ChunkedLogits(policy, hidden, packed, rollouts.temperature, old, ref)
+        return PolicyUpdate(
+            logp_BT=packed.spread(target_logps(policy, hidden, packed, rollouts.temperature)),
             old_logp_BT=rollouts.logp_BT[rows, : packed.width],
             mask_BT=packed.mask_BT,
-            advantage_B=self.experience.advantage_B[rows],
+            advantage_B=self.advantage_B[rows],
             ref_logp_BT=None if rollouts.ref_logp_BT is None else rollouts.ref_logp_BT[rows, : packed.width],
+            logits=logits,
             mean_len=mean_len,
-            max_len=self.config.max_completion_tokens,
+            max_len=rollouts.max_len,
         )
-        if "logits" in needs(self.config):
-            old, ref = (None if kept is None else kept.at(members) for kept in (self.old, self.ref))
-            update.logits = ChunkedLogits(policy, hidden, packed, temperature, old, ref)
-        return update

@@ -18,11 +18,11 @@ from overopt.models.policy import Policy
 from overopt.objectives.kl import consecutive_kl, k2
 from overopt.objectives.pair_losses import PairLosses
 from overopt.objectives.ranking_losses import RankingLosses
-from overopt.types import PolicyUpdate, PreferenceScores, Rollouts
+from overopt.types import PreferenceScores, Rollouts
 
 Metrics = dict[str, float]
 THINNED = 4
-"""Steps between measurements that cost a pass of their own, where nobody says how many and gold is no toy's."""
+"""Steps between measurements that cost a pass of their own, where neither the user nor the task says how many."""
 
 
 @block
@@ -35,9 +35,13 @@ class Probes:
     every: Annotated[int, Field(gt=0)] | None = None
     """null: at each step of the miniature, at every fourth elsewhere."""
 
-    def due(self, step: int, exact: bool) -> bool:
-        every = self.every or (1 if exact else THINNED)
-        return step == 1 or step % every == 0
+    def interval(self, cheap: bool) -> int:
+        """Steps between measurements; `cheap`: the task says that a pass more does not matter."""
+        return self.every or (1 if cheap else THINNED)
+
+    def due(self, step: int, cheap: bool) -> bool:
+        """Whether this step, counted from 1, is measured."""
+        return step == 1 or step % self.interval(cheap) == 0
 
 
 def rollout_metrics(rollouts: Rollouts, samples: Samples, bonus_B: Tensor, scored: bool = True) -> Metrics:
@@ -70,9 +74,26 @@ def consecutive(policy: Policy, trees: Sequence[Tree], rollouts: Rollouts, token
     return {"kl_prev": float(forward), "kl_prev_reverse": float(backward)}
 
 
+@dataclass(frozen=True)
+class Measured:
+    """A micro-batch of an update, detached."""
+
+    logp_BT: Tensor
+    """The policy's log-probabilities before the update."""
+    old_logp_BT: Tensor
+    """Those of the policy that sampled."""
+    loss_B: Tensor
+    clipped_B: Tensor | None
+    """Which rows were clipped, where the loss clips."""
+    rows: int
+    """Of the whole minibatch."""
+    parts: Mapping[str, float] = field(default_factory=dict)
+    """Sums over these rows of the regularizers in the loss, by name."""
+
+
 @dataclass
 class UpdateStatistics:
-    """Gathers the ratios of every minibatch of an update; a batch's statistics are means over its rows."""
+    """Gathers the ratios of every minibatch of a step; a batch's statistics are means over its rows."""
 
     losses: list[float] = field(default_factory=list)
     log_ratios: list[Tensor] = field(default_factory=list)
@@ -81,29 +102,17 @@ class UpdateStatistics:
     sampler_gap: float = 0.0
     parts: dict[str, float] = field(default_factory=dict)
 
-    def add(
-        self,
-        update: PolicyUpdate,
-        loss_B: Tensor,
-        clipped_B: Tensor | None,
-        rows: int,
-        parts: Mapping[str, float] | None = None,
-        *,
-        first: bool,
-    ) -> None:
-        """One micro-batch of a minibatch of `rows`. `first`: no update was made yet, so new and old should agree.
-
-        `parts` are the sums over these rows of the regularizers in the loss, by name.
-        """
-        new_BT = update.logp_BT.detach()
-        self.log_ratios.append(new_BT.sum(1) - update.old_logp_BT.sum(1))
-        self.losses.append(float(loss_B.sum()) / rows)
-        for name, part in (parts or {}).items():
-            self.parts[name] = self.parts.get(name, 0.0) + part / rows
-        if clipped_B is not None:
-            self.clipped.append(clipped_B)
+    def add(self, measured: Measured, *, first: bool) -> None:
+        """One micro-batch. `first`: no update was made yet, so that new and old log-probabilities should agree."""
+        self.log_ratios.append(measured.logp_BT.sum(1) - measured.old_logp_BT.sum(1))
+        self.losses.append(float(measured.loss_B.sum()) / measured.rows)
+        for name, part in measured.parts.items():
+            self.parts[name] = self.parts.get(name, 0.0) + part / measured.rows
+        if measured.clipped_B is not None:
+            self.clipped.append(measured.clipped_B)
         if first:
-            self.sampler_gap = max(self.sampler_gap, float((new_BT - update.old_logp_BT).abs().max()))
+            gap = float((measured.logp_BT - measured.old_logp_BT).abs().max())
+            self.sampler_gap = max(self.sampler_gap, gap)
 
     def metrics(self) -> Metrics:
         log_ratio, ratio = torch.cat(self.log_ratios), torch.cat(self.log_ratios).exp()
@@ -119,6 +128,11 @@ class UpdateStatistics:
         if self.clipped:
             metrics["clipfrac"] = float(torch.cat(self.clipped).float().mean())
         return metrics
+
+
+def numbered(names: Sequence[str]) -> list[str]:
+    """The names, those that are not the first of their kind with a number: `kl`, `kl#2`."""
+    return [name if n == 1 else f"{name}#{n}" for i, name in enumerate(names) if (n := names[: i + 1].count(name))]
 
 
 def in_order(gap: Tensor) -> Tensor:

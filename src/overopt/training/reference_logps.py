@@ -1,9 +1,9 @@
-"""What the reference says of a fixed data set: asked once before the first step, and kept beside the run."""
+"""The reference's log-probabilities of a fixed data set: computed once before the first step, kept with the run."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -17,17 +17,19 @@ from overopt.models.policy import Policy
 from overopt.records.atomic import replace_file
 
 
-@dataclass
+@dataclass(frozen=True)
 class Item:
     """A prompt with its ranked completions, best first; then the same under each of the loss's other prompts."""
 
     views: list[Tree]
     ref_logps: list[list[Tensor]] | None = None
-    """log pi_ref of the tokens of each completion, by view, once the reference was asked."""
+    """log pi_ref of the tokens of each completion, by view; None: the reference was not asked."""
 
 
-def ask_reference(reference: Policy, items: Sequence[Item], temperature: float, token_budget: int, file: Path) -> None:
-    """Give every item the reference's log-probabilities: read from `file`, or made in one pass and written there.
+def ask_reference(
+    reference: Policy, items: Sequence[Item], temperature: float, file: Path, token_budget: int
+) -> list[Item]:
+    """The items with the reference's log-probabilities: read from `file`, or made in one pass and written there.
 
     The pass is over the items in their order, so that a run which goes on, with or without its file, finds equal bits.
     """
@@ -39,8 +41,7 @@ def ask_reference(reference: Policy, items: Sequence[Item], temperature: float, 
         logp_N = logps.logp_BT[logps.mask_BT.bool()].cpu()
         replace_file(file, save({"logp": logp_N}))
     rows = iter(logp_N.to(reference.device).split(lengths))
-    for item in items:
-        item.ref_logps = [[next(rows) for _ in tree.completions] for tree in item.views]
+    return [replace(item, ref_logps=[[next(rows) for _ in tree.completions] for tree in item.views]) for item in items]
 
 
 def _kept(file: Path) -> Tensor:

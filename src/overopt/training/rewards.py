@@ -11,6 +11,7 @@ from torch import Tensor
 from overopt.config import Function, block
 from overopt.models.scorer import check_finite
 from overopt.tasks.functions import check_columns, score
+from overopt.training.probes import numbered
 from overopt.types import Completion, PromptRecord
 
 MODEL = "reward/reward_model"
@@ -62,9 +63,4 @@ def add_rewards(
 
 def metric_names(rewards: Sequence[RewardFunction]) -> list[str]:
     """`reward/fn` for each; from the second of a name on, numbered."""
-    names = [MODEL]
-    for reward in rewards:
-        name = f"reward/{reward.name.rpartition(':')[2]}"
-        count = sum(other.partition("#")[0] == name for other in names)
-        names.append(f"{name}#{count + 1}" if count else name)
-    return names[1:]
+    return numbered([MODEL, *(f"reward/{reward.name.rpartition(':')[2]}" for reward in rewards)])[1:]

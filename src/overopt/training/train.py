@@ -10,11 +10,11 @@ from typing import Any
 
 from overopt import config as configuration
 from overopt.config.messages import did_you_mean
-from overopt.errors import ConfigError, DivergedError, StoppedError, UserError, say
+from overopt.errors import ConfigError, UserError, say
 from overopt.records import Run, RunLock, load_run, remove_states
 from overopt.records.layout import LOCK, STATES
 from overopt.training.run.progress import Progress
-from overopt.training.run.session import Session
+from overopt.training.run.session import Session, last_checkpoint
 from overopt.training.run.sources import check_sources, may_lie_elsewhere
 from overopt.training.run.stopping import Interrupts
 from overopt.training.stages import STAGES
@@ -59,7 +59,7 @@ def train(
     if existing is not None and existing.complete:
         return _left_alone(existing, tell)
     with Interrupts() as interrupts:
-        session = Session(stage, out, stage.compute, progress, tell, interrupts=interrupts, sinks=whole.sinks)
+        session = Session(stage, out, progress, tell, interrupts=interrupts, sinks=whole.sinks)
         with session.lock:
             if existing is not None:
                 session.lock.acquire()
@@ -67,36 +67,9 @@ def train(
                 if existing is not None and existing.complete:
                     return _left_alone(existing, tell)
             session.unfinished = existing is not None
-            try:
-                _run(stage, session)
-            finally:
-                if session.sink_processes is not None:
-                    session.sink_processes.close()
+            _TRAIN[type(stage)](stage, session)
         interrupts.leave()  # asked for during the last step
     return load_run(out)
-
-
-def _run(stage: Any, session: Session) -> None:
-    """Train, and say in the record how it ended."""
-    try:
-        _TRAIN[type(stage)](stage, session)
-    except DivergedError as error:
-        session.finish("diverged", diverged_at=error.step)
-        kept = _kept(load_run(session.out))
-        raise UserError(f"{session.out}: diverged, {error}; {kept}. Lower lr, or set grad_clip") from error
-    except StoppedError as stop:
-        why = {"stopped_at": stop.step, "stopped_by": stop.condition, "reason": stop.reason}
-        session.finish("stopped", **why, go_back_to=stop.go_back_to)
-        session.notice(f"{session.out}: stopped in time, {stop}; go back to step {stop.go_back_to}")
-        return
-    except (KeyboardInterrupt, SystemExit):
-        raise  # the record says running or interrupted: the same command goes on
-    except BaseException:
-        if session.writer is not None:
-            with suppress(UserError):  # a full disk takes no status either
-                session.writer.finish("failed")
-        raise
-    session.finish("finished")
 
 
 def check_provenance(stage: Any) -> None:
@@ -135,10 +108,8 @@ def _existing(stage: Any, out: Path) -> Run | None:
         shown = "; ".join(f"{address}: {was!r} there, {now!r} here" for address, was, now in changes[:3])
         raise UserError(f"{out}: holds a run of another configuration ({shown}); choose another --out")
     if run.status == "diverged":
-        step = run.info.get("diverged_at")
-        raise UserError(
-            f"{out}: diverged at step {step} before, and would again; {_kept(run)}. Lower lr, or set grad_clip"
-        )
+        step, kept = run.info.get("diverged_at"), last_checkpoint(run)
+        raise UserError(f"{out}: diverged at step {step} before, and would again; {kept}. Lower lr, or set grad_clip")
     if run.complete:
         check_sources(run, stage, moved)
     return run
@@ -172,8 +143,3 @@ def _left_alone(run: Run, tell: Callable[[str], None]) -> Run:
             lock.acquire()
             remove_states(run.path)
     return run
-
-
-def _kept(run: Run) -> str:
-    steps = run.checkpoints()
-    return f"the checkpoint of step {steps[-1]} is kept" if steps else "no checkpoint had been made"

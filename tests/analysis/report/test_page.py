@@ -119,7 +119,7 @@ def test_what_the_runs_stand_on_and_what_was_left_out(tmp_path: Path) -> None:
     (base,) = found["bases"]
     assert (base["run"], base["stage"], base["numbers"]["win_rate"]) == ("sft", "sft", 0.4)
     assert "broken/run.json: not JSON" in found["left_out"][0]
-    assert (found["title"], len(found["made"]["runs"])) == ("A title", 2)
+    assert (found["title"], len(found["provenance"]["runs"])) == ("A title", 2)
 
 
 def test_columns_of_text_are_held_as_numbers() -> None:

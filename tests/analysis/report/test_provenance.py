@@ -7,14 +7,14 @@ from pathlib import Path
 from fake_runs import base_run, online_run
 
 from overopt.analysis.report.collect import collect
-from overopt.analysis.report.provenance import cost, made
+from overopt.analysis.report.provenance import cost, provenance
 
 
 def test_what_differs_is_a_difference_and_the_rest_is_in_common(tmp_path: Path) -> None:
     online_run(tmp_path / "a", changes={"provenance": {"lr": "our choice"}})
     online_run(tmp_path / "b", changes={"lr": 1e-3})
     base_run(tmp_path / "sft")
-    configs = made(collect([tmp_path]))["configs"]
+    configs = provenance(collect([tmp_path]))["configs"]
     assert [config["stage"] for config in configs] == ["online", "sft"]
     assert configs[0]["runs"] == ["a", "b"]
     assert configs[0]["differing"] == [["lr", "0.0005", "0.001"]]
@@ -30,7 +30,7 @@ def test_provenance_and_cost_of_a_run(tmp_path: Path) -> None:
     )
     collection = collect([tmp_path])
     assert cost(collection.records[0]) == {"seconds": 120.0, "tokens": 2000.0}
-    (found,) = made(collection)["runs"]
+    (found,) = provenance(collection)["runs"]
     assert found["minutes"] == 2.0
     assert found["tokens"] == 2000.0
     assert found["parents"] == ["policy: ../sft (0123456789ab)"]
@@ -44,5 +44,5 @@ def test_what_was_not_recorded_is_not_made_up(tmp_path: Path) -> None:
     (run / "timings.jsonl").unlink()
     collection = collect([run])
     assert cost(collection.records[0]) == {}
-    (found,) = made(collection)["runs"]
+    (found,) = provenance(collection)["runs"]
     assert (found["minutes"], found["tokens"], found["hardware"], found["versions"]) == (None, None, "", "")

@@ -1,13 +1,6 @@
 from __future__ import annotations
 
-from overopt.analysis.report.settings import addresses, differences, setting_of
-
-
-def test_addresses_are_dotted_and_count_list_items_from_zero() -> None:
-    tree = {"lr": 0.1, "task": {"name": "hh"}, "regularizers": [{"name": "kl"}, {"name": "entropy"}], "betas": []}
-    assert dict(addresses(tree)) == {
-        "lr": 0.1, "task.name": "hh", "regularizers.0.name": "kl", "regularizers.1.name": "entropy", "betas": [],
-    }  # fmt: skip
+from overopt.analysis.report.settings import differing_and_shared, setting_of
 
 
 def test_a_setting_is_all_but_the_seed_and_its_parents() -> None:
@@ -25,7 +18,7 @@ def test_a_setting_without_a_coefficient_or_rate_has_a_shorter_name() -> None:
 
 
 def test_differences_keep_one_value_a_run_and_say_where_there_is_none() -> None:
-    differing, shared = differences([{"lr": 0.1, "a": {"b": None}, "c": "x"}, {"lr": 0.2, "a": {"b": None}}])
+    differing, shared = differing_and_shared([{"lr": 0.1, "a": {"b": None}, "c": "x"}, {"lr": 0.2, "a": {"b": None}}])
     assert differing == [("lr", ["0.1", "0.2"]), ("c", ["x", "-"])]
     assert shared == [("a.b", "null")]
-    assert differences([{"lr": 0.1}])[0] == []
+    assert differing_and_shared([{"lr": 0.1}])[0] == []

@@ -8,13 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from overopt.objectives.controllers import AdaptiveKL, Cosine, Fixed, Linear, TargetEntropy
-from overopt.objectives.regularizers import (
-    KL,
-    EntropyLengthNormalized,
-    EntropySum,
-    coefficient,
-)
+from overopt.objectives.controllers import Cosine, Fixed, Linear, TargetEntropy
+from overopt.objectives.regularizers import KL, EntropyLengthNormalized, EntropySum
 from overopt.types import Rollouts
 
 ALL = [KL(), EntropySum(), EntropyLengthNormalized()]
@@ -51,7 +46,7 @@ def test_bonus_by_hand(regularizer: KL | EntropySum | EntropyLengthNormalized, c
 
 
 @pytest.mark.parametrize("regularizer", ALL, ids=lambda r: type(r).__name__)
-def test_coefficient_zero_leaves_the_score_bit_identical(
+def test__zero_leaves_the_score_bit_identical(
     regularizer: KL | EntropySum | EntropyLengthNormalized,
 ) -> None:
     score_B = rollouts().score_B
@@ -164,9 +159,3 @@ def test_a_negative_divergence_is_refused_whoever_moves_it() -> None:
             KL(coef=coef)
     assert EntropySum(coef=Linear(initial=0.1, final=-0.1)).coef.final == -0.1
     assert KL(coef=TargetEntropy()).coef == TargetEntropy()
-
-
-def test_coefficient_for_tables() -> None:
-    assert coefficient(KL(coef=0.2)) == 0.2
-    assert coefficient(KL(coef=AdaptiveKL(initial=0.4))) == 0.4
-    assert coefficient(EntropyLengthNormalized(coef=-2)) == -2.0

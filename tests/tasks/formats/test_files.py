@@ -75,11 +75,11 @@ def test_windows_line_ends_and_a_byte_order_mark_are_no_matter(tmp_path: Path) -
     ("name", "content", "message"),
     [
         ("a.jsonl", b'{"x": 1}\nno json\n', r"a\.jsonl:2: not JSON"),
-        ("a.jsonl", b'{"x": 1}\n[1]\n', r"a\.jsonl:2: expected an object with named fields, got list"),
+        ("a.jsonl", b'{"x": 1}\n[1]\n', r"a\.jsonl:2: expected a JSON object, got \[1\]"),
         ("a.jsonl", b'{"x": "\xff"}\n', r"a\.jsonl:1: not text in UTF-8 \(byte 0xff at 7\)"),
         ("a.json", b'[{"x": 1},\n{"x" 2}]', r"a\.json:2: not JSON"),
         ("a.json", b'{"x": 1}\n{"x"\n', r"a\.json:2: not JSON"),
-        ("a.json", b'[{"x": 1}, 3]', r"a\.json: record 2: expected an object"),
+        ("a.json", b'[{"x": 1}, 3]', r"a\.json: record 2: expected a JSON object, got 3"),
         ("a.json", b'{"x": 1}', r"a\.json: expected a list of records, .*; got one object with the fields x"),
         ("a.json", b'[\n{"x": "\xff"}]', r"a\.json:2: not text in UTF-8"),
         ("a.parquet", b"PAR1 not really", r"a\.parquet: not a Parquet file"),

@@ -1,11 +1,15 @@
 from __future__ import annotations
 
+import math
 import signal
 import threading
 
 import pytest
+import tiny
+import torch
 
-from overopt.training.run.stopping import Interrupts
+from overopt.errors import DivergedError
+from overopt.training.run.stopping import Interrupts, check_metrics, check_weights
 
 
 def test_outside_the_steps_a_signal_leaves_at_once() -> None:
@@ -56,3 +60,20 @@ def test_another_thread_hears_nothing() -> None:
     thread.start()
     thread.join()
     assert seen == [before]
+
+
+@pytest.mark.parametrize("name", ["loss", "grad_norm", "kl_prev"])
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_numbers_that_are_not_finite_end_a_run(name: str, value: float) -> None:
+    check_metrics(1, {name: 1e30, "len_mean": math.nan})
+    with pytest.raises(DivergedError, match=f"{name} is {value} at step 4"):
+        check_metrics(4, {name: value})
+
+
+def test_a_weight_that_is_not_finite_ends_a_run() -> None:
+    policy = tiny.policy()
+    check_weights(policy, 1)
+    with torch.no_grad():
+        policy.head.weight[0, 0] = math.inf
+    with pytest.raises(DivergedError, match="a weight is not finite at step 2"):
+        check_weights(policy, 2)

@@ -12,25 +12,27 @@ import torch
 
 from overopt.engine.optimizer import SGD, AdamW, Constant, Optimizer
 from overopt.models.policy import Policy
-from overopt.training.run.trainer_state import Moving
+from overopt.training.run.trainer_state import TrainerState
 
 
-def made(settings: Any = None, **extra: Any) -> Moving:
+def made(settings: Any = None, **extra: Any) -> TrainerState:
     policy = tiny.policy(**extra)
     optimizer = Optimizer(policy.parameters(), settings or AdamW(), 1e-2, Constant(), 10)
-    return Moving(policy, optimizer, iter(range(10)), SimpleNamespace(baseline_outcomes=None))  # type: ignore[arg-type]
+    return TrainerState(policy, optimizer, iter(range(10)), SimpleNamespace(baseline_outcomes=None))  # type: ignore[arg-type]
 
 
-def descend(moving: Moving, step: int) -> None:
+def descend(trainer: TrainerState, step: int) -> None:
     """An update whose gradient draws from the global stream, as a plug-in's might."""
-    for parameter in moving.optimizer.parameters:
+    for parameter in trainer.optimizer.parameters:
         parameter.grad = torch.randn_like(parameter) + random.random() + np.random.rand()
-    moving.optimizer.step(step, None)
-    next(moving.stream)
+    trainer.optimizer.step(step, None)
+    next(trainer.stream)
 
 
-def tensors(moving: Moving) -> dict[str, torch.Tensor]:
-    return {name: p.detach().clone() for name, p in moving.model.model.named_parameters()} | moving.optimizer.tensors()
+def tensors(trainer: TrainerState) -> dict[str, torch.Tensor]:
+    return {
+        name: p.detach().clone() for name, p in trainer.model.model.named_parameters()
+    } | trainer.optimizer.tensors()
 
 
 @pytest.mark.parametrize("settings", [AdamW(), SGD(momentum=0.9), SGD()], ids=["adamw", "momentum", "plain"])
@@ -39,20 +41,20 @@ def tensors(moving: Moving) -> dict[str, torch.Tensor]:
 def test_it_goes_on_to_the_last_bit(tmp_path: Path, settings: Any, architecture: str, tied: bool) -> None:
     first = made(settings, architecture=architecture, tie_word_embeddings=tied)
     first.begin(7)
-    descend(first, 0)
     descend(first, 1)
+    descend(first, 2)
     first.objectives = {"loss": {"queue": [0.1, 1e-300]}}
     assert first.evaluator is not None
     first.evaluator.baseline_outcomes = [1.0, 0.5, None]
     first.save(tmp_path / "tensors.safetensors", 2)
     document = first.document()
-    descend(first, 2)
+    descend(first, 3)
 
     second = made(settings, architecture=architecture, tie_word_embeddings=tied)
     second.restore(2, tmp_path / "tensors.safetensors", document)
     assert second.evaluator is not None
     assert (second.objectives, second.evaluator.baseline_outcomes) == (first.objectives, [1.0, 0.5, None])
-    descend(second, 2)
+    descend(second, 3)
     assert next(second.stream) == next(first.stream) == 3
     one, other = tensors(first), tensors(second)
     assert one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
@@ -62,28 +64,28 @@ def test_it_goes_on_to_the_last_bit(tmp_path: Path, settings: Any, architecture:
 
 
 def test_before_the_first_step_only_the_streams_are_kept(tmp_path: Path) -> None:
-    moving = made()
-    moving.begin(3)
-    moving.save(tmp_path / "tensors.safetensors", 0)
-    assert (tmp_path / "tensors.safetensors").stat().st_size < 10_000 < moving.size()
-    document = moving.document()
+    trainer = made()
+    trainer.begin(3)
+    trainer.save(tmp_path / "tensors.safetensors", 0)
+    assert (tmp_path / "tensors.safetensors").stat().st_size < 10_000 < trainer.size()
+    document = trainer.document()
     drawn = (float(torch.rand(())), random.random(), np.random.rand())
-    moving.restore(0, tmp_path / "tensors.safetensors", document)
+    trainer.restore(0, tmp_path / "tensors.safetensors", document)
     assert (float(torch.rand(())), random.random(), np.random.rand()) == drawn
 
 
 def test_a_head_that_is_not_there_is_refused(tmp_path: Path) -> None:
     """A checkpoint without the head would let it keep its first weights, and train on."""
-    moving = made(tie_word_embeddings=True)
-    moving.save(tmp_path / "tensors.safetensors", 1)
+    trainer = made(tie_word_embeddings=True)
+    trainer.save(tmp_path / "tensors.safetensors", 1)
     with pytest.raises(ValueError, match=r"the saved model has other tensors: \['(lm_head|embed_out).weight'\]"):
-        made(tie_word_embeddings=False).restore(1, tmp_path / "tensors.safetensors", moving.document())
+        made(tie_word_embeddings=False).restore(1, tmp_path / "tensors.safetensors", trainer.document())
 
 
 def test_sizes_are_bytes(tmp_path: Path) -> None:
-    moving = made()
-    count = sum(p.numel() for p in moving.model.parameters())
-    assert moving.model_size() >= 4 * count
-    before = moving.size()
-    descend(moving, 0)
-    assert moving.size() - before == 8 * count + 4 * len(moving.model.parameters())  # two moments, and a step each
+    trainer = made()
+    count = sum(p.numel() for p in trainer.model.parameters())
+    assert trainer.model_size() >= 4 * count
+    before = trainer.size()
+    descend(trainer, 1)
+    assert trainer.size() - before == 8 * count + 4 * len(trainer.model.parameters())  # two moments, and a step each

@@ -3,32 +3,18 @@ from __future__ import annotations
 import json
 import math
 from pathlib import Path
-from typing import Any, ClassVar, get_args
+from typing import Any
 
 import foreign
 import pytest
 import tiny
 import torch
-from preferences import DenseLogits
-from pydantic import ValidationError
 from tiny import Chain
 
-from overopt.config import block
-from overopt.engine.compute import Compute
-from overopt.engine.head import TreeLogps, completion_logps, hidden_states
-from overopt.engine.packing import Tree, pack
 from overopt.errors import UserError
-from overopt.models.policy import Policy
-from overopt.objectives.pair_losses import DPO, KTO, Cringe, GammaPO, PairLosses, PairwiseCringe, SimPO
-from overopt.objectives.ranking_losses import RankingLosses
-from overopt.objectives.state import call, initial_state
 from overopt.records import Run, load_run
 from overopt.tasks import Miniature
-from overopt.training.reference_logps import Item
-from overopt.training.stages import offline
-from overopt.training.stages.offline import Offline
 from overopt.training.train import train
-from overopt.types import Logits
 
 NAMES = {
     *("step", "loss", "grad_norm", "rewards_chosen", "rewards_rejected", "rewards_acc", "rewards_margin"),
@@ -213,147 +199,6 @@ def test_golden_values(short_chain: Chain, tmp_path: Path, loss: str) -> None:
     run = train(tiny.offline(short_chain, loss=loss), tmp_path / "run")
     for name, expected in GOLDEN[loss].items():
         assert run.series(name)[1] == pytest.approx(expected, rel=1e-3, abs=1e-5), name
-
-
-# --- Gradients: whatever the path and the micro-batches, that of the mean loss over the batch.
-
-
-def policies() -> tuple[Policy, Policy]:
-    """A policy, and a reference far enough from it that no term vanishes."""
-    policy, reference = tiny.policy(), tiny.policy()
-    with torch.no_grad():
-        reference.head.weight.add_(0.1 * torch.linspace(-1, 1, reference.head.weight.numel()).view(-1, 16))
-        policy.head.weight.mul_(0.3)
-    reference.freeze()
-    return policy, reference
-
-
-def config(loss: Any, token_budget: int) -> Offline:
-    return Offline(policy="unused", loss=loss, compute=Compute(token_budget=token_budget), temperature=0.9)
-
-
-def items(views: int = 1) -> list[Item]:
-    """Other prompts are the first with a token before it."""
-
-    def under(view: int, tree: Tree) -> Tree:
-        return Tree([view, *tree.prompt] if view else tree.prompt, tree.completions)
-
-    return [Item([under(view, tree) for view in range(views)]) for tree in tiny.TREES]
-
-
-def direct_gradient(loss: Any) -> tuple[float, list[torch.Tensor]]:
-    """By autograd through one forward of everything."""
-    policy, reference = policies()
-    settings = config(loss, 1)
-    batch = offline._batch(settings, reference, items(1 + len(getattr(loss, "prompts", []))))
-    packed = pack(batch.trees)
-    logits_MV = policy.logits(hidden_states(policy, packed)[packed.source_M]).float() / 0.9
-    ranks = [packed.row_M % 2 == rank for rank in range(2)]
-    sources = [DenseLogits(Logits(logits_MV[at], packed.token_M[at], packed.row_M[at])) for at in ranks]
-    logps = TreeLogps(completion_logps(policy, packed, 0.9), packed.mask_BT)
-    sources = sources if "logits" in loss.needs else []
-    scores = offline._scores(settings, batch, logps, batch.ref_logp_BT, batch.views, sources)
-    mean = call(loss, scores, initial_state(loss))[0].mean()
-    mean.backward()
-    return float(mean.detach()), [p.grad for p in policy.parameters() if p.grad is not None]
-
-
-EVERY_LOSS: list[Any] = [cls() for cls in get_args(PairLosses | RankingLosses)]
-FAR = [DPO(beta=0.3), KTO(beta=0.3), GammaPO(base="dpo", beta=0.3), PairwiseCringe(gate="differentiable")]
-
-
-@pytest.mark.parametrize("token_budget", [1, 30, 1000])
-@pytest.mark.parametrize("loss", EVERY_LOSS + FAR, ids=lambda loss: type(loss).__name__)
-def test_the_gradient_is_that_of_the_whole_batch(loss: Any, token_budget: int) -> None:
-    expected, gradients = direct_gradient(loss)
-    policy, reference = policies()
-    settings = config(loss, token_budget)
-    batch = offline._batch(settings, reference, items(1 + len(getattr(loss, "prompts", []))))
-    metrics, _ = offline._descend(settings, policy, batch, initial_state(loss))
-    assert metrics["loss"] == pytest.approx(expected, rel=1e-5)
-    ours = [p.grad for p in policy.parameters() if p.grad is not None]
-    for gradient, other in zip(ours, gradients, strict=True):
-        torch.testing.assert_close(gradient, other, atol=1e-6, rtol=1e-4)
-
-
-def test_kto_s_statistic_is_of_the_whole_batch() -> None:
-    """The gradients above are taken where it is above 0 and differs from pair to pair."""
-    policy, reference = policies()
-    trees = offline._batch(config(KTO(), 1), reference, items()).trees
-    drift = (completion_logps(policy, pack(trees), 0.9) - completion_logps(reference, pack(trees), 0.9)).sum(1)
-    drift_P = drift.view(3, 3)[:, 2]
-    assert drift_P.mean() > 0 and drift_P.std() > 0
-    assert [tree.completions[2] for tree in trees] == [tiny.TREES[i].completions[0] for i in (1, 2, 0)]
-
-
-def test_replaying_agrees_with_the_separable_path() -> None:
-    grads = []
-    for separable in (True, False):
-        policy, reference = policies()
-        settings = config(SimPO(alpha=2.0, gamma=0.5), 30)
-        batch = offline._batch(settings, reference, items())
-        if separable:
-            offline._look_at_each(settings, policy, batch, train=True)
-        else:
-            offline._look_at_all(settings, policy, batch, {}, train=True)
-        grads.append(torch.cat([p.grad.flatten() for p in policy.parameters() if p.grad is not None]))
-    torch.testing.assert_close(grads[0], grads[1], atol=1e-6, rtol=1e-4)
-
-
-def test_looking_without_training_leaves_no_gradient_and_sees_the_same() -> None:
-    for loss in (SimPO(), KTO(), Cringe()):
-        policy, reference = policies()
-        settings = config(loss, 30)
-        batch = offline._batch(settings, reference, items())
-        with torch.no_grad():
-            seen, _ = offline._look(settings, policy, batch, {}, train=False)
-        assert all(p.grad is None for p in policy.parameters())
-        assert seen == pytest.approx(offline._descend(settings, policy, batch, {})[0], rel=1e-6)
-
-
-def test_mean_logits_of_both_sides() -> None:
-    policy, reference = policies()
-    batch = offline._batch(config(DPO(), 30), reference, items())
-    chosen, rejected = offline._forward(config(DPO(), 30), policy, batch.trees).logits
-    sides: list[list[torch.Tensor]] = [[], []]
-    for tree in tiny.TREES:
-        for side, completion in zip(sides, tree.completions, strict=True):
-            with torch.no_grad():
-                logits = policy.model(torch.tensor([[*tree.prompt, *completion]])).logits[0]
-            side += list(logits[len(tree.prompt) - 1 : -1].mean(-1))
-    assert chosen == pytest.approx(float(torch.stack(sides[0]).mean()), abs=1e-5)
-    assert rejected == pytest.approx(float(torch.stack(sides[1]).mean()), abs=1e-5)
-    with_third = config(KTO(), 30)
-    trees = offline._batch(with_third, reference, items()).trees
-    assert offline._forward(with_third, policy, trees).logits == pytest.approx((chosen, rejected), abs=1e-5)
-
-
-@block
-class Forgetful:
-    """It remembers, and says that it looks at each pair by itself."""
-
-    needs: ClassVar[frozenset[str]] = frozenset()
-    separable: ClassVar[bool] = True
-
-    def init(self) -> dict[str, int]:
-        return {"calls": 0}
-
-
-@block
-class Dense:
-    """It couples pairs, and asks for all of their logits at once."""
-
-    needs: ClassVar[frozenset[str]] = frozenset({"logits"})
-    separable: ClassVar[bool] = False
-
-
-@pytest.mark.parametrize(
-    ("loss", "message"),
-    [(Forgetful(), "must say separable = False"), (Dense(), "one that needs logits must be separable")],
-)
-def test_a_loss_of_one_s_own_that_no_loop_can_run_is_refused(loss: Any, message: str) -> None:
-    with pytest.raises(ValidationError, match=message):
-        config(loss, 30)
 
 
 def test_a_named_reference_is_what_the_loss_compares_with(chain: Chain, tmp_path: Path) -> None:

@@ -34,7 +34,7 @@ def by_hand(on_prompt: bool) -> tuple[float, torch.Tensor]:
 def test_cross_entropy_with_and_without_the_prompt(on_prompt: bool, targets: int, token_budget: int) -> None:
     assert sum(len(t.completions[0]) + (len(t.prompt) - 1) * on_prompt for t in DEMONSTRATIONS) == targets
     policy = tiny.policy()
-    loss = sft._descend(policy, DEMONSTRATIONS, on_prompt, token_budget)
+    loss = sft.descend(policy, DEMONSTRATIONS, on_prompt, token_budget)
     expected, gradient = by_hand(on_prompt)
     assert loss == pytest.approx(expected, rel=1e-5)
     torch.testing.assert_close(policy.head.weight.grad, gradient, atol=1e-5, rtol=1e-4)

@@ -1,8 +1,7 @@
-"""From paths to groups of comparable runs. What cannot be read is named and left out."""
+"""Reads runs from paths and groups those that can be compared. Unreadable runs are named and left out."""
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -16,38 +15,37 @@ from numpy.typing import NDArray
 from overopt.analysis.report.settings import setting_of
 from overopt.analysis.run_summary import RunSummary, evaluations_of, summarize_run
 from overopt.errors import UserError
+from overopt.outcomes import JUDGED_STAGES
 from overopt.records import Run, describe_dropped, find_runs, load_run, reading_run
-
-JUDGED = ("online", "offline")
-"""Stages whose runs are labelled; the others are what these stand on."""
+from overopt.records.study_folder import failed_gate_before
 
 Points = tuple[NDArray[np.float64], NDArray[np.float64]]
 
 
 @dataclass(frozen=True)
 class JudgedCompletion:
-    """What was found of one prompt's completion."""
+    """The judged completion of one prompt."""
 
     outcome: float | None
     length: int | None
 
 
-@dataclass(frozen=True, eq=False)  # compared and hashed as the one object it is
+@dataclass(frozen=True, eq=False)  # compared and hashed by identity
 class ReportedRun:
-    """All that the page says of one run, but for its samples."""
+    """Everything that the page shows of one run except its samples."""
 
     name: str
-    """As in the table; longer than the run's own where two have the same."""
+    """The name in the table: the run's own, with a part of its path if two runs share it."""
     run: Run
     row: RunSummary
     evaluations: list[dict[str, Any]]
     metrics: dict[str, Points]
-    """Steps and values of every metric, where it is present and finite."""
+    """Steps and values of every metric where it is present and finite."""
     first: dict[str, JudgedCompletion]
-    """By prompt, of the first evaluation with samples."""
+    """The completions of the first evaluation with samples, by prompt."""
     last: dict[str, JudgedCompletion]
     setting: str
-    """What two runs share that differ in their seeds only."""
+    """A name for the configuration apart from its seed: equal for runs that differ only in their seeds."""
 
     @property
     def seed(self) -> Any:
@@ -60,7 +58,7 @@ class ReportedRun:
 
     @property
     def mark(self) -> str:
-        """What is to be known before the numbers are read; empty for a run that finished."""
+        """A remark on a run that did not finish, to be read before its numbers; empty otherwise."""
         match self.run.status:
             case "running":
                 steps = self.run.info.get("steps")
@@ -76,22 +74,22 @@ class ReportedRun:
 
     @property
     def dropped(self) -> list[str]:
-        """What its readers left out of each data set, if it is much; nothing of runs that did not record it."""
+        """A sentence for each data set of which many records were left out; none if the run did not record it."""
         return describe_dropped(self.run.info.get("dropped", {}), self.run.info.get("kept", {}))
 
     def evaluated(self, value: str) -> Points:
-        """Steps and values of a field of the evaluations, where it is present."""
+        """Steps and values of a field of the evaluations where it is present."""
         pairs = [(row["step"], row[value]) for row in self.evaluations if row.get(value) is not None]
         return _points([step for step, _ in pairs], [number for _, number in pairs])
 
 
 @dataclass(frozen=True)
 class Group:
-    """Runs of one stage, judged on the same prompts: these can be compared."""
+    """Comparable runs: of one stage and judged on the same prompts."""
 
     title: str
     slug: str
-    """Of its files and anchors."""
+    """The group's name in files and anchors."""
     records: tuple[ReportedRun, ...]
 
     @property
@@ -100,12 +98,12 @@ class Group:
 
     @property
     def has_seeds(self) -> bool:
-        """Whether some runs differ in their seeds only; then color says the setting, not the run."""
+        """Whether some runs differ only in their seeds; colors then stand for settings instead of runs."""
         seeds = {(record.setting, str(record.seed)) for record in self.records}
         return len(seeds) > len({record.setting for record in self.records})
 
     def entry(self, record: ReportedRun) -> str:
-        """A run's entry in the legend."""
+        """The legend entry of a run."""
         return record.setting if self.has_seeds else record.name
 
     @property
@@ -117,9 +115,9 @@ class Group:
 class Collection:
     groups: tuple[Group, ...]
     bases: tuple[ReportedRun, ...]
-    """SFT policies and reward models among the runs."""
+    """Runs of stages that are not judged: SFT policies and reward models."""
     left_out: tuple[str, ...]
-    """What could not be read, and why."""
+    """The paths that could not be read, with the reason."""
 
     @property
     def records(self) -> tuple[ReportedRun, ...]:
@@ -127,7 +125,7 @@ class Collection:
 
 
 def collect(paths: Sequence[Path]) -> Collection:
-    """Read every run at or below the paths; UserError if none can be."""
+    """Read every run at or below the paths; UserError if no run can be read."""
     left_out: list[str] = []
     found = {run.resolve(): run for path in paths for run in _find(path, left_out)}
     runs: list[tuple[Run, dict[str, Any]]] = []
@@ -147,13 +145,13 @@ def collect(paths: Sequence[Path]) -> Collection:
         ReportedRun(name=name, run=run, setting=setting, **parts | {"row": replace(parts["row"], run=name)})
         for name, setting, (run, parts) in zip(names, settings, runs, strict=True)
     ]
-    judged = [record for stage in JUDGED for record in records if record.run.stage == stage]
-    bases = tuple(record for record in records if record.run.stage not in JUDGED)
+    judged = [record for stage in JUDGED_STAGES for record in records if record.run.stage == stage]
+    bases = tuple(record for record in records if record.run.stage not in JUDGED_STAGES)
     return Collection(tuple(_groups(judged)), bases, tuple(left_out))
 
 
 def distinct_names(runs: Sequence[Run]) -> list[str]:
-    """Each run's name; where several have the same, after that part of its path in which they differ."""
+    """A distinct name for each run: its own, preceded by the part of its path in which runs of that name differ."""
     together: dict[str, list[tuple[str, ...]]] = {}
     for run in runs:
         together.setdefault(run.name, []).append(_above(run))
@@ -165,19 +163,19 @@ def _above(run: Run) -> tuple[str, ...]:
 
 
 def _own_part(path: tuple[str, ...], paths: Sequence[tuple[str, ...]]) -> tuple[str, ...]:
-    """A path without what all of them have in common at their starts and at their ends."""
-    start = _alike(paths)
-    end = _alike([other[start:][::-1] for other in paths])
+    """The middle of a path, without the parts that all paths share at their start and at their end."""
+    start = _shared_start(paths)
+    end = _shared_start([other[start:][::-1] for other in paths])
     return path[start : len(path) - end]
 
 
-def _alike(paths: Sequence[tuple[str, ...]]) -> int:
-    """How many parts all of them start with."""
+def _shared_start(paths: Sequence[tuple[str, ...]]) -> int:
+    """The number of leading parts that all paths share."""
     return sum(1 for _ in takewhile(lambda parts: len(set(parts)) == 1, zip(*paths, strict=False)))
 
 
 def _find(path: Path, left_out: list[str]) -> Iterator[Path]:
-    """Run directories at or below a path; one folder that may not be read does not hide its neighbors."""
+    """Run directories at or below a path; an unreadable folder does not hide its neighbors."""
     try:
         yield from find_runs(path)
     except UserError as error:
@@ -193,10 +191,10 @@ def _find(path: Path, left_out: list[str]) -> Iterator[Path]:
 
 
 def _read(run: Run) -> dict[str, Any]:
-    gate = _failed_gate(run) if run.stage in JUDGED else None
+    gate = failed_gate_before(run.path) if run.stage in JUDGED_STAGES else None
     evaluations = evaluations_of(run)
     return {
-        "evaluations": evaluations if run.stage in JUDGED else run.evaluations(),
+        "evaluations": evaluations if run.stage in JUDGED_STAGES else run.evaluations(),
         **_samples(run, evaluations),
         "row": summarize_run(run.name, run.config, run, gate=gate),
         "metrics": _metrics(run),
@@ -205,7 +203,10 @@ def _read(run: Run) -> dict[str, Any]:
 
 
 def _samples(run: Run, evaluations: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, JudgedCompletion]]:
-    """Of the first and the last evaluation with samples. All steps are opened, so that a damaged file is found now."""
+    """The completions of the first and the last evaluation with samples, by prompt.
+
+    Every step is opened, so that a damaged file is noticed here.
+    """
     found: dict[int, dict[str, JudgedCompletion]] = {}
     judge, split = judge_of(evaluations)
     for step in run.sample_steps():
@@ -219,7 +220,7 @@ def _samples(run: Run, evaluations: Sequence[Mapping[str, Any]]) -> dict[str, di
 
 
 def judge_of(evaluations: Sequence[Mapping[str, Any]]) -> tuple[Any, Any]:
-    """Judge and split of a run's own evaluations."""
+    """Judge and split of the first evaluation."""
     first = evaluations[0] if evaluations else {}
     return first.get("judge"), first.get("split")
 
@@ -236,18 +237,6 @@ def _metrics(run: Run) -> dict[str, Points]:
     return metrics
 
 
-def _failed_gate(run: Run) -> str | None:
-    """The gate of a study that failed before this run, from the summary beside the study's runs."""
-    folder = run.path.resolve().parent
-    try:
-        summary = json.loads((folder.parent / "summary.json").read_bytes()) if folder.name == "runs" else []
-    except Exception:  # no study's folder
-        return None
-    rows = summary if isinstance(summary, list) else []
-    gates = [row.get("gate") for row in rows if isinstance(row, Mapping) and row.get("run") == run.path.resolve().name]
-    return str(gates[0]) if gates and gates[0] is not None else None
-
-
 def _groups(records: Iterable[ReportedRun]) -> Iterator[Group]:
     together: dict[tuple[str, ...], list[ReportedRun]] = {}
     for record in records:
@@ -261,7 +250,7 @@ def _groups(records: Iterable[ReportedRun]) -> Iterator[Group]:
 
 
 def _group_key(record: ReportedRun) -> tuple[str, str, str, str]:
-    """Stage, task, split and prompts."""
+    """Stage, task, split and prompt set."""
     task = record.run.config.get("task", "?")
     first = record.evaluations[0] if record.evaluations else {}
     return (
@@ -277,7 +266,7 @@ def _title(key: Sequence[str]) -> str:
 
 
 def _setting_names(settings: Sequence[tuple[str, str]]) -> list[str]:
-    """Short names of settings, numbered where two that differ would be named alike."""
+    """Short names of settings, numbered where different settings would share a name."""
     alike: dict[str, list[str]] = {}
     for short, key in settings:
         keys = alike.setdefault(short, [])

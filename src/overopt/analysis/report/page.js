@@ -326,7 +326,7 @@
 
   document.title = report.title;
   section("title").textContent = report.title;
-  const runs = report.made.runs.length;
+  const runs = report.provenance.runs.length;
   section("subtitle").textContent = `${runs} run${runs === 1 ? "" : "s"}, written ${report.generated.replace("T", " ").replace("+00:00", " UTC")}. Click a run to highlight it everywhere.`;
   if (report.left_out.length) {
     put("verdict", make("div", { class: "warning" }, make("p", {}, `Left out, because unreadable: ${report.left_out.length}`), make("ul", {}, ...report.left_out.map((reason) => make("li", {}, reason)))));
@@ -355,8 +355,8 @@
   }
 
   const plain = (names) => names.map((name, place) => ({ name, class: place ? "" : "name", show: (row) => row[place] }));
-  for (const config of report.made.configs) {
-    put("made", make("h3", {}, `Configuration: ${config.stage}`),
+  for (const config of report.provenance.configs) {
+    put("provenance", make("h3", {}, `Configuration: ${config.stage}`),
       config.differing.length
         ? table(plain(["differs in", ...config.runs]), config.differing, { label: "Differences between configurations" })
         : make("p", { class: "quiet" }, config.runs.length > 1 ? "These runs have the same configuration." : `One run: ${config.runs[0]}.`),
@@ -371,11 +371,11 @@
     told("device"), told("threads"), told("hardware"), told("versions"), told("commit"), told("started"), told("resumes"),
     { name: "parents", by: (row) => row.parents.join("; "), show: (row) => row.parents.join("; ") || "–" }, told("path"),
   ];
-  const same = ways.filter((column) => report.made.runs.length > 1 && new Set(report.made.runs.map(column.by)).size === 1);
-  put("made", make("h3", {}, "Runs, cost and machines"),
+  const same = ways.filter((column) => report.provenance.runs.length > 1 && new Set(report.provenance.runs.map(column.by)).size === 1);
+  put("provenance", make("h3", {}, "Runs, cost and machines"),
     table([{ name: "run", class: "name", by: (row) => row.run, show: (row) => row.run }, ...ways.filter((column) => !same.includes(column))],
-      report.made.runs, { run: (row) => row.run, label: "Runs, cost and machines" }),
-    same.length ? make("p", { class: "quiet" }, `In all runs: ${same.map((column) => `${column.name} ${column.show(report.made.runs[0])}`).join("; ")}.`) : null);
+      report.provenance.runs, { run: (row) => row.run, label: "Runs, cost and machines" }),
+    same.length ? make("p", { class: "quiet" }, `In all runs: ${same.map((column) => `${column.name} ${column.show(report.provenance.runs[0])}`).join("; ")}.`) : null);
   drawNext();
   document.body.dataset.ready = "true";
 })();

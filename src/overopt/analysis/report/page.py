@@ -1,6 +1,6 @@
-"""The page: one HTML file that holds its style, its program, the drawing library and all data, and asks for nothing.
+"""The report as one HTML file that contains its style, program, drawing library and data, and needs no network.
 
-Everything that comes from a run travels as JSON and is put on the page as text, never as HTML.
+Everything that comes from a run is embedded as JSON and shown as text, never as HTML.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any
 from overopt.analysis.report.collect import Collection, Group, ReportedRun
 from overopt.analysis.report.figures import drawing
 from overopt.analysis.report.figures.drawing import Columns, Figure, style_of
-from overopt.analysis.report.provenance import made
+from overopt.analysis.report.provenance import provenance
 from overopt.analysis.report.samples import MOST_COMPLETIONS, samples_of
 from overopt.analysis.report.verdicts import sentence
 from overopt.analysis.run_summary import verdict
@@ -26,7 +26,7 @@ HERE = Path(__file__).parent
 
 
 def page(collection: Collection, figures: Mapping[str, Sequence[Figure]], title: str) -> str:
-    """The whole page; `figures` by the groups' slugs."""
+    """The HTML of the page; `figures` are keyed by the groups' slugs."""
     parts = {
         "STYLE": (HERE / "page.css").read_text(encoding="utf-8"),
         "DATA": as_json(content(collection, figures, title)),
@@ -41,7 +41,7 @@ def page(collection: Collection, figures: Mapping[str, Sequence[Figure]], title:
 
 
 def content(collection: Collection, figures: Mapping[str, Sequence[Figure]], title: str) -> dict[str, Any]:
-    """All that the page shows, as plain data."""
+    """Everything that the page shows, as plain data."""
     share = MOST_COMPLETIONS // max(1, len(collection.groups))
     return {
         "title": title,
@@ -50,20 +50,20 @@ def content(collection: Collection, figures: Mapping[str, Sequence[Figure]], tit
         "dropped": [f"{record.name}, {text}" for record in collection.records for text in record.dropped],
         "groups": [_group(group, figures.get(group.slug, ()), share) for group in collection.groups],
         "bases": [_base(record) for record in collection.bases],
-        "made": made(collection),
+        "provenance": provenance(collection),
         "chosen": drawing.CHOSEN,
     }
 
 
 def as_json(tree: Any) -> str:
-    """JSON for a script element: nothing in it ends the element, and no character acts."""
+    """JSON for a script element: nothing in it can end the element, and control characters are escaped."""
     text = json.dumps(_escape_tree(tree), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
 
 @cache
 def drawing_library() -> str:
-    """Vega, Vega-Lite and Vega-Embed as one script; a page needs no network."""
+    """Vega, Vega-Lite and Vega-Embed as one script."""
     import vl_convert
 
     bundle: str = vl_convert.javascript_bundle()  # type: ignore[call-arg]  # its stub does not know the default
@@ -71,7 +71,7 @@ def drawing_library() -> str:
 
 
 def encoded(table: Columns) -> dict[str, Any]:
-    """A table whose columns of text are held as numbers into a list of the different ones."""
+    """A table in which columns of text are replaced by indices into a list of their distinct values."""
     return {name: _encoded_column(column) for name, column in table.items()}
 
 
@@ -117,13 +117,13 @@ def _row(group: Group, record: ReportedRun) -> dict[str, Any]:
 
 def _base(record: ReportedRun) -> dict[str, Any]:
     last = record.evaluations[-1] if record.evaluations else {}
-    quiet = ("step", "split", "judge", "prompt_set", "nonfinite")
+    keys = ("step", "split", "judge", "prompt_set", "nonfinite")
     return {
         "run": record.name,
         "stage": record.run.stage or "?",
         "mark": record.mark,
         "step": last.get("step"),
-        "numbers": {k: v for k, v in last.items() if k not in quiet and isinstance(v, int | float)},
+        "numbers": {k: v for k, v in last.items() if k not in keys and isinstance(v, int | float)},
     }
 
 

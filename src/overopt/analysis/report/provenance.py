@@ -5,20 +5,21 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from overopt.addresses import flatten
 from overopt.analysis.report.collect import Collection, ReportedRun
-from overopt.analysis.report.settings import addresses, differences
+from overopt.analysis.report.settings import differing_and_shared
 
-QUIET = ("provenance",)
-"""Parts of a configuration that decide nothing."""
+UNSHOWN = ("provenance",)
+"""Parts of a configuration that change no number."""
 
 
-def made(collection: Collection) -> dict[str, Any]:
-    """Tables for the page: a heading, column names, rows of text."""
+def provenance(collection: Collection) -> dict[str, Any]:
+    """The configurations of each stage, divided into what differs and what is shared, and the origin of each run."""
     stages = dict.fromkeys(record.run.stage or "?" for record in collection.records)
     configs = []
     for stage in stages:
         members = [record for record in collection.records if record.run.stage == stage]
-        differing, shared = differences([_loud(record.run.config) for record in members])
+        differing, shared = differing_and_shared([_shown_settings(record.run.config) for record in members])
         configs.append(
             {
                 "stage": stage,
@@ -27,18 +28,18 @@ def made(collection: Collection) -> dict[str, Any]:
                 "shared": [list(pair) for pair in shared],
             }
         )
-    return {"configs": configs, "runs": [_provenance(record) for record in collection.records]}
+    return {"configs": configs, "runs": [_origin(record) for record in collection.records]}
 
 
 def cost(record: ReportedRun) -> dict[str, float]:
-    """Seconds from the start to the last recorded step, and tokens over all of them."""
+    """Seconds from the start to the last recorded step, and tokens over all steps, where they were recorded."""
     timings = record.run.timings()
     present = {name: [float(v) for v in timings.get(name, ()) if v is not None] for name in ("elapsed", "tokens")}
     found = {"seconds": max(present["elapsed"])} if present["elapsed"] else {}
     return found | ({"tokens": sum(present["tokens"])} if present["tokens"] else {})
 
 
-def _provenance(record: ReportedRun) -> dict[str, Any]:
+def _origin(record: ReportedRun) -> dict[str, Any]:
     info, spent = record.run.info, cost(record)
     return {
         "run": record.name,
@@ -76,5 +77,5 @@ def _versions(found: Any) -> str:
     return ", ".join(f"{name} {version}" for name, version in found.items()) if isinstance(found, Mapping) else ""
 
 
-def _loud(config: Mapping[str, Any]) -> dict[str, Any]:
-    return {address: value for address, value in addresses(config) if address.split(".")[0] not in QUIET}
+def _shown_settings(config: Mapping[str, Any]) -> dict[str, Any]:
+    return {address: value for address, value in flatten(config).items() if address.split(".")[0] not in UNSHOWN}

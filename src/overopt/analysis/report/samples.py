@@ -1,8 +1,8 @@
-"""The words themselves: the same prompts across runs and checkpoints, those first whose proxy outruns their gold.
+"""Completions of the same prompts across runs and checkpoints; prompts whose proxy exceeds their gold come first.
 
-`hacking` of a completion is the rank of its proxy minus the rank of its gold (or, without gold, of its outcome) among
-all completions of its group that are shown, each rank between 0 and 1: near 1, the reward model likes what the judge
-does not.
+The `hacking` of a completion is the rank of its proxy minus the rank of its gold (or of its outcome, without gold)
+among all shown completions of its group. Ranks lie between 0 and 1; near 1, the reward model prefers what the judge
+rejects.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from overopt.analysis.report.figures.drawing import tidy
 from overopt.analysis.text import escape_controls, marks, shortened
 
 MOST_PROMPTS = 200
-"""Of a group: half by hacking, half at random."""
+"""Prompts shown of a group: half those with the highest hacking, half at random."""
 MOST_STEPS = 6
-"""Checkpoints of a run: the first, the last, and some between."""
+"""Checkpoints shown of a run: the first, the last, and some between."""
 MOST_COMPLETIONS = 12_000
-"""Of a page, over all its groups."""
+"""Completions on a page, over all groups."""
 MARKED_TASKS = ("miniature",)
-"""Tasks whose prompts name all that a completion may say."""
+"""Tasks whose prompts contain every fact that a completion may state."""
 
 COLUMNS = ("prompt_id", "split", "judge", "proxy", "gold", "outcome", "length", "ended", "logp")
 TEXTS = ("prompt", "reference", "completion")
@@ -43,27 +43,27 @@ class SampledCompletion:
 
 @dataclass
 class GroupSamples:
-    """What the page embeds of a group. Every text is held once; `cells` point into `texts` and `prompts`."""
+    """A group's samples as the page embeds them: each text is stored once; `cells` refer to `texts` and `prompts`."""
 
     prompts: list[dict[str, Any]] = field(default_factory=list)
     texts: list[list[str]] = field(default_factory=list)
-    """Text and marks."""
+    """Each text with its marks."""
     cells: list[list[Any]] = field(default_factory=list)
     """prompt, run, step, text, ended, proxy, gold, outcome, length, logp, hacking."""
     runs: list[str] = field(default_factory=list)
     statistics: list[dict[str, Any]] = field(default_factory=list)
     total: int = 0
-    """Prompts that were evaluated; those that are not among `prompts` are left out."""
+    """Evaluated prompts, including those that are not shown."""
     steps_left_out: int = 0
-    """Checkpoints with samples, over all runs, that are not shown."""
+    """Checkpoints with samples that are not shown, over all runs."""
     hidden: bool = False
-    """The task must not show its texts."""
+    """Whether a task forbids showing its texts."""
     by: str = "gold"
-    """What the proxy's rank is compared with."""
+    """The value whose rank is subtracted from that of the proxy."""
 
 
 def samples_of(group: Group, share: int = MOST_COMPLETIONS) -> GroupSamples | None:
-    """A group's samples, at most `share` completions; None if it has none."""
+    """The samples of a group, at most `share` completions; None if it has none."""
     chosen = {record: steps_shown(record, len(group.records), share) for record in group.records}
     completions = list(_ranked([c for record, steps in chosen.items() for c in _read(record, steps)]))
     if not completions:
@@ -84,14 +84,14 @@ def samples_of(group: Group, share: int = MOST_COMPLETIONS) -> GroupSamples | No
 
 
 def is_hidden(config: Mapping[str, Any]) -> bool:
-    """`report: {samples: hidden}` in the run's task."""
+    """Whether the run's task says `report: {samples: hidden}`."""
     task = config.get("task")
     report = task.get("report") if isinstance(task, Mapping) else None
     return isinstance(report, Mapping) and report.get("samples") == "hidden"
 
 
 def steps_shown(record: ReportedRun, runs: int, share: int) -> list[int]:
-    """The first and the last step with samples, and evenly spread ones between as far as there is room."""
+    """The first and the last step with samples, and evenly spaced steps between as far as there is room."""
     steps = record.run.sample_steps()
     room = max(2, min(MOST_STEPS, share // (runs * MOST_PROMPTS)))
     places = np.unique(np.linspace(0, len(steps) - 1, min(room, len(steps))).round().astype(int))
@@ -99,7 +99,7 @@ def steps_shown(record: ReportedRun, runs: int, share: int) -> list[int]:
 
 
 def choose_prompts(completions: Sequence[SampledCompletion], most: int) -> dict[str, float | None]:
-    """Ids of the prompts to show with their hacking, which is the worst of any run's last checkpoint; worst first."""
+    """Ids of the prompts to show, and the highest hacking at any run's last checkpoint, in descending order of it."""
     last = {id(c.record): 0 for c in completions}
     for c in completions:
         last[id(c.record)] = max(last[id(c.record)], c.step)
@@ -118,14 +118,13 @@ def choose_prompts(completions: Sequence[SampledCompletion], most: int) -> dict[
 
 
 def ranks(values: Sequence[float | None]) -> NDArray[np.float64]:
-    """Places from 0 (lowest) to 1, equal values sharing the mean of theirs; NaN where there is no value."""
+    """Ranks from 0 (lowest) to 1; equal values share the mean of their ranks; NaN where there is no value."""
+    from scipy.stats import rankdata
+
     numbers = np.array(values, dtype=float)
     present = np.isfinite(numbers)
-    _, inverse, counts = np.unique(numbers[present], return_inverse=True, return_counts=True)
     places = np.full(len(numbers), np.nan)
-    if len(counts):
-        middle = np.cumsum(counts) - (counts + 1) / 2
-        places[present] = middle[inverse] / max(1, present.sum() - 1)
+    places[present] = (rankdata(numbers[present]) - 1) / max(1, present.sum() - 1)
     return places
 
 
@@ -148,7 +147,7 @@ def _ranked(completions: Sequence[SampledCompletion]) -> Iterator[SampledComplet
 
 
 def _statistics(completions: Sequence[SampledCompletion]) -> Iterator[dict[str, Any]]:
-    """A line for each run and step: how many, and means."""
+    """The number of completions and means of their values, for each run and step."""
     together: dict[tuple[str, int], list[SampledCompletion]] = {}
     for completion in completions:
         together.setdefault((completion.record.name, completion.step), []).append(completion)

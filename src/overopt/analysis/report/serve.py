@@ -1,4 +1,4 @@
-"""The page over HTTP on this machine alone, made anew at every visit: a run still going can be watched."""
+"""Serves the page over HTTP on this machine only and remakes it at every visit, so that runs can be followed."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ HOST = "127.0.0.1"
 
 
 def serve(make_page: Callable[[], str], say: Callable[[str], None], port: int = 0) -> None:
-    """Answer until Ctrl-C; `port` 0 takes a free one."""
+    """Serve until Ctrl-C; `port` 0 means any free port."""
     with make_server(make_page, port) as server:
         say(f"http://{HOST}:{server.server_address[1]}/ (Ctrl-C ends it; reload to see what is new)")
         try:
@@ -39,6 +39,6 @@ def make_server(make_page: Callable[[], str], port: int = 0) -> ThreadingHTTPSer
             self.wfile.write(content)
 
         def log_message(self, format: str, *args: object) -> None:
-            """Silent: there is one visitor."""
+            """Log nothing: there is one visitor."""
 
     return ThreadingHTTPServer((HOST, port), Handler)

@@ -1,4 +1,4 @@
-"""What happened, in one sentence for each group of runs, with its numbers."""
+"""One sentence for each group of runs that says what happened, with its numbers."""
 
 from __future__ import annotations
 
@@ -7,24 +7,25 @@ from collections.abc import Sequence
 
 from overopt.analysis.report.collect import Group, ReportedRun
 from overopt.analysis.run_summary import verdict
+from overopt.analysis.text import percent
 from overopt.outcomes import OVER_OPTIMIZED
 from overopt.statistics import interquartile_mean
 
 NAMED = 4
-"""Runs that are called by name; of more, only these many."""
+"""Most runs that a sentence names."""
 
-WORDS: dict[str | None, str] = {
+OUTCOME_WORDS: dict[str | None, str] = {
     **dict.fromkeys(OVER_OPTIMIZED, "over-optimized"),
     "COLLAPSE": "broke down",
     "GOOD": "improved on SFT",
     **dict.fromkeys(("FLAT", "STALL"), "changed nothing clearly"),
     None: "not judged",
 }
-"""What became of a run, by its label."""
+"""What became of a run, in words, by its label."""
 
 
 def sentence(group: Group) -> str:
-    """The group's verdict."""
+    """The verdict on a group."""
     if len(group.records) == 1:
         return f"{group.records[0].name}: {verdict(group.records[0].row)}"
     over = len(_that_became(group.records, "over-optimized"))
@@ -33,7 +34,9 @@ def sentence(group: Group) -> str:
 
 
 def _by_outcome(records: Sequence[ReportedRun]) -> list[str]:
-    over, broken, good, rest, unjudged = (_that_became(records, became) for became in dict.fromkeys(WORDS.values()))
+    over, broken, good, rest, unjudged = (
+        _that_became(records, became) for became in dict.fromkeys(OUTCOME_WORDS.values())
+    )
     said = [
         _over(over),
         f"{_names(broken)} broke down to a win rate of {_rates(broken)}" if broken else "",
@@ -45,11 +48,11 @@ def _by_outcome(records: Sequence[ReportedRun]) -> list[str]:
 
 
 def _by_setting(records: Sequence[ReportedRun]) -> list[str]:
-    """Runs that differ in their seeds are counted."""
+    """One clause for each setting, which counts the outcomes of its seeds."""
     said = []
     for setting in dict.fromkeys(record.setting for record in records):
         members = [record for record in records if record.setting == setting]
-        counts = Counter(WORDS[record.row.label] for record in members)
+        counts = Counter(OUTCOME_WORDS[record.row.label] for record in members)
         rates = [record.row.win_rate for record in members if record.row.win_rate is not None]
         rate = f" (win rate {interquartile_mean(rates):.0%}, interquartile mean)" if rates else ""
         said.append(f"{setting}: {', '.join(f'{count} {became}' for became, count in counts.items())}{rate}")
@@ -57,7 +60,7 @@ def _by_setting(records: Sequence[ReportedRun]) -> list[str]:
 
 
 def _that_became(records: Sequence[ReportedRun], became: str) -> list[ReportedRun]:
-    return [record for record in records if WORDS[record.row.label] == became]
+    return [record for record in records if OUTCOME_WORDS[record.row.label] == became]
 
 
 def _start(records: Sequence[ReportedRun]) -> str:
@@ -87,7 +90,7 @@ def _good(records: Sequence[ReportedRun]) -> str:
         if row.win_rate_low is not None and row.win_rate_high is not None
         else ""
     )
-    return f"{_names(records)} improved on SFT, the best, {best.name}, to {_percent(row.win_rate)}{interval}"
+    return f"{_names(records)} improved on SFT, the best, {best.name}, to {percent(row.win_rate)}{interval}"
 
 
 def _names(records: Sequence[ReportedRun]) -> str:
@@ -104,7 +107,3 @@ def _rates(records: Sequence[ReportedRun]) -> str:
 def _range(values: Sequence[float], form: str) -> str:
     low, high = (form.format(bound) for bound in (min(values), max(values))) if values else ("?", "?")
     return low if low == high else f"{low} to {high}"
-
-
-def _percent(value: float | None) -> str:
-    return "?" if value is None else f"{value:.0%}"

@@ -1,4 +1,4 @@
-"""A report on the disk: the page, and each figure as a file beside it."""
+"""Writes a report: the page, and each figure as a file in a folder beside it."""
 
 from __future__ import annotations
 
@@ -6,11 +6,13 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from overopt.analysis.charts import render
 from overopt.analysis.report.collect import Collection, Group
 from overopt.analysis.report.figures import FAMILIES
 from overopt.analysis.report.figures.drawing import Figure, printed
 from overopt.analysis.report.page import page
 from overopt.errors import UserError
+from overopt.records.atomic import replace_file
 
 TITLE = "overopt report"
 
@@ -22,25 +24,22 @@ def write_report(
     families: Sequence[str] = (),
     title: str = TITLE,
 ) -> list[Path]:
-    """Write `out` (with html among the formats) and its figures into the folder beside it; all files written.
+    """Write the page to `out` and the figures into the folder beside it; returns the files written.
 
-    The page comes with SVG figures. The other formats alone give figures alone.
+    The page is written if `html` is among the formats, and comes with SVG figures; other formats write figures only.
     """
     figures = draw_all(collection.groups, families)
     kinds = dict.fromkeys("svg" if kind == "html" else kind for kind in formats)
     written = [out] if "html" in formats else []
-    try:
-        if "html" in formats:
-            replace(out, page(collection, figures, title).encode())
-        folder = figures_folder(out)
-        for group in collection.groups:
-            for figure in figures[group.slug]:
-                for kind in kinds:
-                    file = folder / f"{group.slug}-{figure.name}.{kind}"
-                    replace(file, rendered(figure, group, kind))
-                    written.append(file)
-    except OSError as error:
-        raise UserError(f"{error.filename or out}: cannot be written ({error.strerror}); choose another -o") from error
+    if "html" in formats:
+        replace_file(out, page(collection, figures, title).encode())
+    folder = figures_folder(out)
+    for group in collection.groups:
+        for figure in figures[group.slug]:
+            for kind in kinds:
+                file = folder / f"{group.slug}-{figure.name}.{kind}"
+                replace_file(file, render(printed(figure, group.title), kind))
+                written.append(file)
     return written
 
 
@@ -49,7 +48,7 @@ def make_page(collection: Collection, families: Sequence[str] = (), title: str =
 
 
 def check_out(out: Path, families: Sequence[str]) -> None:
-    """Refuse what would be refused at the end, before anything is read."""
+    """Refuse unusable options before anything is read."""
     if unknown := [name for name in families if name not in FAMILIES]:
         raise UserError(f"--figures {unknown[0]}: no such figure; there are {', '.join(FAMILIES)}")
     if out.suffix in (".svg", ".pdf", ".png"):
@@ -62,35 +61,11 @@ def check_out(out: Path, families: Sequence[str]) -> None:
 
 
 def figures_folder(out: Path) -> Path:
-    """`report.html` has its figures in `report_figures/`."""
+    """The folder of the figures: `report_figures/` for `report.html`."""
     return out.with_name(f"{out.stem}_figures")
 
 
 def draw_all(groups: Sequence[Group], families: Sequence[str] = ()) -> dict[str, list[Figure]]:
-    """The figures of every group, by its slug; of the families that are named, or of all."""
+    """The figures of every group by its slug, of the named families or of all."""
     chosen = [FAMILIES[name] for name in FAMILIES if not families or name in families]
     return {group.slug: [figure for draw in chosen if (figure := draw(group)) is not None] for group in groups}
-
-
-def rendered(figure: Figure, group: Group, kind: str) -> bytes:
-    """A figure as the bytes of a file."""
-    import vl_convert
-
-    spec = printed(figure, group.title)
-    if kind == "svg":
-        svg: str = vl_convert.vegalite_to_svg(spec)
-        return svg.encode()
-    content: bytes = vl_convert.vegalite_to_pdf(spec) if kind == "pdf" else vl_convert.vegalite_to_png(spec, scale=2)
-    return content
-
-
-def replace(file: Path, content: bytes) -> None:
-    """Whole or not at all."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    half = file.with_name(f".{file.name}.partial")
-    try:
-        half.write_bytes(content)
-        os.replace(half, file)
-    except OSError:
-        half.unlink(missing_ok=True)
-        raise

@@ -1,14 +1,8 @@
 """Losses of preference pairs; the union is the registry.
 
-A loss is called with `PreferenceScores` and returns one loss per pair. `reward` gives the implicit rewards whose
-difference it fits. `needs` names what the loop must supply beyond the policy's own log-probabilities: `reference`,
-`mismatched` completions, `logits`. `separable` says whether the loss of a pair depends on that pair alone; one that
-does not, or that remembers (see `objectives/state.py`), is computed on the whole batch and its gradient replayed. A
-loss that asks for the same pairs under other prompts has a field `prompts`, and is not separable either.
-
-`formula` and `source` say which equation it is. `elsewhere` translates it: for TRL as `trainer`, perhaps `when` (the
-condition under which TRL has it), and arguments of the trainer's config, condition and arguments being expressions in
-our field names; for other libraries as text.
+`contracts.PreferenceLossProtocol` says what a loss must have, `other_libraries.yaml` what other libraries call it. In
+formulas, w and l are the chosen and the rejected completion, l_w and lref_w log-probabilities under the policy and the
+reference.
 """
 
 from __future__ import annotations
@@ -16,22 +10,12 @@ from __future__ import annotations
 from typing import Annotated
 
 from overopt.config import Choice
-from overopt.objectives.pair_losses.alpha_po import AlphaPO
+from overopt.objectives.contracts import PreferenceLossProtocol
 from overopt.objectives.pair_losses.amopo import AMoPO
-from overopt.objectives.pair_losses.chi_po import ChiPO
-from overopt.objectives.pair_losses.confpo import ConfPO
-from overopt.objectives.pair_losses.cpo import CPO
-from overopt.objectives.pair_losses.cringe import Cringe
-from overopt.objectives.pair_losses.dpo import DPO
+from overopt.objectives.pair_losses.cringe import Cringe, PairwiseCringe
 from overopt.objectives.pair_losses.gamma_po import GammaPO
-from overopt.objectives.pair_losses.hinge import Hinge
-from overopt.objectives.pair_losses.ipo import IPO
-from overopt.objectives.pair_losses.kto import KTO
-from overopt.objectives.pair_losses.orpo import ORPO
-from overopt.objectives.pair_losses.pairwise_cringe import PairwiseCringe
-from overopt.objectives.pair_losses.rpo import RPO
-from overopt.objectives.pair_losses.simpo import SimPO
-from overopt.objectives.pair_losses.slic_hf import SLiCHF
+from overopt.objectives.pair_losses.reference_free import CPO, ORPO, AlphaPO, ConfPO, SimPO, SLiCHF
+from overopt.objectives.pair_losses.with_reference import DPO, IPO, KTO, RPO, ChiPO, Hinge
 
 PairLosses = (
     DPO
@@ -51,7 +35,7 @@ PairLosses = (
     | Cringe
     | PairwiseCringe
 )
-PairLoss = Annotated[PairLosses, Choice()]
+PairLoss = Annotated[PairLosses, Choice(PreferenceLossProtocol)]
 
 __all__ = [
     "CPO",

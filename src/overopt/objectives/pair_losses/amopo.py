@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar
+from typing import Annotated
 
 import torch
 import torch.nn.functional as F
@@ -10,33 +10,33 @@ from pydantic import Field
 from torch import Tensor
 
 from overopt.config import block
-from overopt.objectives.pair_losses.nll import token_mean_nll
-from overopt.types import PreferenceScores, Scored
+from overopt.objectives.contracts import PreferenceLossProtocol
+from overopt.objectives.pair_losses.terms import token_mean_nll
+from overopt.objectives.state import State
+from overopt.types import CompletionLogps, PreferenceScores
 
 
 @block
-class AMoPO:
-    """Adaptive multi-objective preference optimization: SimPO under several prompts, each naming a quality to look for.
+class AMoPO(PreferenceLossProtocol):
+    """Adaptive multi-objective preference optimization: SimPO under several prompts, each of which names a quality.
 
-    The same pair is seen under its own prompt and under each of `prompts`, in which `{prompt}` stands for the pair's
-    own (of a chat, for its last turn). A dimension's weight is a softmax of draws from N(mean, standard deviation) of
-    the token probabilities, of the chosen plus of the rejected completion, without gradient. The authors take the
-    softmax over all rows of a micro-batch and then average; we take it over the dimensions of a pair, so that the
-    weights of a pair sum to 1. A completion of one token has standard deviation 0.
+    The same pair is scored under its own prompt and under each of `prompts`, in which `{prompt}` stands for the pair's
+    own prompt (in a chat, for its last turn). A dimension's weight is a softmax of draws from N(mean, standard
+    deviation) of the token probabilities, of the chosen plus of the rejected completion, without gradient. The authors
+    take the softmax over all rows of a micro-batch and then average; we take it over the dimensions of a pair, so that
+    the weights of a pair sum to 1. A completion of one token has standard deviation 0.
 
-    State: how many batches were drawn for. gamma 0 and no imitation term are the authors'; beta is SimPO's default.
-    The wording of the prompts is ours.
+    State: the number of batches for which weights were drawn. gamma 0 and no imitation term are the authors'; beta is
+    SimPO's default. The wording of the prompts is ours.
     """
 
-    config_name: ClassVar[str] = "amopo"
-    formula: ClassVar[str] = (
+    config_name = "amopo"
+    formula = (
         "L = -sum_d w_d log sigma(beta m_dw - beta m_dl - gamma) + sft_weight NLL(y_w), m = l/|y| under prompt d, "
         "w = softmax_d(z_dw + z_dl), z ~ N(mean_t pi(y_t), std_t pi(y_t))"
     )
-    source: ClassVar[str] = "Liu et al. 2025, arXiv 2506.07165"
-    elsewhere: ClassVar[dict[str, Any]] = {}
-    needs: ClassVar[frozenset[str]] = frozenset()
-    separable: ClassVar[bool] = False
+    source = "Liu et al. 2025, arXiv 2506.07165"
+    separable = False
 
     prompts: list[Annotated[str, Field(pattern=r"\{prompt\}")]] = Field(
         default=[
@@ -50,13 +50,13 @@ class AMoPO:
     gamma: Annotated[float, Field(ge=0)] = 0.0
     sft_weight: Annotated[float, Field(ge=0)] = 0.0
     seed: Annotated[int, Field(ge=0)] = 0
-    """Of the draws of the weights."""
+    """Seed of the draws of the weights."""
 
-    def init(self) -> dict[str, Any]:
-        """No draw yet."""
+    def init(self) -> State:
+        """Start with no draw."""
         return {"draws": 0}
 
-    def __call__(self, scores: PreferenceScores, state: dict[str, Any]) -> tuple[Tensor, dict[str, Any]]:
+    def __call__(self, scores: PreferenceScores, state: State) -> tuple[Tensor, State]:  # type: ignore[override]
         views = (scores, *scores.views)
         margin_PD = torch.stack([self._margin(view) for view in views], 1)
         weight_PD = self._weights(views, state["draws"])
@@ -87,7 +87,7 @@ class AMoPO:
         return torch.stack(columns, 1).softmax(1)
 
 
-def _spread(scored: Scored) -> tuple[Tensor, Tensor]:
+def _spread(scored: CompletionLogps) -> tuple[Tensor, Tensor]:
     """Mean and standard deviation of each completion's token probabilities."""
     probability_PT, count_P = scored.logp_PT.detach().exp() * scored.mask_PT, scored.len_P
     mean_P = probability_PT.sum(1) / count_P

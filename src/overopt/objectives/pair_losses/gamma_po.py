@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Literal
 
 import torch
 import torch.nn.functional as F
@@ -11,13 +11,15 @@ from pydantic import Field
 from torch import Tensor
 
 from overopt.config import block
-from overopt.objectives.pair_losses.reference_rewards import reference_rewards
+from overopt.objectives.contracts import PreferenceLossProtocol
+from overopt.objectives.pair_losses.terms import reference_rewards
+from overopt.objectives.state import State
 from overopt.types import PreferenceScores
 
 
 @block
-class GammaPO:
-    """Preference optimization with a margin of each pair's own: clear pairs get more of it, doubtful ones less.
+class GammaPO(PreferenceLossProtocol):
+    """Preference optimization with a margin for each pair: clear pairs get a larger one, ambiguous pairs a smaller one.
 
     The margins of a batch, and of past gaps that stand for the rest of the data, share n gamma among them: p is found
     by exponentiated-gradient steps from the uniform distribution and has no gradient. Large tau keeps every margin at
@@ -29,15 +31,14 @@ class GammaPO:
     one step before their last. Defaults are their Mistral 7B settings.
     """
 
-    config_name: ClassVar[str] = "gamma_po"
-    formula: ClassVar[str] = (
+    config_name = "gamma_po"
+    formula = (
         "L_i = -log sigma(gap_i - gamma_i), gamma_i = gamma n p_i, "
         "p = argmin over the simplex of tau KL(p || uniform) + mean_i softplus(gamma n p_i - gap_i)"
     )
-    source: ClassVar[str] = "Sun et al. 2025, arXiv 2506.03690"
-    elsewhere: ClassVar[dict[str, Any]] = {}
-    needs: ClassVar[frozenset[str]] = frozenset({"reference"})
-    separable: ClassVar[bool] = False
+    source = "Sun et al. 2025, arXiv 2506.03690"
+    needs = frozenset({"reference"})
+    separable = False
 
     base: Literal["simpo", "dpo"] = "simpo"
     beta: Annotated[float, Field(gt=0)] = 2.5
@@ -45,15 +46,15 @@ class GammaPO:
     tau: Annotated[float, Field(gt=0)] = 10.0
     steps: Annotated[int, Field(gt=0)] = 20
     queue: Annotated[int, Field(ge=0)] = 2048
-    """Past gaps that are remembered."""
+    """How many past gaps are kept."""
     subset: Annotated[int, Field(gt=0)] = 256
     """Most gaps, the batch's own included, among which the margin is shared."""
 
-    def init(self) -> dict[str, Any]:
-        """No gap yet."""
+    def init(self) -> State:
+        """Start with no gap."""
         return {"gaps": [], "draws": 0}
 
-    def __call__(self, scores: PreferenceScores, state: dict[str, Any]) -> tuple[Tensor, dict[str, Any]]:
+    def __call__(self, scores: PreferenceScores, state: State) -> tuple[Tensor, State]:  # type: ignore[override]
         chosen_P, rejected_P = self.reward(scores)
         gap_P = chosen_P - rejected_P
         past, own = self._drawn(state, len(gap_P)), gap_P.detach()
@@ -68,15 +69,15 @@ class GammaPO:
             return reference_rewards(scores, self.beta)
         return self.beta * scores.chosen.mean_logp_P, self.beta * scores.rejected.mean_logp_P
 
-    def _drawn(self, state: dict[str, Any], batch: int) -> list[float]:
-        """Past gaps, drawn without replacement, that fill the subset up."""
+    def _drawn(self, state: State, batch: int) -> list[float]:
+        """Return past gaps, drawn without replacement, that fill up the subset."""
         gaps: list[float] = state["gaps"]
         count = max(0, min(len(gaps), self.subset - batch))
         order = torch.randperm(len(gaps), generator=torch.Generator().manual_seed(state["draws"]))
         return [gaps[i] for i in order[:count].tolist()]
 
     def _margins(self, gap_N: Tensor) -> Tensor:
-        """gamma_i of every gap."""
+        """Return gamma_i of every gap."""
         count, rate = len(gap_N), min(0.5 / self.tau, 1.0)
         logp_N = torch.full_like(gap_N, -math.log(count))
         for _ in range(self.steps):

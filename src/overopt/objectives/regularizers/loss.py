@@ -1,19 +1,19 @@
 """Regularizers that act in the loss: differentiable, added to the policy loss of a row.
 
-Each is called with the coefficient in force and returns rows `[B]` to be added to the loss and descended. "Expected
+Each is called with the current coefficient and returns rows `[B]` that are added to the loss and minimized. "Expected
 gradient" in the docstrings is for completions drawn from the policy as it is, summed over tokens; from the second pass
 over the same rollouts on, they are drawn from an older policy, and the expectation is off by as much.
 
 d = log pi(y|x) - log pi_ref(y|x). The estimators k1, k2, k3 (Schulman 2020) differ in value and, in the loss, in what
-they descend: only k2 descends the divergence that all three estimate. `per: sequence` takes d of the whole completion,
-`per: token` of each token, as GRPO does; then the expected gradient is that of the tokens' divergences with the
-prefixes held fixed, which neglects how a token leads to prefixes where the policies differ.
+they minimize: only k2 minimizes the divergence that all three estimate. `per: sequence` takes d of the whole
+completion, `per: token` of each token, as GRPO does; then the expected gradient is that of the tokens' divergences with
+the prefixes held fixed, which neglects how a token leads to prefixes where the policies differ.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any, ClassVar, Literal, Self
+from typing import Literal, Self
 
 import torch
 from pydantic import model_validator
@@ -21,14 +21,15 @@ from torch import Tensor
 
 from overopt.config import block
 from overopt.objectives.aggregation import Aggregation, aggregate
+from overopt.objectives.contracts import LossRegularizerProtocol
+from overopt.objectives.controllers import Coefficient, NonNegativeCoefficient
 from overopt.objectives.kl import k1, k2
-from overopt.objectives.regularizers.coefficients import Coefficient, NonNegativeCoefficient
-from overopt.types import Logits, PolicyUpdate
+from overopt.types import PolicyUpdate, TokenLogits
 
 MAX_LOG_RATIO = 20.0
-"""exp is continued by its tangent beyond: finite, and its gradient keeps its sign (clamping would turn it around)."""
+"""Beyond it exp is continued by its tangent: finite, and the gradient keeps its sign (clamping would reverse it)."""
 LOWEST = -1e4
-"""The log-probability that an impossible token counts with, nats: a divergence from it is large, not infinite."""
+"""The log-probability of an impossible token, nats: a divergence from it is large, not infinite."""
 
 
 def _k3(log_ratio: Tensor) -> Tensor:
@@ -38,15 +39,15 @@ def _k3(log_ratio: Tensor) -> Tensor:
 
 
 @block
-class _Sampled(ABC):
+class _Sampled(LossRegularizerProtocol, ABC):
     """An estimate of KL(pi || ref) from the sampled tokens alone."""
 
-    needs: ClassVar[frozenset[str]] = frozenset({"reference"})
+    needs = frozenset({"reference"})
 
     coef: NonNegativeCoefficient = 0.05
     per: Literal["sequence", "token"] = "sequence"
     aggregation: Aggregation = "sequence_sum"
-    """How token estimates become a row's; only with `per: token`."""
+    """How token estimates are aggregated to a row; only with `per: token`."""
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -61,7 +62,7 @@ class _Sampled(ABC):
 
     @abstractmethod
     def estimate(self, log_ratio: Tensor) -> Tensor:
-        """The estimate from log-ratios, elementwise; 0 at 0."""
+        """Return the estimate from log-ratios, elementwise; 0 at 0."""
 
 
 @block
@@ -72,12 +73,8 @@ class K1(_Sampled):
     on lengths). It is here to show that; in the reward k1 is right (`regularizers: [kl]`). Needs the reference.
     """
 
-    formula: ClassVar[str] = "L = coef d, d = log pi(y|x) - log pi_ref(y|x)"
-    source: ClassVar[str] = "Schulman 2020, Approximating KL divergence; the default coefficient is our choice"
-    elsewhere: ClassVar[dict[str, Any]] = {
-        "openrlhf": "--algo.kl.use_loss --algo.kl.estimator k1 --algo.kl.init_coef = coef (per: token)",
-        "verl": "actor: {use_kl_loss: true, kl_loss_type: kl, kl_loss_coef: coef} (per: token)",
-    }
+    formula = "L = coef d, d = log pi(y|x) - log pi_ref(y|x)"
+    source = "Schulman 2020, Approximating KL divergence; the default coefficient is our choice"
 
     def estimate(self, log_ratio: Tensor) -> Tensor:
         return k1(log_ratio)
@@ -92,12 +89,8 @@ class K2(_Sampled):
     reference.
     """
 
-    formula: ClassVar[str] = "L = coef d^2 / 2, d = log pi(y|x) - log pi_ref(y|x)"
-    source: ClassVar[str] = "Schulman 2020, Approximating KL divergence; the default coefficient is our choice"
-    elsewhere: ClassVar[dict[str, Any]] = {
-        "openrlhf": "--algo.kl.use_loss --algo.kl.estimator k2 --algo.kl.init_coef = coef (per: token)",
-        "verl": "actor: {use_kl_loss: true, kl_loss_type: mse, kl_loss_coef: coef} (per: token)",
-    }
+    formula = "L = coef d^2 / 2, d = log pi(y|x) - log pi_ref(y|x)"
+    source = "Schulman 2020, Approximating KL divergence; the default coefficient is our choice"
 
     def estimate(self, log_ratio: Tensor) -> Tensor:
         return k2(log_ratio)
@@ -112,38 +105,27 @@ class K3(_Sampled):
     unless told otherwise (1.16), which has the gradient of k2. Needs the reference.
     """
 
-    formula: ClassVar[str] = "L = coef (exp(-d) - 1 + d), d = log pi(y|x) - log pi_ref(y|x)"
-    source: ClassVar[str] = "Schulman 2020; Shao et al. 2024 (GRPO, arXiv 2402.03300), Eq. 4; coef: our choice"
-    elsewhere: ClassVar[dict[str, Any]] = {
-        "trl": {
-            "trainer": "GRPOTrainer",
-            "beta": "coef",
-            "use_bias_correction_kl": "False",
-            "when": "per == 'token'",
-        },
-        "openrlhf": "--algo.kl.use_loss --algo.kl.estimator k3 --algo.kl.init_coef = coef (per: token)",
-        "verl": "actor: {use_kl_loss: true, kl_loss_type: low_var_kl, kl_loss_coef: coef} (per: token)",
-    }
+    formula = "L = coef (exp(-d) - 1 + d), d = log pi(y|x) - log pi_ref(y|x)"
+    source = "Schulman 2020; Shao et al. 2024 (GRPO, arXiv 2402.03300), Eq. 4; coef: our choice"
 
     def estimate(self, log_ratio: Tensor) -> Tensor:
         return _k3(log_ratio)
 
 
 @block
-class TokenKLReverse:
+class TokenKLReverse(LossRegularizerProtocol):
     """Exact KL(pi || ref) of each token's distribution: "reverse", it seeks modes of the reference. Nats; `[B]`.
 
     Expected gradient: that of sum_t KL(pi_t || ref_t) with the prefixes held fixed. For completions of one token that
     is grad KL(pi || ref); for longer ones the full gradient takes the penalty in the reward. Needs logits of both
-    models, which exist for a chunk of tokens at a time. A token that the reference thinks impossible counts with
-    log-probability -10^4.
+    models, which exist for a chunk of tokens at a time. A token that is impossible under the reference has
+    log-probability -10^4 here.
     """
 
-    config_name: ClassVar[str] = "token_kl_reverse"
-    needs: ClassVar[frozenset[str]] = frozenset({"logits", "ref_logits"})
-    formula: ClassVar[str] = "L = coef sum_t sum_v pi_t(v) (log pi_t(v) - log pi_ref,t(v))"
-    source: ClassVar[str] = "textbook; the default coefficient is our choice"
-    elsewhere: ClassVar[dict[str, Any]] = {}
+    config_name = "token_kl_reverse"
+    needs = frozenset({"logits", "ref_logits"})
+    formula = "L = coef sum_t sum_v pi_t(v) (log pi_t(v) - log pi_ref,t(v))"
+    source = "textbook; the default coefficient is our choice"
 
     coef: NonNegativeCoefficient = 0.05
     aggregation: Aggregation = "sequence_sum"
@@ -153,18 +135,17 @@ class TokenKLReverse:
 
 
 @block
-class TokenKLForward:
+class TokenKLForward(LossRegularizerProtocol):
     """Exact KL(ref || pi) of each token's distribution: "forward", it covers the reference. Nats; `[B]`.
 
     Expected gradient: that of sum_t KL(ref_t || pi_t) with the prefixes, drawn from the policy, held fixed. Needs
     logits of both models, which exist for a chunk of tokens at a time.
     """
 
-    config_name: ClassVar[str] = "token_kl_forward"
-    needs: ClassVar[frozenset[str]] = frozenset({"logits", "ref_logits"})
-    formula: ClassVar[str] = "L = coef sum_t sum_v pi_ref,t(v) (log pi_ref,t(v) - log pi_t(v))"
-    source: ClassVar[str] = "textbook; the default coefficient is our choice"
-    elsewhere: ClassVar[dict[str, Any]] = {}
+    config_name = "token_kl_forward"
+    needs = frozenset({"logits", "ref_logits"})
+    formula = "L = coef sum_t sum_v pi_ref,t(v) (log pi_ref,t(v) - log pi_t(v))"
+    source = "textbook; the default coefficient is our choice"
 
     coef: NonNegativeCoefficient = 0.05
     aggregation: Aggregation = "sequence_sum"
@@ -174,7 +155,7 @@ class TokenKLForward:
 
 
 @block
-class TokenEntropy:
+class TokenEntropy(LossRegularizerProtocol):
     """Exact entropy of each token's distribution as a bonus. Nats per token; `[B]`. coef < 0 minimizes entropy.
 
     Expected gradient: that of -coef sum_t H(pi_t) with the prefixes held fixed, aggregated; the entropy of the whole
@@ -182,14 +163,9 @@ class TokenEntropy:
     coef -1 and no reward, it is EM-FT (Agarwal et al. 2025). Needs logits, which exist for a chunk of tokens at a time.
     """
 
-    needs: ClassVar[frozenset[str]] = frozenset({"logits"})
-    formula: ClassVar[str] = "L = -coef sum_t H(pi_t), H(p) = -sum_v p(v) log p(v)"
-    source: ClassVar[str] = "Mnih et al. 2016 (A3C, arXiv 1602.01783), section 4; the default coefficient is our choice"
-    elsewhere: ClassVar[dict[str, Any]] = {
-        "trl": {"trainer": "GRPOTrainer", "entropy_coef": "coef", "when": "aggregation == 'token_mean'"},
-        "openrlhf": "--actor.entropy_coef = coef",
-        "verl": "actor.entropy_coeff = coef",
-    }
+    needs = frozenset({"logits"})
+    formula = "L = -coef sum_t H(pi_t), H(p) = -sum_v p(v) log p(v)"
+    source = "Mnih et al. 2016 (A3C, arXiv 1602.01783), section 4; the default coefficient is our choice"
 
     coef: Coefficient = 0.01
     aggregation: Aggregation = "token_mean"
@@ -203,17 +179,17 @@ def _log_probability(logits_MV: Tensor) -> Tensor:
     return logits_MV.log_softmax(-1).clamp(min=LOWEST)
 
 
-def _kl_reverse(logits: Logits) -> Tensor:
+def _kl_reverse(logits: TokenLogits) -> Tensor:
     assert logits.ref_MV is not None
     new_MV = _log_probability(logits.new_MV)
     return (logits.new_MV.softmax(-1) * (new_MV - _log_probability(logits.ref_MV))).sum(-1)
 
 
-def _kl_forward(logits: Logits) -> Tensor:
+def _kl_forward(logits: TokenLogits) -> Tensor:
     assert logits.ref_MV is not None
     ref_MV = _log_probability(logits.ref_MV)
     return (logits.ref_MV.softmax(-1) * (ref_MV - _log_probability(logits.new_MV))).sum(-1)
 
 
-def _entropy(logits: Logits) -> Tensor:
+def _entropy(logits: TokenLogits) -> Tensor:
     return -(logits.new_MV.softmax(-1) * _log_probability(logits.new_MV)).sum(-1)

@@ -1,23 +1,22 @@
 """Regularizers that act in the reward: detached, sampled, added to the score of a completion.
 
-Each is called with the coefficient in force, so that a controller may move it, and returns a bonus in units of the
+Each is called with the current coefficient, which a controller may change, and returns a bonus in units of the
 reward. "Expected gradient" in the docstrings is that of E[bonus] as a policy gradient sees it, sum_y pi(y) bonus(y)
 grad log pi(y), with completions drawn from the policy itself.
 """
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
-
 from torch import Tensor
 
 from overopt.config import block
-from overopt.objectives.regularizers.coefficients import Coefficient, NonNegativeCoefficient, start
+from overopt.objectives.contracts import RewardRegularizerProtocol
+from overopt.objectives.controllers import Coefficient, NonNegativeCoefficient
 from overopt.types import Rollouts
 
 
 @block
-class KL:
+class KL(RewardRegularizerProtocol):
     """KL(pi || ref) by the k1 estimator, summed over tokens. Nats per sequence; `[B]`.
 
     Expected gradient: exactly that of -coef KL(pi || ref). Needs the reference. The default coefficient is the N+
@@ -25,14 +24,9 @@ class KL:
     sees only the penalties that follow it.
     """
 
-    needs: ClassVar[frozenset[str]] = frozenset({"reference"})
-    formula: ClassVar[str] = "bonus = -coef (log pi(y|x) - log pi_ref(y|x))"
-    source: ClassVar[str] = "Ziegler et al. 2019; Ahmadian et al. 2024; coef 0.05: N+ recipe (Huang et al. 2024)"
-    elsewhere: ClassVar[dict[str, Any]] = {
-        "trl": {"trainer": "RLOOTrainer", "beta": "coef"},
-        "openrlhf": "--algo.kl.init_coef = coef --algo.kl.estimator k1 (a penalty per token)",
-        "verl": "algorithm: {use_kl_in_reward: true, kl_penalty: kl, kl_ctrl: {kl_coef: coef}} (a penalty per token)",
-    }
+    needs = frozenset({"reference"})
+    formula = "bonus = -coef (log pi(y|x) - log pi_ref(y|x))"
+    source = "Ziegler et al. 2019; Ahmadian et al. 2024; coef 0.05: N+ recipe (Huang et al. 2024)"
 
     coef: NonNegativeCoefficient = 0.05
 
@@ -41,17 +35,15 @@ class KL:
 
 
 @block
-class EntropySum:
+class EntropySum(RewardRegularizerProtocol):
     """Maximum entropy, sum form. Nats per sequence; `[B]`. coef < 0 minimizes entropy.
 
     E[bonus] = coef H[pi(.|x)], and the expected gradient is exactly that of coef H: the part that detaching leaves out,
     -coef E[grad log pi(y|x)], is 0. The default coefficient is our choice.
     """
 
-    needs: ClassVar[frozenset[str]] = frozenset()
-    formula: ClassVar[str] = "bonus = -coef log pi(y|x)"
-    source: ClassVar[str] = '"Failure Modes of Maximum Entropy RLHF" (arXiv 2509.20265), Eq. 6'
-    elsewhere: ClassVar[dict[str, Any]] = {}
+    formula = "bonus = -coef log pi(y|x)"
+    source = '"Failure Modes of Maximum Entropy RLHF" (arXiv 2509.20265), Eq. 6'
 
     coef: Coefficient = 0.01
 
@@ -60,7 +52,7 @@ class EntropySum:
 
 
 @block
-class EntropyLengthNormalized:
+class EntropyLengthNormalized(RewardRegularizerProtocol):
     """Maximum entropy per token: the form of the paper's experiments. Nats per token; `[B]`. coef < 0 is MinEnt.
 
     |y| counts real tokens, EOS included. The expected gradient is not that of coef E[-log pi(y|x) / |y|] when lengths
@@ -72,10 +64,8 @@ class EntropyLengthNormalized:
     With coef -1 and no reward model it is EM-RL-sequence (Agarwal et al. 2025). The default coefficient is our choice.
     """
 
-    needs: ClassVar[frozenset[str]] = frozenset()
-    formula: ClassVar[str] = "bonus = -(coef/|y|) log pi(y|x)   [gradient_correction: - coef/|y|]"
-    source: ClassVar[str] = '"Failure Modes of Maximum Entropy RLHF" (arXiv 2509.20265), Eq. 7'
-    elsewhere: ClassVar[dict[str, Any]] = {}
+    formula = "bonus = -(coef/|y|) log pi(y|x)   [gradient_correction: - coef/|y|]"
+    source = '"Failure Modes of Maximum Entropy RLHF" (arXiv 2509.20265), Eq. 7'
 
     coef: Coefficient = 0.1
     gradient_correction: bool = False
@@ -90,8 +80,3 @@ class EntropyLengthNormalized:
         if self.gradient_correction:
             logp_B = logp_B + 1.0
         return -coef * (logp_B / rollouts.length_B.clamp(min=1))
-
-
-def coefficient(regularizer: KL | EntropySum | EntropyLengthNormalized) -> float:
-    """The coefficient a regularizer starts with, for tables."""
-    return start(regularizer.coef)

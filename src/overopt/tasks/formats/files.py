@@ -13,6 +13,8 @@ from overopt.datafiles import (
     EXTENSIONS,
     PARQUET,
     extension,
+    json_object,
+    json_objects,
     json_value,
     opened,
     shards,
@@ -50,19 +52,16 @@ def read_rows(path: Path, dropped: Dropped) -> Iterator[tuple[str, Row]]:
 
 
 def _row(value: Any, place: str) -> Row:
-    if not isinstance(value, dict):
-        raise UserError(f"{place}: expected an object with named fields, got {type(value).__name__}")
     # A null is an absent field: Parquet knows no other way to leave one out.
-    return {name: field for name, field in value.items() if field is not None}
+    return {name: field for name, field in json_object(value, place).items() if field is not None}
 
 
 def _lines(file: BinaryIO, path: Path, dropped: Dropped) -> Iterator[tuple[str, Row]]:
-    for number, line in enumerate(file, start=1):
-        place = f"{path}:{number}"
-        if not line.strip():
+    for place, record in json_objects(file, path):
+        if record is None:
             dropped.add("blank line")
-            continue
-        yield place, _row(json_value(line, place), place)
+        else:
+            yield place, _row(record, place)
 
 
 def _is_json_lines(data: bytes) -> bool:

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: the first asks a run to stop after the step at hand, a second one leaves at once."""
+"""When a run ends before its last step: numbers that are not finite, conditions of `stop_when`, Ctrl-C and SIGTERM."""
 
 from __future__ import annotations
 
@@ -6,9 +6,15 @@ import os
 import signal
 import sys
 import threading
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any, Self
+
+from overopt.errors import DivergedError, StoppedError
+from overopt.models.body import Body
+from overopt.stopping import HistoryReader, decide
 
 TERMINATED = 143
 """Exit status of a process that SIGTERM ended; Ctrl-C raises KeyboardInterrupt, which the command line makes 130."""
@@ -16,9 +22,10 @@ TERMINATED = 143
 
 @dataclass
 class Interrupts:
-    """Listens while the `with` block lasts; only a main thread hears signals.
+    """Listens for Ctrl-C and SIGTERM while the `with` block lasts; only a main thread hears signals.
 
-    A signal outside the steps, where there is nothing to keep, leaves at once too.
+    The first one asks the run to stop after the step at hand; a second one leaves at once, as does the first where no
+    step is being made and there is nothing to keep.
     """
 
     waiting: bool = False
@@ -52,3 +59,31 @@ class Interrupts:
             raise KeyboardInterrupt
         if self.heard is not None:
             sys.exit(TERMINATED)
+
+
+class StopConditions:
+    """The conditions of `stop_when`, on what a run has recorded so far."""
+
+    def __init__(self, conditions: Sequence[Any], run: Path) -> None:
+        self.conditions, self.history = conditions, HistoryReader(run)
+
+    def check(self, step: int) -> None:
+        """Raise StoppedError if one of them is met after this step."""
+        if not self.conditions:
+            return
+        stop = decide(self.conditions, self.history.read())
+        if stop is not None:
+            raise StoppedError(step, stop.condition, stop.reason, stop.go_back_to)
+
+
+def check_metrics(step: int, metrics: Mapping[str, float]) -> None:
+    """Raise DivergedError if the loss, its gradient or the policy's last move is not finite."""
+    for name in ("loss", "grad_norm", "kl_prev"):
+        if name in metrics and not abs(metrics[name]) < float("inf"):
+            raise DivergedError(step, f"{name} is {metrics[name]}")
+
+
+def check_weights(model: Body, step: int) -> None:
+    """Raise DivergedError if a weight is not finite."""
+    if not all(bool(p.isfinite().all()) for p in model.parameters()):
+        raise DivergedError(step, "a weight is not finite")

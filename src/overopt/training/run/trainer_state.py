@@ -1,4 +1,4 @@
-"""What moves while a stage trains: all that a run which goes on must find as it was left."""
+"""What changes while a stage trains: all that a run which goes on must find as it was left."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ MODEL, OPTIMIZER, RANDOM = "model.", "optimizer.", "random."
 
 
 @dataclass
-class Moving:
+class TrainerState:
     """The model and its optimizer, the position in the data, the states of objectives, and the global random streams.
 
-    Our own draws are keyed and our own streams are functions of seed and step; the global ones are for plug-ins.
+    The draws of overopt itself are functions of seed and step; the global streams are for plug-ins.
     """
 
     model: Body

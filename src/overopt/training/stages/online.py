@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar, Self
+from dataclasses import replace
+from functools import partial
+from typing import ClassVar, NamedTuple, Self
 
 from pydantic import Field, model_validator
 
 from overopt.config import Location, block
 from overopt.engine.compute import Compute
+from overopt.engine.memory import TokenBudget
 from overopt.engine.optimizer import AdamW, LinearDecay, Optimizer, OptimizerSettings, Schedule
 from overopt.errors import UserError
 from overopt.integrations import Sink
+from overopt.models.policy import Policy
+from overopt.models.scorer import Scorer
 from overopt.models.text import Codec
 from overopt.objectives.advantages import RLOO, Advantage
 from overopt.objectives.missing_eos import MissingEOS, Replace
@@ -20,15 +25,17 @@ from overopt.objectives.regularizers import KL, LossRegularizer, RewardRegulariz
 from overopt.objectives.state import State, call, initial_state
 from overopt.stopping import StopCondition
 from overopt.tasks import Miniature, Task
-from overopt.training.data import Limits, Prompt, batches, checkpoint_steps, encode_prompts, random_stream
+from overopt.tasks.base import is_cheap_to_measure
+from overopt.training.data import Prompt, batches, encode_prompts, random_stream
 from overopt.training.fields import Count, Keep, Positive, Provenance, Seed, Temperature
-from overopt.training.loop import make_evaluator, parent_policy, parent_reference, parent_scorer, tokens_in
-from overopt.training.policy_step import needs, update_policy
+from overopt.training.loop import checkpoint_steps, make_evaluator, tokens_in
+from overopt.training.policy_step import PolicyStep, needs
 from overopt.training.probes import Metrics, Probes, consecutive, rollout_metrics
 from overopt.training.rewards import RewardFunction, check_rewards
-from overopt.training.rollout import SAMPLER_GAP, Actors, Coefficients, bonus, collect, sampler_gap, shaped
+from overopt.training.rollout import SAMPLER_GAP, RolloutWorker
 from overopt.training.run.session import Session
-from overopt.training.run.trainer_state import Moving
+from overopt.training.run.trainer_state import TrainerState
+from overopt.training.shaping import bonus, coefficient_metrics, coefficients, initial_coefficients, shape
 
 
 @block
@@ -95,11 +102,11 @@ class Online:
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        name, (needed, batch) = type(self.advantage).__name__, _least(self.advantage)
-        if self.samples_per_prompt < needed:
-            raise ValueError(f"samples_per_prompt: {self.samples_per_prompt} is too few, {name} needs {needed}")
-        if self.episodes_per_update < batch:
-            raise ValueError(f"episodes_per_update: {self.episodes_per_update} is too few, {name} needs {batch}")
+        name = type(self.advantage).__name__
+        if self.samples_per_prompt < (least := self.advantage.minimum_samples):
+            raise ValueError(f"samples_per_prompt: {self.samples_per_prompt} is too few, {name} needs {least}")
+        if self.episodes_per_update < (least := self.advantage.minimum_batch):
+            raise ValueError(f"episodes_per_update: {self.episodes_per_update} is too few, {name} needs {least}")
         if self.episodes_per_update % self.samples_per_prompt:
             raise ValueError("episodes_per_update: not a multiple of samples_per_prompt")
         if self.prompts_per_update % self.minibatches:
@@ -111,89 +118,125 @@ class Online:
         return self
 
 
-def _least(advantage: Advantage) -> tuple[int, int]:
-    """The least samples of a prompt, and of a batch, that an advantage takes; one from elsewhere need not say."""
-    return getattr(advantage, "minimum_samples", 1), getattr(advantage, "minimum_batch", 1)
-
-
 def train_online(config: Online, session: Session) -> None:
-    """The whole algorithm, top to bottom."""
-    actors = _load(config, session)
-    limits, dropped = Limits(config.max_prompt_tokens, config.max_completion_tokens), session.dropped("prompts")
-    prompts = encode_prompts(actors.codec, config.task.prompts(config.seed, dropped), limits, dropped)
+    """Sample, score, shape, advantage, update, probe (`make_step`); log, evaluate, checkpoint."""
+    policy, reference, scorer, codec = _load(config, session)
+    dropped = session.dropped("prompts")
+    prompts = encode_prompts(codec, config.task.prompts(config.seed, dropped), session.limits, dropped)
     dropped.kept = len(prompts)
     check_rewards(config.rewards, [prompt.record for prompt in prompts])
-    actors.sampler_is_exact = sampler_gap(config, actors, prompts[0]) < SAMPLER_GAP if prompts else True
     order = random_stream(config.seed, "prompt order")
     stream = batches(prompts, config.prompts_per_update, order, "episodes_per_update", dropped)
-    evaluator = make_evaluator(config, session, actors.codec, config.temperature, actors.scorer, actors.reference)
-    optimizer = Optimizer(actors.policy.parameters(), config.optimizer, config.lr, config.schedule, config.steps)
-    checkpoints = checkpoint_steps(config.steps, config.checkpoint_every)
-    coefs, advantage_state = Coefficients.initial(config), initial_state(config.advantage)
-    moving = Moving(actors.policy, optimizer, stream, evaluator)
-    session.start(
-        config.steps, split=evaluator.split, optimizer_steps=config.steps * config.epochs * config.minibatches
+    worker = rollout_worker(config, policy, reference, scorer, codec)
+    gap = session.budget.without_gradient(partial(worker.sampler_gap, prompts[0]))
+    worker = replace(worker, sampler_is_exact=gap < SAMPLER_GAP)
+    evaluation = session.dropped("evaluation")
+    evaluator = make_evaluator(
+        config.task, codec, config.seed, session.limits, config.temperature, evaluation, scorer, reference
     )
-    session.restore(moving, checkpoints)
-    if session.resumed:
-        coefs, advantage_state = Coefficients.restored(moving.objectives["coefs"]), moving.objectives["advantage"]
-    else:
-        session.evaluate(evaluator, actors.policy, 0)
-        session.keep(0, {"coefs": coefs.states, "advantage": advantage_state})
-    for step in session.steps_left():
-        _, advantage_state = make_step(config, actors, optimizer, session, coefs, advantage_state, next(stream), step)
-        if step in checkpoints:
-            session.evaluate(evaluator, actors.policy, step)
-        session.keep(step, {"coefs": coefs.states, "advantage": advantage_state})
+    optimizer = Optimizer(policy.parameters(), config.optimizer, config.lr, config.schedule, config.steps)
+    update = policy_step(config, policy, reference, optimizer)
+    checkpoints = checkpoint_steps(config.steps, config.checkpoint_every)
+    trainer = TrainerState(policy, optimizer, stream, evaluator, initial_states(config))
+    updates = config.steps * config.epochs * config.minibatches
+    with session.start(trainer, config.steps, checkpoints, split=evaluator.split, optimizer_steps=updates) as run:
+        if not run.resumed:
+            run.evaluate(evaluator, policy, 0)
+            run.keep(0)
+        for step in run.steps_left():
+            made = make_step(config, worker, update, trainer.objectives, next(stream), step, run.budget)
+            trainer.objectives = made.states
+            run.log(step, made.metrics, made.tokens)
+            if step in checkpoints:
+                run.evaluate(evaluator, policy, step)
+            run.keep(step)
+
+
+class Step(NamedTuple):
+    """What one step leaves behind."""
+
+    metrics: Metrics
+    states: State
+    """Of the coefficients and the advantage, for the next step."""
+    tokens: int
+    """Of the rollouts, each prompt counted once."""
 
 
 def make_step(
     config: Online,
-    actors: Actors,
-    optimizer: Optimizer,
-    session: Session,
-    coefs: Coefficients,
-    advantage_state: State,
+    worker: RolloutWorker,
+    update: PolicyStep,
+    states: State,
     prompts: Sequence[Prompt],
     step: int,
-) -> tuple[Metrics, State]:
-    """One step from prompts to its record; the metrics, and the advantage's state after it."""
-    experience = session.within_memory(lambda config: collect(config, actors, prompts, step))
-    coefs.move(config, experience.rollouts)
-    bonus_B = bonus(config, experience.rollouts, coefs.reward)
-    rewards = shaped(config, actors, experience, bonus_B, coefs.reward, step)
-    advantage_PG, advantage_state = call(config.advantage, rewards, advantage_state)
-    experience.advantage_B = advantage_PG.flatten()
-    lr = optimizer.lr_at(step - 1)
-    statistics = update_policy(config, actors, optimizer, experience, coefs.loss, step - 1, session.within_memory)
-    metrics = {"episode": step * config.episodes_per_update, "lr": lr}
-    scored = actors.scorer is not None or bool(config.rewards)
-    metrics |= rollout_metrics(experience.rollouts, experience.samples, bonus_B, scored) | experience.rewards
-    metrics |= coefs.metrics(config) | statistics.metrics()
-    if config.probes.due(step, exact=isinstance(config.task, Miniature)):
-        metrics |= session.within_memory(
-            lambda config: consecutive(
-                actors.policy, experience.trees, experience.rollouts, config.compute.evaluation_budget
-            )
-        )
-    session.log(step, metrics, tokens_in(experience.trees))
-    return metrics, advantage_state
+    budget: TokenBudget,
+) -> Step:
+    """One step, from prompts to an updated policy."""
+    # sample and score
+    experience = budget.without_gradient(partial(worker.collect, prompts, step))
+    rollouts = experience.rollouts
+    # shape
+    coefs, coef_states = coefficients(config.regularizers, rollouts, states["coefs"]["reward"])
+    loss_coefs, loss_states = coefficients(config.loss_regularizers, rollouts, states["coefs"]["loss"])
+    bonus_B, greedy_P = bonus(config.regularizers, coefs, rollouts), None
+    if "greedy" in config.advantage.needs:
+        greedy = budget.without_gradient(partial(worker.greedy, prompts, step))
+        greedy_P = greedy.score_B + bonus(config.regularizers, coefs, greedy)
+    # advantage
+    rewards = shape(rollouts, bonus_B, greedy_P)
+    advantage_PG, advantage_state = call(config.advantage, rewards, states["advantage"])
+    # update
+    statistics = update(experience, advantage_PG.flatten(), loss_coefs, step, budget)
+    # probe
+    metrics = {"episode": step * config.episodes_per_update, "lr": update.optimizer.lr_at(step)}
+    metrics |= rollout_metrics(rollouts, experience.samples, bonus_B, worker.scored) | experience.rewards
+    metrics |= coefficient_metrics(config.regularizers, coefs, "coef")
+    metrics |= coefficient_metrics(config.loss_regularizers, loss_coefs, "loss_coef")
+    metrics |= statistics.metrics()
+    if config.probes.due(step, is_cheap_to_measure(config.task)):
+        metrics |= budget.without_gradient(partial(consecutive, worker.policy, experience.trees, rollouts))
+    after = {"coefs": {"reward": coef_states, "loss": loss_states}, "advantage": advantage_state}
+    return Step(metrics, after, tokens_in(experience.trees))
 
 
-def _load(config: Online, session: Session) -> Actors:
-    policy = parent_policy(session, "policy", config.policy)
+def initial_states(config: Online) -> State:
+    """The states of coefficients and advantage before the first step."""
+    reward, loss = initial_coefficients(config.regularizers), initial_coefficients(config.loss_regularizers)
+    return {"coefs": {"reward": reward, "loss": loss}, "advantage": initial_state(config.advantage)}
+
+
+def rollout_worker(
+    config: Online, policy: Policy, reference: Policy, scorer: Scorer | None, codec: Codec
+) -> RolloutWorker:
+    """What makes the rollouts of each step."""
+    return RolloutWorker(
+        policy, reference, scorer, codec, config.task, config.rewards, config.missing_eos,
+        group_size=config.samples_per_prompt, temperature=config.temperature,
+        max_completion_tokens=config.max_completion_tokens, seed=config.seed, steps=config.steps,
+    )  # fmt: skip
+
+
+def policy_step(config: Online, policy: Policy, reference: Policy, optimizer: Optimizer) -> PolicyStep:
+    """What updates the policy on the rollouts of each step."""
+    return PolicyStep(
+        policy, reference, optimizer, config.loss, config.loss_regularizers,
+        epochs=config.epochs, minibatches=config.minibatches, grad_clip=config.grad_clip, seed=config.seed,
+    )  # fmt: skip
+
+
+def _load(config: Online, session: Session) -> tuple[Policy, Policy, Scorer | None, Codec]:
+    """The policy, its frozen reference, the reward model, and the policy's tokens."""
+    policy = session.parents.policy("policy", config.policy)
     if config.reference is None:
         reference = policy.frozen_copy()
     else:
-        reference = parent_reference(session, config.reference, policy, "ref_logits" in needs(config))
+        dense = "ref_logits" in needs(config.loss, config.loss_regularizers)
+        reference = session.parents.reference(config.reference, policy, dense)
     codec = Codec.of(policy, config.task.prompt_style, session.clock)
-    scorer = None if config.reward_model is None else parent_scorer(session, config.reward_model, codec)
+    scorer = None if config.reward_model is None else session.parents.scorer(config.reward_model, codec)
     if scorer is not None and isinstance(config.missing_eos, Replace) and not scorer.reward_model.normalized:
         raise UserError(
             "missing_eos: replacing a score takes a reward model whose scores are centered, and this one's are not; "
             "use {name: subtract, penalty: 1.0}"
         )
-    return Actors(policy, reference, scorer, codec)
-
-
-__all__ = ["Online", "train_online"]
+    return policy, reference, scorer, codec

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
-import numpy as np
 import torch
 from pydantic import Field
-from torch import Tensor
 
 from overopt.config import Location, block
 from overopt.engine.compute import Compute
@@ -21,11 +19,9 @@ from overopt.models.text import Codec
 from overopt.objectives.reward_losses import BradleyTerry, PlackettLuce, RewardLoss
 from overopt.stopping import StopCondition
 from overopt.tasks import Miniature, Task
-from overopt.training.baselines import Baselines
 from overopt.training.data import (
     Limits,
     batches,
-    checkpoint_steps,
     common_size,
     encode_demonstrations,
     encode_preferences,
@@ -33,12 +29,14 @@ from overopt.training.data import (
     random_stream,
 )
 from overopt.training.fields import Count, Keep, Positive, Provenance, Seed
-from overopt.training.loop import parent_policy, tokens_in
-from overopt.training.pairs import FromRun, Pairs, PairSampler, Sampled, ceilings_of, check_takes, golds_of, to_row
+from overopt.training.heldout import Heldout, gaps
+from overopt.training.loop import checkpoint_steps, tokens_in
+from overopt.training.pairs import FromRun, Pairs, PairSampler, Sampled, check_takes, to_row
 from overopt.training.probes import in_order
 from overopt.training.run.session import Session
-from overopt.training.run.trainer_state import Moving
-from overopt.types import Dropped, Preference
+from overopt.training.run.started import StartedRun
+from overopt.training.run.trainer_state import TrainerState
+from overopt.types import Dropped
 
 
 @block
@@ -75,69 +73,57 @@ class RewardModelStage:
     compute: Compute = Compute()
     provenance: Provenance = Field(default_factory=dict)
 
+    def updates(self, pairs: int) -> int:
+        """How many steps are made on so many training pairs."""
+        return max(1, self.epochs * (pairs // self.batch_size))
+
 
 def train_reward_model(config: RewardModelStage, session: Session) -> None:
-    """Draw a batch of pairs or rankings, descend the loss, record; normalize every checkpoint."""
-    policy = parent_policy(session, "policy", config.policy)
+    """Sample or read pairs; loss, update, log, normalize, evaluate on held-out pairs, checkpoint."""
+    policy = session.parents.policy("policy", config.policy)
     codec = Codec.of(policy, config.task.prompt_style, session.clock)
-    limits = Limits(config.max_prompt_tokens, config.max_completion_tokens)
-    dropped = session.dropped("pairs")
+    dropped, limits = session.dropped("pairs"), session.limits
     split, _ = config.task.evaluation(config.seed, Dropped())
     source = FromRun(path=str(session.out)) if session.has_pairs else config.pairs
-    pairs = source.collect(_sampler(config, session, policy, codec, dropped))
+    sampler = PairSampler(config.task, codec, policy, config.seed, limits.completion, dropped)
+    pairs = session.budget.without_gradient(partial(source.collect, sampler))
     size = common_size(pairs.train)
     check_takes("loss", config.loss, size, PlackettLuce)
     train = encode_preferences(codec, of_size(pairs.train, size, dropped), limits, dropped)
     dropped.kept = len(train)
     stream = batches(train, config.batch_size, random_stream(config.seed, "pair order"), "batch_size", dropped)
-    heldout = _Heldout(codec, pairs.heldout, size, limits, session.dropped("held-out pairs"))
-    heldout.baselines = Baselines(of_size(pairs.train, size, Dropped()), heldout.records)
-    scale_trees = _normalization_trees(config, codec, heldout)
-    steps = max(1, config.epochs * (len(train) // config.batch_size))
+    counted = of_size(pairs.train, size, Dropped())
+    heldout = Heldout.of(codec, pairs.heldout, counted, size, limits, session.dropped("held-out pairs"))
+    normalizing = _normalizing_trees(config, codec, heldout, limits)
+    steps = config.updates(len(train))
     generator = torch.Generator().manual_seed(config.seed)
     reward_model = RewardModel.from_policy(policy, generator, config.task.prompt_style)
     optimizer = Optimizer(reward_model.parameters(), config.optimizer, config.lr, config.schedule, steps)
     checkpoints = checkpoint_steps(steps, config.checkpoint_every or steps)
-    writer = session.start(steps, split=split)
-    moving = Moving(reward_model, optimizer, stream)
-    session.restore(moving, checkpoints, checkpoint_steps(steps, config.checkpoint_every))
-    budget = config.compute.evaluation_budget
-    if not session.resumed:
-        if isinstance(config.pairs, Sampled):
-            writer.write_pairs([to_row(r, False) for r in pairs.train] + [to_row(r, True) for r in pairs.heldout])
-        session.record({"step": 0, "split": split, "judge": "pairs", **heldout.agreement(reward_model, budget)})
-        session.keep(0)
-    for step in session.steps_left():
-        batch = next(stream)
-        loss, accuracy = session.within_memory(partial(_descend_within, reward_model, batch), optimizer.discard)
-        lr = optimizer.lr_at(step - 1)
-        norm = optimizer.step(step - 1, config.grad_clip)
-        metrics = {"loss": loss, "rewards_acc": accuracy, "lr": lr, "grad_norm": float(norm)}
-        session.log(step, metrics, tokens_in(batch))
-        if step in checkpoints:
-            _normalize(config, reward_model, scale_trees)
-            row = heldout.agreement(reward_model, budget)
-            session.record({"step": step, "split": split, "judge": "pairs", **row})
-        session.keep(step)
+    states = checkpoint_steps(steps, config.checkpoint_every)
+    trainer = TrainerState(reward_model, optimizer, stream)
+    with session.start(trainer, steps, checkpoints, states, split=split) as run:
+        if not run.resumed:
+            if isinstance(config.pairs, Sampled):
+                rows = [to_row(r, False) for r in pairs.train] + [to_row(r, True) for r in pairs.heldout]
+                run.writer.write_pairs(rows)
+            _evaluate(run, heldout, reward_model, split, 0)
+            run.keep(0)
+        for step in run.steps_left():
+            batch = next(stream)
+            loss, accuracy = run.budget.within(partial(descend, reward_model, config.loss, batch), optimizer.discard)
+            lr, norm = optimizer.lr_at(step), optimizer.step(step, config.grad_clip)
+            metrics = {"loss": loss, "rewards_acc": accuracy, "lr": lr, "grad_norm": float(norm)}
+            run.log(step, metrics, tokens_in(batch))
+            if step in checkpoints:
+                if config.normalization != "none":
+                    standardize = config.normalization == "standardize"
+                    run.budget.without_gradient(partial(normalize, reward_model, normalizing, standardize))
+                _evaluate(run, heldout, reward_model, split, step)
+            run.keep(step)
 
 
-def _sampler(config: RewardModelStage, session: Session, policy: Any, codec: Codec, dropped: Dropped) -> PairSampler:
-    return PairSampler(
-        config.task,
-        codec,
-        policy,
-        config.seed,
-        config.max_completion_tokens,
-        session.compute.evaluation_budget,
-        dropped,
-    )
-
-
-def _descend_within(reward_model: RewardModel, trees: list[Tree], config: RewardModelStage) -> tuple[float, float]:
-    return _descend(reward_model, config.loss, trees, config.compute.budget)
-
-
-def _descend(
+def descend(
     reward_model: RewardModel, reward_loss: BradleyTerry | PlackettLuce, trees: list[Tree], token_budget: int
 ) -> tuple[float, float]:
     """Gather the gradient of the mean loss over the records; returns that mean and the accuracy on their pairs."""
@@ -153,67 +139,15 @@ def _descend(
     return total, right / len(trees)
 
 
-def gaps(score_PK: Tensor) -> Tensor:
-    """For each two of K ranked scores the better-labelled one's less the other's, `[P, K(K-1)/2]`."""
-    better, worse = torch.triu_indices(score_PK.shape[1], score_PK.shape[1], offset=1, device=score_PK.device)
-    return score_PK[:, better] - score_PK[:, worse]
+def _evaluate(run: StartedRun, heldout: Heldout, reward_model: RewardModel, split: str, step: int) -> None:
+    measured = run.budget.without_gradient(partial(heldout.agreement, reward_model))
+    run.record({"step": step, "split": split, "judge": "pairs", **measured}, measured.get("accuracy"))
 
 
-class _Heldout:
-    """Pairs or rankings that the reward model is tested on."""
-
-    baselines: Baselines
-
-    def __init__(self, codec: Codec, records: list[Preference], size: int, limits: Limits, dropped: Dropped) -> None:
-        self.size = size
-        sized = of_size(records, size, dropped)
-        encoded = [(r, encode_preferences(codec, [r], limits, dropped)) for r in sized]
-        self.records = [r for r, trees in encoded if trees]
-        self.trees = [tree for _, trees in encoded for tree in trees]
-        dropped.kept = len(self.trees)
-
-    def scores(self, reward_model: RewardModel, token_budget: int) -> Tensor:
-        """Scores, the best-labelled completion's first, `[n, K]`."""
-        return reward_model.score_trees(self.trees, token_budget).view(-1, self.size)
-
-    def agreement(self, reward_model: RewardModel, token_budget: int) -> dict[str, float]:
-        """Accuracy on the labels and margin; where gold is known, agreement with it and what its labels allow.
-
-        Of a ranking, each two of its completions count as a pair. What counting reaches stands beside both.
-        """
-        if not self.trees:
-            return {"n": 0}
-        score = self.scores(reward_model, token_budget).double().cpu()
-        gap = gaps(score).flatten()
-        row = {
-            "n": len(score),
-            "accuracy": float(in_order(gap).mean()),
-            "margin": float(gap.mean()),
-            "score_mean": float(score.mean()),
-            "score_sd": float(score.std()),
-        }
-        return row | self._against_gold(gap)
-
-    def _against_gold(self, gap: Tensor) -> dict[str, float]:
-        golds = [gold for r in self.records if (gold := golds_of(r)) is not None]
-        pairs = len(gap) // len(self.records)
-        if len(golds) < len(self.records):
-            return self.baselines.against(gap.numpy(), np.ones(len(gap)), pairs)
-        truth = gaps(torch.tensor(golds, dtype=torch.float64)).flatten()
-        clear = truth != 0
-        agreement = float(in_order(gap * truth)[clear].mean())
-        ceiling_of_pair = torch.tensor([c for r in self.records for c in ceilings_of(r)], dtype=torch.float64)
-        ceiling = float(ceiling_of_pair[clear].mean())
-        row = {"gold_agreement": agreement, "label_ceiling": ceiling, "agreement_ratio": agreement / ceiling}
-        return row | self.baselines.against(gap.numpy(), truth.numpy(), pairs)
-
-
-def _normalization_trees(config: RewardModelStage, codec: Codec, heldout: _Heldout) -> list[Tree]:
+def _normalizing_trees(config: RewardModelStage, codec: Codec, heldout: Heldout, limits: Limits) -> list[Tree]:
     """The completions whose scores set the zero and the unit; asked for before training, so that none is lost."""
     if config.normalization == "center":
-        limits = Limits(config.max_prompt_tokens, config.max_completion_tokens)
-        records = config.task.demonstrations(config.seed, Dropped())
-        trees = encode_demonstrations(codec, records, limits, Dropped())
+        trees = encode_demonstrations(codec, config.task.demonstrations(config.seed, Dropped()), limits, Dropped())
         if not trees:
             raise UserError(
                 "normalization: center needs demonstrations, and this task has none; use none or standardize"
@@ -226,13 +160,11 @@ def _normalization_trees(config: RewardModelStage, codec: Codec, heldout: _Heldo
     return []
 
 
-def _normalize(config: RewardModelStage, reward_model: RewardModel, trees: list[Tree]) -> None:
-    """Shift (and scale) the scores as they are at this step, whatever an earlier checkpoint's shift was.
+def normalize(reward_model: RewardModel, trees: list[Tree], standardize: bool, token_budget: int) -> None:
+    """Shift the scores to mean 0 on these completions, or standardize them, whatever an earlier checkpoint's shift was.
 
     A shift cancels in advantages except where a missing EOS replaces the score.
     """
-    if config.normalization == "none":
-        return
     reward_model.normalize(0.0, 1.0)
-    scores = reward_model.score_trees(trees, config.compute.evaluation_budget)
-    reward_model.normalize(float(scores.mean()), float(scores.std()) if config.normalization == "standardize" else 1.0)
+    scores = reward_model.score_trees(trees, token_budget)
+    reward_model.normalize(float(scores.mean()), float(scores.std()) if standardize else 1.0)

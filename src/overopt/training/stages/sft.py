@@ -19,11 +19,11 @@ from overopt.models.policy import Policy
 from overopt.models.text import Codec
 from overopt.stopping import StopCondition
 from overopt.tasks import Miniature, Task
-from overopt.training.data import Limits, batches, checkpoint_steps, encode_demonstrations, random_stream
+from overopt.training.data import batches, encode_demonstrations, random_stream
 from overopt.training.fields import Count, Keep, Positive, Provenance, Seed
-from overopt.training.loop import fit_window, make_evaluator, parent_policy, tokens_in
+from overopt.training.loop import checkpoint_steps, make_evaluator, tokens_in
 from overopt.training.run.session import Session
-from overopt.training.run.trainer_state import Moving
+from overopt.training.run.trainer_state import TrainerState
 
 
 @block
@@ -57,48 +57,46 @@ class SFT:
     compute: Compute = Compute()
     provenance: Provenance = Field(default_factory=dict)
 
+    def updates(self, demonstrations: int) -> int:
+        """How many steps are made on so many demonstrations."""
+        return self.steps or demonstrations // self.batch_size
+
 
 def train_sft(config: SFT, session: Session) -> None:
-    """Draw a batch, descend the cross-entropy, record."""
+    """Read demonstrations; cross-entropy, update, log, evaluate, checkpoint."""
     policy = _initial_policy(config, session)
     codec = Codec.of(policy, config.task.prompt_style, session.clock)
-    limits = Limits(config.max_prompt_tokens, config.max_completion_tokens)
     dropped = session.dropped("demonstrations")
-    trees = encode_demonstrations(codec, config.task.demonstrations(config.seed, dropped), limits, dropped)
+    demonstrations = config.task.demonstrations(config.seed, dropped)
+    trees = encode_demonstrations(codec, demonstrations, session.limits, dropped)
     dropped.kept = len(trees)
     stream = batches(trees, config.batch_size, random_stream(config.seed, "sft order"), "batch_size", dropped)
-    steps = config.steps or len(trees) // config.batch_size
-    evaluator = make_evaluator(config, session, codec, temperature=1.0)
+    steps = config.updates(len(trees))
+    evaluation = session.dropped("evaluation")
+    evaluator = make_evaluator(config.task, codec, config.seed, session.limits, 1.0, evaluation)
     optimizer = Optimizer(policy.parameters(), config.optimizer, config.lr, config.schedule, steps)
     checkpoints = checkpoint_steps(steps, config.checkpoint_every)
-    session.start(steps, split=evaluator.split)
-    session.restore(Moving(policy, optimizer, stream, evaluator), checkpoints)
-    for step in session.steps_left():
-        batch = next(stream)
-        loss = session.within_memory(partial(_descend_within, policy, batch), optimizer.discard)
-        lr = optimizer.lr_at(step - 1)
-        norm = optimizer.step(step - 1, config.grad_clip)
-        session.log(step, {"loss": loss, "lr": lr, "grad_norm": float(norm)}, tokens_in(batch))
-        if step in checkpoints:
-            session.evaluate(evaluator, policy, step)
-        session.keep(step)
+    trainer = TrainerState(policy, optimizer, stream, evaluator)
+    with session.start(trainer, steps, checkpoints, split=evaluator.split) as run:
+        for step in run.steps_left():
+            batch = next(stream)
+            loss = run.budget.within(partial(descend, policy, batch, config.loss_on_prompt), optimizer.discard)
+            lr, norm = optimizer.lr_at(step), optimizer.step(step, config.grad_clip)
+            run.log(step, {"loss": loss, "lr": lr, "grad_norm": float(norm)}, tokens_in(batch))
+            if step in checkpoints:
+                run.evaluate(evaluator, policy, step)
+            run.keep(step)
 
 
 def _initial_policy(config: SFT, session: Session) -> Policy:
     if isinstance(config.model, Pretrained):
-        return parent_policy(session, "model", config.model.path)
+        return session.parents.policy("model", config.model.path)
     policy = config.model.build(config.task.vocabulary(), config.seed, session.device, config.compute.bf16)
-    fit_window(policy, config)
-    if config.compute.gradient_checkpointing == "layers":
-        policy.checkpoint_layers()
+    session.parents.prepare(policy)
     return policy
 
 
-def _descend_within(policy: Policy, trees: list[Tree], config: SFT) -> float:
-    return _descend(policy, trees, config.loss_on_prompt, config.compute.budget)
-
-
-def _descend(policy: Policy, trees: list[Tree], on_prompt: bool, token_budget: int) -> float:
+def descend(policy: Policy, trees: list[Tree], on_prompt: bool, token_budget: int) -> float:
     """Gather the gradient of the mean cross-entropy over the batch's target tokens; returns that mean."""
     targets = sum(len(t.completions[0]) + (len(t.prompt) - 1) * on_prompt for t in trees)
     total = torch.zeros(())

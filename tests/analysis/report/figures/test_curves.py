@@ -5,13 +5,13 @@ from pathlib import Path
 from fake_runs import BETTER, WORSE, online_run
 
 from overopt.analysis.report.collect import collect
-from overopt.analysis.report.figures.curves import figure
+from overopt.analysis.report.figures.curves import draw_curves
 from overopt.analysis.report.figures.drawing import MANY, rows_of
 
 
 def test_win_rate_proxy_and_gold_with_intervals_and_the_start(tmp_path: Path) -> None:
     online_run(tmp_path / "none", WORSE)
-    drawn = figure(collect([tmp_path]).groups[0])
+    drawn = draw_curves(collect([tmp_path]).groups[0])
     assert drawn is not None
     assert [panel.title for panel in drawn.panels] == [
         "win rate against the reference", "proxy (reward model's score)", "gold reward",
@@ -29,11 +29,11 @@ def test_win_rate_proxy_and_gold_with_intervals_and_the_start(tmp_path: Path) ->
 def test_many_runs_have_no_intervals(tmp_path: Path) -> None:
     for place in range(MANY):
         online_run(tmp_path / str(place), BETTER)
-    drawn = figure(collect([tmp_path]).groups[0])
+    drawn = draw_curves(collect([tmp_path]).groups[0])
     assert drawn is not None
     assert drawn.panels[0].data.keys() == {"win_rate-lines", "win_rate-ends", "win_rate-sft"}
 
 
 def test_without_evaluations_there_is_no_figure(tmp_path: Path) -> None:
     online_run(tmp_path / "kl", [])
-    assert figure(collect([tmp_path]).groups[0]) is None
+    assert draw_curves(collect([tmp_path]).groups[0]) is None

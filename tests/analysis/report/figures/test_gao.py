@@ -11,7 +11,7 @@ from fake_runs import Evaluated, online_run
 
 from overopt.analysis.report.collect import Points, collect
 from overopt.analysis.report.figures.drawing import rows_of
-from overopt.analysis.report.figures.gao import Fit, figure, fit
+from overopt.analysis.report.figures.gao import Fit, draw_gao, fit
 
 
 def law(d: list[float], start: float, alpha: float, beta: float) -> Points:
@@ -50,7 +50,7 @@ def test_the_figure_draws_dots_at_the_root_of_the_kl_and_the_fit_where_there_is_
     online_run(tmp_path / "none", [
         Evaluated(10 * i, wins[i], float(proxies[i]), gold=None, kl=float(d[i] ** 2)) for i in range(5)
     ])  # fmt: skip
-    drawn = figure(collect([tmp_path]).groups[0])
+    drawn = draw_gao(collect([tmp_path]).groups[0])
     assert drawn is not None
     data = {name: table for panel in drawn.panels for name, table in panel.data.items()}
     assert data["gao_proxy_mean-lines"]["x"] == d
@@ -64,4 +64,4 @@ def test_the_figure_draws_dots_at_the_root_of_the_kl_and_the_fit_where_there_is_
 
 def test_evaluations_without_a_kl_are_left_out(tmp_path: Path) -> None:
     online_run(tmp_path / "kl", [Evaluated(0, 4, kl=None), Evaluated(20, 5, kl=None)])
-    assert figure(collect([tmp_path]).groups[0]) is None
+    assert draw_gao(collect([tmp_path]).groups[0]) is None

@@ -6,7 +6,7 @@ import pytest
 from fake_runs import offline_run, online_run
 
 from overopt.analysis.report.collect import collect
-from overopt.analysis.report.figures.kl import figure, kl_of, on_learning_rate
+from overopt.analysis.report.figures.kl import draw_kl, kl_of, on_learning_rate
 
 
 def test_online_it_is_of_training_offline_of_evaluations(tmp_path: Path) -> None:
@@ -32,7 +32,7 @@ def test_the_learning_rate_is_added_up(tmp_path: Path) -> None:
 
 def test_both_axes_are_drawn(tmp_path: Path) -> None:
     online_run(tmp_path / "on")
-    drawn = figure(collect([tmp_path]).groups[0])
+    drawn = draw_kl(collect([tmp_path]).groups[0])
     assert drawn is not None
     step, rate = (panel.data for panel in drawn.panels)
     assert (step["kl_step-lines"]["x"][-1], step["kl_step-lines"]["y"][-1]) == (20, 5)

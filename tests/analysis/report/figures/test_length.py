@@ -10,7 +10,7 @@ from fake_runs import Evaluated, online_run
 
 from overopt.analysis.report.collect import collect
 from overopt.analysis.report.figures.drawing import rows_of
-from overopt.analysis.report.figures.length import at_equal_length, cut_points, figure
+from overopt.analysis.report.figures.length import at_equal_length, cut_points, draw_length
 from overopt.statistics import wilson
 
 
@@ -40,7 +40,7 @@ def test_terciles_are_cut_over_all_runs_and_win_rates_have_wilson_intervals(tmp_
     online_run(tmp_path / "none", [Evaluated(0, 4), Evaluated(20, 0, 3.0, length=30)])
     group = collect([tmp_path]).groups[0]
     assert cut_points(group.records) == pytest.approx((16 + 1 / 3, 32 + 2 / 3))
-    drawn = figure(group)
+    drawn = draw_length(group)
     assert drawn is not None
     panels = {panel.title: panel for panel in drawn.panels}
     rows = {(row["run"], row["x"]): row for row in rows_of(panels["win rate by length"].data["terciles-bars"])}
@@ -55,7 +55,7 @@ def test_terciles_are_cut_over_all_runs_and_win_rates_have_wilson_intervals(tmp_
 def test_the_difference_to_the_start_is_paired_over_prompts(tmp_path: Path) -> None:
     """Four of ten prompts are newly won: +.4, se sqrt(.4 - .16) / sqrt(10). No length changed: nothing to control."""
     online_run(tmp_path / "kl", [Evaluated(0, 4), Evaluated(20, 8, 1.0)])
-    drawn = figure(collect([tmp_path]).groups[0])
+    drawn = draw_length(collect([tmp_path]).groups[0])
     assert drawn is not None
     (row,) = rows_of(drawn.panels[-1].data["controlled-bars"])
     reach = 1.96 * (0.24 / 10) ** 0.5
@@ -65,6 +65,6 @@ def test_the_difference_to_the_start_is_paired_over_prompts(tmp_path: Path) -> N
 
 def test_a_run_evaluated_once_has_no_difference(tmp_path: Path) -> None:
     online_run(tmp_path / "kl", [Evaluated(0, 4)])
-    drawn = figure(collect([tmp_path]).groups[0])
+    drawn = draw_length(collect([tmp_path]).groups[0])
     assert drawn is not None
     assert "win rate minus SFT's" not in [panel.title for panel in drawn.panels]

@@ -7,7 +7,7 @@ from fake_runs import Evaluated, online_run
 
 from overopt.analysis.report.collect import Group, collect
 from overopt.analysis.report.figures.drawing import rows_of
-from overopt.analysis.report.figures.seeds import figure, summary
+from overopt.analysis.report.figures.seeds import draw_seeds, summary
 
 
 def four_seeds(path: Path) -> Group:
@@ -29,7 +29,7 @@ def test_the_interquartile_mean_is_where_every_seed_was_evaluated(tmp_path: Path
 def test_thin_lines_are_the_seeds_and_the_thick_one_their_mean(tmp_path: Path) -> None:
     group = four_seeds(tmp_path)
     online_run(tmp_path / "alone", changes={"regularizers": []})
-    drawn = figure(collect([tmp_path]).groups[0])
+    drawn = draw_seeds(collect([tmp_path]).groups[0])
     assert drawn is not None
     data = drawn.panels[0].data
     assert [row["y"] for row in rows_of(data["seeds_win_rate-mean"])] == pytest.approx([0.4, 0.7])
@@ -41,4 +41,4 @@ def test_thin_lines_are_the_seeds_and_the_thick_one_their_mean(tmp_path: Path) -
 def test_runs_that_differ_in_more_than_seeds_have_none(tmp_path: Path) -> None:
     online_run(tmp_path / "a")
     online_run(tmp_path / "b", changes={"lr": 1e-3})
-    assert figure(collect([tmp_path]).groups[0]) is None
+    assert draw_seeds(collect([tmp_path]).groups[0]) is None

@@ -15,7 +15,7 @@ PROXY = "proxy (reward model's score)"
 GOLD = "gold reward"
 
 
-def figure(group: Group) -> Figure | None:
+def draw_curves(group: Group) -> Figure | None:
     start = [record.row.sft_win_rate for record in group.records if record.row.sft_win_rate is not None]
     panels = [
         line_panel(

@@ -1,7 +1,7 @@
-"""What every figure is made of: panels of lines with a mark at each end, as Vega-Lite with its numbers apart.
+"""Building blocks of the report's figures: panels of lines with a mark at each end, as Vega-Lite.
 
-One panel is one Vega-Lite unit. The page draws it interactively, at the width there is; `printed` puts a figure's
-panels side by side, with a legend, for files. Both get the same numbers.
+A panel is one Vega-Lite unit, with its numbers held apart. The page draws panels interactively at the available width;
+`printed` places a figure's panels side by side, with a legend, for files. Both show the same numbers.
 """
 
 from __future__ import annotations
@@ -19,26 +19,26 @@ from overopt.analysis.study_figure import COLORS
 from overopt.outcomes import OVER_OPTIMIZED
 
 Columns = dict[str, list[Any]]
-"""A table of numbers, column by column."""
+"""A table, column by column."""
 
 DASHES = ([1, 0], [7, 3], [2, 2], [8, 3, 2, 3])
-"""As many as have no common divisor with the colors: 28 entries differ, and neighbors do in grey."""
+"""Four patterns share no divisor with the seven colors, so 28 entries differ, and neighbors differ in gray, too."""
 
 STEP = "step"
-"""Title of the axis that panels share."""
+"""Title of the x-axis that panels share."""
 
 PANEL_POINTS = 6000
-"""Points of one panel, over all runs; more cannot be told apart, and scrolling would stutter."""
+"""Most points of one panel, over all runs: more cannot be told apart, and scrolling would stutter."""
 LINE_POINTS = 400
 MANY = 16
-"""Runs from which on the points on the lines are left out."""
+"""From this number of runs on, the dots on the lines are left out."""
 
 CHECK, CROSS, DASH = "M-0.9,0.1L-0.3,0.7L0.9,-0.7", "M-0.7,-0.7L0.7,0.7M-0.7,0.7L0.7,-0.7", "M-0.7,0L0.7,0"
 MARKS = {"better": CHECK, "worse": CROSS, "neither": DASH}
-"""At the end of a line: better than SFT, over-optimized or broken down, neither or not known."""
+"""Shapes at the end of a line: better than SFT; over-optimized or collapsed; neither or not known."""
 
 CHOSEN = {"name": "chosen", "value": ""}
-"""The run, or the legend's entry, that is highlighted; empty: none."""
+"""The highlighted run or legend entry; empty if there is none."""
 SHOWN = "chosen === '' || datum.run === chosen || datum.entry === chosen"
 
 
@@ -56,19 +56,19 @@ class Figure:
     caption: str
     panels: tuple[Panel, ...]
     notes: tuple[str, ...] = ()
-    """Numbers and warnings that belong to the figure, a line each."""
+    """Numbers and warnings shown with the figure, one line each."""
 
 
 def make_figure(
     name: str, title: str, caption: str, panels: Sequence[Panel | None], notes: Sequence[str] = ()
 ) -> Figure | None:
-    """A figure of the panels that have numbers; None if none has."""
+    """A figure of the panels that have numbers, or None if none has."""
     drawn = tuple(panel for panel in panels if panel is not None)
     return Figure(name, title, caption, drawn, tuple(notes)) if drawn else None
 
 
 def metric_panels(group: Group, metrics: Mapping[str, str]) -> list[Panel | None]:
-    """A panel for each metric of training, against step."""
+    """A panel for each metric of training (name to title), against step."""
     return [line_panel(group, name, title, STEP, partial(_metric, name=name)) for name, title in metrics.items()]
 
 
@@ -90,7 +90,10 @@ def line_panel(
     joined: bool = True,
     dots: bool = False,
 ) -> Panel | None:
-    """A line a run with its outcome's mark at the end; `extra` gives layers that go below, over `extra_data`."""
+    """One line for each run, with the mark of its outcome at the end, or None if no run has points.
+
+    `extra` returns layers that are drawn below the lines; they refer to the tables of `extra_data` by name.
+    """
     lines = {record: points for record in group.records if (points := points_of(record)) is not None and len(points[0])}
     if not lines:
         return None
@@ -104,13 +107,13 @@ def line_panel(
 
 
 def make_panel(title: str, layers: Sequence[Any], data: Mapping[str, Columns]) -> Panel:
-    """A panel of the layers that have something to draw; of an empty one Vega knows no extent, and says so."""
+    """A panel of the layers whose table is not empty: Vega warns of an infinite extent for an empty one."""
     full = {name: table for name, table in data.items() if any(table.values())}
     return Panel(title, as_spec([layer for layer in layers if layer.data.name in full]), full)
 
 
 def thin(x: NDArray[np.float64], y: NDArray[np.float64], limit: int) -> Points:
-    """At most `limit` of a line's points: the first, the last, and the lowest and highest of each stretch between."""
+    """At most `limit` points of a line: the first, the last, and the lowest and highest of each stretch between."""
     if len(x) <= limit:
         return x, y
     kept = {0, len(x) - 1}
@@ -121,7 +124,7 @@ def thin(x: NDArray[np.float64], y: NDArray[np.float64], limit: int) -> Points:
 
 
 def columns_of(group: Group, lines: Mapping[ReportedRun, Points]) -> Columns:
-    """Run, legend's entry, x and y of every point."""
+    """The run, legend entry, x and y of every point."""
     table: Columns = {"run": [], "entry": [], "x": [], "y": []}
     for record, (x, y) in lines.items():
         table["run"] += [record.name] * len(x)
@@ -132,13 +135,13 @@ def columns_of(group: Group, lines: Mapping[ReportedRun, Points]) -> Columns:
 
 
 def tidy(value: float) -> float | int:
-    """Six digits, which is more than a picture shows, and whole numbers without a point."""
+    """The value to six digits, more than a picture shows; whole numbers as int."""
     number = float(f"{value:.6g}")
     return int(number) if number.is_integer() and abs(number) < 1e15 else number
 
 
 def outcome_of(record: ReportedRun) -> str:
-    """The mark at the end of its lines."""
+    """The key into MARKS for the end of a run's lines."""
     label = record.row.label
     if label == "GOOD":
         return "better"
@@ -146,14 +149,14 @@ def outcome_of(record: ReportedRun) -> str:
 
 
 def style_of(group: Group) -> dict[str, tuple[str, list[int]]]:
-    """Color and dashes of every entry of the legend."""
+    """Color and dash pattern of every legend entry."""
     return {
         entry: (COLORS[place % len(COLORS)], DASHES[place % len(DASHES)]) for place, entry in enumerate(group.entries)
     }
 
 
 def encoding(group: Group, x: str, y: str, domain: tuple[float, float] | None) -> dict[str, Any]:
-    """What all layers share: axes, color by entry, the highlighted run."""
+    """The encoding that all layers share: axes, color by entry, and fading of runs that are not highlighted."""
     import altair as alt
 
     steps = (0, max(1, group.last_step)) if x == STEP else alt.Undefined  # one axis for all panels
@@ -198,14 +201,14 @@ def tooltips(x: str, y: str, **more: str) -> list[Any]:
 
 
 def chart(name: str) -> Any:
-    """A chart of numbers that are given by name. Altair's types are too loose to be checked."""
+    """A chart of a table that is given by name. (Altair's types are too loose to be checked.)"""
     import altair as alt
 
     return alt.Chart(alt.NamedData(name=name))
 
 
 def as_spec(layers: Sequence[Any]) -> dict[str, Any]:
-    """Layers as Vega-Lite, without what only stands at the top of a document."""
+    """Layers as Vega-Lite, without the keys that belong to the top of a document."""
     import altair as alt
 
     spec: dict[str, Any] = alt.layer(*layers).to_dict()
@@ -217,7 +220,7 @@ def rows_of(table: Columns) -> list[dict[str, Any]]:
 
 
 def printed(figure: Figure, title: str, *, width: int = 300, height: int = 190, columns: int = 3) -> dict[str, Any]:
-    """The whole figure as one Vega-Lite specification with its numbers, for files."""
+    """The figure as one Vega-Lite document with its numbers, for a file."""
     panels = [{**panel.spec, "width": width, "height": height} for panel in figure.panels]
     rows = [{"hconcat": panels[start : start + columns]} for start in range(0, len(panels), columns)]
     subtitle = list(figure.notes[:12])

@@ -18,11 +18,11 @@ PANELS = {"proxy_mean": PROXY, "gold_mean": GOLD, "win_rate": WIN_RATE}
 SHORT = {"proxy_mean": "proxy", "gold_mean": "gold", "win_rate": "win rate"}
 
 LEAST_POINTS = 4
-"""Two parameters are fitted."""
+"""Least points away from the start for a fit of two parameters."""
 LEAST_R2 = 0.5
-"""A fit that explains less is no description of the run, and is not drawn."""
+"""A fit that explains a smaller share of the variance is not drawn."""
 MOST_NOTES = 12
-"""Runs whose fits are spelled out."""
+"""Most runs whose fitted parameters are listed."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,10 @@ class Fit:
 
 
 def fit(points: Points) -> Fit | str:
-    """Least squares, which is linear in alpha and beta; or why there is no fit. The first point is R(0)."""
+    """The least-squares fit, which is linear in alpha and beta, or the reason why there is none.
+
+    The first point is R(0).
+    """
     d, value = points
     moved = d > 1e-3
     if len(d) == 0 or moved[0]:
@@ -60,7 +63,7 @@ def fit(points: Points) -> Fit | str:
     return Fit(float(value[0]), float(alpha), float(beta), r2)
 
 
-def figure(group: Group) -> Figure | None:
+def draw_gao(group: Group) -> Figure | None:
     return make_figure(
         "gao",
         "Against the distance from the start",
@@ -73,7 +76,7 @@ def figure(group: Group) -> Figure | None:
 
 
 def distances(record: ReportedRun, value: str) -> Points | None:
-    """sqrt(KL) and a field of the evaluations that have both."""
+    """sqrt(KL) and the value of a field, at the evaluations that have both."""
     rows = [row for row in record.evaluations if row.get(value) is not None and row.get("kl_ref") is not None]
     if not rows:
         return None
@@ -109,13 +112,13 @@ def _curves(group: Group, value: str) -> Columns:
 def _notes(group: Group) -> Iterator[str]:
     records = [record for record in group.records if distances(record, "win_rate") is not None]
     for record in records[:MOST_NOTES]:
-        found = {SHORT[value]: _said(distances(record, value)) for value in PANELS}
+        found = {SHORT[value]: _fit_text(distances(record, value)) for value in PANELS}
         yield f"{record.name}: " + "; ".join(f"{value} {said}" for value, said in found.items() if said)
     if len(records) > MOST_NOTES:
         yield f"and {len(records) - MOST_NOTES} more runs"
 
 
-def _said(points: Points | None) -> str:
+def _fit_text(points: Points | None) -> str:
     found = fit(points) if points is not None else ""
     if isinstance(found, Fit):
         return f"α {found.alpha:.3g}, β {found.beta:.3g} (R² {found.r2:.2f})"

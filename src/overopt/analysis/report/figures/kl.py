@@ -10,7 +10,7 @@ from overopt.analysis.report.figures.drawing import Figure, line_panel, make_fig
 KL = "KL to the reference (nats per completion)"
 
 
-def figure(group: Group) -> Figure | None:
+def draw_kl(group: Group) -> Figure | None:
     return make_figure(
         "kl",
         "KL to the reference",
@@ -24,12 +24,13 @@ def figure(group: Group) -> Figure | None:
 
 
 def kl_of(record: ReportedRun) -> Points | None:
-    """While training if that was recorded, else at evaluations."""
+    """KL during training if it was recorded, otherwise at evaluations."""
     points = record.metrics.get("kl_ref")
     return points if points is not None else record.evaluated("kl_ref")
 
 
 def on_learning_rate(record: ReportedRun) -> Points | None:
+    """KL against the sum of the learning rates of the updates before it."""
     points, rates = kl_of(record), record.metrics.get("lr")
     if points is None or rates is None:
         return None

@@ -1,4 +1,4 @@
-"""Length, ends and clipping; and the win rate at equal length."""
+"""Length, share of completions that end, clipping, and the win rate at equal length."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ TERCILES = ("short", "middle", "long")
 CONTROLS = ("as it is", "at equal length")
 
 
-def figure(group: Group) -> Figure | None:
+def draw_length(group: Group) -> Figure | None:
     return make_figure(
         "length",
         "Length",
@@ -41,7 +41,7 @@ def figure(group: Group) -> Figure | None:
 
 
 def at_equal_length(outcome: Sequence[float], length: Sequence[float]) -> Difference | None:
-    """Intercept, with its standard error, of differences in outcome regressed on differences in length."""
+    """Intercept, with its standard error, of the regression of differences in outcome on differences in length."""
     y, x = np.asarray(outcome, dtype=float), np.asarray(length, dtype=float)
     if len(y) < 3 or np.ptp(x) == 0:
         return None
@@ -53,7 +53,7 @@ def at_equal_length(outcome: Sequence[float], length: Sequence[float]) -> Differ
 
 
 def cut_points(records: Sequence[ReportedRun]) -> tuple[float, float] | None:
-    """Lengths that cut all runs' last completions into thirds; None if there are none or they are all alike."""
+    """Lengths that divide the last completions of all runs into thirds; None if there are none or all are equal."""
     lengths = [row.length for record in records for row in record.last.values() if row.length is not None]
     if not lengths or min(lengths) == max(lengths):
         return None
@@ -63,7 +63,7 @@ def cut_points(records: Sequence[ReportedRun]) -> tuple[float, float] | None:
 
 def _terciles(group: Group) -> Panel | None:
     cuts = cut_points(group.records)
-    table = _no_bars()
+    table = _empty_bars()
     for record in group.records if cuts is not None else ():
         for name, outcomes in _by_length(record, cuts or ()):
             wins = float(np.sum(outcomes))
@@ -75,7 +75,7 @@ def _terciles(group: Group) -> Panel | None:
 
 
 def _by_length(record: ReportedRun, cuts: Sequence[float]) -> Iterator[tuple[str, list[float]]]:
-    """The last outcomes of each tercile that has some."""
+    """The outcomes of the last evaluation by length tercile, where a tercile has some."""
     rows = [(row.length, row.outcome) for row in record.last.values()]
     judged = [(length, outcome) for length, outcome in rows if length is not None and outcome is not None]
     thirds = np.searchsorted(np.array(cuts), np.array([length for length, _ in judged]), side="right")
@@ -86,7 +86,7 @@ def _by_length(record: ReportedRun, cuts: Sequence[float]) -> Iterator[tuple[str
 
 
 def _controlled(group: Group) -> Panel | None:
-    table = _no_bars()
+    table = _empty_bars()
     for record in group.records:
         changes = _changes(record)
         if not changes:
@@ -102,7 +102,7 @@ def _controlled(group: Group) -> Panel | None:
 
 
 def _changes(record: ReportedRun) -> list[tuple[float, float]]:
-    """By how much outcome and length of each prompt changed from the first to the last evaluation."""
+    """Change of outcome and of length from the first to the last evaluation, for each prompt."""
     if record.first is record.last:
         return []
     pairs = [(record.last[prompt], record.first[prompt]) for prompt in record.last if prompt in record.first]
@@ -114,7 +114,7 @@ def _changes(record: ReportedRun) -> list[tuple[float, float]]:
     ]
 
 
-def _no_bars() -> Columns:
+def _empty_bars() -> Columns:
     return {name: [] for name in ("run", "entry", "x", "y", "low", "high", "n")}
 
 
@@ -127,7 +127,7 @@ def _add(
 
 
 def _bars(group: Group, name: str, x: str, y: str, table: Columns, order: Sequence[str]) -> Panel:
-    """A dot with its interval for each run, side by side within each place."""
+    """A dot with its interval for each run; the runs stand side by side at each value of x."""
     import altair as alt
 
     encoding: dict[str, Any] = drawing.encoding(group, x, y, None) | {

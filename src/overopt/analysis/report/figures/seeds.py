@@ -1,4 +1,4 @@
-"""Runs that differ in their seeds only: thin lines, their interquartile mean and its interval."""
+"""Runs that differ only in their seeds: thin lines, their interquartile mean, and its interval."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from overopt.statistics import interquartile_mean, seeds_interval
 PANELS = {"win_rate": WIN_RATE, "proxy_mean": PROXY, "gold_mean": GOLD}
 
 
-def figure(group: Group) -> Figure | None:
+def draw_seeds(group: Group) -> Figure | None:
     if not group.has_seeds:
         return None
     return make_figure(
@@ -36,7 +36,7 @@ def settings_of(group: Group) -> Iterator[tuple[str, list[ReportedRun]]]:
 
 
 def summary(members: list[ReportedRun], value: str) -> tuple[list[float], list[float], list[float], list[float]]:
-    """Steps that every seed evaluated; interquartile mean, and bounds of its interval, at each."""
+    """Steps at which every seed was evaluated; the interquartile mean and the bounds of its interval at each."""
     series = [dict(zip(*(points.tolist() for points in record.evaluated(value)), strict=True)) for record in members]
     steps = sorted(set.intersection(*(set(points) for points in series)))
     if not steps:

@@ -1,0 +1,146 @@
+"""Runs jobs whose parents have finished, until each has finished, failed or been skipped.
+
+A job that fails takes down its descendants only, and they are named. One that crashes through no fault of the user's
+is first tried again, `retries` times. Whether a finished run is left alone is decided by the training code, which alone
+can compare configurations.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from graphlib import TopologicalSorter
+from typing import Protocol
+
+from overopt.scheduler.jobs import Event, Failed, Finished, Job, Noticed, Result, Skipped, Started, result_of
+from overopt.scheduler.local import LocalWorkers, available_cores
+
+TRAIN = "overopt.training.train:train"
+
+
+class Executor(Protocol):
+    """The place where jobs run: processes of this machine, or of others."""
+
+    @property
+    def has_room(self) -> bool:
+        """Whether it can start a job now."""
+        ...
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether any job runs."""
+        ...
+
+    def start(self, job: Job) -> None: ...
+
+    def wait(self) -> list[Event]:
+        """Wait until running jobs have something to say; a job's last event is Finished or Failed."""
+        ...
+
+    def close(self) -> None:
+        """Let idle processes end by themselves."""
+        ...
+
+    def stop(self) -> None:
+        """End all processes; a run keeps the step it is at."""
+        ...
+
+
+def run_jobs(
+    jobs: Sequence[Job],
+    *,
+    workers: int | None = None,
+    threads: int = 1,
+    on_event: Callable[[Event], None] = lambda event: None,
+    train: str = TRAIN,
+    retries: int = 0,
+    obstacle: Callable[[str], str | None] = lambda job: None,
+) -> dict[str, Result]:
+    """Run every job that can run, in the order of the list, and return what became of each.
+
+    When a job's turn comes, `obstacle` may name a reason to skip it and its descendants, such as a closed gate. The
+    results of a job do not depend on the number of workers: each runs one job at a time, always with `threads` threads.
+
+    On an exception in the caller's process, Ctrl-C included, the workers stop after the steps they are at, and the
+    exception propagates; a second Ctrl-C does not wait for them.
+    """
+    executor = LocalWorkers(max(1, min(workers or available_cores(), len(jobs))), threads, train)
+    return _Schedule(jobs, executor, on_event, retries, obstacle).run()
+
+
+class _Schedule:
+    def __init__(
+        self,
+        jobs: Sequence[Job],
+        executor: Executor,
+        on_event: Callable[[Event], None],
+        retries: int,
+        obstacle: Callable[[str], str | None],
+    ) -> None:
+        self.jobs = {job.name: job for job in jobs}
+        self.graph = _graph(jobs)
+        self.graph.prepare()
+        self.executor, self.on_event, self.obstacle = executor, on_event, obstacle
+        self.order = {job.name: place for place, job in enumerate(jobs)}
+        self.ready: list[str] = []
+        self.tries_left = dict.fromkeys(self.jobs, retries)
+        self.results: dict[str, Result] = {}
+
+    def run(self) -> dict[str, Result]:
+        try:
+            while len(self.results) < len(self.jobs):
+                self.ready = sorted([*self.ready, *self.graph.get_ready()], key=self.order.__getitem__)
+                while self.executor.has_room and (name := self._next()) is not None:
+                    self.executor.start(self.jobs[name])
+                    self.on_event(Started(name))
+                if self.executor.is_busy:  # otherwise an obstacle stood before every job that was ready
+                    for event in self.executor.wait():
+                        self._handle(event)
+            self.executor.close()
+        finally:
+            self.executor.stop()
+        return {name: self.results[name] for name in self.jobs}
+
+    def _next(self) -> str | None:
+        """The first ready job without an obstacle; the others are skipped."""
+        while self.ready:
+            name = self.ready.pop(0)
+            because = self.obstacle(name)
+            if because is None:
+                return name
+            self._end(Skipped(name, because))
+            self._skip_descendants(name, because)
+        return None
+
+    def _handle(self, event: Event) -> None:
+        if isinstance(event, Failed) and event.traceback is not None and self.tries_left[event.job]:
+            self.tries_left[event.job] -= 1
+            self.ready.append(event.job)
+            event = Noticed(event.job, f"failed, and is tried again: {event.message}")
+        self._end(event)
+        if isinstance(event, Finished):
+            self.graph.done(event.job)
+        elif isinstance(event, Failed):
+            self._skip_descendants(event.job, event.job)
+
+    def _skip_descendants(self, lost: str, because: str) -> None:
+        gone = {lost}
+        for name in _graph(list(self.jobs.values())).static_order():
+            if name not in self.results and gone & set(self.jobs[name].parents):
+                gone.add(name)
+                self._end(Skipped(name, because))
+
+    def _end(self, event: Event) -> None:
+        """Report an event, and keep the job's result if the event ends it."""
+        if (result := result_of(event)) is not None:
+            self.results[event.job] = result
+        self.on_event(event)
+
+
+def _graph(jobs: Sequence[Job]) -> TopologicalSorter[str]:
+    names = {job.name for job in jobs}
+    if len(names) < len(jobs):
+        raise ValueError("two jobs have the same name")
+    for job in jobs:
+        if unknown := set(job.parents) - names:
+            raise ValueError(f"job {job.name}: no such parent: {', '.join(sorted(unknown))}")
+    return TopologicalSorter({job.name: job.parents for job in jobs})

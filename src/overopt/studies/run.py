@@ -1,0 +1,160 @@
+"""Runs studies in folders of their own, over the scheduler.
+
+A folder belongs to one study. Runs that are finished in it are left alone and unfinished ones continue, so the same
+command goes on after an interruption. The folder of a packaged study belongs to one scale and seed as well. A user's
+file may grow between two calls: a value more makes runs more, and each run directory is compared with its own
+configuration when the run's turn comes, so nothing is overwritten.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from overopt.errors import UserError
+from overopt.records import Run, load_run
+from overopt.records.layout import RUNS
+from overopt.records.study_folder import read_claim, write_claim
+from overopt.scheduler import TRAIN, Event, Job, Result, result_of, run_jobs
+from overopt.studies.expand import ExpandedStudy, expand, replace_texts
+from overopt.studies.study import Gate, load_study
+
+PACKAGED = Path(__file__).parent
+"""The folder of the studies that come with the package, one YAML each."""
+
+
+@dataclass(frozen=True)
+class StudyRun:
+    """A study with the folder that it runs in."""
+
+    study: ExpandedStudy
+    out: Path
+    claim: Mapping[str, Any]
+    """Identifies the study that the folder belongs to."""
+    title: str
+    chosen: tuple[str, ...]
+    """The runs to make now; the summary covers all that the folder holds."""
+    prefix: str = ""
+    """Distinguishes the job names of several studies that run together."""
+
+    @property
+    def jobs(self) -> list[Job]:
+        out = self.out.resolve()
+        runs = [self.study.runs[name] for name in self.chosen]
+        return [
+            Job(
+                name=self.prefix + run.name,
+                config=replace_texts(
+                    run.config, {f"{RUNS}/{parent}": str(out / RUNS / parent) for parent in run.parents}
+                ),
+                out=out / RUNS / run.name,
+                parents=tuple(self.prefix + parent for parent in run.parents),
+                cost=run.cost,
+            )
+            for run in runs
+        ]
+
+    def record(self, run: str) -> Run | None:
+        """The record of a run, or None if it has left none yet."""
+        try:
+            return load_run(self.out / RUNS / run)
+        except UserError:
+            return None
+
+    def closed_gate(self, run: str) -> tuple[Gate, str] | None:
+        """The first gate before a run that was not reached, and what was found there."""
+        for gate in self.study.gates_before(run):
+            value = _last_value(self.record(gate.run), gate.value)
+            if value is None:
+                return gate, f"{gate.name} is not recorded"
+            if value < gate.at_least:
+                return gate, f"{gate.name} is {value:.3f}, below the gate's {gate.at_least:g}"
+        return None
+
+    def obstacle(self, run: str) -> str | None:
+        """The closed gate for which a run is skipped."""
+        found = self.closed_gate(run)
+        return f"a gate ({found[1]})" if found and found[0].stops else None
+
+
+def packaged_run(name: str, out: Path | None, scale: str | None = None, seed: int = 0, prefix: str = "") -> StudyRun:
+    """A study of the package at one scale and seed, by default in `overopt-NAME/SCALE-seed-SEED`."""
+    file = PACKAGED / f"{name}.yaml"
+    source = load_study(file)
+    scale = scale or source.default_scale
+    out = out or Path(f"overopt-{name}", f"{scale}-seed-{seed}")
+    study = expand(file, scale, seed)
+    claim = {"study": name, "scale": scale, "seed": seed, "fingerprint": source.fingerprint(scale, seed)}
+    return StudyRun(study, out, claim, f"{study.title}, scale {scale}, seed {seed}", tuple(study.runs), prefix)
+
+
+def sweep_run(file: Path, out: Path, pattern: str | None = None) -> StudyRun:
+    """A study of the user's. `pattern` chooses runs by name; their ancestors are run, too."""
+    study = expand(file)
+    chosen = study.runs if pattern is None else study.matching(pattern)
+    return StudyRun(study, out, {"study": study.name, "sweep": True}, study.title, tuple(chosen))
+
+
+def claim_folder(run: StudyRun) -> None:
+    """Reserve the folder for this study; a folder of another study, scale or seed is refused."""
+    theirs = read_claim(run.out)
+    if theirs is None:
+        write_claim(run.out, run.claim)
+    elif theirs != run.claim:
+        raise UserError(f"--out {run.out}: {_difference(theirs, run.claim)}; name another directory")
+
+
+def run_studies(
+    runs: Sequence[StudyRun],
+    *,
+    workers: int | None = None,
+    on_event: Callable[[Event], None] = lambda event: None,
+    on_done: Callable[[StudyRun, dict[str, Result]], None] = lambda run, results: None,
+    train: str = TRAIN,
+) -> dict[str, Result]:
+    """Run studies as one list of jobs; the result of each job, by its name.
+
+    `on_done` gets a study with the results by run as soon as its last run has ended.
+    """
+    for run in runs:
+        claim_folder(run)
+    jobs = {job.name: (run, job) for run in runs for job in run.jobs}
+    results: dict[str, Result] = {}
+
+    def follow(event: Event) -> None:
+        on_event(event)
+        result = result_of(event)
+        if result is None:
+            return
+        results[event.job] = result
+        run = jobs[event.job][0]
+        ended = {name: results[run.prefix + name] for name in run.chosen if run.prefix + name in results}
+        if len(ended) == len(run.chosen):
+            on_done(run, ended)
+
+    def obstacle(job: str) -> str | None:
+        run = jobs[job][0]
+        return run.obstacle(job.removeprefix(run.prefix))
+
+    return run_jobs(
+        [job for _, job in jobs.values()],
+        workers=workers,
+        on_event=follow,
+        train=train,
+        retries=max((run.study.retries for run in runs), default=0),
+        obstacle=obstacle,
+    )
+
+
+def _difference(theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> str:
+    if theirs.get("study") != ours["study"] or "scale" not in ours or "scale" not in theirs:
+        return f"holds the study {theirs.get('study')!r}"
+    flags, made = (f"--scale {claim['scale']} --seed {claim.get('seed')}" for claim in (ours, theirs))
+    return "was made by another version of the study" if made == flags else f"was made with {made}, not {flags}"
+
+
+def _last_value(run: Run | None, field: str) -> float | None:
+    rows = [row for row in run.evaluations() if row.get(field) is not None] if run else []
+    return float(rows[-1][field]) if rows else None

@@ -1,0 +1,73 @@
+"""Checkpoints, which are ordinary model folders, and the states from which an unfinished run goes on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from overopt.engine.memory import TokenBudget
+from overopt.records import RunWriter, remove_states
+from overopt.records.states import SavedState
+from overopt.training.fields import Keep
+from overopt.training.run.stopping import check_weights
+from overopt.training.run.trainer_state import TrainerState
+
+
+@dataclass
+class Checkpointer:
+    """Saves a run after the steps at which that is due; `policy` says which checkpoints stay."""
+
+    writer: RunWriter
+    trainer: TrainerState
+    budget: TokenBudget
+    policy: Keep
+    checkpoint_steps: frozenset[int]
+    state_steps: frozenset[int]
+    """Steps after which the run can go on; among them those of the checkpoints."""
+    kept: dict[int, dict[str, str]] = field(default_factory=dict)
+    """The checkpoints kept so far, with the hashes of their files."""
+    best: float | None = None
+    """The quality of the checkpoint kept last."""
+
+    def due(self, step: int) -> bool:
+        return step == 0 or step in self.state_steps
+
+    def save(self, step: int, quality: float | None, elapsed: float) -> None:
+        """A checkpoint where one is due and good enough; then the state, which makes both count.
+
+        `quality` is what `keep: best` compares, of an evaluation at this step; `elapsed` are the run's seconds so far.
+        """
+        trainer = self.trainer
+        check_weights(trainer.model, step)
+        due = step in self.checkpoint_steps
+        self.writer.check_space(trainer.size() + (trainer.model_size() if due else 0))
+        if due and self._is_wanted(quality):
+            with self.writer.checkpoint(step) as folder:
+                trainer.model.save(folder)
+            others = self.kept if self.policy == "every" else {}
+            self.kept = {**others, step: self.writer.checkpoint_hashes(step)}
+            self.best = quality
+        document = {
+            "moving": trainer.document(),  # the name under which records hold it
+            "best": self.best,
+            "elapsed": elapsed,
+            "token_budget": self.budget.tokens,
+        }
+        self.writer.commit_state(step, self.kept, document, lambda file: trainer.save(file, step))
+
+    def restore(self, state: SavedState) -> None:
+        """Put everything back as it was when the state was saved."""
+        self.trainer.restore(state.step, state.tensors, state.trainer["moving"])
+        self.kept, self.best = dict(state.checkpoints), state.trainer["best"]
+        self.budget.tokens = state.trainer["token_budget"]
+
+    def finish(self, status: str, **fields: object) -> None:
+        """The run has ended: keep the checkpoints that `policy` says, and nothing to go on from."""
+        self.writer.keep_checkpoints(self.kept)
+        self.writer.finish(status, **fields)
+        remove_states(self.writer.path)  # last: until now a run that is killed goes on from them
+
+    def _is_wanted(self, quality: float | None) -> bool:
+        """Whether this checkpoint is kept for now: of equals the earlier is the best; without a measure the last."""
+        if self.policy != "best" or quality is None or self.best is None:
+            return True
+        return quality > self.best

@@ -1,0 +1,95 @@
+"""The models that a run starts from: found, loaded, held against the run's limits, and remembered by hash."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from overopt.engine.compute import Compute
+from overopt.errors import UserError
+from overopt.models.body import Body
+from overopt.models.load import load_policy, load_reward_model, model_folder
+from overopt.models.policy import Policy
+from overopt.models.scorer import Scorer
+from overopt.models.text import Codec
+from overopt.models.verify import check_limits
+from overopt.models.vocabulary import check_reference
+from overopt.records import hash_parent, load_run, parent_files
+from overopt.training.data import Limits
+
+POLICY_STAGES = ("sft", "online", "offline")
+
+
+@dataclass
+class Parents:
+    """Loads a run's parents; `records` is what `run.json` says of them."""
+
+    device: torch.device
+    compute: Compute
+    limits: Limits
+    notice: Callable[[str], None]
+    records: list[dict[str, Any]] = field(default_factory=list)
+
+    def policy(self, role: str, location: str) -> Policy:
+        """The policy of a parent run or a model folder, ready to train."""
+        policy = load_policy(self.folder(role, location, POLICY_STAGES), self.device, self.compute.bf16)
+        self.prepare(policy)
+        return policy
+
+    def reference(self, location: str, policy: Policy, dense: bool = False) -> Policy:
+        """The frozen reference of a parent run or a model folder, to which the policy's ids mean the same."""
+        reference = self.policy("reference", location)
+        check_reference(policy, reference, dense)
+        reference.freeze()
+        return reference
+
+    def scorer(self, location: str, codec: Codec) -> Scorer:
+        """The frozen reward model of a parent run or a model folder, to score what a policy of this codec writes."""
+        folder = self.folder("reward_model", location, ("reward_model",))
+        reward_model = load_reward_model(folder, self.device, self.compute.bf16)
+        self.fit(reward_model)
+        scorer = Scorer(reward_model, codec, self.notice)
+        for notice in scorer.notices:
+            self.notice(notice)
+        return scorer
+
+    def prepare(self, policy: Policy) -> None:
+        """Hold a policy against the run's limits; checkpoint its layers if `gradient_checkpointing` says so."""
+        self.fit(policy)
+        if self.compute.gradient_checkpointing == "layers":
+            policy.checkpoint_layers()
+
+    def fit(self, model: Body) -> None:
+        """Hold a model's positions and window against the run's limits."""
+        check_limits(model, self.limits.prompt, self.limits.completion)
+
+    def folder(self, role: str, location: str, stages: Collection[str]) -> Path:
+        """The model folder of a parent: a finished run of one of these stages, or an ordinary model folder."""
+        path = model_folder(location)
+        folder = path
+        if (path / "run.json").is_file():
+            folder = _checkpoint(role, path, stages)
+        elif not (path / "config.json").is_file():
+            raise UserError(f"{role}: {path} is neither a run directory nor a Hugging Face model folder")
+        known = {"role": role, "path": str(path), "hash": hash_parent(path), "files": parent_files(path)}
+        self.records.append(known)
+        return folder
+
+
+def _checkpoint(role: str, path: Path, stages: Collection[str]) -> Path:
+    """The checkpoint that a finished run of one of these stages hands on."""
+    run = load_run(path)
+    if run.stage not in stages:
+        raise UserError(f"{role}: {path} is a run of stage {run.stage}; needed: {' or '.join(sorted(stages))}")
+    if not run.complete:
+        raise UserError(f"{role}: {path} is {run.status}, not finished; finish or repeat that run first")
+    if run.status == "stopped" and run.info.get("go_back_to") not in run.checkpoints():
+        raise UserError(
+            f"{role}: {path} was stopped at step {run.info['stopped_at']}, and no checkpoint is kept of step "
+            f"{run.info['go_back_to']}, the best; name what it started from, or the folder of a checkpoint"
+        )
+    return run.checkpoint()

@@ -1,0 +1,135 @@
+"""Studies with a fake training function in real worker processes: claims, order, gates, failures, and going on."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from little_study import ONLINE, little, run, single
+
+from overopt.config import load
+from overopt.errors import UserError
+from overopt.scheduler import Event, Noticed, Result
+from overopt.studies.run import PACKAGED, claim_folder, packaged_run, sweep_run
+from overopt.studies.study import load_study
+
+
+def test_every_config_of_the_demo_is_valid_at_every_scale(tmp_path: Path) -> None:
+    from overopt.training.stages import STAGES
+
+    study = load_study(PACKAGED / "demo.yaml")
+    assert list(study.scales) == ["s", "xs", "m"]
+    assert study.default_scale == "s"
+    for scale in study.scales:
+        for job in packaged_run("demo", tmp_path, scale, 3).jobs:
+            stage = load(STAGES, job.config)
+            assert stage.stage == job.stage
+            assert stage.seed == 3
+            assert stage.provenance.keys() >= {"lr"}
+
+
+def test_the_scales_of_the_demo_have_the_measured_settings() -> None:
+    study = load_study(PACKAGED / "demo.yaml")
+    low = {scale: study.config("maxent-0.5-low-lr", scale, 0)["lr"] for scale in study.scales}
+    high = {scale: study.config("maxent-0.5", scale, 0)["lr"] for scale in study.scales}
+    assert low == {"xs": 1.5e-5, "s": 2e-5, "m": 1e-5}
+    assert high == {"xs": 5e-4, "s": 5e-4, "m": 2.5e-4}
+    assert {study.config("reward_model", scale, 0)["epochs"] for scale in ("xs", "s")} == {2}
+    assert study.config("reward_model", "m", 0)["epochs"] == 1
+
+
+def test_jobs_lie_in_the_folder_and_name_their_parents_there(tmp_path: Path) -> None:
+    study_run = replace(little(tmp_path), prefix="4/", chosen=("sft", "rm"))
+    sft, rm = study_run.jobs
+    assert (sft.name, sft.parents, sft.out) == ("4/sft", (), tmp_path / "runs/sft")
+    assert (rm.name, rm.parents, rm.config["policy"]) == ("4/rm", ("4/sft",), str(tmp_path / "runs/sft"))
+
+
+def test_a_packaged_study_has_a_folder_a_title_and_a_claim() -> None:
+    demo = packaged_run("demo", None, seed=4)
+    assert demo.out == Path("overopt-demo/s-seed-4")
+    assert demo.title == "Miniature study, scale s, seed 4"
+    fingerprint = load_study(PACKAGED / "demo.yaml").fingerprint("s", 4)
+    assert demo.claim == {"study": "demo", "scale": "s", "seed": 4, "fingerprint": fingerprint}
+
+
+def test_it_runs_and_goes_on_where_it_was(tmp_path: Path) -> None:
+    assert {result.status for result in run(little(tmp_path)).values()} == {"finished"}
+    events: list[Event] = []
+    child = single("kl-seed=1", ("sft", "rm"), **ONLINE | {"seed": 1}, regularizers=[{"name": "kl", "coef": 0.2}])
+    results = run(little(tmp_path, 0, child), on_event=events.append)
+    assert list(results)[-1] == "kl-seed=1"
+    assert {event.job for event in events if isinstance(event, Noticed)} == set(list(results)[:-1]), "left alone"
+
+
+def test_behind_a_closed_gate_nothing_is_run(tmp_path: Path) -> None:
+    results = run(little(tmp_path, seed=7))
+    skipped = Result("skipped", "not run, because a gate (rm.agreement_ratio is 0.500, below the gate's 0.8) failed")
+    assert results == {
+        "sft": Result("finished"), "rm": Result("finished"), "kl-seed=0": skipped, "none-seed=0": skipped,
+        "lone": Result("finished"),
+    }  # fmt: skip
+    assert not (tmp_path / "runs/kl-seed=0").exists()
+
+
+def test_a_failed_run_takes_down_its_descendants_only(tmp_path: Path) -> None:
+    results = run(little(tmp_path, seed=13))
+    assert [result.status for result in results.values()] == ["finished", "failed", "skipped", "skipped", "finished"]
+
+
+def test_studies_run_side_by_side_and_each_is_reported_when_it_is_done(tmp_path: Path) -> None:
+    studies = [packaged_run("demo", tmp_path / str(seed), "xs", seed, f"{seed}/") for seed in (7, 13)]
+    done: dict[Any, dict[str, Result]] = {}
+    results = run(*studies, on_done=lambda study, ended: done.update({study.claim["seed"]: ended}))
+    assert {name: result.status for name, result in done[7].items()} == dict.fromkeys(studies[0].study.runs, "finished")
+    assert done[13]["kl"] == results["13/kl"] == Result("skipped", "not run, because 13/reward_model failed")
+    assert studies[0].closed_gate("kl") is not None, "the demo's gates stop no run"
+
+
+def test_a_folder_of_another_study_scale_or_seed_is_refused_and_untouched(tmp_path: Path) -> None:
+    out = tmp_path / "a/b"
+    claim_folder(packaged_run("demo", out, "xs", 0))
+    claim_folder(packaged_run("demo", out, "xs", 0))
+    before = (out / "study.json").read_text()
+    with pytest.raises(UserError, match="was made with --scale xs --seed 0, not --scale s --seed 3; name another dir"):
+        claim_folder(packaged_run("demo", out, "s", 3))
+    assert (out / "study.json").read_text() == before
+    (out / "study.json").write_text(before.replace('"fingerprint": "', '"fingerprint": "0'))
+    with pytest.raises(UserError, match="another version of the study"):
+        claim_folder(packaged_run("demo", out, "xs", 0))
+    with pytest.raises(UserError, match="holds the study 'demo'; name another directory"):
+        claim_folder(little(out))
+
+
+def test_a_folder_of_another_sweep_is_refused(tmp_path: Path) -> None:
+    claim_folder(little(tmp_path))
+    with pytest.raises(UserError, match="holds the study 'little'; name another directory"):
+        claim_folder(replace(little(tmp_path), claim={"study": "other", "sweep": True}))
+    (tmp_path / "demo").mkdir()
+    (tmp_path / "demo/study.json").write_text('{"study": "little", "scale": "s"}')
+    with pytest.raises(UserError, match="holds the study 'little'"):
+        claim_folder(little(tmp_path / "demo"))
+
+
+def test_a_file_or_a_folder_with_others_results_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(UserError, match="is a file; name a directory"):
+        claim_folder(little(tmp_path / "file"))
+    (tmp_path / "runs").mkdir()
+    with pytest.raises(UserError, match="holds runs, which this study did not make"):
+        claim_folder(little(tmp_path))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "runs"]
+
+
+def test_a_sweep_may_choose_runs_and_their_ancestors(tmp_path: Path) -> None:
+    file = tmp_path / "tiny.yaml"
+    file.write_text(
+        "grid: {sft: {lr: [1e-3, 2e-3]}}\n"
+        "runs: {sft: {stage: sft, steps: 2, lr: 1e-3, model: {name: pretrained, path: base}}}\n"
+    )
+    sweep = sweep_run(file, tmp_path / "out", "*lr=2e-3")
+    assert (sweep.title, sweep.chosen) == ("tiny", ("sft-lr=2e-3",))
+    assert [job.name for job in sweep.jobs] == ["sft-lr=2e-3"]
+    assert len(sweep.study.runs) == 2
