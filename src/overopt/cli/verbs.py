@@ -1,4 +1,4 @@
-"""What each verb does with its parsed options; the exit code is returned. Each imports what it needs when it runs."""
+"""One function per verb: runs it with parsed options and returns the exit code. Imports happen when a verb runs."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 DONE, OUR_FAULT, USERS_INPUT, INTERRUPTED, TERMINATED = 0, 1, 2, 130, 143
 """Exit codes."""
 
-SHOWN = ("step", "win_rate", "proxy_mean", "gold_mean", "kl_ref", "accuracy", "agreement_ratio", "above_baselines")
-"""What `train` says of a run's last evaluation."""
+PRINTED = ("step", "win_rate", "proxy_mean", "gold_mean", "kl_ref", "accuracy", "agreement_ratio", "above_baselines")
+"""Metrics of a run's last evaluation that `train` prints."""
 
 
 def train(options: argparse.Namespace) -> int:
@@ -33,7 +33,7 @@ def train(options: argparse.Namespace) -> int:
             notice=notice,
         )
     last = (run.evaluations() or [{}])[-1]
-    numbers = "  ".join(f"{key} {last[key]:.4g}" for key in SHOWN if last.get(key) is not None)
+    numbers = "  ".join(f"{key} {last[key]:.4g}" for key in PRINTED if last.get(key) is not None)
     print(f"{run.path}: {run.status}" + (f"; {numbers}" if numbers else ""))
     return DONE
 
@@ -96,7 +96,7 @@ def evaluate(options: argparse.Namespace) -> int:
     with single_job(options.run) as (progress, notice):
         rows = evaluate_run(options.run, options.judge, options.split, progress, notice)
     for row in rows:
-        numbers = "  ".join(f"{key} {row[key]:.4g}" for key in SHOWN[1:] if row.get(key) is not None)
+        numbers = "  ".join(f"{key} {row[key]:.4g}" for key in PRINTED[1:] if row.get(key) is not None)
         print(f"step {row['step']:>5}  {row['split']}  {row['judge']}  {numbers}")
     return DONE
 
@@ -184,7 +184,7 @@ def objectives(options: argparse.Namespace) -> int:
 
 
 def worst_of(results: Mapping[str, Result]) -> int:
-    """The worst of what became of the runs."""
+    """Return the exit code of the worst outcome among the runs."""
     failed = [result for result in results.values() if result.status == "failed"]
     if any(result.traceback is not None for result in failed):
         return OUR_FAULT
