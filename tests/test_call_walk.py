@@ -20,10 +20,10 @@ SOURCE = str(Path(overopt.__file__).parent) + os.sep
 TINY = {"task": {"name": "miniature"}, "max_completion_tokens": 8, "compute": {"device": "cpu", "threads": 1}}
 
 ONLINE = {
-    "sample_in_batches": 6,  # completions of the prompts at hand
-    "Scorer.score": 7,  # the reward model's score
-    "logps_of_trees": 6,  # log-probabilities under the reference
-    "KL.__call__": 4,  # a regularizer's equation
+    "sample_in_batches": 7,  # completions of the prompts at hand
+    "Scorer.score": 8,  # the reward model's score
+    "logps_of_trees": 7,  # log-probabilities under the reference
+    "KL.__call__": 3,  # a regularizer's equation
     "RLOO.__call__": 3,  # an advantage's equation
     "PPOClip.__call__": 6,  # a policy loss's equation
     "Optimizer.step": 3,
@@ -32,8 +32,8 @@ ONLINE = {
 
 OFFLINE = {
     "logps_of_trees": 6,  # log-probabilities under the reference
-    "DPO.__call__": 8,  # a pair loss's equation
-    "Optimizer.step": 3,
+    "DPO.__call__": 9,  # a pair loss's equation
+    "Optimizer.step": 2,
 }
 """The same of an offline run."""
 
@@ -59,7 +59,7 @@ def walks(work: Callable[[], Any], loop: str, goals: Mapping[str, int]) -> dict[
             return
         names = [name for _, name in stack]
         if loop in names:
-            walk = [f"{file} {name}" for file, name in stack[names.index(loop) :]]
+            walk = [f"{file} {name}" for file, name in stack[names.index(loop) :] if not name.endswith("comp>")]
             if not any(evaluated(step) for step in walk):
                 found[name] = max(walk, found.get(name, []), key=len)
 
