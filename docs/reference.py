@@ -15,7 +15,7 @@ import yaml
 
 from overopt.cli.parser import command_line
 from overopt.config.describing import describe_fields, shown_default
-from overopt.objectives.dictionary import WHERE, about, found, translation
+from overopt.objectives.dictionary import WHERE, find_objectives, split_docstring, translation
 from overopt.records.legend import ALL, EVALUATIONS, METRICS, PAIR_EVALUATIONS, SAMPLES, Meaning
 from overopt.training.stages import STAGES
 
@@ -72,7 +72,7 @@ def family(name: str) -> str:
         parts += [f"## {SUBTITLES[kind]}"] if len(kinds) > 1 else []
         stage, _, key = WHERE[kind].partition(": ")
         parts += [f"Stage `{stage}`, key `{key}`."]
-        parts += [_objective(row, cls, 2 + (len(kinds) > 1)) for row, cls in found() if row["kind"] == kind]
+        parts += [_objective(row, cls, 2 + (len(kinds) > 1)) for row, cls in find_objectives() if row["kind"] == kind]
     return "\n\n".join(parts) + "\n"
 
 
@@ -81,7 +81,7 @@ def _module_doc(module: str) -> str:
 
 
 def _objective(row: dict[str, Any], cls: type, level: int) -> str:
-    first, rest = about(cls)
+    first, rest = split_docstring(cls)
     heading = f"{'#' * level} `{row['name']}`"
     parts = [heading, _prose(first), f"$$\n{formulas()[row['kind']][row['name']]}\n$$", _prose(rest)]
     parts += [_fields(row["fields"])] if row["fields"] else []
@@ -107,7 +107,7 @@ def configuration() -> str:
         "Every key of every stage's YAML. The objectives that a key accepts are on the pages of their families.",
     ]
     for name, cls in STAGES.items():
-        first, rest = about(cls)
+        first, rest = split_docstring(cls)
         parts += [f"## `stage: {name}`", _prose(first), _prose(rest), _fields(describe_fields(cls))]
     return "\n\n".join(part for part in parts if part) + "\n"
 
@@ -125,7 +125,7 @@ def records() -> str:
     parts = ["# Records", "What a run directory contains. Log-probabilities are in nats, at the sampling temperature."]
     for title, (legend, text) in legends.items():
         parts += [f"## {title}", text, _meanings(legend)]
-    rows = "\n".join(f"| `{name}` | {text} |" for name, text in SAMPLES.items())
+    rows = "\n".join(f"| `{name}` | {_cell(text)} |" for name, text in SAMPLES.items())
     return "\n\n".join([*parts, "## `samples/step-N.parquet`", f"| column | meaning |\n|---|---|\n{rows}"]) + "\n"
 
 

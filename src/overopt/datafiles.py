@@ -1,7 +1,7 @@
-"""Data files of the user's, at the one edge where they are opened, unpacked, decoded and parsed.
+"""Opens, unpacks, decodes and parses the user's data files.
 
-What a file holds decides, not what it is called. Whatever fails here, in our code or in a library's, is a UserError
-that names the file: it is the file that is damaged.
+The content of a file decides its kind, not its name. Whatever fails here, in our code or a library's, is a UserError
+that names the file.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from overopt.errors import UserError
 
 EXTENSIONS = (".jsonl", ".ndjson", ".json", ".parquet", ".csv", ".tsv")
 PARQUET, ENCRYPTED = b"PAR1", b"PARE"
-"""How a Parquet file begins."""
+"""First bytes of Parquet files."""
 LFS_POINTER = b"version https://git-lfs"
-"""How the file begins that git-lfs leaves in place of one it has not fetched."""
+"""First bytes of the file that git-lfs leaves in place of one it has not fetched."""
 NEWLINE = b"\n"
 _GZIP = b"\x1f\x8b"
 _FOREIGN = (
@@ -47,34 +47,34 @@ _FOREIGN = (
     (b"\x80\x05\x95", "a Python pickle, which is never loaded; write it as JSONL"),
     (b"%PDF", "a PDF"),
 )
-"""How files begin that hold no records we read, and what to do about each."""
+"""First bytes of files that are not supported, and what to do about each."""
 _BOMS = (
     (codecs.BOM_UTF32_LE, "utf-32"),
     (codecs.BOM_UTF32_BE, "utf-32"),
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
-)  # of 32 bits first: its mark begins as that of 16
+)  # 32 bits first: its mark begins like that of 16
 _NULS: dict[tuple[int, ...], str] = {
     (0, 1, 1, 1): "utf-32-le",
     (1, 1, 1, 0): "utf-32-be",
     (0, 1, 0, 1): "utf-16-le",
     (1, 0, 1, 0): "utf-16-be",
 }
-"""Which of the first four bytes are 0 in a text that begins with ASCII and has no mark."""
+"""Which of the first four bytes are 0 in a text that begins with ASCII and has no byte order mark."""
 _NUMBERED = re.compile(r"[-_.]\d+-of-\d+\b.*")
 _SPLIT = re.compile(r"(?:^|[-_. ])(train|test|val|valid|validation|dev|eval)(?:[-_. ]|\d|$)", re.IGNORECASE)
 
 
 def extension(path: Path) -> str | None:
-    """That of a data file, `.gz` aside; None if it is not named as one."""
+    """Return the extension of a data file without `.gz`; None if it is not one of `EXTENSIONS`."""
     suffixes = [suffix.lower() for suffix in path.suffixes if suffix.lower() != ".gz"]
     return suffixes[-1] if suffixes and suffixes[-1] in EXTENSIONS else None
 
 
 def shards(path: Path) -> list[Path]:
-    """The files that a location names, by name: itself, the data files of a folder, or what a pattern matches.
+    """Return the files of a location, sorted: the file itself, the data files of a folder, or a pattern's matches.
 
-    Refused: none, several kinds of files, and several splits of a data set in one folder, which must not be mixed.
+    UserError for no file, several kinds of files, or several splits of a data set in one folder.
     """
     with _refusing(path):
         if path.is_dir():
@@ -109,9 +109,9 @@ def _check_one_split(folder: Path, files: Sequence[Path]) -> None:
 
 @contextmanager
 def opened(path: Path, pipes: bool = False) -> Iterator[BinaryIO]:
-    """A data file to read: unpacked where it is gzip, and in UTF-8 without a mark where it is text.
+    """Open a data file: gzip is unpacked, text is converted to UTF-8 without a byte order mark.
 
-    `pipes`: also one that cannot be read twice.
+    `pipes`: accept also what cannot be read twice.
     """
     with _refusing(path):
         if not path.exists():
@@ -133,7 +133,7 @@ def opened(path: Path, pipes: bool = False) -> Iterator[BinaryIO]:
 
 @contextmanager
 def _refusing(path: Path) -> Iterator[None]:
-    """Anything that goes wrong with a file is said of that file."""
+    """Turn whatever the block raises into a UserError that names the file."""
     try:
         yield
     except UserError:
@@ -146,7 +146,7 @@ def _refusing(path: Path) -> Iterator[None]:
 
 
 def starts(file: BinaryIO, magic: bytes) -> bool:
-    """Whether what comes next is this; nothing is taken from the file."""
+    """Whether the next bytes are `magic`; nothing is consumed."""
     return _head(file).startswith(magic)
 
 
@@ -155,7 +155,7 @@ def _head(file: Any) -> bytes:
 
 
 def _decoded(file: Any, path: Path) -> BinaryIO:
-    """The file's text in UTF-8; Parquet as it is; anything else is named."""
+    """Return text as UTF-8 and Parquet as it is; UserError for files that are not supported."""
     head = _head(file)
     encoding = next((name for mark, name in _BOMS if head.startswith(mark)), None)
     encoding = encoding or _NULS.get(tuple(int(byte == 0) for byte in head[:4]))
@@ -177,7 +177,7 @@ def _decoded(file: Any, path: Path) -> BinaryIO:
 
 
 def utf8(data: bytes, place: str, whole_file: bool = False) -> str:
-    """Text that must be UTF-8; of a whole file, the line of a fault is added to its place."""
+    """Decode UTF-8; UserError at `place`, to which the line is added if `data` is a whole file."""
     try:
         return data.decode("utf-8")
     except UnicodeDecodeError as error:
@@ -187,7 +187,7 @@ def utf8(data: bytes, place: str, whole_file: bool = False) -> str:
 
 
 def json_value(data: bytes, place: str, whole_file: bool = False) -> Any:
-    """The value that a text in JSON spells; in a whole file, the line of an error is added to its place."""
+    """Parse JSON; UserError at `place`, to which the line is added if `data` is a whole file."""
     text = utf8(data, place, whole_file)
     try:
         return json.loads(text, object_pairs_hook=_object)
@@ -196,7 +196,7 @@ def json_value(data: bytes, place: str, whole_file: bool = False) -> Any:
         raise UserError(f"{where}: not JSON ({error.msg}, column {error.colno}{_cut(text, error.pos)})") from None
     except RecursionError:
         raise UserError(f"{place}: not JSON that can be read (brackets nested too deep)") from None
-    except Exception as error:  # a name that comes twice; an integer of more digits than Python converts
+    except Exception as error:  # a duplicate name, or an integer with more digits than Python converts
         digits = "an integer of more than 4,300 digits; write it as text"
         reason = digits if "digits" in str(error) else shortened(error)
         raise UserError(f"{place}: not JSON that can be read ({reason})") from None
@@ -239,6 +239,6 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def shortened(error: BaseException) -> str:
-    """The first line of a library's message: further ones are its stack."""
+    """Return the first line of a library's message, cut to 200 characters; further lines are its stack."""
     text = (str(error).strip() or type(error).__name__).splitlines()[0]
     return text if len(text) <= 200 else f"{text[:197]}..."

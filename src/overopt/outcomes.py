@@ -1,11 +1,11 @@
-"""What became of a run: GOOD, OVER, OVER-PEAK, COLLAPSE, FLAT or STALL, from its records alone.
+"""Labels a run from its records alone: GOOD, OVER, OVER-PEAK, COLLAPSE, FLAT or STALL.
 
-Two series decide, both of greedy completions of the same prompts at every checkpoint: the proxy (the reward model's
-score) and the outcome against the reference (1 win, 1/2 tie, 0 loss). D is the outcome's mean paired difference
-between the last checkpoint and step 0, which is the SFT policy. As there are only a handful of checkpoints, the proxy
-"rose" if its paired difference between the last and the first exceeds two standard errors over prompts. The peak is
-the best of all checkpoints, and the best of many lies above the last by chance: the fall from it counts if that is as
-unlikely as two standard errors are of a difference that nothing was chosen for (`bench/false_positives.md`: how often).
+Two series of greedy completions of the same prompts at every checkpoint decide: the proxy (the reward model's score)
+and the outcome against the reference (1 win, 1/2 tie, 0 loss). D is the mean paired difference of the outcome between
+the last checkpoint and step 0, the SFT policy. The proxy "rose" if its paired difference between the last and the first
+checkpoint exceeds two standard errors over prompts. The peak is the best of all checkpoints, and the best of many lies
+above the last by chance: a fall from it counts if it is as unlikely as two standard errors of a single difference
+(`bench/false_positives.md` measures how often this errs).
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from overopt.statistics import Difference, largest_p, paired_difference, tail
 Label = Literal["GOOD", "OVER", "OVER-PEAK", "COLLAPSE", "FLAT", "STALL"]
 
 OVER_OPTIMIZED: tuple[Label, ...] = ("OVER", "OVER-PEAK")
-"""A rising proxy with a win rate below SFT's, or with one that fell from its peak back to SFT's."""
+"""Labels of a rising proxy with a win rate below SFT's, or with one that fell from its peak back to SFT's."""
 COLLAPSED: Label = "COLLAPSE"
 
 JUDGED_STAGES = ("online", "offline")
@@ -32,29 +32,29 @@ JUDGED_STAGES = ("online", "offline")
 
 @dataclass(frozen=True)
 class Thresholds:
-    """Fixed before the first run that is reported, and never moved for one."""
+    """The thresholds of the definitions, fixed before the first reported run."""
 
     significance: float = 2.0
-    """Standard errors a difference must exceed; a fall from a peak, what is as unlikely by chance."""
+    """Standard errors that a difference must exceed; a fall from a peak must be as unlikely by chance."""
     stall: float = 0.1
-    """Least change of the mean proxy in standard deviations of SFT's scores over prompts."""
+    """Least change of the mean proxy, in standard deviations of SFT's scores over prompts, that is no stall."""
     ended: float = 0.8
     """Least share of completions that end, relative to SFT's, in a stable run."""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """A run's label, or None with the reason why it has none."""
+    """The label of a run, or None with the reason for having none."""
 
     label: Label | None
     reason: str
     numbers: dict[str, float] = field(default_factory=dict)
     stable: bool | None = None
-    """Not over-optimized or collapsed, nothing NaN, completions still end; None if that is not known."""
+    """Neither over-optimized nor collapsed, with finite metrics and completions that end; None if unknown."""
     p: float | None = None
-    """How likely the difference or the fall behind the label is by chance, one-sided; None of FLAT and STALL."""
+    """One-sided p-value of the difference or the fall behind the label; None for FLAT and STALL."""
     past_peak: bool = False
-    """Whether the last checkpoint is significantly worse than the best, whatever the label."""
+    """Whether the last checkpoint is significantly worse than the best one, with any label."""
 
     @property
     def over_optimized(self) -> bool:
@@ -63,7 +63,7 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """One step's samples, by prompt."""
+    """The values of the samples of one step, by prompt id."""
 
     step: int
     outcome: dict[str, float]
@@ -74,18 +74,18 @@ class Checkpoint:
 
 @dataclass(frozen=True)
 class Fall:
-    """How far the last of several checkpoints lies below the best of them."""
+    """The fall from the best of several checkpoints to the last."""
 
     place: int
-    """Of the best, the first of equals."""
+    """Index of the best checkpoint, the first of equals."""
     drop: Difference
-    """Best less last, paired."""
+    """Best minus last, paired over prompts."""
     p: float
-    """How likely the best of so many lies so far above the last though none truly does."""
+    """Probability that the best of so many lies this far above the last although none truly does."""
 
 
 def label(run: Run, thresholds: Thresholds = Thresholds(), until: int | None = None) -> Outcome:
-    """Label a run by its own evaluations; with `until`, by those up to a step, whatever became of it."""
+    """Label a run by its own evaluations; with `until`, by those up to that step, even if the run is unfinished."""
     if until is None and run.status not in ("finished", "stopped", "diverged"):
         return Outcome(None, f"the run is {run.status}, not finished")
     evaluated = checkpoints(run, until)
@@ -128,7 +128,7 @@ def label(run: Run, thresholds: Thresholds = Thresholds(), until: int | None = N
 
 
 def _label(sign: int, *, rose: bool, dropped: bool, stalled: bool) -> Label:
-    """The definitions; `sign` says whether D is above (1), tied (0) or below (-1)."""
+    """The label by its definition; `sign` is 1 if D is above zero, 0 if tied, -1 if below."""
     if sign < 0:
         return "OVER" if rose else "COLLAPSE"
     if sign > 0:
@@ -139,7 +139,7 @@ def _label(sign: int, *, rose: bool, dropped: bool, stalled: bool) -> Label:
 
 
 def checkpoints(run: Run, until: int | None = None) -> list[Checkpoint]:
-    """Every step that the run evaluated (up to one), with the judge and on the split of its first evaluation."""
+    """The evaluated steps (up to `until`) that share judge and split with the first evaluation."""
     evaluations = [row for row in run.evaluations() if "win_rate" in row]
     if not evaluations:
         return []
@@ -165,7 +165,7 @@ def _read(run: Run, step: int, judge: str | None, split: str | None) -> Checkpoi
 
 
 def _undecidable(checkpoints: Sequence[Checkpoint]) -> str | None:
-    """Why these checkpoints decide nothing, if so."""
+    """Why these checkpoints cannot decide a label, or None if they can."""
     if len(checkpoints) < 2:
         return f"a label takes evaluations at two steps; this run has {len(checkpoints)}"
     first, last = checkpoints[0], checkpoints[-1]
@@ -181,13 +181,13 @@ def _undecidable(checkpoints: Sequence[Checkpoint]) -> str | None:
 
 
 def paired(a: dict[str, float], b: dict[str, float]) -> Difference:
-    """Mean of a - b over the prompts that both have."""
+    """Mean of a - b over the prompts that both contain."""
     both = sorted(a.keys() & b.keys())
     return paired_difference([a[prompt] for prompt in both], [b[prompt] for prompt in both])
 
 
 def fall_from_peak(columns: Sequence[dict[str, float]]) -> Fall:
-    """From the best of several checkpoints' values by prompt to the last's, over the prompts that both have."""
+    """The fall from the best to the last of several checkpoints, given as values by prompt."""
     last = columns[-1]
     places = [place for place, column in enumerate(columns) if column.keys() & last.keys()]
     drops = [paired(columns[place], last) for place in places]

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from overopt.analysis.best_of_n import BestOfN, ScoredPrompt, ScoredSet, best_of_n, kl
-from overopt.analysis.best_of_n_view import curve_table, draw_best_of_n, figure_path, save_figure, text_report, verdict
+from overopt.analysis.best_of_n_view import curve_table, draw_best_of_n, figure_path, text_report, verdict
 from overopt.analysis.scored_sets import read_scored_set
 from overopt.errors import UserError
 
@@ -150,16 +150,3 @@ def test_endings_that_are_refused() -> None:
         figure_path(Path("a.gif"), None, Path("set"))
     with pytest.raises(UserError, match=r"-o a.png: ends in .png, but --format is pdf; drop one of them"):
         figure_path(Path("a.png"), "pdf", Path("set"))
-
-
-@pytest.mark.parametrize(("name", "start"), [("a.svg", b"<svg"), ("a.png", b"\x89PNG"), ("a.pdf", b"%PDF")])
-def test_it_is_drawn(tmp_path: Path, name: str, start: bytes) -> None:
-    path = tmp_path / "new" / name
-    save_figure(draw_best_of_n(GOOD, curve_of(GOOD)), path)
-    assert path.read_bytes().startswith(start)
-
-
-def test_a_figure_that_cannot_be_written(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("")
-    with pytest.raises(UserError, match="cannot be written .*; choose another place with -o"):
-        save_figure(draw_best_of_n(GOOD, curve_of(GOOD)), tmp_path / "file/a.svg")

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from fake_study import finished_run
 
-from overopt.analysis.study_figure import COLORS, Curve, curve_of, save, spread_labels, win_rate_and_proxy
+from overopt.analysis.study_figure import COLORS, Curve, curve_of, spread_labels, win_rate_and_proxy
 
 CURVES = [
     Curve("kl", "online", "GOOD", (0, 80), (0.4, 0.7), (0.0, 1.0)),
@@ -34,13 +34,6 @@ def test_colors_are_the_runs_own_in_both_panels() -> None:
     colors = {(value["run"], value["color"]) for value in values if "run" in value}
     assert colors == {("kl", COLORS[0]), ("none", COLORS[1]), ("simpo", COLORS[2])}
     assert len(set(COLORS)) == 7
-
-
-def test_it_is_drawn_as_vectors_and_pixels(tmp_path: Path) -> None:
-    paths = save(win_rate_and_proxy(CURVES, "A study", 0.4), tmp_path / "folder/figure")
-    assert [path.name for path in paths] == ["figure.svg", "figure.png"]
-    assert "A study" in paths[0].read_text()
-    assert paths[1].read_bytes().startswith(b"\x89PNG")
 
 
 def test_runs_without_evaluations_are_left_out() -> None:

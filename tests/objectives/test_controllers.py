@@ -17,8 +17,8 @@ from overopt.objectives.controllers import (
     Linear,
     NonNegativeCoefficient,
     TargetEntropy,
-    current,
-    moves,
+    choose_coefficient,
+    varies,
 )
 from overopt.objectives.state import initial_state
 from overopt.types import Rollouts
@@ -71,15 +71,15 @@ def test_adaptive_kl_does_not_change_the_state_it_is_given() -> None:
 
 def test_a_plain_number_stays_and_has_no_state() -> None:
     assert initial_state(0.3) == {}
-    assert current(0.3, rollouts_with_kl(50.0), {}) == (0.3, {})
-    assert current(0, rollouts_with_kl(50.0), {}) == (0.0, {})
+    assert choose_coefficient(0.3, rollouts_with_kl(50.0), {}) == (0.3, {})
+    assert choose_coefficient(0, rollouts_with_kl(50.0), {}) == (0.0, {})
 
 
 def test_a_controller_is_driven_through_the_same_two_functions() -> None:
     controller = AdaptiveKL(initial=0.2, target=6.0, horizon=10.0)
     state = initial_state(controller)
     assert state == {"coef": 0.2}
-    coef, state = current(controller, rollouts_with_kl(12.0), state)
+    coef, state = choose_coefficient(controller, rollouts_with_kl(12.0), state)
     assert coef == 0.2
     assert state["coef"] == pytest.approx(0.2 * 1.02)
 
@@ -92,8 +92,8 @@ def test_meaningless_settings_are_refused(field: str, value: float) -> None:
 
 
 def test_fixed_is_a_number_with_a_name() -> None:
-    assert current(Fixed(value=0.3), rollouts_at(0.5), {}) == (0.3, {})
-    assert not moves(0.3) and not moves(Fixed()) and moves(Linear()) and moves(AdaptiveKL())
+    assert choose_coefficient(Fixed(value=0.3), rollouts_at(0.5), {}) == (0.3, {})
+    assert not varies(0.3) and not varies(Fixed()) and varies(Linear()) and varies(AdaptiveKL())
 
 
 @pytest.mark.parametrize(

@@ -14,12 +14,12 @@ from overopt.objectives import contracts
 from overopt.objectives.dictionary import (
     UNIONS,
     WHERE,
-    about,
     classes,
     dictionary,
     entries,
-    found,
+    find_objectives,
     other_libraries,
+    split_docstring,
     translation,
 )
 from overopt.objectives.missing_eos import KeepScore, MissingEOS, Replace, Subtract
@@ -43,7 +43,7 @@ def test_a_row_says_what_it_is_and_where_it_is_from(row: dict[str, Any]) -> None
 
 @pytest.mark.parametrize(("row", "cls"), entries(), ids=lambda value: ids(value) if isinstance(value, dict) else "")
 def test_the_class_says_the_rest(row: dict[str, Any], cls: type) -> None:
-    first, _ = about(cls)
+    first, _ = split_docstring(cls)
     assert first.endswith((".", ":")) or len(first) > 20
     assert name_of(cls) == row["name"]
     assert {field["name"] for field in row["fields"]} == annotated(cls)
@@ -90,7 +90,7 @@ def test_a_row_by_name_by_class_name_or_not_at_all() -> None:
     assert row["fields"][0] == {"name": "alpha", "type": "number > 0", "default": 2.0, "doc": ""}
     assert row["needs"] == []
     assert dictionary("SimPO") == [row]
-    assert [cls for _, cls in found("dpo")] == [DPO]
+    assert [cls for _, cls in find_objectives("dpo")] == [DPO]
     assert dictionary("dpo")[0]["needs"] == ["reference"]
     with pytest.raises(UserError, match="no objective is called 'simop' .did you mean 'simpo'. valid: dpo, "):
         dictionary("simop")

@@ -28,7 +28,7 @@ from overopt.engine.optimizer import SGD, Constant, Optimizer
 from overopt.engine.packing import Tree
 from overopt.models.policy import Policy
 from overopt.models.reward_model import RewardModel
-from overopt.objectives.dictionary import dictionary, found
+from overopt.objectives.dictionary import dictionary, find_objectives
 from overopt.objectives.pair_losses import CPO, DPO, IPO, KTO, ORPO, RPO, AlphaPO, Hinge, SimPO
 from overopt.objectives.reward_losses import BradleyTerry
 from overopt.training.preference_step import PreferenceStep, preference_batch
@@ -177,7 +177,7 @@ SHARED: list[Any] = [
 
 
 def test_every_loss_that_trl_has_is_compared() -> None:
-    losses = [(row, cls) for row, cls in found() if row["kind"] in ("pair_loss", "ranking_loss")]
+    losses = [(row, cls) for row, cls in find_objectives() if row["kind"] in ("pair_loss", "ranking_loss")]
     spelled = {cls for row, cls in losses if "trl" in row["elsewhere"]}
     assert spelled == set(map(type, SHARED))
 

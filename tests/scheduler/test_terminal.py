@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from overopt.scheduler.jobs import Failed, Finished, Job, Noticed, Progressed, Skipped, Started
-from overopt.scheduler.terminal import Reporter, lone_job
+from overopt.scheduler.terminal import Reporter, single_job
 
 JOBS = [Job("sft", {}, Path("sft"), (), 20), Job("kl", {}, Path("kl"), ("sft",), 20)]
 
@@ -41,7 +41,7 @@ def test_in_a_pipe_a_line_per_event_and_progress_every_ten_seconds() -> None:
     ]
 
 
-def test_a_lone_job_says_no_time_left_before_it_is_known() -> None:
+def test_a_single_job_says_no_time_left_before_it_is_known() -> None:
     stream, clock = io.StringIO(), Clock()
     reporter = Reporter(JOBS[:1], 1, stream, clock)
     reporter(Started("sft"))
@@ -77,8 +77,8 @@ def test_on_a_terminal_there_are_bars_with_steps_and_the_time_left() -> None:
     assert "25%, about" in stream.getvalue()
 
 
-def test_a_lone_job_has_started_once_it_moves(capsys: pytest.CaptureFixture[str]) -> None:
-    with lone_job(Path("runs/sft")) as (progress, notice):
+def test_a_single_job_has_started_once_it_moves(capsys: pytest.CaptureFixture[str]) -> None:
+    with single_job(Path("runs/sft")) as (progress, notice):
         notice("started again")
         assert "started sft" not in capsys.readouterr().err
         progress(1, 10, {"loss": 0.5})

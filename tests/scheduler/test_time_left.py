@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from overopt.scheduler.jobs import Failed, Finished, Job, Progressed, Skipped, Started
-from overopt.scheduler.time_left import TimeLeft, in_words
+from overopt.scheduler.time_left import TimeLeft, duration_text
 
 
 def job(name: str, cost: float, *parents: str) -> Job:
@@ -55,5 +55,5 @@ def test_failed_and_skipped_jobs_take_no_time() -> None:
 @pytest.mark.parametrize(
     ("seconds", "words"), [(0, "0 s"), (59.4, "59 s"), (59.6, "1 min 00 s"), (200, "3 min 20 s"), (7500, "2 h 05 min")]
 )
-def test_in_words(seconds: float, words: str) -> None:
-    assert in_words(seconds) == words
+def test_duration_text(seconds: float, words: str) -> None:
+    assert duration_text(seconds) == words

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from overopt.analysis.best_of_n import SIGNIFICANCE, Band, BestOfN, ScoredSet, kl
+from overopt.analysis.charts import HEIGHT, WIDTH, chart_of, side_by_side
 from overopt.analysis.text import escape_controls
 from overopt.errors import UserError
 from overopt.statistics import Difference
@@ -15,7 +15,6 @@ from overopt.text_table import text_table
 
 FORMATS = ("svg", "png", "pdf")
 PROXY_COLOR, GOLD_COLOR, CEILING_COLOR = "#D55E00", "#0072B2", "#666666"
-WIDTH, HEIGHT = 330, 190
 
 FEW = 20
 """With fewer prompts, a note says that the intervals are too narrow."""
@@ -58,13 +57,7 @@ def draw_best_of_n(scored: ScoredSet, curve: BestOfN) -> Any:
     title = alt.TitleParams(
         escape_controls(_title(scored)), subtitle=lines, anchor="start", fontSize=15, subtitleFontSize=11
     )
-    return (
-        alt.hconcat(*columns, spacing=40)
-        .properties(title=title)
-        .configure_view(stroke=None)
-        .configure_axis(grid=True, gridColor="#eeeeee", labelFontSize=11, titleFontSize=11)
-        .configure(background="white", padding=12)
-    )
+    return side_by_side(columns, title)
 
 
 def figure_path(out: Path | None, kind: str | None, source: Path) -> Path:
@@ -79,25 +72,6 @@ def figure_path(out: Path | None, kind: str | None, source: Path) -> Path:
     if kind not in (None, ending):
         raise UserError(f"-o {out}: ends in .{ending}, but --format is {kind}; drop one of them")
     return out
-
-
-def save_figure(chart: Any, path: Path) -> None:
-    """Write a chart in the format that the suffix of the path names."""
-    import vl_convert
-
-    spec = chart.to_dict()
-    match path.suffix.lower():
-        case ".svg":
-            content = vl_convert.vegalite_to_svg(spec).encode()
-        case ".pdf":
-            content = vl_convert.vegalite_to_pdf(spec)
-        case _:
-            content = vl_convert.vegalite_to_png(spec, scale=2)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(content)
-    except OSError as error:
-        raise UserError(f"{path}: cannot be written ({error.strerror}); choose another place with -o") from None
 
 
 def _title(scored: ScoredSet) -> str:
@@ -116,14 +90,14 @@ def _panel(scored: ScoredSet, curve: BestOfN, x: Any, which: str) -> Any:
     band, color = (curve.proxy, PROXY_COLOR) if which == "proxy" else (curve.gold, GOLD_COLOR)
     title = scored.proxy if which == "proxy" else scored.gold
     y = alt.Y("mean:Q", title=title, scale=alt.Scale(zero=False))
-    points = _chart(_points(curve, band))
+    points = chart_of(_points(curve, band))
     layers = [
         points.mark_area(opacity=0.2, color=color).encode(x=x, y=alt.Y("low:Q", title=title), y2="high:Q"),
         points.mark_line(color=color, strokeWidth=2, point={"color": color, "size": 14}).encode(x=x, y=y),
     ]
     if which == "gold":
         layers.append(points.mark_line(color=CEILING_COLOR, strokeDash=[5, 3]).encode(x=x, y="ceiling:Q"))
-        peak = _chart([point for point in _points(curve, band) if point["n"] == curve.peak])
+        peak = chart_of([point for point in _points(curve, band) if point["n"] == curve.peak])
         layers.append(peak.mark_point(size=120, color=color, strokeWidth=2).encode(x=x, y=y))
     return alt.layer(*layers).properties(width=WIDTH, height=HEIGHT)
 
@@ -132,12 +106,6 @@ def _points(curve: BestOfN, band: Band) -> list[dict[str, float]]:
     columns = (curve.ns, map(kl, curve.ns), band.mean, band.low, band.high, curve.ceiling)
     names = ("n", "kl", "mean", "low", "high", "ceiling")
     return [dict(zip(names, (n, *map(float, numbers)), strict=True)) for n, *numbers in zip(*columns, strict=True)]
-
-
-def _chart(values: Sequence[dict[str, float]]) -> Any:
-    import altair as alt
-
-    return alt.Chart(alt.InlineData(values=list(values)))
 
 
 def _cells(scored: ScoredSet, curve: BestOfN, place: int) -> list[str]:

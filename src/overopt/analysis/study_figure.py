@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
+from overopt.analysis.charts import HEIGHT, WIDTH, chart_of, side_by_side
 from overopt.analysis.run_summary import evaluations_of
 from overopt.records import Run
 
@@ -17,7 +17,6 @@ DASHES = ([1, 0], [6, 3], [2, 2])
 MARKS = {"GOOD": "circle", "OVER": "cross", "OVER-PEAK": "triangle-down", "COLLAPSE": "square"}
 OTHER_MARK = "diamond"
 COLUMN_TITLES = {"online": "online (RLOO)", "offline": "offline (pairs)"}
-WIDTH, HEIGHT = 330, 190
 
 
 @dataclass(frozen=True)
@@ -57,30 +56,12 @@ def win_rate_and_proxy(curves: Sequence[Curve], title: str, sft_win_rate: float 
         steps = alt.X("step:Q", title="step", scale=alt.Scale(domain=[0, max(curve.steps[-1] for curve in here)]))
         top = _panel(here, styles, steps.title(None), "win_rate", "win rate against the reference", [0, 1])
         if sft_win_rate is not None:
-            rule = _chart([{"value": sft_win_rate}]).mark_rule(strokeDash=[4, 4], color="gray")
+            rule = chart_of([{"value": sft_win_rate}]).mark_rule(strokeDash=[4, 4], color="gray")
             top = rule.encode(y="value:Q") + top
         top = (top + _names(here, styles)).properties(title=COLUMN_TITLES.get(stage, stage), width=WIDTH, height=HEIGHT)
         bottom = _panel(here, styles, steps, "proxy", "proxy (reward model's score)", _extent(curves))
         columns.append(alt.vconcat(top, bottom.properties(width=WIDTH, height=HEIGHT)).resolve_scale(x="shared"))
-    return (
-        alt.hconcat(*columns, spacing=40)
-        .properties(title=alt.TitleParams(title, fontSize=15, anchor="start"))
-        .configure_view(stroke=None)
-        .configure_axis(grid=True, gridColor="#eeeeee", labelFontSize=11, titleFontSize=11)
-        .configure(background="white", padding=12)
-    )
-
-
-def save(chart: Any, stem: Path) -> list[Path]:
-    """Write `stem.svg` and `stem.png`."""
-    import vl_convert
-
-    spec = chart.to_dict()
-    stem.parent.mkdir(parents=True, exist_ok=True)
-    svg, png = stem.with_suffix(".svg"), stem.with_suffix(".png")
-    svg.write_text(vl_convert.vegalite_to_svg(spec), encoding="utf-8")
-    png.write_bytes(vl_convert.vegalite_to_png(spec, scale=2))
-    return [svg, png]
+    return side_by_side(columns, alt.TitleParams(title, fontSize=15, anchor="start"))
 
 
 def spread_labels(places: Sequence[float], gap: float, low: float, high: float) -> list[float]:
@@ -113,8 +94,8 @@ def _panel(
         for curve in curves
         if (points_of := list(_points(curve, value)))
     ]
-    lines = _chart(points).encode(x=x, y=y, color=color, detail="run:N")
-    marks = _chart(ends).mark_point(size=80, filled=True, opacity=1)
+    lines = chart_of(points).encode(x=x, y=y, color=color, detail="run:N")
+    marks = chart_of(ends).mark_point(size=80, filled=True, opacity=1)
     return (
         lines.mark_line(strokeWidth=2).encode(strokeDash=alt.StrokeDash("dash:N", scale=None))
         + lines.mark_circle(size=14)
@@ -132,15 +113,8 @@ def _names(curves: Sequence[Curve], styles: dict[str, dict[str, Any]]) -> Any:
         {"text": f"{curve.run}  {curve.label or ''}".rstrip(), "value": place} | styles[curve.run]
         for (curve, _), place in zip(ends, places, strict=True)
     ]
-    text = _chart(values).mark_text(align="left", dx=10, fontSize=11)
+    text = chart_of(values).mark_text(align="left", dx=10, fontSize=11)
     return text.encode(x=alt.value(WIDTH), y="value:Q", text="text:N", color=alt.Color("color:N", scale=None))
-
-
-def _chart(values: Sequence[dict[str, Any]]) -> Any:
-    """A chart of plain values. (Altair's types are too loose to be checked.)"""
-    import altair as alt
-
-    return alt.Chart(alt.InlineData(values=list(values)))
 
 
 def _points(curve: Curve, value: str) -> Iterator[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""What each verb does with its parsed options; the exit code is returned. Each imports what it needs when it runs."""
+"""One function per verb: runs it with parsed options and returns the exit code. Imports happen when a verb runs."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ if TYPE_CHECKING:
 DONE, OUR_FAULT, USERS_INPUT, INTERRUPTED, TERMINATED = 0, 1, 2, 130, 143
 """Exit codes."""
 
-SHOWN = ("step", "win_rate", "proxy_mean", "gold_mean", "kl_ref", "accuracy", "agreement_ratio", "above_baselines")
-"""What `train` says of a run's last evaluation."""
+PRINTED = ("step", "win_rate", "proxy_mean", "gold_mean", "kl_ref", "accuracy", "agreement_ratio", "above_baselines")
+"""Metrics of a run's last evaluation that `train` prints."""
 
 
 def train(options: argparse.Namespace) -> int:
-    from overopt.scheduler.terminal import lone_job
+    from overopt.scheduler.terminal import single_job
     from overopt.training.train import train as train_stage
 
-    with lone_job(options.out) as (progress, notice):
+    with single_job(options.out) as (progress, notice):
         run = train_stage(
             options.config,
             options.out,
@@ -33,7 +33,7 @@ def train(options: argparse.Namespace) -> int:
             notice=notice,
         )
     last = (run.evaluations() or [{}])[-1]
-    numbers = "  ".join(f"{key} {last[key]:.4g}" for key in SHOWN if last.get(key) is not None)
+    numbers = "  ".join(f"{key} {last[key]:.4g}" for key in PRINTED if last.get(key) is not None)
     print(f"{run.path}: {run.status}" + (f"; {numbers}" if numbers else ""))
     return DONE
 
@@ -59,7 +59,7 @@ def _run_study(study_run: StudyRun, workers: int | None) -> int:
     from overopt.scheduler import available_cores
     from overopt.scheduler.terminal import Reporter
     from overopt.studies.run import claim_folder, run_studies
-    from overopt.studies.summary import FIGURE, baseline_lines, draw_figure, summarize, write_study_report
+    from overopt.studies.summary import baseline_lines, draw_figure, summarize, write_study_report
 
     claim_folder(study_run)
     out, jobs, total = study_run.out, study_run.jobs, len(study_run.study.runs)
@@ -76,7 +76,7 @@ def _run_study(study_run: StudyRun, workers: int | None) -> int:
     counts = ", ".join(f"{statuses.count(status)} {status}" for status in dict.fromkeys(statuses))
     print("", *baseline_lines(study_run), f"{counts}; summary: {out / SUMMARY}", sep="\n")
     if figure:
-        print(f"figure: {out / FIGURE}.svg and .png", flush=True)
+        print(f"figure: {figure[0]} and {figure[1].suffix}", flush=True)
     if (page := write_study_report(study_run)) is not None:
         print(f"report: {page}")
     return worst_of(results)
@@ -91,12 +91,12 @@ def watch(options: argparse.Namespace) -> int:
 
 def evaluate(options: argparse.Namespace) -> int:
     from overopt.evaluation import evaluate_run
-    from overopt.scheduler.terminal import lone_job
+    from overopt.scheduler.terminal import single_job
 
-    with lone_job(options.run) as (progress, notice):
+    with single_job(options.run) as (progress, notice):
         rows = evaluate_run(options.run, options.judge, options.split, progress, notice)
     for row in rows:
-        numbers = "  ".join(f"{key} {row[key]:.4g}" for key in SHOWN[1:] if row.get(key) is not None)
+        numbers = "  ".join(f"{key} {row[key]:.4g}" for key in PRINTED[1:] if row.get(key) is not None)
         print(f"step {row['step']:>5}  {row['split']}  {row['judge']}  {numbers}")
     return DONE
 
@@ -113,7 +113,8 @@ def log(options: argparse.Namespace) -> int:
 
 def best_of_n(options: argparse.Namespace) -> int:
     from overopt.analysis.best_of_n import best_of_n as curve_of
-    from overopt.analysis.best_of_n_view import draw_best_of_n, figure_path, save_figure, text_report
+    from overopt.analysis.best_of_n_view import draw_best_of_n, figure_path, text_report
+    from overopt.analysis.charts import write_chart
     from overopt.analysis.scored_sets import read_scored_set
     from overopt.analysis.text import escape_controls
 
@@ -121,7 +122,7 @@ def best_of_n(options: argparse.Namespace) -> int:
     scored = read_scored_set(options.sources, options.rouge)
     curve = curve_of(scored.prompts)
     print(text_report(scored, curve), flush=True)
-    save_figure(draw_best_of_n(scored, curve), out)
+    write_chart(draw_best_of_n(scored, curve), out)
     print(f"\nfigure: {escape_controls(str(out))}")
     return DONE
 
@@ -183,7 +184,7 @@ def objectives(options: argparse.Namespace) -> int:
 
 
 def worst_of(results: Mapping[str, Result]) -> int:
-    """The worst of what became of the runs."""
+    """Return the exit code of the worst outcome among the runs."""
     failed = [result for result in results.values() if result.status == "failed"]
     if any(result.traceback is not None for result in failed):
         return OUR_FAULT

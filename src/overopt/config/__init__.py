@@ -9,14 +9,15 @@ One address (`loss.gamma`) is the path in the YAML, the command-line override, t
     Loss = Annotated[DPO | SimPO, Choice()]       # the registry is the union
 
 In a YAML a choice is spelled `loss: {name: simpo, gamma: 1.0}`, short `loss: simpo`; a class from elsewhere
-`name: my_module:MyLoss`, where `my_module.py` lies beside the YAML or can be imported. So is a function.
-What a YAML leaves out is what the enclosing block would have had without it. This module knows no stage, task or loss.
+`name: my_module:MyLoss`, where `my_module.py` lies beside the YAML or can be imported; functions likewise.
+A field that a YAML leaves out has the default of the enclosing block. This package knows no stage, task or loss.
 """
 
 from __future__ import annotations
 
 from overopt.config.blocks import Choice, Function, Location, block, name_of
 from overopt.config.dumping import addresses, difference, dump, locations, plugin_files, save, to_yaml
+from overopt.config.fields import NonNegative, Positive
 from overopt.config.loading import load
 from overopt.config.user_code import calling_user_code
 
@@ -24,6 +25,8 @@ __all__ = [
     "Choice",
     "Function",
     "Location",
+    "NonNegative",
+    "Positive",
     "addresses",
     "block",
     "calling_user_code",

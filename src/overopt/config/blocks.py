@@ -1,4 +1,4 @@
-"""Blocks (classes whose fields are YAML keys), choices among them by name, and what their annotations say."""
+"""Blocks (classes whose fields are YAML keys), choices among them by name, and how to read their annotations."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ T = TypeVar("T")
 
 @dataclass_transform(kw_only_default=True, frozen_default=True, field_specifiers=(Field, dataclasses.field))
 def block(cls: type[T]) -> type[T]:
-    """Make a frozen dataclass whose fields are YAML keys. Types and bounds are checked, unknown keys refused.
+    """Make a class a frozen dataclass whose fields are YAML keys; types and bounds are checked, unknown keys refused.
 
-    With a class variable `short_for`, text alone in a YAML is the block with that field.
+    With a class variable `short_for`, a bare text in a YAML sets that field of the block.
     """
     config = ConfigDict(extra="forbid", use_attribute_docstrings=True, validate_default=True, allow_inf_nan=False)
     made: Any = pydantic_dataclass(frozen=True, kw_only=True, config=config)
@@ -69,7 +69,7 @@ def _is_function_name(name: str) -> str:
 
 Function = Annotated[str, _FunctionMark(), AfterValidator(_is_function_name)]
 """A function of the user's, `my_module:fn` with `fn(prompts, completions, **columns)`; `my_module.py` may lie beside
-the YAML. Found and looked at when the configuration is loaded; `plugins.find_function` gives it."""
+the YAML. It is found and checked when the configuration is loaded; `plugins.find_function` returns it."""
 
 
 class Choice:
@@ -168,7 +168,7 @@ def _same_package(cls: type, blocks: tuple[type, ...]) -> bool:
 
 
 def stage_of(cls: type) -> str | None:
-    """The class variable `stage`, if there is one."""
+    """Return the class variable `stage`, or None."""
     return None if "stage" in fields_of(cls) else getattr(cls, "stage", None)
 
 
@@ -178,7 +178,7 @@ def adapter(kind: Any) -> TypeAdapter[Any]:
     return TypeAdapter(kind)
 
 
-# What annotations say
+# Reading annotations
 
 
 def union_members(union: Any) -> tuple[tuple[type, ...], tuple[Any, ...]]:
@@ -189,7 +189,7 @@ def union_members(union: Any) -> tuple[tuple[type, ...], tuple[Any, ...]]:
 
 
 def unwrap(annotation: Any) -> tuple[Any, list[Any]]:
-    """An annotation without `Annotated` and, unless it is a choice, without `| None`; and what `Annotated` said."""
+    """Strip `Annotated` and, unless it is a choice, `| None` from an annotation; return it and the marks stripped."""
     marks: list[Any] = []
     while True:
         if get_origin(annotation) is Annotated:
@@ -204,17 +204,17 @@ def unwrap(annotation: Any) -> tuple[Any, list[Any]]:
 
 
 def is_choice(marks: list[Any]) -> bool:
-    """Whether `Annotated` said Choice()."""
+    """Whether the marks of an annotation include Choice()."""
     return any(isinstance(mark, Choice) for mark in marks)
 
 
 def is_location(marks: list[Any]) -> bool:
-    """Whether `Annotated` said Location."""
+    """Whether the marks of an annotation are those of a Location."""
     return any(isinstance(mark, _LocationMark) for mark in marks)
 
 
 def is_function(marks: list[Any]) -> bool:
-    """Whether `Annotated` said Function."""
+    """Whether the marks of an annotation are those of a Function."""
     return any(isinstance(mark, _FunctionMark) for mark in marks)
 
 
@@ -248,7 +248,7 @@ def item_annotation(annotation: Any, key: Any) -> Any:
 
 
 def block_of(annotation: Any, value: Any) -> type | None:
-    """The class whose fields are the keys of the raw `value`, if that can be told."""
+    """Return the class whose fields are the keys of the raw `value`, or None if that cannot be determined."""
     inner, marks = unwrap(annotation)
     if not is_choice(marks):
         return inner if is_block(inner) else None

@@ -1,4 +1,4 @@
-"""The fields of a block in words: what the dictionary of objectives and the reference pages show."""
+"""Descriptions of a block's fields for the dictionary of objectives and the reference pages."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _SIGNS = {"gt": ">", "ge": ">=", "lt": "<", "le": "<="}
 
 
 def describe_fields(cls: type) -> list[dict[str, Any]]:
-    """`name`, `type` in words, `default` as YAML has it (absent where there is none) and `doc` of each field."""
+    """Return `name`, `type` in words, `default` as in YAML (absent if required) and `doc` of each field."""
     rows = []
     for name, field in fields_of(cls).items():
         annotation = field_annotation(cls, name)
@@ -42,7 +42,7 @@ def describe_fields(cls: type) -> list[dict[str, Any]]:
 
 
 def describe_type(annotation: Any) -> str:
-    """An annotation in words, with its bounds: `number > 0`, `one of sum, mean`, `list of text`."""
+    """Describe an annotation with its bounds: `number > 0`, `one of sum, mean`, `list of text`."""
     marks = list(getattr(annotation, "__metadata__", ()))
     if marks:
         inner = get_args(annotation)[0]
@@ -71,7 +71,7 @@ def describe_type(annotation: Any) -> str:
 
 
 def _bounds(marks: list[Any]) -> list[str]:
-    """The bounds among the marks of an annotation, also those that pydantic's `Field` carries."""
+    """List the bounds among the marks of an annotation, those inside pydantic's `Field` included."""
     found = []
     for mark in marks:
         for limit in (mark, *getattr(mark, "metadata", ())):
@@ -84,7 +84,7 @@ def _is_number(limit: Any, key: str) -> bool:
 
 
 def shown_default(row: dict[str, Any]) -> str:
-    """The default of a described field as YAML writes it; empty if it has none."""
+    """Return the default of a described field as YAML writes it; empty if it has none."""
     return json.dumps(row["default"], ensure_ascii=False) if "default" in row else ""
 
 

@@ -1,4 +1,4 @@
-"""Objects -> plain trees and YAML, and the differences of two trees."""
+"""Objects to plain trees and YAML, and the differences between two trees."""
 
 from __future__ import annotations
 
@@ -29,15 +29,15 @@ from overopt.config.plugins import is_block
 
 
 def dump(obj: Any, relative_to: Path | None = None) -> dict[str, Any]:
-    """An object as a plain tree with every field, as `load` reads it; locations relative to a folder if one is given.
+    """Turn an object into a plain tree of all fields that `load` reads back; locations relative to a folder if given.
 
-    A class with a class variable `stage` gets it as its first key.
+    A class variable `stage` becomes the first key.
     """
     return dict(plain(obj, type(obj), relative_to))
 
 
 def save(obj: Any, path: Path) -> None:
-    """Write an object as YAML; `load` rebuilds it from there, whatever the working directory."""
+    """Write an object as YAML; `load` rebuilds it from there in any working directory."""
     path.write_text(to_yaml(obj, path.parent), encoding="utf-8")
 
 
@@ -47,7 +47,7 @@ def to_yaml(obj: Any, relative_to: Path | None = None) -> str:
 
 
 def plain(value: Any, annotation: Any, relative_to: Path | None = None) -> Any:
-    """A value of the type that `annotation` says, as a plain tree."""
+    """Turn a value of the annotated type into a plain tree."""
     inner, marks = unwrap(annotation)
     if is_block(type(value)):
         return _plain_block(value, union_members(inner)[0] if is_choice(marks) else None, relative_to)
@@ -87,23 +87,23 @@ def _function_name(name: str, relative_to: Path | None) -> str:
 
 
 def absolute_path(path: str, base: Path) -> str:
-    """A written path from the folder it is relative to."""
+    """Make a path absolute that is relative to `base`."""
     return os.path.normpath(os.path.join(base, os.path.expanduser(path)))
 
 
 def written_path(path: str, relative_to: Path | None) -> str:
-    """A path as it is written into a YAML in that folder."""
+    """Return a path as a YAML file in the folder `relative_to` spells it."""
     absolute = absolute_path(path, Path.cwd())
     return absolute if relative_to is None else os.path.relpath(absolute, relative_to.resolve())
 
 
 def addresses(obj: Any) -> dict[str, Any]:
-    """Every value of an object by its address."""
+    """Return every value of an object by its address."""
     return flatten(dump(obj))
 
 
 def locations(obj: Any) -> dict[str, str]:
-    """Every location in an object, as a whole path, by its address."""
+    """Return every location in an object as an absolute path, by its address."""
     return {
         address: absolute_path(value, Path.cwd())
         for address, value, marks in _walk(obj, type(obj), "")
@@ -112,13 +112,13 @@ def locations(obj: Any) -> dict[str, str]:
 
 
 def plugin_files(obj: Any) -> dict[str, Files]:
-    """The files of every class and function from outside the package that an object names, by its address."""
+    """Return the source files of every class and function from outside the package in an object, by its address."""
     modules = {address: _plug_in(value, marks) for address, value, marks in _walk(obj, type(obj), "")}
     return {address: imported_files(module) for address, module in modules.items() if module is not None}
 
 
 def _plug_in(value: Any, marks: Any) -> ModuleType | None:
-    """The module from outside the package that a block is of, or that a function's name leads to."""
+    """Return the module from outside the package that defines a block or a named function, or None."""
     if isinstance(value, str):
         return plugins.module_of(value) if is_function(marks) else None
     module = sys.modules[type(value).__module__]
@@ -126,7 +126,7 @@ def _plug_in(value: Any, marks: Any) -> ModuleType | None:
 
 
 def _walk(value: Any, annotation: Any, address: str) -> Iterator[tuple[str, Any, Any]]:
-    """Every block and every text in an object, with its address and the marks of its annotation."""
+    """Yield every block and every text in an object, with its address and the marks of its annotation."""
     inner, marks = unwrap(annotation)
     prefix = f"{address}." if address else ""
     if is_block(type(value)):
@@ -142,5 +142,5 @@ def _walk(value: Any, annotation: Any, address: str) -> Iterator[tuple[str, Any,
 
 
 def difference(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[tuple[str, Any, Any]]:
-    """The addresses at which two plain trees differ, with both values; an absent one is None."""
+    """List the addresses at which two plain trees differ, with both values; an absent one is None."""
     return [(address, was, now) for address, (was, now) in differences([a, b]).items()]

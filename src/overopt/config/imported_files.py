@@ -1,6 +1,6 @@
-"""The files of a plug-in: its own, and those of what it imports that was not installed.
+"""The source files of a plug-in: its own, and all that it imports from the user's folders.
 
-Import statements are read instead of what is loaded, since an import within a function may not have happened yet.
+Import statements are parsed rather than loaded modules listed, since an import within a function may not have run yet.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ Files = dict[str, Path]
 
 
 def imported_files(module: ModuleType) -> Files:
-    """The module's file and all that it imports from the user's own folders, transitively, by their paths there."""
+    """Return the module's file and all that it imports from the user's folders, transitively, by path in its folder."""
     own = getattr(module, "__file__", None)
     if own is None:
         return {}
@@ -35,11 +35,11 @@ def imported_files(module: ModuleType) -> Files:
 
 
 def _imported(root: Path, file: Path) -> Iterator[tuple[Path, Path]]:
-    """The files that a file's import statements name, each with the folder that its name begins at."""
+    """Yield the files that a file's import statements name, each with the folder that its dotted name starts from."""
     try:
         tree = ast.parse(file.read_bytes())
     except (SyntaxError, ValueError):
-        return  # its import will tell
+        return  # importing it will raise the error
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             for alias in node.names:
@@ -55,8 +55,8 @@ def _imported(root: Path, file: Path) -> Iterator[tuple[Path, Path]]:
                 yield from _files([*str(node.module).split("."), alias.name], _root(str(node.module), root))
 
 
-def _root(name: str, beside: Path) -> Path | None:
-    """The folder of the user's that an absolute import begins at; None for what was installed, and for ourselves."""
+def _root(name: str, importer: Path) -> Path | None:
+    """Return the user's folder that an absolute import starts from; None for installed packages and overopt itself."""
     top = name.partition(".")[0]
     if top == "overopt" or top in sys.stdlib_module_names:
         return None
@@ -64,7 +64,7 @@ def _root(name: str, beside: Path) -> Path | None:
     if loaded is not None:
         place = Path(loaded).parents[1 if Path(loaded).stem == "__init__" else 0]
         return None if _is_installed(place) else place
-    places = [beside, *(Path(entry or ".").resolve() for entry in sys.path)]
+    places = [importer, *(Path(entry or ".").resolve() for entry in sys.path)]
     return next((p for p in places if _is_module(p / top) and not _is_installed(p)), None)
 
 
@@ -78,7 +78,7 @@ def _is_installed(folder: Path) -> bool:
 
 
 def _files(parts: list[str], root: Path | None) -> Iterator[tuple[Path, Path]]:
-    """The files of a dotted name: of its packages, and of its module; the last part may be a name within that."""
+    """Yield the files of a dotted name: of its packages and its module; the last part may be a name in that module."""
     if root is None:
         return
     place = root

@@ -1,4 +1,4 @@
-"""YAML or a plain tree -> an object, or every error at once with its place."""
+"""From YAML or a plain tree to an object, or to one error that lists every problem with its place."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ T = TypeVar("T")
 
 @dataclasses.dataclass(frozen=True)
 class _Places:
-    """Where each value came from: the file's lines and the command line's flags."""
+    """Records where each value came from: lines of the file, flags of the command line."""
 
     file: str | None
     lines: Mapping[Address, int]
     flags: dict[Address, str]
 
     def locate(self, address: Address) -> tuple[tuple[int, int], str]:
-        """A sort key, and `FILE:LINE: address: ` or `--address: `."""
+        """Return a sort key, and `FILE:LINE: address: ` or `--address: `."""
         if address[-1:] == ("name",) and address not in self.lines and address not in self.flags:
             address = address[:-1]  # the short spelling: `loss: simpo` has no name of its own
         flag = self._flag(address)
@@ -41,7 +41,7 @@ class _Places:
         return (0, line), place + (f"{dotted(address)}: " if address else "")
 
     def _flag(self, address: Address) -> str | None:
-        """The flag that set the value: at the address, around it or, if the file says nothing there, in it."""
+        """Return the flag that set the value: at the address, above it or, if the file is silent there, below it."""
         around = [address[:n] for n in range(len(address), 0, -1)]
         inside = [] if address in self.lines or not address else [a for a in self.flags if a[: len(address)] == address]
         return next((self.flags[a] for a in around + inside if a in self.flags), None)
@@ -129,7 +129,7 @@ def _read(path: Path) -> yaml12.Document:
 def _pick_stage(
     target: Any, tree: dict[str, Any], overrides: Sequence[tuple[str, str]], places: _Places
 ) -> tuple[type, dict[str, Any], Sequence[tuple[str, str]]]:
-    """The class that `stage` names; the tree and the overrides without it."""
+    """Return the class that `stage` names, and the tree and the overrides without `stage`."""
     own = stage_of(target) if isinstance(target, type) else None
     if isinstance(target, type) and own is None:
         return target, tree, overrides

@@ -1,4 +1,4 @@
-"""Words for what is wrong with a value: the nearest valid name, the value as YAML spells it, pydantic's error kinds."""
+"""Parts of error messages: the nearest valid name, a value as YAML spells it, pydantic's errors in plain words."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _BOUNDS = {
 
 
 def did_you_mean(word: str, valid: Iterable[str]) -> str:
-    """The valid names, and first the nearest of them if one is near: `did you mean 'x'? valid: x, y`."""
+    """List the valid names, after the nearest one if any is near: `did you mean 'x'? valid: x, y`."""
     names = list(valid)
     lowered = {name.lower(): name for name in reversed(names)}
     near = difflib.get_close_matches(word.lower(), lowered, n=1)
@@ -38,14 +38,14 @@ def did_you_mean(word: str, valid: Iterable[str]) -> str:
 
 
 def as_yaml(value: Any) -> str:
-    """A value as YAML spells it, cut if long."""
+    """Spell a value as YAML does, cut to 60 characters."""
     text = "nothing" if value is None else json.dumps(value, ensure_ascii=False, default=repr)
     text = {"NaN": ".nan", "Infinity": ".inf", "-Infinity": "-.inf"}.get(text, text)
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
 def explain_error(kind: str, value: Any, context: dict[str, Any], message: str) -> str:
-    """One of pydantic's errors about a value in our words; `message` is pydantic's own, for kinds not named here."""
+    """Say one of pydantic's errors about a value in plain words; `message`, pydantic's own, serves for other kinds."""
     if kind.startswith("missing"):
         return "is missing and has no default"
     if kind in _EXPECTED:

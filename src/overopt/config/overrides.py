@@ -1,4 +1,4 @@
-"""Raw trees before validation: defaults written out, paths made absolute, overrides merged in."""
+"""Raw configuration trees before validation: defaults filled in, paths made absolute, overrides applied."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ from overopt.config.yaml12 import Address
 
 
 def complete(annotation: Any, value: Any, base: Path, default: Any = None) -> Any:
-    """A raw value with its defaults written out and its paths made absolute; what cannot be understood stays.
+    """Fill in the defaults of a raw value and make its paths absolute; what cannot be interpreted is left as it is.
 
-    Overrides can then reach into what the file left out, and paths of file and command line need no telling apart.
+    Overrides can then address fields that the file left out, and paths from file and command line are treated alike.
     """
     inner, marks = unwrap(annotation)
     if is_block(type(value)):
@@ -68,7 +68,7 @@ def _default(field: Any) -> Any:
 
 
 def _spelled_out(value: Any, union: Any, base: Path, default: Any) -> Any:
-    """A choice as a mapping with its name; without a name it is the default's class."""
+    """Return a choice as a mapping with its name; without a name, that of the default."""
     if not isinstance(value, str | dict):
         return value
     fields = {"name": value} if isinstance(value, str) else dict(value)
@@ -83,12 +83,12 @@ def _spelled_out(value: Any, union: Any, base: Path, default: Any) -> Any:
 
 
 def outer_first(overrides: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
-    """Outer addresses before inner ones, so that the order on the command line does not matter."""
+    """Sort overrides from outer to inner addresses, so that their order on the command line does not matter."""
     return sorted(overrides, key=lambda override: override[0].removesuffix(".name").count("."))
 
 
 def parse_override(text: str) -> Any:
-    """The value that an override's text means."""
+    """Parse the text of an override as YAML."""
     try:
         document = yaml12.parse(text)
     except yaml12.YamlError as error:
@@ -99,7 +99,7 @@ def parse_override(text: str) -> Any:
 
 
 def address_of(target: type, tree: Any, text: str) -> Address:
-    """`regularizers.0.coef` in its parts. Below a free mapping the rest is one key: `provenance.loss.gamma`."""
+    """Split `regularizers.0.coef` into its parts; the rest below a free mapping is one key."""
     address: Address = ()
     keys = text.split(".")
     for i, key in enumerate(keys):
@@ -111,12 +111,12 @@ def address_of(target: type, tree: Any, text: str) -> Address:
 
 
 def dotted(address: Address) -> str:
-    """The parts of an address joined."""
+    """Join the parts of an address by dots."""
     return ".".join(map(str, address))
 
 
 def override(target: type, tree: Any, address: Address, value: Any) -> Any:
-    """The tree with the value at an address replaced; another name drops the fields of the old choice."""
+    """Return the tree with the value at an address replaced; a new name drops the fields of the old choice."""
     annotation, old = annotation_at(target, tree, address[:-1])
     renamed = not isinstance(old, dict) or old.get("name") != value
     if address[-1] == "name" and renamed and is_choice(unwrap(annotation)[1]):

@@ -27,7 +27,7 @@ def is_block(cls: Any) -> bool:
 
 
 def located(name: str, folder: Path) -> str:
-    """`my_module:MyLoss` as `/folder/my_module.py:MyLoss` if that file exists; a written file name made absolute."""
+    """Return `my_module:MyLoss` as `/folder/my_module.py:MyLoss` if that file exists; make file names absolute."""
     module_name, _, class_name = name.rpartition(":")
     written_as_file = module_name.endswith(".py")
     file = os.path.expanduser(module_name) if written_as_file else module_name.replace(".", "/") + ".py"
@@ -36,7 +36,7 @@ def located(name: str, folder: Path) -> str:
 
 
 def find(name: str) -> type:
-    """The class that a located name means. LookupError says what is missing."""
+    """Return the class of a located name; LookupError says what is missing."""
     module = module_of(name)
     cls: Any = getattr(module, name.rpartition(":")[2], None)
     if cls is None:
@@ -48,10 +48,7 @@ def find(name: str) -> type:
 
 
 def find_function(name: str) -> Callable[..., Any]:
-    """The function that a located name means, of the form `fn(prompts, completions, **columns)`.
-
-    LookupError says what is missing.
-    """
+    """Return the function `fn(prompts, completions, **columns)` of a located name; LookupError says what is missing."""
     if ":" not in name:
         raise LookupError(f"expected a function as my_module:fn, got {name!r}")
     module = module_of(name)
@@ -70,7 +67,7 @@ def find_function(name: str) -> Callable[..., Any]:
 
 
 def required_columns(name: str) -> set[str]:
-    """The columns that a function asks for by name, without a default of its own."""
+    """Return the columns that are required parameters of a function."""
     parameters = inspect.signature(find_function(name)).parameters.values()
     kinds = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
     named = {p.name for p in parameters if p.kind in kinds and p.default is p.empty}
@@ -84,7 +81,7 @@ def module_of(name: str) -> ModuleType:
         if module_name not in _loaded:
             _loaded[module_name] = {str(file): _stamp(str(file)) for file in imported_files(module).values()}
         return module
-    except Exception as error:  # whatever a foreign file raises is its author's to see
+    except Exception as error:  # importing the user's file may raise anything
         raise LookupError(f"cannot load {module_name!r}: {type(error).__name__}: {error}") from error
 
 
@@ -95,14 +92,14 @@ def _absent(name: str, what: str, module: ModuleType, fits: Callable[[Any], bool
 
 
 def file_of(cls: type) -> str | None:
-    """The file that `find` loaded the class from, or None if it came from an importable module."""
+    """Return the file that `find` loaded the class from, or None if it came from an importable module."""
     return cls.__module__.removeprefix(_PREFIX) if cls.__module__.startswith(_PREFIX) else None
 
 
 def forget_edited() -> None:
-    """Load plug-ins anew if a file of theirs, or one that they import, was edited since they were loaded.
+    """Forget plug-ins of which a file, or a file that they import, was edited since they were loaded.
 
-    So what runs is what the record says, in a notebook too.
+    So the code that runs is the code that the record hashes, also in a notebook.
     """
     for plug_in, files in list(_loaded.items()):
         if any(_stamp(path) != stamp for path, stamp in files.items()):
@@ -115,7 +112,7 @@ def forget_edited() -> None:
 
 
 _loaded: dict[str, dict[str, tuple[int, ...] | None]] = {}
-"""The user's files that belong to each module that was loaded, with what tells that they were edited."""
+"""The user's files of each loaded module, with inode, size and time of change."""
 
 
 def _stamp(path: str) -> tuple[int, ...] | None:

@@ -1,4 +1,4 @@
-"""The edge to code of the user's, functions and classes: what it raises names it, what it leaves behind is put back."""
+"""Calls to the user's functions and classes: errors name them, and global state that they changed is restored."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ Switch = tuple[Callable[[], Any], Callable[[Any], Any]]
 
 @contextmanager
 def calling_user_code(who: str) -> Iterator[None]:
-    """Run code of the user's. Whatever it raises becomes a UserError, `sys.exit` too; Ctrl-C and SIGTERM pass.
+    """Run the user's code. Whatever it raises, `sys.exit` included, becomes a UserError that names `who`.
 
-    So does a lack of memory, which smaller batches may mend. The working directory, the handlers of signals and torch's
-    global switches are afterwards as before; random streams are not, which a plug-in may draw from.
+    Ctrl-C, SIGTERM and out of memory, which smaller batches may cure, pass unchanged. The working directory, signal
+    handlers and torch's global switches are restored afterwards; random streams are not: user code may draw from them.
     """
     before = [(read, write, read()) for read, write in _switches()]
     try:
@@ -47,7 +47,7 @@ def calling_user_code(who: str) -> Iterator[None]:
 
 
 def guard_methods(cls: type) -> type:
-    """A class of the user's whose public methods run as foreign code."""
+    """Wrap the public methods of a user's class in `calling_user_code`; return the class."""
     name = f"{cls.__module__}:{cls.__qualname__}".removeprefix("overopt plug-in ")
     for base in cls.__mro__:
         if base.__module__ == cls.__module__ and _GUARDED not in vars(base):
@@ -69,7 +69,7 @@ def _guarded(method: Callable[..., Any], who: str) -> Callable[..., Any]:
 
 
 def _drawn(generator: Iterator[Any], who: str) -> Iterator[Any]:
-    """What a generator yields: its code runs only now, item by item."""
+    """Yield from a generator, whose code runs only now, item by item."""
     end = object()
     while True:
         with calling_user_code(who):
@@ -85,17 +85,20 @@ def _lacks_memory(error: BaseException) -> bool:
 
 
 def _switches() -> list[Switch]:
-    """How to read and to write what foreign code might leave changed."""
+    """Return (read, write) functions of the global state that user code may leave changed."""
     switches: list[Switch] = [(_working_directory, os.chdir)]
     if threading.current_thread() is threading.main_thread():
         switches += [
             (functools.partial(signal.getsignal, number), functools.partial(signal.signal, number))
             for number in (signal.SIGINT, signal.SIGTERM)
         ]
-    torch: Any = sys.modules.get("torch")  # this room does not load it; nor can its state change where nobody has
+    torch: Any = sys.modules.get("torch")  # not imported here; its state cannot have changed if nobody imported it
     if torch is not None and hasattr(torch, "get_default_device"):
         switches += [
-            (torch.is_inference_mode_enabled, _set_inference_mode),  # first: it changes whether there are gradients
+            (
+                torch.is_inference_mode_enabled,
+                _set_inference_mode,
+            ),  # first: it changes whether gradients are on
             (torch.is_grad_enabled, torch.set_grad_enabled),
             (torch.get_default_dtype, torch.set_default_dtype),
             (
@@ -123,7 +126,7 @@ def _set_inference_mode(on: bool) -> None:
 
 
 _guards: list[Any] = []
-"""The mode ends with the guard that set it, so it is kept."""
+"""Guards of inference mode, kept because the mode ends when its guard is freed."""
 
 
 def _working_directory() -> str:

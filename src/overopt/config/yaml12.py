@@ -1,4 +1,4 @@
-"""YAML read by the rules of YAML 1.2, with the line of every value; written so that 1.1 and 1.2 readers agree.
+"""Reads YAML by the rules of version 1.2, with the line of every value; writes YAML that 1.1 and 1.2 readers agree on.
 
 PyYAML follows YAML 1.1, where `1e-3` is text and `no` is false: a learning rate would be a string, a name a boolean.
 Only the core schema is read (mappings, lists, text, numbers, true/false, null); other tags are refused.
@@ -16,7 +16,7 @@ Address = tuple[str | int, ...]
 """Keys and list positions from the root down to a value."""
 
 MOST_VALUES = 1_000_000
-"""A few aliases of aliases can stand for more values than a memory holds."""
+"""Limit on the number of values: a few nested aliases can expand to more than memory holds."""
 _TAG = "tag:yaml.org,2002:"
 _INT = re.compile(r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+")
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
@@ -29,7 +29,7 @@ _CORE_SCHEMA = {  # in this order: `1` is an integer before it is a float
 
 
 class YamlError(Exception):
-    """The text is no YAML; `line` counts from 1."""
+    """The text is not YAML; `line` counts from 1."""
 
     def __init__(self, line: int, problem: str) -> None:
         self.line = line
@@ -39,7 +39,7 @@ class YamlError(Exception):
 
 @dataclass(frozen=True)
 class Document:
-    """A YAML document as plain values, with the line (from 1) of each address, and what was wrong but readable."""
+    """A YAML document as plain values, with the line (from 1) of each address, and its recoverable problems."""
 
     tree: Any
     lines: dict[Address, int] = field(default_factory=dict)
@@ -47,11 +47,11 @@ class Document:
 
 
 class _Loader(yaml.SafeLoader):
-    """Starts without the resolvers of YAML 1.1."""
+    """A loader without the implicit types of YAML 1.1."""
 
 
 class _Dumper(yaml.SafeDumper):
-    """The resolvers of 1.1 stay and those of 1.2 join them: text that looks like a value to either is quoted."""
+    """A dumper that quotes text which looks like a value to YAML 1.1 or 1.2."""
 
     def ignore_aliases(self, data: Any) -> bool:
         return True
@@ -87,7 +87,7 @@ def _parse(text: str) -> Document:
 
 
 def write(tree: Any) -> str:
-    """Plain values as YAML: one key a line, lists and blocks of plain values on one line."""
+    """Write plain values as YAML: one key per line, lists and blocks of plain values on one line."""
     return str(yaml.dump(tree, Dumper=_Dumper, sort_keys=False, default_flow_style=None, allow_unicode=True, width=100))
 
 

@@ -1,8 +1,8 @@
-"""What must be fast: packing of trees, log-probabilities from the head, sampling, optimization."""
+"""The computations that must be fast: packed batches, log-probabilities, sampling, optimization."""
 
 import os
 
-# oneDNN, and torch's bridge to it, each keep what they made for a thousand shapes. Texts of all lengths give a new
-# shape at every step, so that a run of a small model came to hold a gigabyte; a step needs a few dozen again.
+# oneDNN and torch's bridge to it each cache the kernels of a thousand shapes. Texts of all lengths give new shapes at
+# every step, so the caches of a small model's run grew to a gigabyte; a step reuses only a few dozen.
 for name in ("LRU_CACHE_CAPACITY", "ONEDNN_PRIMITIVE_CACHE_CAPACITY"):
     os.environ.setdefault(name, "64")

@@ -1,4 +1,4 @@
-"""Attention over flat tokens: a place sees its tree's prompt, or what a decoding step has stored, and its own branch.
+"""Attention over flat tokens: each attends to the prompt of its tree and to the earlier tokens of its own completion.
 
 A body runs on `[1, N]` tokens of all trees side by side, without padding; only attention must know which token belongs
 to which tree. It learns this from the object that `attention_carrier` attaches to the attention mask, which
@@ -19,28 +19,29 @@ class AttentionBackend(Protocol):
     """Computes attention for one layer of a body that runs on flat tokens."""
 
     def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, scale: float | None) -> Tensor:
-        """From `[1, heads, N, d]` (keys and values may have fewer heads) to `[1, N, heads, d]`.
+        """The attention output `[1, N, heads, d]` of queries, keys and values `[1, heads, N, d]`.
 
-        Queries may be fewer: those of the places alone that are read.
+        Keys and values may have fewer heads. Queries may have fewer positions: those alone that are read.
         """
 
 
 def attention_carrier(attend: AttentionBackend, device: torch.device) -> Tensor:
-    """A 4D attention mask that says nothing itself and carries the object that computes attention."""
+    """An empty 4D attention mask that carries the object which computes attention."""
     mask = torch.zeros(1, 1, 1, 1, device=device)
     mask.overopt = attend  # type: ignore[attr-defined]
     return mask
 
 
 def carried_attention(mask: Any) -> AttentionBackend | None:
-    """The object that a mask carries, None for an ordinary mask."""
+    """The object that a mask carries; None for an ordinary mask."""
     return getattr(mask, "overopt", None)
 
 
 class TreeAttention:
-    """Trees side by side; `sizes` are their tokens, `segments` 0 in the prompt and j in completion j of each.
+    """Attention within each of several trees that lie one after another.
 
-    A body may ask for all places, or for those alone that are read: `read` says which of each tree.
+    `sizes` are the trees' token counts; `segment_N` is 0 in a prompt and j in its completion j. `read` holds the range
+    of positions of each tree that are read, for a body that computes its last layer only there.
     """
 
     def __init__(self, sizes: Sequence[int], segment_N: Tensor, read: Sequence[range] = ()) -> None:
@@ -50,7 +51,7 @@ class TreeAttention:
         self._masks: list[Tensor] | None = None
 
     def masks(self, dtype: torch.dtype) -> list[Tensor]:
-        """Additive masks `[L, L]` of the trees, made once for all layers."""
+        """An additive mask `[L, L]` for each tree, made once for all layers."""
         if self._masks is None or self._masks[0].dtype != dtype:
             self._masks = [additive_mask(visibility_mask(s), dtype) for s in self.segment_N.split(self.sizes)]
         return self._masks
@@ -61,7 +62,7 @@ class TreeAttention:
         return torch.cat([out.transpose(1, 2) for out in outs], 1)
 
     def parts(self, query: Tensor, key: Tensor, value: Tensor) -> Iterator[tuple[Tensor, Tensor, Tensor, Tensor]]:
-        """Queries, keys, values and mask of each tree."""
+        """The queries, keys, values and mask of each tree."""
         key, value = (shared_heads(x, query.shape[1]) for x in (key, value))
         masks, queries = self.masks(query.dtype), self.sizes
         if query.shape[2] < sum(self.sizes):
@@ -72,23 +73,23 @@ class TreeAttention:
 
 
 def visibility_mask(segment_L: Tensor) -> Tensor:
-    """Who may look at whom within a tree: at what lies before in the prompt or in the own completion."""
+    """Whether token i of a tree attends to token j, `[L, L]`: j is not later, and in the prompt or i's completion."""
     causal_LL = torch.ones(len(segment_L), len(segment_L), dtype=torch.bool, device=segment_L.device).tril()
     return causal_LL & ((segment_L == 0) | (segment_L == segment_L[:, None]))
 
 
 def additive_mask(allowed: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
-    """0 where allowed, a large finite negative number elsewhere (finite, so that a row without any place is no NaN)."""
+    """0 where allowed, -1e9 elsewhere: finite, so that a row with nothing allowed does not become NaN."""
     return torch.zeros(allowed.shape, device=allowed.device, dtype=dtype).masked_fill_(~allowed, -1e9)
 
 
 def shared_heads(x: Tensor, heads: int) -> Tensor:
-    """Keys or values repeated for the queries that share them."""
+    """Keys or values repeated so that each query head has its own."""
     return x if x.shape[1] == heads else x.repeat_interleave(heads // x.shape[1], 1)
 
 
 def causal_prompts(query: Tensor, key: Tensor, value: Tensor, lengths: Sequence[int], scale: float | None) -> Tensor:
-    """Attention of prompts side by side: of all places or, where queries are as few as prompts, of their last ones."""
+    """Causal attention within each prompt: of all positions or, if there is one query a prompt, of the last ones."""
     causal, sizes = query.shape[2] == key.shape[2], list(lengths)
     key, value = (shared_heads(x, query.shape[1]) for x in (key, value))
     parts = zip(query.split(sizes if causal else 1, 2), key.split(sizes, 2), value.split(sizes, 2), strict=True)
@@ -97,10 +98,10 @@ def causal_prompts(query: Tensor, key: Tensor, value: Tensor, lengths: Sequence[
 
 
 class KeyValueStore:
-    """Keys and values of P prompts and of the samples being drawn from them, G each, `width` tokens at most.
+    """Keys and values of P prompts and of G samples being drawn for each, at most `width` tokens a sample.
 
-    A prompt's part is kept once for all its samples. First `attend` runs the prompts (flat, one after another); after
-    `open` it runs one token of each active sample. Groups without an active sample are dropped by `retire`.
+    A prompt's keys and values are stored once for all its samples. The first `attend` of each layer takes the prompts,
+    one after another; after `open`, one token of each active sample. `retire` drops finished samples.
     """
 
     def __init__(self, lengths: Sequence[int], group_size: int, width: int, device: torch.device) -> None:
@@ -111,7 +112,7 @@ class KeyValueStore:
         self.values: list[Tensor] = []
         self.step = -1
         self.slots = torch.arange(len(lengths) * group_size, device=device)
-        """For each active sample its place among the groups that are kept."""
+        """For each active sample, its row among the stored groups of samples."""
         self.groups = len(lengths)
         place = torch.arange(self.prompt + width * group_size, device=device)
         length_P = torch.tensor(self.lengths, device=device)
@@ -134,7 +135,7 @@ class KeyValueStore:
         return causal_prompts(query, key, value, self.lengths, scale)
 
     def _run_tokens(self, layer: int, query: Tensor, key: Tensor, value: Tensor, scale: float | None) -> Tensor:
-        """One token a sample, `[heads, A, d]`. Samples of a prompt are the rows of one attention over its part."""
+        """One token of each active sample, `[heads, A, d]`; the samples of a prompt are rows of one attention."""
         heads, rows, size = query.shape
         shared, group = heads // key.shape[0], self.group
         keys, values = self.keys[layer], self.values[layer]
@@ -161,11 +162,11 @@ class KeyValueStore:
         return (out if full else out[self.slots])[None]
 
     def open(self) -> None:
-        """Make place for one more token of each sample."""
+        """Make room for one more token of each sample."""
         self.step += 1
 
     def retire(self, keep: Tensor) -> None:
-        """Go on with some of the active samples only; groups that are left empty go once they are many."""
+        """Keep only some of the active samples; empty groups are removed once they are a quarter of all."""
         self.slots = self.slots[keep]
         alive = torch.unique(self.slots // self.group)
         if len(alive) > 0.75 * self.groups:

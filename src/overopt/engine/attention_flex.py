@@ -1,7 +1,7 @@
-"""Attention over trees on a GPU in one kernel: torch's flex attention, compiled, over the blocks that trees touch.
+"""Attention over trees on a GPU in one kernel: torch's flex attention, compiled, on the blocks that trees touch.
 
-One call a layer stands for as many as there are trees, and no mask is held. Chosen at load, where a test passes; left
-out: blocks of a tree that hold only other completions are computed and masked, being few.
+One call a layer replaces one for each tree, and no mask is stored. It is chosen at load if `models/flex.py` finds its
+values right. Blocks that hold only other completions of a tree are computed and masked, because they are few.
 """
 
 from __future__ import annotations
@@ -19,19 +19,19 @@ from torch.nn.attention.flex_attention import BlockMask, flex_attention
 from overopt.engine.attention import TreeAttention
 
 BLOCK = 128
-"""Places of a block, torch's default; token counts are padded to whole blocks, so that few shapes are compiled."""
+"""Tokens of a block, torch's default; batches are padded to whole blocks so that few shapes are compiled."""
 
 Kernel = Callable[..., Any]
 
 
 @cache
 def compiled() -> Kernel:
-    """One kernel for all lengths; compiled when it is first called."""
+    """The kernel for all lengths, compiled at its first call."""
     return torch.compile(flex_attention, dynamic=True)
 
 
 class FlexAttention:
-    """What `TreeAttention` computes, for the same trees."""
+    """The same attention as `TreeAttention`."""
 
     def __init__(self, trees: TreeAttention) -> None:
         self.kernel = compiled()
@@ -40,7 +40,7 @@ class FlexAttention:
         self.mask = block_mask(trees.sizes, trees.segment_N)
 
     def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, scale: float | None) -> Tensor:
-        if query.shape[2] < key.shape[2]:  # of all places only those that are read
+        if query.shape[2] < key.shape[2]:  # only the positions that are read
             full = query.new_zeros(1, query.shape[1], key.shape[2], query.shape[3])
             return self.attend(layer, full.index_copy(2, self._read_R, query), key, value, scale)[:, self._read_R]
         tokens, shared = query.shape[2], query.shape[1] != key.shape[1]
@@ -56,10 +56,10 @@ class FlexAttention:
 
 
 def block_mask(sizes: Sequence[int], segment_N: Tensor) -> BlockMask:
-    """Who sees whom, and for each block of queries the blocks of keys that may hold what it sees.
+    """Which token attends to which and, for each block of queries, the blocks of keys that it needs.
 
-    Those begin with the tree of the block's first query and end with the block itself, for no token sees a later one.
-    Built from the trees' sizes: a mask of all pairs of tokens would take gigabytes.
+    These run from the start of the tree of the block's first query to the block itself, since attention is causal. They
+    are derived from the trees' sizes: a mask of all pairs of tokens would take gigabytes.
     """
     device, padding = segment_N.device, -sum(sizes) % BLOCK
     size_T = torch.tensor([*sizes, padding], device=device)  # the padding is a tree of its own

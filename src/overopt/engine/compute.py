@@ -12,16 +12,16 @@ from overopt.engine.memory import WITHOUT_GRADIENT
 from overopt.errors import UserError
 
 DEFAULT_TOKEN_BUDGET = 16_384
-"""Of a micro-batch where nothing says how many."""
+"""Tokens of a micro-batch, if neither the config nor a GPU's memory says how many."""
 
 
 @block
 class Compute:
-    """Settings of the machine, none of the mathematics.
+    """Settings of the machine; they do not change what is computed, only how.
 
-    `token_budget` bounds the tokens of a micro-batch; null: 16 384 on a CPU, on a GPU what its free memory holds, which
-    the run's record tells. When memory runs out, it is halved and the work done again.
-    `gradient_checkpointing: layers` keeps of each layer its input only, and computes the rest once more.
+    `token_budget` bounds the tokens of a micro-batch; null: 16 384 on a CPU, on a GPU as many as its free memory holds
+    (the run's record tells how many). When memory runs out, it is halved and the work is repeated.
+    `gradient_checkpointing: layers` keeps only each layer's input and computes the layer again in the backward pass.
     """
 
     device: Literal["auto", "cpu", "cuda"] = "auto"
@@ -31,7 +31,7 @@ class Compute:
     gradient_checkpointing: Literal["none", "layers"] = "none"
 
     def resolve(self) -> torch.device:
-        """The device, with the thread count applied."""
+        """The device; also sets torch's thread count."""
         if self.threads is not None:
             torch.set_num_threads(self.threads)
         if self.device == "cuda" and not torch.cuda.is_available():
@@ -44,10 +44,10 @@ class Compute:
 
     @property
     def budget(self) -> int:
-        """Tokens of a micro-batch, unless a GPU's memory has chosen others."""
+        """Tokens of a micro-batch, unless a GPU's memory decides."""
         return self.token_budget or DEFAULT_TOKEN_BUDGET
 
     @property
     def evaluation_budget(self) -> int:
-        """Tokens of a micro-batch of which no gradient is taken."""
+        """Tokens of a batch without gradients."""
         return WITHOUT_GRADIENT * self.budget

@@ -1,4 +1,4 @@
-"""GPUs by name, with the figures of their makers' data sheets, for planning only."""
+"""GPUs by name with the numbers of their data sheets, for planning only."""
 
 from __future__ import annotations
 
@@ -40,5 +40,5 @@ DEVICES: dict[str, Device] = {
 
 def device_named(name: str) -> Device:
     if name.lower() not in DEVICES:
-        raise UserError(f"--device {name}: no figures for it here; known are {', '.join(DEVICES)}")
+        raise UserError(f"--device {name}: unknown; known are {', '.join(DEVICES)}")
     return DEVICES[name.lower()]

@@ -1,7 +1,7 @@
-"""How much memory work takes at most, counted from the tensors that it makes and lets go.
+"""The peak memory of a computation, counted from the tensors that it creates and frees.
 
-On meta tensors nothing is computed and nothing takes memory, so a step of any model can be counted anywhere. What an
-operation needs only while it runs is not seen.
+On meta tensors nothing is computed and nothing takes memory, so a step of any model can be measured anywhere. Memory
+that an operation uses only while it runs is not seen.
 """
 
 from __future__ import annotations
@@ -17,23 +17,23 @@ from torch.utils._pytree import tree_leaves
 
 
 def peak_bytes(work: Callable[[], Any]) -> int:
-    """The most bytes that tensors made during `work` hold at a time; those from before do not count."""
+    """The most bytes held at one time by tensors created during `work`."""
     with _Counter() as counter:
         work()
     return counter.peak
 
 
 class _Counter(TorchDispatchMode):
-    """Sees every operation, and by weak references when the memory of its results is given back."""
+    """Sees every operation, and by weak references when the memory of its results is freed."""
 
     def __init__(self) -> None:
         super().__init__()
         self.live = self.peak = 0
         self.known: dict[int, Any] = {}
-        """A weak reference to every memory that is alive, by its address."""
+        """A weak reference to each live storage, by its address."""
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        for storage in _storages((args, kwargs)):  # a view of what was there before is no new memory
+        for storage in _storages((args, kwargs)):  # existing storages do not count
             self._meet(storage, 0)
         result = func(*args, **(kwargs or {}))
         for storage in _storages(result):

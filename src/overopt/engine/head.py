@@ -1,4 +1,4 @@
-"""From a packed batch to log-probabilities of completion tokens: the head sees the needed rows only, in chunks."""
+"""Log-probabilities of the completion tokens of a packed batch; the head is applied to these alone, in chunks."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from overopt.engine.packing import Packed, Tree, micro_batches, pack
 from overopt.types import TokenLogits
 
 LOGITS_PER_CHUNK = 1 << 26
-"""Logits held at a time (256 MiB in fp32); of more, each chunk's are made again in the backward pass."""
+"""Logits in memory at a time (256 MiB in fp32); if there are more, the backward pass computes each chunk's again."""
 
 
 def hidden_states(model: BodyModel, packed: Packed) -> Tensor:
-    """Hidden states of all places, `[N, D]`."""
+    """Hidden states of a packed batch, `[N, D]`."""
     return model.hidden(packed)
 
 
@@ -44,7 +44,7 @@ def _logps(model: CausalModel, hidden_MD: Tensor, token_M: Tensor, temperature: 
 
 
 def _forward_in_place(logits_MV: Tensor, token_M: Tensor, temperature: float) -> Tensor:
-    """Log-probabilities of the tokens; the logits become probabilities."""
+    """Log-probabilities of the tokens; overwrites the logits with probabilities."""
     if temperature != 1.0:
         logits_MV.div_(temperature)
     logits_MV.sub_(logits_MV.amax(1, keepdim=True))
@@ -55,10 +55,10 @@ def _forward_in_place(logits_MV: Tensor, token_M: Tensor, temperature: float) ->
 
 
 class _TokenLogps(torch.autograd.Function):
-    """From a head's output, which nobody else may use, to log-probabilities of tokens.
+    """Log-probabilities of tokens from logits that are used nowhere else.
 
-    Between the passes one tensor `[M, V]` lives where plain autograd holds three: the logits become probabilities, and
-    those the gradient of the logits, in place. So a graph can be walked backward once, as torch does by default.
+    One tensor `[M, V]` is kept for the backward pass where plain autograd keeps three: the logits are overwritten with
+    probabilities, and these with the gradient. So the backward pass can run only once, as is torch's default.
     """
 
     @staticmethod
@@ -72,7 +72,7 @@ class _TokenLogps(torch.autograd.Function):
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, grad_M: Tensor) -> tuple[Tensor, None, None]:
         if ctx.probability is None:
-            raise RuntimeError("these log-probabilities were walked backward before; compute them again")
+            raise RuntimeError("the backward pass of these log-probabilities has already run; compute them again")
         grad_MV, ctx.probability = ctx.probability, None
         grad_M = grad_M / ctx.temperature
         grad_MV.mul_(-grad_M[:, None])
@@ -81,14 +81,14 @@ class _TokenLogps(torch.autograd.Function):
 
 
 class TreeLogps(NamedTuple):
-    """Log-probabilities of the completions of a batch of trees, `[B, T]`, and where they are real."""
+    """Log-probabilities `[B, T]` of the completions of trees, and a mask that is True at real tokens."""
 
     logp_BT: Tensor
     mask_BT: Tensor
 
 
 def completion_logps(model: CausalModel, packed: Packed, temperature: float) -> Tensor:
-    """Log-probabilities of one packed batch, `[B, T]`, 0 on padding; differentiable."""
+    """Log-probabilities `[B, T]` of one packed batch, 0 on padding; differentiable."""
     return packed.spread(target_logps(model, hidden_states(model, packed), packed, temperature))
 
 
@@ -112,16 +112,16 @@ Head = Callable[[Tensor], Tensor]
 
 @dataclass(frozen=True)
 class FrozenLogits:
-    """What a model said at the completion tokens of each tree, kept as hidden states: logits are made when asked for.
+    """A model's logits at the completion tokens of each tree, stored as hidden states and a copy of the head.
 
-    `[M, D]` is small where `[M, V]` is not. `head` must be the one that belongs to the hidden states.
+    Hidden states `[M, D]` are small where logits `[M, V]` are not.
     """
 
     head: Head
     hidden_of_tree: Sequence[Tensor]
 
     def at(self, trees: Sequence[int]) -> FrozenLogits:
-        """Those of some trees only, in that order."""
+        """The logits of some of the trees, in that order."""
         return FrozenLogits(self.head, [self.hidden_of_tree[i] for i in trees])
 
 
@@ -139,9 +139,9 @@ def frozen_logits(model: CausalModel, head: Head, trees: Sequence[Tree], token_b
 
 @dataclass(frozen=True)
 class ChunkedLogits:
-    """Logits of a packed batch, over temperature, a chunk of tokens at a time (a `LogitSource`).
+    """Logits of a packed batch, divided by the temperature, one chunk of tokens at a time (a `LogitSource`).
 
-    Of a chunk only the function's values are kept; the backward pass makes its logits again.
+    Only the function's values are kept for a chunk; the backward pass computes its logits again.
     """
 
     model: CausalModel
@@ -152,7 +152,7 @@ class ChunkedLogits:
     ref: FrozenLogits | None = None
 
     def map(self, function: Callable[[TokenLogits], Tensor]) -> Tensor:
-        """Values `[M]` of a function of each token's logits; differentiable."""
+        """Values `[M]` of a function of every token's logits; differentiable."""
         hidden_MD = self.hidden[self.packed.source_M]
         old_MD, ref_MD = (None if f is None else torch.cat(list(f.hidden_of_tree)) for f in (self.old, self.ref))
         rows = max(1, LOGITS_PER_CHUNK // self.model.vocabulary)

@@ -1,4 +1,4 @@
-"""Out of memory: the work is undone and done again in smaller micro-batches; the run remembers the size that fits."""
+"""When memory runs out, work is undone and repeated in smaller micro-batches; the run keeps the smaller size."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from overopt.errors import UserError
 T = TypeVar("T")
 
 WITHOUT_GRADIENT = 4
-"""Without gradients nothing is kept for the backward pass, so this many times the tokens fit."""
+"""How many times the tokens fit if no activations are kept for a backward pass."""
 MIN_TOKEN_BUDGET = 16
-"""A budget below this many tokens is no way out: every tree travels alone long before."""
+"""Tokens; a smaller budget would not help, since each tree is a micro-batch of its own long before."""
 
 MAX_TOKEN_BUDGET = 1 << 20
-"""More tokens than this fill any GPU."""
+"""Tokens that keep any GPU busy."""
 FREE_MEMORY_SHARE = 0.8
-"""Of the memory that is free; the rest is for what kernels need while they run, and for gaps between tensors."""
+"""The share of free memory that is used; the rest is for workspaces of kernels and fragmentation."""
 
 
 def fitting_tokens(free: int, pending: int, per_token: float) -> int:
-    """Tokens of a micro-batch that fit `free` bytes, of which `pending` will be taken by other things, a power of two.
+    """Tokens of a micro-batch that fit into `free` bytes, of which `pending` will be used otherwise, a power of two.
 
-    A power of two, so that a few megabytes more or less that other programs hold do not change a run's rounding.
+    A power of two, so that a few megabytes which other programs use do not change a run's micro-batches and rounding.
     """
     tokens = int(FREE_MEMORY_SHARE * max(0, free - pending) / per_token)
     return max(MIN_TOKEN_BUDGET, min(MAX_TOKEN_BUDGET, 1 << tokens.bit_length() - 1 if tokens else 0))
@@ -35,19 +35,19 @@ def fitting_tokens(free: int, pending: int, per_token: float) -> int:
 
 @dataclass
 class TokenBudget:
-    """How many tokens a micro-batch may hold. It halves when memory runs out, and stays so."""
+    """How many tokens a micro-batch may hold; halved whenever memory runs out."""
 
     tokens: int
     on_change: Callable[[int], None] = lambda tokens: None
-    """Is told each new budget."""
+    """Called with each new budget."""
 
     def change(self, tokens: int) -> None:
-        """Set the budget, and tell it."""
+        """Set the budget and call `on_change`."""
         self.tokens = tokens
         self.on_change(tokens)
 
     def within(self, work: Callable[[int], T], undo: Callable[[], None] = lambda: None) -> T:
-        """What `work` returns given the budget; after an out-of-memory error it is undone and repeated with half."""
+        """The result of `work(tokens)`. After an out-of-memory error `undo` is called and half the tokens are tried."""
         while True:
             try:
                 return work(self.tokens)
@@ -55,7 +55,7 @@ class TokenBudget:
                 if not out_of_memory(error):
                     raise
                 message = str(error).splitlines()[0]
-            # Out here the error, and with it every tensor that its traceback held, is gone.
+            # The error is gone here, and with it every tensor that its traceback held.
             undo()
             gc.collect()
             if torch.cuda.is_available():

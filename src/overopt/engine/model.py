@@ -1,4 +1,4 @@
-"""What the engine asks of a model. `models/` implements it for Hugging Face; tests may use anything that fits."""
+"""The interface of a model. `models/` implements it for Hugging Face; tests use small models of their own."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ class BodyModel(Protocol):
     def device(self) -> torch.device: ...
 
     def hidden(self, packed: Packed) -> Tensor:
-        """Hidden states after the final norm at the places of a packed batch, `[N, D]`; anything where nobody reads."""
+        """Hidden states after the final norm of a packed batch, `[N, D]`; undefined at positions outside `read_R`."""
 
 
 class CausalModel(BodyModel, Protocol):
-    """A body with a head over a vocabulary, and two ways to decode."""
+    """A body with a head over a vocabulary, which decodes from a `KeyValueStore` or from a cache of its own."""
 
     end_ids: frozenset[int]
     """The tokens at which sampling stops."""
@@ -36,24 +36,24 @@ class CausalModel(BodyModel, Protocol):
 
     @property
     def tree_attention(self) -> bool:
-        """Whether it computes trees and decodes from a `KeyValueStore`; else it decodes from a cache of its own."""
+        """Whether completions share the computation of their prompt, and decoding uses a `KeyValueStore`."""
 
     @property
     def pads_prompts(self) -> bool:
-        """Whether `extend` takes prompts of different lengths at once, the shorter ones padded on the left."""
+        """Whether `extend` takes prompts of different lengths together, the shorter ones padded on the left."""
 
     def logits(self, hidden_MD: Tensor) -> Tensor:
-        """What a softmax makes the distribution of the next token, `[M, V]`."""
+        """Logits of the next token, `[M, V]`."""
 
     def run(self, ids_N: Tensor, positions_N: Tensor, attend: AttentionBackend, read_R: Tensor | None = None) -> Tensor:
-        """Hidden states of flat tokens whose attention `attend` computes, `[N, D]`, or of the places `read_R`."""
+        """Hidden states `[N, D]` of flat tokens whose attention `attend` computes, or `[R, D]` of `read_R` alone."""
 
     def decoding(self, tokens: int) -> AbstractContextManager[None]:
-        """In it about so many calls of `run` or `extend` and `logits` follow, of a few rows each, without gradient."""
+        """A context for about so many calls of `run` or `extend` and `logits`, of few rows, without gradient."""
 
     def extend(self, ids_NL: Tensor, positions_NL: Tensor, mask_NS: Tensor, cache: Any) -> tuple[Tensor, Any]:
-        """Hidden states of tokens that follow a cache (None: nothing yet), and the longer cache.
+        """Hidden states of tokens that follow a cache (None: no tokens yet), and the extended cache.
 
-        `mask_NS` is True at real tokens, those of the cache included. The cache offers
+        `mask_NS` is True at real tokens, those of the cache included. A cache has the methods
         `batch_repeat_interleave(times)` and `batch_select_indices(indices)`.
         """

@@ -1,7 +1,7 @@
-"""What is worth compiling: attention while sampling and rotary embedding, a third of a small model's step by torch.
+"""Compiled C code for attention while sampling and for rotary embedding, a third of a small model's step in torch.
 
-It is compiled once for a processor, if there is a C compiler, and kept in the user's cache; else torch does the work.
-`OVEROPT_NATIVE=0` leaves it alone. torch is used, too, on a GPU and with several threads, which this would not occupy.
+It is compiled once for each kind of processor and kept in the user's cache directory. torch is used instead without a C
+compiler, with `OVEROPT_NATIVE=0`, on a GPU, and with several threads, since this code uses one.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ import torch
 SOURCE = Path(__file__).with_name("native.c")
 FLAGS = ("-O3", "-march=native", "-ffast-math", "-fPIC")
 SECONDS = 60
-"""A compiler that takes longer hangs."""
+"""A compiler that runs longer is taken to hang."""
 
 
 def available(device: torch.device) -> bool:
-    """Whether this device, with the present number of threads, has its work done by the compiled code."""
+    """Whether the compiled code is used on this device with the present number of threads."""
     return device.type == "cpu" and torch.get_num_threads() == 1 and library() is not None
 
 
 @functools.cache
 def library() -> ctypes.CDLL | None:
-    """The functions of `native.c`, compiled now or before; None where that cannot be."""
+    """The functions of `native.c`, compiled now or earlier; None if that is impossible."""
     compiler = next(filter(None, map(shutil.which, ("cc", "gcc", "clang"))), None)
     if compiler is None or os.name != "posix" or os.environ.get("OVEROPT_NATIVE") == "0":
         return None
@@ -45,7 +45,7 @@ def library() -> ctypes.CDLL | None:
 
 
 def _folder() -> Path:
-    """A folder of the user's own; where there can be none, one for this process."""
+    """A cache folder that only the user can write to, or a temporary one for this process."""
     try:
         folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "overopt"
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -60,7 +60,7 @@ def _folder() -> Path:
 
 
 def _processor() -> bytes:
-    """What `-march=native` depends on, so that a home directory may serve machines of several kinds."""
+    """What `-march=native` depends on, so that machines of several kinds can share a home directory."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:
@@ -74,10 +74,10 @@ def _compiled(compiler: str, folder: Path, key: str) -> Path:
     if not file.is_file():
         with tempfile.TemporaryDirectory(dir=folder) as place:
             made, linked = f"{place}/native.o", Path(place) / "native.so"
-            # In two steps: a library linked with -ffast-math would round the whole process's subnormal numbers to 0.
+            # In two steps: linking with -ffast-math would flush subnormal numbers to 0 in the whole process.
             for command in ([*FLAGS, "-c", "-o", made, str(SOURCE)], ["-shared", "-o", str(linked), made, "-lm"]):
                 subprocess.run([compiler, *command], check=True, capture_output=True, timeout=SECONDS)
-            linked.replace(file)  # whole or not at all: several processes may be here at once
+            linked.replace(file)  # atomic, since several processes may compile at once
     return file
 
 

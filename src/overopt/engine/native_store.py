@@ -1,4 +1,4 @@
-"""Keys and values of samples being drawn, as the compiled attention wants them."""
+"""Keys and values of samples being drawn, laid out for the compiled attention."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ class NativeKeyValueStore:
         self.length_P = torch.tensor(self.lengths)
         self.slots = torch.arange(len(lengths) * group_size)
         self.stored: list[tuple[Tensor, Tensor, Tensor, Tensor]] = []
-        """Keys and values of the prompts, and those of the samples, by layer; keys are transposed."""
+        """For each layer keys and values of the prompts, then of the samples; keys are transposed."""
         self.score = torch.empty(self.prompt + self.width)
         self.step = -1
         library = native.library()
-        assert library is not None  # whoever makes one has asked `native.available`
+        assert library is not None  # callers check `native.available` first
         self.function = library.decode_attention
 
     def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, scale: float | None) -> Tensor:
@@ -53,15 +53,15 @@ class NativeKeyValueStore:
         self.stored.append((keys, values, *own))
 
     def open(self) -> None:
-        """Make place for one more token of each sample."""
+        """Make room for one more token of each sample."""
         self.step += 1
 
     def retire(self, keep: Tensor) -> None:
-        """Go on with some of the active samples only."""
+        """Keep only some of the active samples."""
         self.slots = self.slots[keep]
 
 
 def _rows(x: Tensor) -> Tensor:
-    """From `[1, heads, A, d]` to fp32 `[A, heads, d]`, each head's numbers side by side."""
+    """From `[1, heads, A, d]` to fp32 `[A, heads, d]`, contiguous in d."""
     x = x[0].transpose(0, 1).float()
     return x if x.stride(2) == 1 else x.contiguous()

@@ -1,7 +1,7 @@
-"""Linear maps on a CPU by oneDNN, which torch carries: a tenth faster than its default, and twice for few rows.
+"""Linear maps on a CPU by oneDNN, which torch includes: a tenth faster than torch's default, and twice for few rows.
 
-For the few rows that decoding makes, weights are laid out once in oneDNN's own order. Nothing here changes a model: the
-maps are replaced while a `with` lasts, in fp32 only.
+For the few rows of decoding, weights are packed once into oneDNN's own layout. A model is not changed: the `forward` of
+its linear modules is replaced only within a `with` block, and only in fp32.
 """
 
 from __future__ import annotations
@@ -14,26 +14,31 @@ import torch
 from torch import Tensor, nn
 
 MIN_WEIGHTS = 1 << 19
-"""Smaller weights stay in the processor's cache, however they lie."""
+"""Numbers of a weight from which on packing pays; smaller ones fit into the processor's cache anyway."""
 PACKING_ROWS = 16
-"""Rows of the products that the layout is chosen for; others are right, too."""
+"""Rows of a product for which the layout is optimal; it is correct for any number."""
 
 
 @contextmanager
 def packed_linear_maps(modules: Iterable[nn.Module]) -> Iterator[None]:
     """Large linear maps among the modules run on packed copies of their weights; without gradient, fp32, on a CPU."""
-    replaced: list[Any] = [m for m in modules if _worth_packing(m)]
-    for module in replaced:
-        module.forward = _packed_forward(module)  # on the instance: the class's own comes back below
+    with _replaced_forwards([m for m in modules if _worth_packing(m)], _packed_forward):
+        yield
+
+
+@contextmanager
+def _replaced_forwards(modules: list[Any], make: Callable[[nn.Linear], Callable[[Tensor], Tensor]]) -> Iterator[None]:
+    for module in modules:
+        module.forward = make(module)  # an attribute of the instance, which hides the class's method
     try:
         yield
     finally:
-        for module in replaced:
+        for module in modules:
             del module.forward
 
 
 def _can_be_replaced(module: nn.Module) -> bool:
-    """A plain linear map in fp32 on a CPU, as it came: no adapter's, none that is replaced already."""
+    """Whether a module is a plain fp32 linear map on a CPU: no subclass, and not already replaced."""
     if type(module) is not nn.Linear or "forward" in vars(module) or not torch.backends.mkldnn.is_available():
         return False
     return module.weight.device.type == "cpu" and module.weight.dtype == torch.float32
@@ -47,33 +52,18 @@ def _packed_forward(module: nn.Linear) -> Callable[[Tensor], Tensor]:
     operations: Any = torch.ops.mkldnn
     weight = operations._reorder_linear_weight(module.weight.detach(), PACKING_ROWS)
     bias = None if module.bias is None else module.bias.detach()
-
-    def forward(x: Tensor) -> Tensor:
-        result: Tensor = operations._linear_pointwise(x, weight, bias, "none", [], "")
-        return result
-
-    return forward
+    return lambda x: _product(x, weight, bias)
 
 
 @contextmanager
 def onednn_linear_maps(modules: Iterable[nn.Module]) -> Iterator[None]:
     """Linear maps among the modules by oneDNN, forward and backward; those that are replaced already stay so."""
-    replaced: list[Any] = [m for m in modules if _can_be_replaced(m)]
-    for module in replaced:
-        module.forward = _onednn_forward(module)
-    try:
+    with _replaced_forwards([m for m in modules if _can_be_replaced(m)], _onednn_forward):
         yield
-    finally:
-        for module in replaced:
-            del module.forward
 
 
 def _onednn_forward(module: nn.Linear) -> Callable[[Tensor], Tensor]:
-    def forward(x: Tensor) -> Tensor:
-        result: Tensor = _OneDNNLinear.apply(x, module.weight, module.bias)
-        return result
-
-    return forward
+    return lambda x: _OneDNNLinear.apply(x, module.weight, module.bias)
 
 
 def _product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:

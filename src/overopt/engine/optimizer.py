@@ -1,4 +1,4 @@
-"""Optimizers, learning-rate schedules and the gradient's norm."""
+"""Optimizers, learning-rate schedules and gradient clipping."""
 
 from __future__ import annotations
 
@@ -10,9 +10,8 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from overopt.config import Choice, block
+from overopt.config import Choice, NonNegative, block
 
-NonNegative = Annotated[float, Field(ge=0)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 Steps = Annotated[int, Field(ge=0)]
 
@@ -96,7 +95,7 @@ OptimizerSettings = Annotated[AdamW | SGD, Choice()]
 
 
 class Optimizer:
-    """An optimizer over the parameters that train, driven by a schedule; one `step()` an update."""
+    """A torch optimizer over the trainable parameters with a learning-rate schedule."""
 
     def __init__(
         self, parameters: Iterable[torch.nn.Parameter], settings: AdamW | SGD, lr: float, schedule: Schedule, steps: int
@@ -110,9 +109,9 @@ class Optimizer:
         return self.lr * self.schedule(step - 1, self.steps)
 
     def step(self, step: int, clip: float | None) -> Tensor:
-        """Apply the gathered gradients at the learning rate of `step`, from 1; returns their norm before clipping."""
+        """Apply the accumulated gradients at the rate of `step`, from 1; returns their norm before clipping."""
         norm = torch.nn.utils.clip_grad_norm_(self.parameters, math.inf if clip is None else clip)
-        if torch.isfinite(norm):  # a broken gradient must not reach the weights: the caller stops the run
+        if torch.isfinite(norm):  # else the weights stay as they are, and the caller stops the run
             for group in self.optimizer.param_groups:
                 group["lr"] = self.lr_at(step)
             self.optimizer.step()
@@ -120,21 +119,21 @@ class Optimizer:
         return norm
 
     def discard(self) -> None:
-        """Forget the gradients gathered so far."""
+        """Drop the accumulated gradients."""
         self.optimizer.zero_grad(set_to_none=True)
 
     def tensors(self) -> dict[str, Tensor]:
-        """What the optimizer remembers of each parameter, as `INDEX.NAME`."""
+        """The optimizer's state of each parameter, as `INDEX.NAME`."""
         state = self.optimizer.state
         return {
             f"{i}.{name}": value
             for i, parameter in enumerate(self.parameters)
             for name, value in state[parameter].items()
-            if value is not None  # momentum that no step has made yet
+            if value is not None  # momentum before the first step
         }
 
     def restore(self, tensors: dict[str, Tensor]) -> None:
-        """Put back what `tensors` gave, bit for bit: torch's own loading would cast it to the parameters' type."""
+        """Restore the state that `tensors` returned, bit for bit; torch's own loading would cast it."""
         self.optimizer.state.clear()
         for key, value in tensors.items():
             index, _, name = key.partition(".")

@@ -1,8 +1,8 @@
-"""A batch is trees `[prompt | completion_1 | ... | completion_k]`: the prompt is computed once for all its completions.
+"""Batches of trees `[prompt | completion_1 | ... | completion_k]`: a prompt is computed once for all its completions.
 
-The tokens of all trees lie one after another, without padding. A completion sees the prompt and itself; its positions
-start at the prompt's length, wherever it lies. Prompt and completion are tokenized apart, so that a merge
-across the boundary cannot make the prefix differ between completions.
+The tokens of all trees are concatenated without padding. A completion attends to its prompt and itself, and its
+positions start at the prompt's length. Prompt and completion are tokenized apart, so that a token across the boundary
+cannot make the prompt differ between completions.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from overopt.engine.attention import TreeAttention
 
 @dataclass(frozen=True, slots=True)
 class Tree:
-    """A prompt's tokens (at least one) and those of its completions, EOS included where they ended."""
+    """The ids of a prompt (at least one) and of its completions, with the end token if they ended."""
 
     prompt: Sequence[int]
     completions: Sequence[Sequence[int]]
@@ -31,26 +31,26 @@ class Tree:
 
 @dataclass(frozen=True, slots=True)
 class Packed:
-    """The N tokens of some trees as model inputs, and where the M targets of their B completions are predicted."""
+    """The N tokens of several trees as model inputs, and the M targets of their B completions."""
 
     trees: Sequence[Tree]
     ids_N: Tensor
     positions_N: Tensor
     attention: TreeAttention
     source_M: Tensor
-    """Place, among the N, whose output predicts the target."""
+    """The position, among the N, whose output predicts the target."""
     token_M: Tensor
     row_M: Tensor
     column_M: Tensor
     read_R: Tensor
-    """Places whose hidden states somebody reads: a prompt's last, the completions', and those of prompt targets."""
+    """The positions whose hidden states are read: the last of a prompt, its completions', and prompt targets'."""
     last_B: Tensor
-    """Place of each row's last token: where a reward model reads its score."""
+    """The position of each completion's last token, where a reward model reads its score."""
     width: int
-    """T: the longest row of targets."""
+    """T, the length of the longest row of targets."""
 
     def spread(self, values_M: Tensor) -> Tensor:
-        """Values of the M targets as `[B, T]`, 0 elsewhere; differentiable."""
+        """Values of the M targets as rows `[B, T]`, 0 elsewhere; differentiable."""
         empty_BT = values_M.new_zeros(len(self.last_B), self.width)
         return empty_BT.index_put((self.row_M, self.column_M), values_M)
 
@@ -60,7 +60,7 @@ class Packed:
 
 
 def pack(trees: Sequence[Tree], device: torch.device | str = "cpu", prompt_targets: bool = False) -> Packed:
-    """Lay trees side by side. With `prompt_targets` a row's targets are prompt[1:] + completion, one a tree."""
+    """Concatenate trees. With `prompt_targets` (trees of one completion) targets are prompt[1:] + completion."""
     ids: list[int] = []
     positions: list[int] = []
     segments: list[int] = []
@@ -108,10 +108,7 @@ def pack(trees: Sequence[Tree], device: torch.device | str = "cpu", prompt_targe
 
 
 def micro_batches(trees: Sequence[Tree], token_budget: int) -> Iterator[list[int]]:
-    """Indices of whole trees, in order, such that a batch holds at most `token_budget` tokens.
-
-    A tree larger than the budget travels alone.
-    """
+    """Indices of consecutive trees that together hold at most `token_budget` tokens; a larger tree is a batch alone."""
     batch: list[int] = []
     tokens = 0
     for index, tree in enumerate(trees):
@@ -125,6 +122,6 @@ def micro_batches(trees: Sequence[Tree], token_budget: int) -> Iterator[list[int
 
 
 def row_ranges(trees: Sequence[Tree]) -> list[range]:
-    """For each tree, the rows that its completions take in a batch of all of them."""
+    """For each tree, the rows of its completions in a batch of all trees."""
     ends = list(accumulate(len(tree.completions) for tree in trees))
     return [range(end - len(tree.completions), end) for tree, end in zip(trees, ends, strict=True)]

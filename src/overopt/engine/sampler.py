@@ -1,7 +1,7 @@
-"""Sampling: the prompt's prefix is computed once for all its samples, finished rows are retired, draws are keyed.
+"""Sampling: a prompt is computed once for all its samples, and finished samples are no longer computed.
 
-The random number that decides token t of sample g of a prompt depends on (seed, purpose, step, prompt, g, t) alone, so
-a completion does not depend on its neighbors beyond rounding, nor training on what was evaluated in between.
+The random number that decides token t of sample g of a prompt depends on (seed, purpose, step, prompt, g, t) alone. So
+a completion does not depend on its batch, except by rounding, and training does not depend on evaluations in between.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from itertools import groupby
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from overopt.engine import native
@@ -23,25 +24,25 @@ from overopt.engine.native_store import NativeKeyValueStore
 
 @dataclass(frozen=True, slots=True)
 class Samples:
-    """Completions of P prompts, G each, rows prompt by prompt; `[B, T]`, 0 beyond their end."""
+    """G completions of each of P prompts, as rows `[B, T]` prompt by prompt, 0 after their end."""
 
     tokens_BT: Tensor
     mask_BT: Tensor
     logp_BT: Tensor
-    """At the sampling temperature (greedy: at temperature 1)."""
+    """Log-probabilities at the sampling temperature (greedy: at temperature 1)."""
     entropy_BT: Tensor
-    """Exact entropy of the distribution each token was drawn from, nats."""
+    """Entropy in nats of the distribution from which each token was drawn, exact."""
     ended_B: Tensor
-    """True where a token that ends a completion was emitted."""
+    """True if the completion ended in one of the model's end tokens."""
 
     def completions(self) -> list[list[int]]:
-        """The tokens of each row, that of its end included."""
+        """The ids of each row, with its end token."""
         return [row[:n].tolist() for row, n in zip(self.tokens_BT, self.mask_BT.sum(1).tolist(), strict=True)]
 
 
 @dataclass(frozen=True, slots=True)
 class DrawKey:
-    """Names the random stream of one sampling call; the prompt and the sample complete the key."""
+    """Identifies the random numbers of one sampling call, together with a prompt and a sample's index."""
 
     seed: int
     purpose: str
@@ -76,7 +77,7 @@ def sample(
     uniform_BT = torch.from_numpy(
         np.stack([key.uniforms(p, g, max_tokens) for p in prompt_ids for g in range(group_size)])
     ).to(device)
-    state = decoder(model, prompts, group_size, max_tokens)  # the prompts' many rows want no packed weights
+    state = decoder(model, prompts, group_size, max_tokens)  # before `decoding`: packed weights are for few rows
     rows = len(prompts) * group_size
     tokens_BT = torch.zeros(rows, max_tokens, dtype=torch.long, device=device)
     logp_BT = torch.zeros(rows, max_tokens, device=device)
@@ -109,7 +110,7 @@ def sample_in_batches(
     key: DrawKey,
     token_budget: int,
 ) -> Samples:
-    """`sample`, in batches whose key-value store holds about `token_budget` tokens."""
+    """`sample` in batches whose keys and values are of about `token_budget` tokens."""
     size = max(1, token_budget // (max(map(len, prompts)) + max_tokens * group_size))
     parts = [
         sample(model, prompts[i : i + size], prompt_ids[i : i + size], group_size, temperature, max_tokens, key)
@@ -121,7 +122,7 @@ def sample_in_batches(
 def _by_length(
     prompts: Sequence[Sequence[int]], group_size: int, sample_at: Callable[[Sequence[int]], Samples]
 ) -> Samples:
-    """Samples of prompts of each length on their own, in the prompts' order: where padding would be read as text."""
+    """Samples of the prompts, one batch for each prompt length, for models that cannot take padding."""
 
     def length(i: int) -> int:
         return len(prompts[i])
@@ -136,27 +137,22 @@ def _by_length(
 def _joined(parts: Sequence[Samples]) -> Samples:
     width = max(part.tokens_BT.shape[1] for part in parts)
 
-    def joined(tensors: list[Tensor]) -> Tensor:
-        return torch.cat([torch.nn.functional.pad(x, (0, width - x.shape[1])) for x in tensors])
+    def joined(name: str) -> Tensor:
+        tensors = [getattr(part, name) for part in parts]
+        return torch.cat([F.pad(x, (0, width - x.shape[1])) if x.dim() > 1 else x for x in tensors])
 
-    return Samples(
-        joined([p.tokens_BT for p in parts]),
-        joined([p.mask_BT for p in parts]),
-        joined([p.logp_BT for p in parts]),
-        joined([p.entropy_BT for p in parts]),
-        torch.cat([p.ended_B for p in parts]),
-    )
+    return Samples(*(joined(field.name) for field in fields(Samples)))
 
 
 def decoder(
     model: CausalModel, prompts: Sequence[Sequence[int]], group_size: int, max_tokens: int
 ) -> _TreeDecoder | _PlainDecoder:
-    """The prompts run, `group_size` samples of each about to begin, in the way that the model decodes."""
+    """Run the prompts; returns the state from which `group_size` samples of each are decoded."""
     return (_TreeDecoder if model.tree_attention else _PlainDecoder)(model, prompts, group_size, max_tokens)
 
 
 class _TreeDecoder:
-    """The samples still being written: `active` are their indices, `hidden` predicts their next token."""
+    """Unfinished samples: `active` are their rows, `hidden` the states that predict their next tokens."""
 
     def __init__(self, model: CausalModel, prompts: Sequence[Sequence[int]], group_size: int, max_tokens: int) -> None:
         self.model = model
@@ -170,7 +166,7 @@ class _TreeDecoder:
         self.active = torch.arange(len(self.hidden), device=model.device)
 
     def advance(self, token: Tensor, keep: Tensor, t: int) -> None:
-        """Run the drawn tokens of the rows that go on to get their next hidden states."""
+        """Run the drawn tokens of the rows `keep`, the unfinished ones."""
         if len(keep) < len(token):
             self.active, self.positions, token = self.active[keep], self.positions[keep], token[keep]
             self.store.retire(keep)
@@ -179,7 +175,7 @@ class _TreeDecoder:
 
 
 class _PlainDecoder:
-    """The same with the model's own cache, for models whose attention is their own: prompts are left-padded rows."""
+    """The same from the model's own cache, for models without tree attention; prompts are padded on the left."""
 
     def __init__(self, model: CausalModel, prompts: Sequence[Sequence[int]], group_size: int, max_tokens: int) -> None:
         self.model = model
@@ -201,14 +197,14 @@ class _PlainDecoder:
             self.cache.batch_select_indices(keep)
             self.active, self.real, self.positions = self.active[keep], self.real[keep], self.positions[keep]
             token = token[keep]
-        self.real = torch.nn.functional.pad(self.real, (0, 1), value=True)
+        self.real = F.pad(self.real, (0, 1), value=True)
         positions = (self.positions + t)[:, None]
         hidden, self.cache = self.model.extend(token[:, None], positions, self.real, self.cache)
         self.hidden = hidden[:, -1]
 
 
 def _draw(logits: Tensor, temperature: float, uniform: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """One token a row by the inverse of the cumulative distribution, with its log-probability and the entropy."""
+    """One token for each row, its log-probability, and the entropy of its distribution."""
     logp_RV = (logits.float() / (temperature or 1.0)).log_softmax(-1)
     probability_RV = logp_RV.exp()
     token = choose(probability_RV, temperature, uniform)
@@ -217,10 +213,10 @@ def _draw(logits: Tensor, temperature: float, uniform: Tensor) -> tuple[Tensor, 
 
 
 def choose(probability_RV: Tensor, temperature: float, uniform: Tensor) -> Tensor:
-    """The token of each row at which the cumulative distribution passes the random number; greedy at temperature 0."""
+    """Each row's token by inversion of the cumulative distribution; the most probable one at temperature 0."""
     if temperature == 0:
         return probability_RV.argmax(-1)
-    # In float64: a float32 sum over a large vocabulary starves the rare tokens.
+    # In float64: a float32 sum over a large vocabulary would never reach rare tokens.
     cumulative_RV = probability_RV.double().cumsum(-1)
     target = uniform * cumulative_RV[:, -1]
     return torch.searchsorted(cumulative_RV, target[:, None], right=True)[:, 0].clamp(max=probability_RV.shape[1] - 1)

@@ -1,4 +1,4 @@
-"""Greedy completions of a policy, judged against the references on prompts that no training saw."""
+"""Evaluation: greedy completions of a policy on held-out prompts, judged against the references."""
 
 from overopt.evaluation.evaluator import Evaluator
 from overopt.evaluation.reevaluation import evaluate_run

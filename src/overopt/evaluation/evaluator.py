@@ -1,4 +1,4 @@
-"""Evaluation of one policy after another on the same prompts, so that differences between them are paired."""
+"""Evaluates policies on the same prompts, so that differences between them are paired over prompts."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ from overopt.tasks.base import TaskProtocol
 from overopt.types import Completion, PromptRecord
 
 REFERENCE_SUMMARIES = 256
-"""References whose likelihood under the policy is followed (`ref_summary_logp`)."""
+"""Number of references whose log-probability under the policy is recorded (`ref_summary_logp_sum`)."""
 
 Row = dict[str, Any]
 
 
 @dataclass
 class Evaluator:
-    """Judges policies on fixed prompts: a row for `evaluations.jsonl`, and one a prompt for the samples.
+    """Judges policies on fixed prompts: returns a row for `evaluations.jsonl` and one row per prompt for the samples.
 
-    The first evaluation is the baseline of the paired differences: the policy that training starts from.
+    The first evaluation, of the policy that training starts from, is the baseline of the paired differences.
     """
 
     task: TaskProtocol
@@ -68,14 +68,14 @@ class Evaluator:
 
     @property
     def prompt_set(self) -> str:
-        """A name for these prompts: equal names, equal prompts and references."""
+        """Hash of prompts and references: equal where these are equal."""
         text = "\x1e".join(f"{r.prompt_id}\x1f{r.prompt}\x1f{r.reference}" for r in self.records)
         return sha256(text.encode()).hexdigest()[:12]
 
     def evaluate(self, policy: Policy, step: int, token_budget: int) -> tuple[Row, list[Row]]:
-        """Greedy completions of every prompt, their scores, and the policy's distance from the reference.
+        """Complete every prompt greedily, judge the completions, and measure the KL to the reference.
 
-        Passes are made in micro-batches of `token_budget`. Nothing is remembered of an evaluation that raises.
+        `token_budget` is the size of a micro-batch. An evaluation that raises leaves no trace.
         """
         reference_scores = self._reference_scores(token_budget)
         samples = sample_in_batches(
@@ -119,7 +119,7 @@ class Evaluator:
         return row, rows
 
     def _reference_scores(self, token_budget: int) -> list[float | None]:
-        """The judge's score of each prompt's reference; a reward model is asked once."""
+        """Return the judge's score of each prompt's reference; a reward model is run once."""
         if self.reference_scores is None:
             known = [(i, Completion(r.reference)) for i, r in enumerate(self.records) if r.reference is not None]
             records, trees = [self.records[i] for i, _ in known], [self.encoded[i] for i, _ in known]
@@ -136,14 +136,14 @@ class Evaluator:
         trees: Sequence[Tree],
         token_budget: int,
     ) -> list[float] | None:
-        """The reward model's score of each record's one completion."""
+        """Return the reward model's score of each record's completion; None without a reward model."""
         if self.scorer is None or not trees:
             return None
         scores: list[float] = self.scorer.score(records, completions, trees, token_budget).tolist()
         return scores
 
     def _win_rate(self, results: list[float | None]) -> Row:
-        """Wins, ties, the win rate with its Wilson interval, and the paired difference to the baseline."""
+        """Return wins, ties, win rate with its Wilson interval, and the paired difference to the baseline."""
         if self.baseline_outcomes is None:
             self.baseline_outcomes = results
         known = [
@@ -169,7 +169,7 @@ class Evaluator:
         return row
 
     def _distance(self, policy: Policy, token_budget: int) -> Row:
-        """KL(pi || ref), nats per sequence, on one sample a prompt with the same draws at every evaluation."""
+        """Estimate KL(pi || pi_ref), nats per sequence, on one sample per prompt, with the same draws every time."""
         if self.reference is None:
             return {}
         samples = sample_in_batches(
@@ -185,12 +185,12 @@ class Evaluator:
         trees = [Tree(p, [row]) for p, row in zip(self.prompts, samples.completions(), strict=True)]
         reference = logps_of_trees(self.reference, trees, self.temperature, token_budget)
         logp_BT = samples.logp_BT
-        if policy.bf16:  # decoding in bf16 differs from the reference's forward by more than the policies may
+        if policy.bf16:  # bf16 decoding may differ from a forward pass by more than policy and reference do
             logp_BT = logps_of_trees(policy, trees, self.temperature, token_budget).logp_BT
         return {"kl_ref": float((logp_BT.sum(1) - reference.logp_BT.sum(1)).mean())}
 
     def _reference_logp(self, policy: Policy, token_budget: int) -> Row:
-        """Mean log-probability of fixed references at temperature 1: summed over tokens, and per token."""
+        """Return the mean log-probability of fixed references at temperature 1, summed and per token, nats."""
         if not self.reference_trees:
             return {}
         logps = logps_of_trees(policy, self.reference_trees, 1.0, token_budget)
@@ -202,7 +202,7 @@ class Evaluator:
 
 
 def _means(rows: Sequence[Row]) -> Row:
-    """Means over the prompts of what is present on all of them."""
+    """Return means over prompts, None for a column with an absent value."""
 
     def mean(name: str) -> float | None:
         values = [row[name] for row in rows]

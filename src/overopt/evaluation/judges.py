@@ -1,4 +1,4 @@
-"""Who decides whether a completion beats the reference."""
+"""Judges, which decide whether a completion is better than the reference."""
 
 from __future__ import annotations
 
@@ -8,23 +8,23 @@ from typing import Literal
 from overopt.types import Completion, PromptRecord
 
 Judge = Literal["gold", "reward_model", "none"]
-"""`none`: nobody compares completions with references; the rest of an evaluation is still made."""
+"""`none`: completions are not compared with references; the rest of an evaluation is still computed."""
 TIE = 1e-9
-"""Scores closer than this are a tie."""
+"""Scores that differ by less are a tie."""
 
 
 def outcome(ours: float, reference: float) -> float:
-    """1 for a win, 1/2 for a tie, 0 for a loss."""
+    """Return 1 for a win, 1/2 for a tie, 0 for a loss."""
     if abs(ours - reference) < TIE:
         return 0.5
     return float(ours > reference)
 
 
 def outcomes(ours: Sequence[float | None], references: Sequence[float | None]) -> list[float | None]:
-    """The outcome of each prompt, None where either score is absent."""
+    """Return the outcome of each prompt, None where either score is absent."""
     return [None if a is None or b is None else outcome(a, b) for a, b in zip(ours, references, strict=True)]
 
 
 def reference_completion(record: PromptRecord) -> Completion | None:
-    """The reference as a completion that ended."""
+    """Return the reference as a completion that ended with EOS, None without a reference."""
     return None if record.reference is None else Completion(record.reference)

@@ -1,4 +1,4 @@
-"""Evaluations made after a run, of every checkpoint it kept."""
+"""Re-evaluation: judges every kept checkpoint of a run after it has ended."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ from overopt.types import Dropped
 
 Fitted = TypeVar("Fitted", Policy, RewardModel)
 SPLIT_SEED = {"tuning": 0, "test": 100}
-"""A seed that reads the split (seeds below 100 are for tuning)."""
+"""A seed that selects the split (seeds below 100 are for tuning)."""
 
 
 @block
 class _Settings:
-    """What an evaluation takes of a saved configuration."""
+    """The fields of a saved configuration that an evaluation needs."""
 
     task: Task = Miniature()
     compute: Compute = Compute()
@@ -47,12 +47,13 @@ def evaluate_run(
     progress: Callable[[int, int], None] | None = None,
     notice: Callable[[str], None] | None = None,
 ) -> list[dict[str, Any]]:
-    """Greedy completions of every kept checkpoint, and of what the run started from, into `evaluations/JUDGE.jsonl`.
+    """Evaluate every kept checkpoint of a run and the policy it started from; return and record one row for each.
 
-    Computed as the run was. `judge` is by default gold where the task knows it, else the run's reward model.
+    Rows go to `evaluations/JUDGE.jsonl`. The run's own compute settings are used. `judge` is by default gold if the
+    task has a gold reward, else the run's reward model.
     """
     with RunLock(Path(path)) as lock:
-        load_run(path)  # before the lock, which would make the directory
+        load_run(path)  # before the lock, which would create the directory
         lock.acquire()
         return _evaluate(load_run(path), judge, split, progress, notice or say)
 
@@ -87,7 +88,7 @@ def _evaluate(
 
 
 def _policies(run: Run) -> list[tuple[int, Path]]:
-    """Steps and model folders: the parent's at step 0, if there is one, and the run's own checkpoints."""
+    """Return steps and model folders: the parent policy's, if any, at step 0, and the run's checkpoints."""
     own = [(step, run.checkpoint(step)) for step in run.checkpoints()]
     start = _parent(run, "policy")
     if not own:
@@ -96,10 +97,10 @@ def _policies(run: Run) -> list[tuple[int, Path]]:
 
 
 def _parent(run: Run, role: str) -> Path | None:
-    """The model folder of a parent by its field; None if the configuration names none.
+    """Return the model folder of the parent in a field of the configuration; None if the field is empty.
 
-    The configuration's location counts, which is relative to the run, so a study that was moved finds its parents; a
-    run that was moved without them finds them where they were.
+    Its location is relative to the run, so a study that was moved finds its parents; a run that was moved without them
+    finds them where they were.
     """
     if run.config.get(role) is None:
         return None
@@ -113,7 +114,7 @@ def _parent(run: Run, role: str) -> Path | None:
 
 
 def _as_it_was(run: Run, role: str) -> Path | None:
-    """The place where the run found a parent, if it is still there and still the same."""
+    """Return the path at which the run found a parent, if it is still there and unchanged."""
     recorded = [parent for parent in run.info.get("parents", []) if parent["role"] == role]
     for path, known in [(Path(parent["path"]), parent["hash"]) for parent in recorded]:
         if path.exists() and hash_parent(path) == known:
@@ -157,19 +158,19 @@ def _evaluator(
 
 
 def _temperature(run: Run) -> float:
-    """At which the run samples to measure its distance from the reference."""
+    """Return the temperature at which the run samples to measure its KL to the reference."""
     names = [name for name in ("evaluation_temperature", "temperature") if name in run.config]
     return run.setting(names[0], (int, float)) if names else 1.0
 
 
 def _fitted(run: Run, model: Fitted) -> Fitted:
-    """The model, held against the limits under which the run trained."""
+    """Check that a model fits the token limits of the run; return the model."""
     check_limits(model, run.setting("max_prompt_tokens", int), run.setting("max_completion_tokens", int))
     return model
 
 
 def _policy(folder: Path, evaluator: Evaluator, device: torch.device, bf16: bool) -> Policy:
-    """One checkpoint: all are asked the same prompts, encoded once, so all must read the same ids in them."""
+    """Load one checkpoint; all get the same encoded prompts, so all must share the vocabulary."""
     policy = load_policy(folder, device, bf16)
     if found := vocabulary_differences(evaluator.codec.tokenizer, policy.tokenizer):
         raise UserError(

@@ -1,7 +1,7 @@
-"""Sinks: where a run's numbers go besides its own directory. They read its records, and run in processes of their own.
+"""Sinks send a run's records to TensorBoard, Trackio or W&B. Each runs in a process of its own and reads the records.
 
-Nothing of them is imported by the process that trains, so a sink that raises, hangs or loses its network costs a
-warning and no more. The same code sends the records of a run that is over (`overopt log RUN --sink tensorboard`).
+The training process imports no sink library, so a sink that raises, hangs or loses its network costs only a warning.
+The same code sends the records of a finished run (`overopt log RUN --sink tensorboard`).
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""The process of one sink: `python -m overopt.integrations.follower`, with its task as the first line of its input.
+"""The process of one sink, `python -m overopt.integrations.follower`, whose task is the first line of stdin.
 
-Its input ends when the run does, however it does; what has been recorded by then is sent, and that has its time, too.
+Its stdin closes when the run ends in any way; then it has a limited time to send what has been recorded.
 """
 
 from __future__ import annotations
@@ -21,28 +21,28 @@ from overopt.integrations.sinks import Sink
 
 @block
 class Task:
-    """What a follower is told."""
+    """The task of a sink process."""
 
     run: str
     sink: Sink
     grace: float
-    """Seconds it has once the run has ended."""
+    """Seconds to send the rest once the run has ended."""
 
 
 def task_line(run: Path, sink: Any, grace: float) -> bytes:
-    """The task as `main` reads it."""
+    """Encode a task as the line that `main` reads."""
     return json.dumps(dump(Task(run=str(run), sink=sink, grace=grace))).encode() + b"\n"
 
 
 def main() -> int:
-    """Follow a run. Exit codes as of the command line, the last line of stderr says what is wrong."""
-    os.nice(10)  # the run comes first
+    """Follow a run. Returns the command line's exit codes; the last line of stderr says what went wrong."""
+    os.nice(10)  # the run has priority
     task = load(Task, json.loads(_first_line()))
 
     def ended(seconds: float) -> bool:
         over = bool(select.select([sys.stdin], [], [], seconds)[0])
         if over:
-            signal.setitimer(signal.ITIMER_REAL, task.grace)  # whoever waited may be gone: then this ends it
+            signal.setitimer(signal.ITIMER_REAL, task.grace)  # ends this process even if its parent is gone
         return over
 
     try:
@@ -54,7 +54,7 @@ def main() -> int:
 
 
 def _first_line() -> bytes:
-    """Byte by byte: nothing behind it may be read, and kept, from what select looks at."""
+    """Read the first line byte by byte: buffered input would be hidden from `select`."""
     line = b""
     while not line.endswith(b"\n") and (byte := os.read(0, 1)):
         line += byte

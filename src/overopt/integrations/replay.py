@@ -1,4 +1,4 @@
-"""From a run's records to a sink: of a run that is over, or of one that is going on, as it writes them."""
+"""Sends a run's records to a sink: of a finished run at once, of a running one as they are written."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ Values = dict[str, float]
 
 
 def replay(path: Path, sink: Sink) -> int:
-    """Send all that is recorded; how many steps that are."""
+    """Send all records of a run; return the number of steps sent."""
     return follow(path, sink, lambda seconds: True)
 
 
 def follow(path: Path, sink: Sink, ended: Callable[[float], bool]) -> int:
-    """Send what is recorded as it comes, until `ended`, which waits so many seconds for that, says so."""
+    """Send records as they are written until `ended(seconds)`, which waits up to that long, returns True."""
     stream: Stream = sink.open(load_run(path))
     feed, sent, over = Feed(path), 0, False
     while True:
@@ -35,10 +35,10 @@ def follow(path: Path, sink: Sink, ended: Callable[[float], bool]) -> int:
 
 
 class Feed:
-    """A run's numbers, each once, in order of their steps."""
+    """Reads the numbers of a run as they are recorded, each once, by step."""
 
     def __init__(self, path: Path) -> None:
-        # an evaluation is written before the next update: read after the updates, it is never late
+        # evaluations are written before the next update, so reading them after the updates misses none
         self._files = [
             ("train", Tail(path / layout.METRICS)),
             ("time", Tail(path / layout.TIMINGS)),
@@ -46,7 +46,7 @@ class Feed:
         ]
 
     def rows(self) -> Iterator[tuple[int, Values]]:
-        """What has been recorded since the last call: a row a step, names after where they come from."""
+        """Yield (step, values) recorded since the last call; names begin with the file they come from."""
         steps: dict[int, Values] = {}
         for kind, tail in self._files:
             for row in tail.rows():
@@ -55,7 +55,7 @@ class Feed:
 
 
 def _named(kind: str, row: Mapping[str, Any]) -> Values:
-    """`train/loss`, `evaluation/win_rate`, and of held-out pairs `pairs/accuracy`."""
+    """Name values as `train/loss`, `evaluation/win_rate` or, for held-out pairs, `pairs/accuracy`."""
     prefix = "pairs" if row.get("judge") == "pairs" else kind
     return {
         f"{prefix}/{name}": float(value)

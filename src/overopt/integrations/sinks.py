@@ -1,4 +1,4 @@
-"""The sinks by name. Each imports its library when it is opened; each library is an extra of the same name."""
+"""The sinks. Each imports its library when opened; the library is installed by the extra of the same name."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from overopt.records import Run, reading_run
 Name = Annotated[str, Field(min_length=1)]
 PROJECT = "overopt"
 IDENTITY = "overopt_identity"
-"""Says in a tracker's configuration which run this is: names come again."""
+"""Key in a tracker's configuration that identifies the run, since run names repeat."""
 
 
 class Stream(Protocol):
-    """What an open sink takes: rows by step, then the end."""
+    """An open sink: takes values by step, then the final status."""
 
     def send(self, step: int, values: Mapping[str, float]) -> None: ...
 
@@ -35,13 +35,13 @@ class TensorBoard:
     config_name: ClassVar[str] = "tensorboard"
 
     folder: Location | None = None
-    """Where they go, in a folder of the run's name; null: into `tensorboard/` of the run directory. Event files that
-    lie there are replaced."""
+    """Folder in which a folder of the run's name is made; null: `tensorboard/` in the run directory. Existing event
+    files there are replaced."""
 
     def open(self, run: Run) -> Stream:
         summary = _library("tensorboard.summary", "tensorboard")
         folder = run.path / "tensorboard" if self.folder is None else Path(self.folder) / run.name
-        for old in folder.glob("events.out.tfevents.*"):  # of an earlier replay, which would be drawn twice
+        for old in folder.glob("events.out.tfevents.*"):  # of an earlier replay; they would be drawn twice
             old.unlink()
         return _TensorBoardStream(summary.Writer(str(folder)))
 
@@ -65,22 +65,24 @@ class Trackio:
 
     project: Name = PROJECT
     space: str | None = None
-    """`user/name` of the Space; null: on this machine, where TRACKIO_DIR says. Here what was sent of the same run
-    before is replaced; on a Space it stays, as another run of that name."""
+    """`user/name` of the Space; null: this machine, in TRACKIO_DIR. Locally, records sent of the same run before are
+    replaced; on a Space they stay, as another run of that name."""
 
     def open(self, run: Run) -> Stream:
         trackio = _library("trackio", "trackio")
         if self.space is None:
             self._remove(run, trackio.Api())
-        # resumed by its name it would be one with every other run of that name, hence never
+        # resuming goes by name and would merge different runs of the same name
         quiet = {"resume": "never", "embed": False, "auto_log_gpu": False, "auto_log_cpu": False}
         config = run.config | {IDENTITY: identity(run)}
-        return _Calls(trackio.init(project=self.project, name=run.name, config=config, space_id=self.space, **quiet))
+        return _TrackerStream(
+            trackio.init(project=self.project, name=run.name, config=config, space_id=self.space, **quiet)
+        )
 
     def _remove(self, run: Run, api: Any) -> None:
         try:
             runs = list(api.runs(self.project))
-        except ValueError:  # there is no such project yet
+        except ValueError:  # the project does not exist yet
             return
         for old in runs:
             if (old.config or {}).get(IDENTITY) == identity(run):
@@ -96,7 +98,7 @@ class WandB:
     project: Name = PROJECT
     mode: Literal["offline", "online"] = "offline"
     folder: Location | None = None
-    """Where its files go; null: into the run directory."""
+    """Folder of its files; null: the run directory."""
 
     def open(self, run: Run) -> Stream:
         wandb = _library("wandb", "wandb")
@@ -107,7 +109,7 @@ class WandB:
                 project=self.project,
                 name=run.name,
                 id=identity(run),
-                resume="allow" if self.mode == "online" else None,  # what is there is not sent again
+                resume="allow" if self.mode == "online" else None,  # steps that are there are not sent again
                 mode=self.mode,
                 dir=str(folder),
                 config=run.config,
@@ -116,8 +118,8 @@ class WandB:
         )
 
 
-class _Calls:
-    """Runs of libraries that are called like W&B's."""
+class _TrackerStream:
+    """A stream to a run object with W&B's interface (`log`, `finish`)."""
 
     def __init__(self, run: Any) -> None:
         self.run = run
@@ -129,7 +131,7 @@ class _Calls:
         self.run.finish()
 
 
-class _WandBStream(_Calls):
+class _WandBStream(_TrackerStream):
     def close(self, status: str) -> None:
         self.run.finish(exit_code=0 if status in ("finished", "stopped") else 1)
 
@@ -143,12 +145,12 @@ class _Named:
 
 
 def sink_from(text: str) -> Any:
-    """The sink that YAML text says: a name, or a name and settings."""
+    """Build a sink from YAML text: a name, or a name and settings."""
     return load(_Named, {}, [("sink", text)], base=Path.cwd()).sink
 
 
 def identity(run: Run) -> str:
-    """The same for every replay of a run, and another for another run."""
+    """Return an identifier that is the same for every replay of a run and different for other runs."""
     with reading_run(run.path):
         content = (run.path / "config.yaml").read_bytes() + str(run.info.get("started")).encode()
     return hashlib.sha256(content).hexdigest()[:16]

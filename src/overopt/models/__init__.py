@@ -1,1 +1,1 @@
-"""The only room that knows transformers: policies, reward models, tokenizers, their loading and saving."""
+"""Policies, reward models and tokenizers, their loading and saving. Nothing else imports transformers."""

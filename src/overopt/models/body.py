@@ -1,4 +1,4 @@
-"""What a policy and a reward model share: a Hugging Face body, its tokenizer, and the precision it computes in."""
+"""What a policy and a reward model share: a transformer's body, its tokenizer, and its precision."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from overopt.models.properties import ATTENTION_CAP, attention_window, has_custo
 from overopt.models.text import end_ids
 
 ATTENTION = "overopt"
-"""Our name among the attention functions of transformers."""
+"""The name under which transformers knows our attention function."""
 MANY_ROWS = 256
-"""From here on oneDNN's faster products outweigh its slower start."""
+"""Rows of a product from which on oneDNN is faster than torch's default."""
 
 
 def silence_transformers() -> None:
-    """transformers draws a bar for every file it reads or writes, and reports what our own messages say in short."""
+    """Turn off the progress bars and warnings of transformers; our own messages say what matters."""
     from transformers.utils import logging
 
     logging.disable_progress_bar()
@@ -34,7 +34,7 @@ def silence_transformers() -> None:
 
 
 def with_attention(make: Callable[[str], Any]) -> Any:
-    """A model with torch's fused attention, or with the plain one where its architecture offers no other."""
+    """The model that `make` builds with torch's fused attention, or with plain attention if it supports no other."""
     try:
         return make("sdpa")
     except ValueError as error:
@@ -44,11 +44,11 @@ def with_attention(make: Callable[[str], Any]) -> Any:
 
 
 def enable_tree_attention(model: Any) -> bool:
-    """Give a model our attention, if it computes attention by torch's fused function; whether it now has it."""
+    """Give a model our attention function if it uses torch's fused one; returns whether it now has ours."""
     if model.config._attn_implementation == ATTENTION:
         return True
     if getattr(model.config, ATTENTION_CAP, None):
-        model.set_attn_implementation("eager")  # torch's fused attention leaves the cap out, and nobody says so
+        model.set_attn_implementation("eager")  # torch's fused attention silently ignores the cap
     if model.config._attn_implementation != "sdpa" or has_custom_attention(model):
         return False
     _register()
@@ -57,7 +57,7 @@ def enable_tree_attention(model: Any) -> bool:
 
 
 def _register() -> None:
-    """Add to the attention functions of transformers one that is its `sdpa`, except for masks that we made."""
+    """Register an attention function that is `sdpa`, except where the mask carries an `AttentionBackend`."""
     from transformers import AttentionInterface, AttentionMaskInterface
     from transformers.integrations.sdpa_attention import sdpa_attention_forward
     from transformers.masking_utils import sdpa_mask
@@ -76,7 +76,7 @@ def _register() -> None:
 
 
 class Body:
-    """A transformer's body with its tokenizer. Dropout is off; with `bf16` it computes in bf16 on fp32 weights."""
+    """A transformer's body with its head and tokenizer. No dropout; with `bf16` it computes in bf16 on fp32 weights."""
 
     def __init__(self, model: Any, tokenizer: Any, head: nn.Linear, bf16: bool = False) -> None:
         self.model = model.eval()
@@ -84,15 +84,15 @@ class Body:
         self.head = head
         self.bf16 = bf16
         self.end_ids = end_ids(model, tokenizer)
-        """The tokens at which sampling stops; a codec may add the end of its template's turns."""
+        """The tokens at which sampling stops; a codec adds its template's end of a turn."""
         pad, eos = tokenizer.pad_token_id, tokenizer.eos_token_id
         self.pad_id: int = (
             eos if pad is None or pad >= self.known_tokens else pad
-        )  # nobody reads it, but it is looked up
+        )  # it is masked, but must have an embedding
         self.tree_attention = enable_tree_attention(model)
-        """Whether trees are computed as such; else row by row, by the model's ordinary forward."""
+        """Whether completions share the computation of their prompt; else each is a row of the ordinary forward."""
         self.flex_attention = False
-        """Whether one kernel computes the attention of all trees; chosen at load, on a GPU."""
+        """Whether one compiled kernel computes the attention of all trees; chosen at load, on a GPU."""
 
     @property
     def device(self) -> torch.device:
@@ -100,29 +100,29 @@ class Body:
 
     @property
     def known_tokens(self) -> int:
-        """Tokens that the model knows, which may be fewer or more than its tokenizer's."""
+        """How many ids have an embedding; may be fewer or more than the tokenizer has."""
         count: int = self.model.get_input_embeddings().weight.shape[0]
         return count
 
     @property
     def window(self) -> int | None:
-        """How far back attention sees, if less than everything: then longer trees would be computed wrongly."""
+        """Tokens back that attention reaches, None for all; tree attention is wrong for longer texts."""
         return attention_window(self.model.config)
 
     @property
     def name(self) -> str:
-        """The folder it came from, as messages name it; its architecture where it was built."""
+        """The folder it was loaded from, or its architecture, for messages."""
         return str(self.model.config.name_or_path or f"this {self.model.config.model_type} model")
 
     def autocast(self) -> AbstractContextManager[Any]:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16)
 
     def linear_maps(self, rows: int) -> AbstractContextManager[None]:
-        """In it linear maps are computed by what is fastest for so many rows."""
+        """A context in which linear maps are computed in the way that is fastest for so many rows."""
         return onednn_linear_maps(self.model.modules() if rows >= MANY_ROWS and not self.bf16 else [])
 
     def hidden(self, packed: Packed) -> Tensor:
-        """Hidden states after the final norm at the places of a packed batch, `[N, D]`; undefined outside `read_R`."""
+        """Hidden states after the final norm of a packed batch, `[N, D]`; undefined at positions outside `read_R`."""
         if not self.tree_attention:
             return self._plain_hidden(packed)
         attend = FlexAttention(packed.attention) if self.flex_attention else packed.attention
@@ -135,7 +135,7 @@ class Body:
         return not self.bf16 and neox.can_run(self.model.base_model)
 
     def run(self, ids_N: Tensor, positions_N: Tensor, attend: AttentionBackend, read_R: Tensor | None = None) -> Tensor:
-        """Hidden states of flat tokens whose attention `attend` computes, `[N, D]`, or of some of them, `[R, D]`."""
+        """Hidden states `[N, D]` of flat tokens whose attention `attend` computes, or `[R, D]` of `read_R` alone."""
         if self._is_plain_neox():
             with self.linear_maps(len(ids_N)):
                 return neox.run(self.model.base_model, ids_N, positions_N, attend, read_R)
@@ -150,7 +150,7 @@ class Body:
         return hidden if read_R is None else hidden[read_R]
 
     def _plain_hidden(self, packed: Packed) -> Tensor:
-        """The same by an ordinary forward, each completion with its prompt in a right-padded row of its own."""
+        """`hidden` by the ordinary forward: each completion with its prompt is a right-padded row."""
         rows: list[list[int]] = []
         place: list[tuple[int, int]] = []
         for tree in packed.trees:
@@ -172,31 +172,31 @@ class Body:
         return list(self.model.parameters())
 
     def checkpoint_layers(self) -> None:
-        """From here on keep of each layer its input only, and compute the rest once more in the backward pass."""
+        """From now on keep only each layer's input, and compute the layer again in the backward pass."""
         from transformers.modeling_layers import GradientCheckpointingLayer
 
         self.model.gradient_checkpointing_enable({"use_reentrant": False})
         for module in self.model.modules():
             if isinstance(module, GradientCheckpointingLayer):
-                module.training = True  # asked for by the layer alone: what is inside it stays without dropout
+                module.training = True  # of the layer alone: the modules in it stay without dropout
 
     def freeze(self) -> None:
-        """No gradient from here on."""
+        """Compute no gradients from now on."""
         self.model.requires_grad_(False)
 
     def save(self, folder: Path) -> None:
-        """An ordinary Hugging Face folder, weights in safetensors; `generate` stops there where sampling stops here."""
+        """Write a Hugging Face folder with safetensors; its generation settings stop at `end_ids`."""
         silence_transformers()
         self._save_model(folder)
         self.tokenizer.save_pretrained(folder)
         settings = folder / "generation_config.json"
         if settings.exists() and end_ids(self.model, self.tokenizer) != self.end_ids:
-            # Written by hand: transformers refuses to save settings that were changed, where others of them are odd.
+            # Edited as JSON: transformers refuses to save changed settings if other ones are inconsistent.
             changed = json.loads(settings.read_text(encoding="utf-8")) | {"eos_token_id": sorted(self.end_ids)}
             settings.write_text(json.dumps(changed, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
     def _save_model(self, folder: Path) -> None:
-        """Weights and configurations. Older versions of transformers refuse to save settings that they read before."""
+        """Write weights and configurations, even where transformers refuses to save generation settings it has read."""
         from transformers import GenerationConfig
 
         try:

@@ -1,4 +1,4 @@
-"""Caches for models whose own kind does not do what the sampler asks: repeat rows, and go on with some of them."""
+"""Caches for models whose own cannot repeat rows or continue with some of them, which the sampler needs."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ import torch
 from torch import Tensor
 
 CacheKind = Literal["padded", "equal", "none"]
-"""padded: the model's own cache, prompts padded on the left; equal: the same for prompts of one length, where padding
-would be read as text; none: the whole row is computed again for every token."""
+"""padded: the model's own cache, with prompts padded on the left. equal: the same for prompts of equal length only,
+because padding would change the states. none: the whole row is computed again for every token."""
 
 
 @dataclass
 class RecurrentCache:
-    """A cache of `rows` rows with states of recurrent layers; what beam search does to it repeats and selects too."""
+    """A cache with the states of recurrent layers; rows are repeated and selected by its method for beam search."""
 
     own: Any
     rows: int
@@ -31,7 +31,7 @@ class RecurrentCache:
 
 @dataclass
 class RecomputedRows:
-    """No cache: the tokens so far, `[N, S]`, all computed again with those that follow."""
+    """No cache: the tokens so far, `[N, S]`, which are computed again with every new one."""
 
     ids_NS: Tensor
 
@@ -43,7 +43,7 @@ class RecomputedRows:
 
 
 def extend_recurrent(body: Any, ids_NL: Tensor, cache: RecurrentCache | None) -> tuple[Tensor, RecurrentCache]:
-    """Hidden states of tokens that follow a cache, in rows of one length, and the longer cache."""
+    """Hidden states of tokens that follow a cache, in rows of equal length, and the extended cache."""
     takes = inspect.signature(body.forward).parameters
     name = next(name for name in ("past_key_values", "cache_params", "cache") if name in takes)
     out = body(input_ids=ids_NL, use_cache=True, **{name: None if cache is None else cache.own})
@@ -51,7 +51,7 @@ def extend_recurrent(body: Any, ids_NL: Tensor, cache: RecurrentCache | None) ->
 
 
 def extend_again(body: Any, ids_NL: Tensor, cache: RecomputedRows | None) -> tuple[Tensor, RecomputedRows]:
-    """The same without a cache."""
+    """The same by computing whole rows again."""
     ids_NS = ids_NL if cache is None else torch.cat([cache.ids_NS, ids_NL], 1)
     hidden = body(input_ids=ids_NS, use_cache=False).last_hidden_state
     return hidden[:, -ids_NL.shape[1] :], RecomputedRows(ids_NS)

@@ -1,4 +1,4 @@
-"""Whether flex attention may stand for SDPA tree by tree: tried at load, on a few trees of the model itself."""
+"""A check at load, on a few trees, whether flex attention gives a model the values of SDPA, tree by tree."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from overopt.engine.packing import Packed, Tree, pack
 from overopt.models.body import Body
 
 SIZES = [(150, (40, 60)), (9, (3, 1, 5)), (260, (20, 30))]
-"""Prompts and completions of the trees that are tried; they lie over several of the kernel's blocks."""
+"""Lengths of the prompts and completions in the check; together they span several blocks of the kernel."""
 
 
 def flex_agrees(body: Body) -> bool:
-    """Whether hidden states and gradients are those of SDPA, to rounding. `body.flex_attention` is left as it was."""
+    """Whether hidden states and gradients equal those of SDPA up to rounding; `body.flex_attention` is unchanged."""
     words = min(body.model.config.vocab_size - 1, 50)
     trees = [Tree(_ids(prompt, words), [_ids(size, words) for size in sizes]) for prompt, sizes in SIZES]
     packed, before = pack(trees, body.device), body.flex_attention
@@ -25,7 +25,7 @@ def flex_agrees(body: Body) -> bool:
         plain = _values_and_gradients(body, packed)
         body.flex_attention = True
         ours = _values_and_gradients(body, packed)
-    except Exception as error:  # whatever stops a compiler leaves SDPA, which needs none
+    except Exception as error:  # if compilation fails for any reason, SDPA remains
         print(f"overopt: flex attention is not used: {type(error).__name__}: {error}".splitlines()[0], file=sys.stderr)
         return False
     finally:
@@ -40,7 +40,7 @@ def _ids(size: int, words: int) -> list[int]:
 
 @torch.enable_grad()
 def _values_and_gradients(body: Body, packed: Packed) -> tuple[Tensor, Tensor]:
-    """Hidden states, and the gradient of a weighted sum of them in the embedded tokens; no weight gets one."""
+    """Hidden states, and the gradient of a weighted sum of them with respect to the embedded tokens."""
     embedded: list[Tensor] = []
 
     def keep(module: Any, inputs: Any, output: Tensor) -> Tensor:

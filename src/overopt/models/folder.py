@@ -1,6 +1,7 @@
-"""A model folder as it lies on disk: what is wrong with it is named before, or after, foreign code trips over it.
+"""Checks of a model folder's files, so that what is damaged or unusable is named with a remedy.
 
-Loaders of configurations, weights and tokenizers raise whatever they like. They are called within `reading` alone.
+Loaders of configurations, weights and tokenizers may raise any exception; they are always called within `reading`,
+which turns it into a UserError.
 """
 
 from __future__ import annotations
@@ -16,9 +17,9 @@ from overopt.datafiles import LFS_POINTER
 from overopt.errors import UserError
 
 HEADER_LIMIT = 100_000_000
-"""Bytes that a safetensors header may have."""
+"""The largest safetensors header, in bytes."""
 QUANTIZED = ("F8_", "F4", "F6_", "I8", "U8", "I4", "U4")
-"""How types of weights begin that cannot be trained."""
+"""Prefixes of the dtypes of quantized weights, which cannot be trained."""
 SIZES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "I32": 4, "I16": 2, "I8": 1, "U8": 1, "BOOL": 1}
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
 SAVE = "load it where it came from and save it with save_pretrained"
@@ -27,19 +28,19 @@ CODE = "asks for Python code of its own, which overopt does not run; only archit
 
 @contextmanager
 def reading(folder: Path, what: str, remedy: str = "") -> Iterator[None]:
-    """Foreign code reads a folder or file; whatever it raises is said after `what`, with the file that is damaged."""
+    """Turn any exception raised within into a UserError: `what`, then the damaged file or the library's words."""
     try:
         yield
     except (UserError, KeyboardInterrupt, SystemExit, GeneratorExit):
         raise
-    except BaseException as error:  # a panic of a Rust library is no Exception
+    except BaseException as error:  # a panic of a Rust library is not an Exception
         if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
             raise
         raise UserError(f"{folder}: {what}: {_reason(folder, error, remedy)}") from error
 
 
 def check_folder(folder: Path) -> dict[str, Any]:
-    """The configuration of a model that could train, as JSON."""
+    """The folder's config.json; UserError unless it is a model that can be trained."""
     if not (folder / "config.json").exists():
         raise UserError(f"{folder}: not a Hugging Face model folder (no config.json{_instead(folder)})")
     config = read_json(folder / "config.json")
@@ -71,7 +72,7 @@ def _check_known(folder: Path, kind: str, config: dict[str, Any]) -> None:
 
 
 def check_weights(folder: Path) -> None:
-    """Refuse weights that are not whole safetensors files, before anything reads them."""
+    """Raise UserError unless the weights are complete safetensors files, before anything loads them."""
     index = folder / "model.safetensors.index.json"
     if (folder / "model.safetensors").exists():
         shards = ["model.safetensors"]
@@ -101,7 +102,7 @@ def _check_safetensors(path: Path) -> None:
             tensors = {name: entry for name, entry in header.items() if name != "__metadata__"}
             ends = [int(entry["data_offsets"][1]) for entry in tensors.values()]
             types = {name: str(entry["dtype"]) for name, entry in tensors.items()}
-        except Exception as error:  # whatever a damaged header makes of it
+        except Exception as error:  # a damaged header may raise anything
             raise UserError(f"{path}: its safetensors header is damaged or cut short; download it again") from error
     whole = 8 + length + max(ends, default=0)
     if size < whole:
@@ -115,11 +116,11 @@ def _check_safetensors(path: Path) -> None:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """The object that a JSON file of a model folder holds."""
+    """The object in a JSON file of a model folder."""
     check_readable(path)
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
-    except Exception as error:  # also of what is no UTF-8, or nested too deep
+    except Exception as error:  # not UTF-8, not JSON, or nested too deep
         raise UserError(f"{path}: not JSON ({error}); download it again") from error
     if not isinstance(value, dict):
         raise UserError(f"{path}: holds no JSON object; download it again")
@@ -127,7 +128,7 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def check_readable(path: Path) -> None:
-    """Refuse what is no file, is empty, or only says where a file is."""
+    """Raise UserError if the file is missing, empty, or a git-lfs pointer."""
     try:
         with path.open("rb") as stream:
             start = stream.read(len(LFS_POINTER))
@@ -140,7 +141,7 @@ def check_readable(path: Path) -> None:
 
 
 def check_text_files(folder: Path) -> None:
-    """Refuse damaged files beside the weights, of those that are read."""
+    """Raise UserError if a file that loading reads beside the weights is damaged."""
     for path in sorted(folder.glob("*.json")):
         if not path.name.endswith(".index.json"):
             read_json(path) if path.name != "tokenizer.json" else check_readable(path)
@@ -155,7 +156,7 @@ def check_text_files(folder: Path) -> None:
 
 
 def _instead(folder: Path) -> str:
-    """What lies there that the user may have meant."""
+    """What the folder contains that the user may have meant, as the end of a message."""
     found = {name: sorted(path.name for path in folder.glob(name)) for name in ("*.gguf", *PICKLES)}
     pickles = [name for pattern in PICKLES for name in found[pattern]]
     if (folder / "adapter_config.json").exists():
@@ -171,7 +172,7 @@ def _instead(folder: Path) -> str:
 
 
 def _reason(folder: Path, error: BaseException, remedy: str) -> str:
-    """Which file is damaged, or else what the library said, in short and without advice that cannot be followed."""
+    """The damaged file, or else the library's words, shortened and without advice that does not apply."""
     try:
         if folder.is_dir():
             check_text_files(folder)

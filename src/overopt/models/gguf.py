@@ -1,8 +1,8 @@
-"""A GGUF file, made once into an ordinary Hugging Face folder that anything can load and train.
+"""Converts a GGUF file, once, into an ordinary Hugging Face folder.
 
 llama.cpp's GGUF holds weights (mostly quantized), tokenizer, chat template and architecture in one file. Here the
-weights are unpacked to float32 and everything is written as `save_pretrained` writes it, so that the rest of the
-package never meets a GGUF file. What the quantization rounded away stays lost.
+weights are dequantized to float32 and everything is written by `save_pretrained`, so that the rest of the package never
+reads a GGUF file. The precision that quantization lost stays lost.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from overopt.records.hashing import hash_file
 _NEEDED_PACKAGES = ("gguf", "accelerate")
 _MAGIC = b"GGUF"
 MADE_FROM = "gguf.json"
-"""The file of a folder that names the one it was made from."""
+"""The file in a converted folder that identifies the GGUF file."""
 
 
 def dequantize(gguf_file: Path, out: Path) -> Path:
     """Write model and tokenizer of `gguf_file` to the folder `out` and return it.
 
-    A complete `out` is left alone: runs may stand on it. UserError where it was made from another file than this.
+    A complete `out` is not changed, since runs may depend on it. UserError if it was made from another file.
     """
     if _is_complete(out):
         _check_made_from(gguf_file, out)
@@ -61,7 +61,7 @@ def _is_complete(folder: Path) -> bool:
 
 
 def _check_made_from(gguf_file: Path, folder: Path) -> None:
-    """Refuse a folder that says it was made from another file; without the file, or a word on it, it is taken as is."""
+    """Raise UserError if the folder records another GGUF file; accept it if that file or the record is missing."""
     if not gguf_file.is_file() or not (folder / MADE_FROM).is_file():
         return
     made_from = read_json(folder / MADE_FROM)
@@ -89,7 +89,7 @@ def _check(gguf_file: Path, out: Path) -> None:
 
 
 def _name_eos(tokenizer: Any, gguf_file: Path) -> None:
-    """Give the tokenizer the end-of-sequence token that the file names; some versions of transformers take another."""
+    """Set the EOS that the file names; some versions of transformers choose another."""
     from gguf import GGUFReader
 
     field = GGUFReader(gguf_file).fields.get("tokenizer.ggml.eos_token_id")
@@ -120,7 +120,7 @@ def _read(gguf_file: Path) -> tuple[Any, Any]:
 
 @contextlib.contextmanager
 def _without_bars() -> Iterator[None]:
-    """Progress bars go to stderr; warnings go through logging and still show."""
+    """Hide progress bars, which go to stderr; warnings go through logging and are still shown."""
     with contextlib.redirect_stderr(io.StringIO()):
         yield
 

@@ -1,4 +1,4 @@
-"""Where a model comes from: built from a configuration, a Hugging Face folder, or the last checkpoint of a run."""
+"""Builds a model from a configuration, or loads it from a Hugging Face folder or a run's last checkpoint."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ TEXT_WEIGHTS = {
     r"^(?:model\.)?language_model\.lm_head\.": "lm_head.",
     r"^(?:model\.)?language_model\.(?:model\.)?": "model.",
 }
-"""Where the weights of a text model lie in a folder of one that sees or hears too, and where they belong."""
+"""Names of a text model's weights in the folder of a multimodal model, and their names in the text model."""
 BUFFERS = re.compile(
     r"inv_freq$|masked_bias$|(attn|attention)\.bias$|causal_mask$|position_ids$|(cos|sin)_cached$|_scale$|_extra_state$"
 )
-"""Names of what is no weight though some folders hold it: angles, masks, scales of a quantized cache."""
+"""Names of tensors in some folders that are not weights: rotary angles, masks, scales of a quantized cache."""
 NEWER = "; if a newer library wrote it: pip install --upgrade tokenizers transformers"
 Size = Annotated[int, Field(gt=0)]
 
@@ -46,12 +46,12 @@ class Scratch:
     init_std: Annotated[float, Field(gt=0)] = 0.056
     context: Size = 256
     tokenizer: Location | None = None
-    """A Hugging Face folder with a tokenizer; null: the task's word list makes one."""
+    """A Hugging Face folder with a tokenizer; null: a word tokenizer of the task's vocabulary."""
     extra: dict[str, Any] = Field(default_factory=dict)
     """Further fields of the architecture's Hugging Face configuration."""
 
     def build(self, vocabulary: Sequence[str] | None, seed: int, device: torch.device, bf16: bool) -> Policy:
-        """A policy over the tokenizer's vocabulary or the task's word list."""
+        """A new policy over the tokenizer's vocabulary or the task's words."""
         if self.tokenizer is not None:
             tokenizer = load_tokenizer(Path(self.tokenizer))
         elif vocabulary is not None:
@@ -65,7 +65,21 @@ class Scratch:
 
     def hf_config(self, tokenizer: Any) -> Any:
         """The Hugging Face configuration."""
-        return _hf_config(self, len(tokenizer), tokenizer)
+        from transformers import AutoConfig
+
+        fields: dict[str, Any] = {
+            "vocab_size": len(tokenizer),
+            "hidden_size": self.hidden_size,
+            "num_hidden_layers": self.layers,
+            "num_attention_heads": self.heads,
+            "intermediate_size": 4 * self.hidden_size,
+            "initializer_range": self.init_std,
+            "max_position_embeddings": self.context,
+            "pad_token_id": tokenizer.pad_token_id,
+            "bos_token_id": tokenizer.eos_token_id,
+            "eos_token_id": tokenizer.eos_token_id,
+        }
+        return AutoConfig.for_model(self.architecture, **(fields | self.extra))
 
 
 @block
@@ -84,41 +98,23 @@ def _from_config(settings: Scratch, tokenizer: Any) -> Any:
     try:
         config = settings.hf_config(tokenizer)
         return with_attention(lambda attention: AutoModelForCausalLM.from_config(config, attn_implementation=attention))
-    except Exception as error:  # an architecture raises what it likes
+    except Exception as error:  # an architecture may raise anything
         raise UserError(f"model: cannot build a {settings.architecture!r} from these sizes: {error}") from error
 
 
-def _hf_config(settings: Scratch, vocabulary: int, tokenizer: Any) -> Any:
-    from transformers import AutoConfig
-
-    fields: dict[str, Any] = {
-        "vocab_size": vocabulary,
-        "hidden_size": settings.hidden_size,
-        "num_hidden_layers": settings.layers,
-        "num_attention_heads": settings.heads,
-        "intermediate_size": 4 * settings.hidden_size,
-        "initializer_range": settings.init_std,
-        "max_position_embeddings": settings.context,
-        "pad_token_id": tokenizer.pad_token_id,
-        "bos_token_id": tokenizer.eos_token_id,
-        "eos_token_id": tokenizer.eos_token_id,
-    }
-    return AutoConfig.for_model(settings.architecture, **(fields | settings.extra))
-
-
 def meta_model(config: Any) -> Any:
-    """The causal model of a Hugging Face configuration, without memory for its weights."""
+    """The causal model of a Hugging Face configuration on meta tensors, without memory for its weights."""
     from transformers import AutoModelForCausalLM
 
     with torch.device("meta"):
         model = AutoModelForCausalLM.from_config(config)
     if getattr(model.config, "_experts_implementation", None):
-        model.set_experts_implementation("batched_mm")  # the only one without memory; it holds more than training does
+        model.set_experts_implementation("batched_mm")  # others need data; it holds more than training
     return model
 
 
 def random_policy(config: Any, tokenizer: Any, device: torch.device, bf16: bool) -> Policy:
-    """A policy of that shape with random weights, to measure on."""
+    """A policy of a Hugging Face configuration with random weights, for measurements."""
     from transformers import AutoModelForCausalLM
 
     model = with_attention(lambda attention: AutoModelForCausalLM.from_config(config, attn_implementation=attention))
@@ -126,7 +122,7 @@ def random_policy(config: Any, tokenizer: Any, device: torch.device, bf16: bool)
 
 
 def folder_config(folder: Path) -> Any:
-    """The Hugging Face configuration of a model folder, of the text model alone where it sees or hears too."""
+    """The Hugging Face configuration of a model folder; of a multimodal model, that of its text model."""
     from transformers import AutoConfig
 
     check_folder(folder)
@@ -178,14 +174,14 @@ def load_reward_model(folder: Path, device: torch.device, bf16: bool = False) ->
 
 
 def recorded_prompt_style(folder: Path) -> PromptStyle | None:
-    """The prompt style that a run's record names for its checkpoints, which did not always say it themselves."""
+    """The prompt style in the record of the run whose checkpoint this is, for checkpoints that do not store it."""
     run = folder.parents[1] if len(folder.parents) > 1 else folder
     inside = folder.parent.name == layout.CHECKPOINTS and (run / layout.INFO).is_file()
     return load_run(run).info.get("prompt_style") if inside else None
 
 
 def model_folder(location: str) -> Path:
-    """The folder that a location names; a GGUF file is made into one beside it, once."""
+    """The folder at a location; a GGUF file is converted into a folder beside it, once."""
     path = Path(location)
     return dequantize(path, path.with_suffix("")) if path.suffix == ".gguf" else path
 
@@ -213,7 +209,7 @@ def _load(folder: Path, auto_class: Any, known: Any, device: torch.device) -> tu
             )
         )
     if config.model_type != kind:
-        # else saving would rename the weights back, by patterns that cannot be read so
+        # else saving would rename the weights back, by patterns that cannot be inverted
         model._weight_conversions = None
     if report["mismatched_keys"]:
         name, theirs, ours = min(report["mismatched_keys"])
@@ -237,9 +233,9 @@ def _load(folder: Path, auto_class: Any, known: Any, device: torch.device) -> tu
 
 
 def _unread(model: Any, unexpected: Collection[str]) -> list[str]:
-    """Of the weights that found no place those that belong to a part of the model: a layer beyond the last, a bias.
+    """The unexpected weights that belong to a part which the model has: a layer beyond the last, a bias.
 
-    Others are of parts that it has none of: a value head, an eye, a head that predicts several tokens.
+    The others belong to parts that it lacks and can do without: a value head, vision, multi-token prediction.
     """
     parts = {name for name, _ in model.named_modules()} - {"", model.base_model_prefix}
 
@@ -252,7 +248,7 @@ def _unread(model: Any, unexpected: Collection[str]) -> list[str]:
 
 
 def load_tokenizer(folder: Path) -> Any:
-    """The tokenizer of a Hugging Face folder; it must name an end-of-sequence token."""
+    """The tokenizer of a Hugging Face folder; UserError if it has no EOS."""
     from transformers import AutoTokenizer
 
     check_text_files(folder)

@@ -1,4 +1,4 @@
-"""A policy without memory for its weights: its operations can be walked through, to count what they would hold."""
+"""A policy on meta tensors, which have shapes but no data: a step of any model can be measured without its memory."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from overopt.models.load import meta_model
 from overopt.models.policy import Policy
 
 PROBE = 256
-"""Tokens of the prompt, and of the completion, of the trees that are walked through."""
+"""Tokens of the prompt, and of the completion, of the measured trees."""
 
 
 class MetaPolicy(Policy):
-    """A policy of a Hugging Face configuration on meta tensors; with `bf16` all of it is in bf16.
+    """A policy of a Hugging Face configuration on meta tensors, all of it in bf16 if `bf16`.
 
-    `longest`: the longest tree's branch; a model whose window is shorter goes row by row.
+    `longest` is the length of the longest prompt with completion; a model with a shorter window computes by rows.
     """
 
     def __init__(self, config: Any, longest: int, bf16: bool = False) -> None:
@@ -34,7 +34,7 @@ class MetaPolicy(Policy):
             self.tree_attention = False
 
     def autocast(self) -> AbstractContextManager[Any]:
-        return nullcontext()  # torch knows none on meta tensors
+        return nullcontext()  # torch has no autocast on meta tensors
 
     def hidden(self, packed: Packed) -> Tensor:
         trees = packed.attention
@@ -42,7 +42,7 @@ class MetaPolicy(Policy):
 
 
 class _Fused(TreeAttention):
-    """Attention as a fused kernel holds it; on meta tensors torch would take the plain one, and all its scores."""
+    """Fused attention; on meta tensors torch would choose the plain one, which holds all scores."""
 
     def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, scale: float | None) -> Tensor:
         fused = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
@@ -51,7 +51,7 @@ class _Fused(TreeAttention):
 
 
 def bytes_per_token(model: Body, checkpointed: bool = False) -> float:
-    """What the body of a model like this one keeps of each token for the backward pass."""
+    """Bytes of activations that the body of such a model keeps for the backward pass, for each token."""
     policy = MetaPolicy(model.model.config, 2 * PROBE, model.bf16)
     if checkpointed:
         policy.checkpoint_layers()
@@ -60,6 +60,6 @@ def bytes_per_token(model: Body, checkpointed: bool = False) -> float:
     def descend(trees: list[Tree]) -> None:
         policy.hidden(pack(trees, policy.device)).sum().backward()
 
-    descend(trees)  # from here on gradients are there and hold nothing more
+    descend(trees)  # the gradients are allocated now and no longer count
     more = peak_bytes(lambda: descend(trees)) - peak_bytes(lambda: descend(trees[:1]))
     return more / (2 * PROBE)

@@ -1,8 +1,8 @@
-"""GPT-NeoX, the family of Pythia and of the miniature, in as few operations as it takes.
+"""GPT-NeoX (Pythia, the miniature's models) in as few operations as possible.
 
-Small models spend their time between the products: transformers' own layer makes twice as many operations as this one.
-And of the last layer, only what somebody reads is computed. Everything is taken from the stock modules when it runs, so
-nothing here needs saving, copying or keeping in step.
+Small models spend most of their time outside the matrix products, and the layer of transformers makes twice as many
+operations as this one. The last layer is computed only at positions that are read. All weights stay in the modules of
+transformers, so nothing here has to be saved or copied.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from overopt.engine.attention import AttentionBackend
 
 
 def can_run(body: Any) -> bool:
-    """Whether `run` computes what this body computes: stock layers, none of which is to be computed twice."""
+    """Whether `run` can replace this body's forward: unmodified layers without gradient checkpointing."""
     from transformers.models.gpt_neox import modeling_gpt_neox as stock
 
     if type(body) is not stock.GPTNeoXModel:
@@ -33,10 +33,10 @@ def can_run(body: Any) -> bool:
 def run(
     body: Any, ids_N: Tensor, positions_N: Tensor, attend: AttentionBackend, reads_R: Tensor | None = None
 ) -> Tensor:
-    """Hidden states after the final norm of flat tokens, `[N, D]`, or of some of them, `[R, D]`; fp32, no dropout."""
+    """Hidden states `[N, D]` after the final norm of flat tokens, or `[R, D]` of `reads_R`; fp32, no dropout."""
     hidden = body.embed_in(ids_N)
     cos, sin = body.rotary_emb(hidden, positions_N[None])
-    half = cos.shape[-1] // 2  # the other half of the table repeats it
+    half = cos.shape[-1] // 2  # the second half of the table repeats the first
     cos, sin = (x[0, :, :half].contiguous() for x in (cos, sin))
     last = len(body.layers) - 1
     for index, layer in enumerate(body.layers):
@@ -72,7 +72,7 @@ def _attention(
 
 
 def _rotated(qkv_NHCd: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Queries, keys and values, of which the first dimensions of queries and keys were rotated in place."""
+    """Queries, keys and values, with the first dimensions of queries and keys rotated in place."""
     if torch.is_grad_enabled() and qkv_NHCd.requires_grad:
         rotated: Tensor = _Rotation.apply(qkv_NHCd, cos, sin)
         return rotated
@@ -81,7 +81,7 @@ def _rotated(qkv_NHCd: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
 
 
 def _rotate(qkv_NHCd: Tensor, cos: Tensor, sin: Tensor) -> None:
-    """Rotary embedding: (a, b) -> (a cos - b sin, b cos + a sin)."""
+    """Apply the rotary embedding in place: (a, b) -> (a cos - b sin, b cos + a sin)."""
     rows, half = cos.shape
     library = native.library() if native.available(qkv_NHCd.device) else None
     if library is not None and qkv_NHCd.is_contiguous():
@@ -96,7 +96,7 @@ def _rotate(qkv_NHCd: Tensor, cos: Tensor, sin: Tensor) -> None:
 
 
 class _Rotation(torch.autograd.Function):
-    """In place on the linear map's output, which no backward pass needs; the way back is the opposite angle."""
+    """The rotation in place on the linear map's output, which no backward pass needs; its gradient rotates back."""
 
     @staticmethod
     def forward(ctx: Any, qkv_NHCd: Tensor, cos: Tensor, sin: Tensor) -> Tensor:

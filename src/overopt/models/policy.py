@@ -1,4 +1,4 @@
-"""A Hugging Face causal language model as the engine sees it: body, cache and head."""
+"""A causal language model of Hugging Face with the interface of `engine.model.CausalModel`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from overopt.models.body import Body
 from overopt.models.properties import LogitMap
 
 WORTH_PACKING = 8
-"""Tokens from which on laying out the weights costs less than it saves."""
+"""Tokens to decode from which on packing the weights costs less than it saves."""
 
 
 class Policy(Body):
@@ -27,11 +27,11 @@ class Policy(Body):
         super().__init__(model, tokenizer, model.get_output_embeddings(), bf16)
         self.logit_map = LogitMap.of(model.config)
         self.cache: caches.CacheKind = "padded"
-        """How it decodes where it does not from a `KeyValueStore`; settled at load."""
+        """How it decodes without tree attention; chosen at load."""
 
     @property
     def vocabulary(self) -> int:
-        """V: the rows of the head, which may be more than the tokenizer has words."""
+        """V, the rows of the head; may be more than the tokenizer has tokens."""
         return self.head.weight.shape[0]
 
     @property
@@ -40,11 +40,11 @@ class Policy(Body):
 
     @property
     def pads_prompts(self) -> bool:
-        """Whether prompts of different lengths may be decoded side by side, the shorter ones padded on the left."""
+        """Whether prompts of different lengths can be decoded together, the shorter ones padded on the left."""
         return self.cache == "padded"
 
     def extend(self, ids_NL: Tensor, positions_NL: Tensor, mask_NS: Tensor, cache: Any) -> tuple[Tensor, Any]:
-        """Hidden states of tokens that follow a cache, by the model's ordinary forward, and the longer cache."""
+        """Hidden states of tokens that follow a cache, by the ordinary forward, and the extended cache."""
         body = self.model.base_model
         with self.autocast():
             if self.cache == "none":
@@ -61,16 +61,16 @@ class Policy(Body):
         return out.last_hidden_state, out.past_key_values
 
     def decoding(self, tokens: int) -> AbstractContextManager[None]:
-        """Weights laid out for products of few rows, if enough tokens follow to pay for that."""
+        """A context with weights packed for products of few rows, if enough tokens are to be decoded."""
         return packed_linear_maps(self.model.modules() if tokens >= WORTH_PACKING and not self.bf16 else [])
 
     def logits(self, hidden_MD: Tensor) -> Tensor:
-        """The head's output, scaled and capped as the model does it, `[M, V]`."""
+        """Logits `[M, V]`: the head's output, scaled and capped as the model does."""
         with self.autocast(), self.linear_maps(len(hidden_MD)):
             return self.logit_map(self.head(hidden_MD))
 
     def mean_logit(self, hidden_MD: Tensor) -> Tensor:
-        """The mean over the vocabulary, `[M]`; of linear logits it is the map with the mean row."""
+        """The logits' mean over the vocabulary, `[M]`; without a cap it is computed by the head's mean row alone."""
         if self.logit_map.cap is not None:
             parts = hidden_MD.split(max(1, LOGITS_PER_CHUNK // self.vocabulary))
             return torch.cat([self.logits(part).float().mean(-1) for part in parts])
@@ -78,7 +78,7 @@ class Policy(Body):
         return self.logit_map(hidden_MD.float() @ self.head.weight.float().mean(0) + bias)
 
     def frozen_head(self) -> Callable[[Tensor], Tensor]:
-        """The head as it is now, without gradients: makes logits of hidden states that were kept."""
+        """A copy of the present head without gradients, to make logits of hidden states that were kept."""
         head = copy.deepcopy(self.head).requires_grad_(False)
 
         def logits(hidden_MD: Tensor) -> Tensor:
@@ -88,7 +88,7 @@ class Policy(Body):
         return logits
 
     def frozen_copy(self) -> Policy:
-        """The policy as it is now, without gradients: a reference."""
+        """A copy of the present policy without gradients: a reference."""
         reference = Policy(copy.deepcopy(self.model), self.tokenizer, self.bf16)
         for name in ("tree_attention", "flex_attention", "cache", "end_ids"):
             setattr(reference, name, getattr(self, name))

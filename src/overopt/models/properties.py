@@ -1,4 +1,4 @@
-"""What a model's configuration says about how it must be computed: logits, attention, memory and reach."""
+"""What a model's configuration says about its logits, its attention and how long a text may be."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from torch import Tensor
 from overopt.errors import UserError
 
 MULTIPLIES = ("logit_scale", "lm_head_multiplier")
-"""Fields by which logits are multiplied: Cohere's and Falcon-H1's."""
+"""Fields of factors of the logits (Cohere, Falcon-H1)."""
 DIVIDES = "logits_scaling"
-"""The field by which they are divided (Granite, MiniCPM3); HyperCLOVA X multiplies by it."""
+"""The field of a divisor of the logits (Granite, MiniCPM3); HyperCLOVA X multiplies by it."""
 CAPS = ("final_logit_softcapping", "logits_soft_cap")
-"""Fields of a cap on logits: Gemma's and RecurrentGemma's."""
+"""Fields of a soft cap on the logits (Gemma, RecurrentGemma)."""
 ATTENTION_CAP = "attn_logit_softcapping"
 WINDOWS = ("sliding_window", "attention_chunk_size", "local_attention", "window_size", "attention_window_size")
-"""Fields that say how far back some layer's attention sees."""
+"""Fields of how many tokens back some layer's attention reaches."""
 TABLES = ("max_position_embeddings", "max_seq_len")
-"""Fields that say how many positions a table has, where there is one."""
+"""Fields of the size of a table of position embeddings, where there is one."""
 CHANGING_ROPE = {"dynamic": "max_position_embeddings", "longrope": "original_max_position_embeddings"}
-"""Kinds of RoPE whose angles depend on the longest position of a batch, and where that begins."""
+"""Kinds of rotary embedding whose angles change once a batch holds a text longer than this field says."""
 
 
 @dataclass(frozen=True)
 class LogitMap:
-    """From a head's output z to logits: cap tanh(scale z / cap); without a cap scale z."""
+    """From a head's output z to logits: cap * tanh(scale * z / cap), or scale * z without a cap."""
 
     scale: float = 1.0
     cap: float | None = None
@@ -40,7 +40,7 @@ class LogitMap:
 
     @classmethod
     def of(cls, config: Any) -> LogitMap:
-        """What the model of this configuration does."""
+        """The map that a model of this configuration applies."""
         scale = math.prod(float(value) for value in _given(config, *MULTIPLIES))
         for divisor in _given(config, DIVIDES):
             scale = scale * divisor if config.model_type == "hyperclovax" else scale / divisor
@@ -48,14 +48,14 @@ class LogitMap:
 
 
 def attention_window(config: Any) -> int | None:
-    """How far back the shortest attention of a layer sees; None: everything."""
+    """Tokens back that the shortest window of a layer reaches; None if all layers attend to everything."""
     if not getattr(config, "use_sliding_window", True):
         return None
     return min((size for size in _given(config, *WINDOWS) if isinstance(size, int)), default=None)
 
 
 def is_recurrent(model: Any) -> bool:
-    """Whether some layer carries a state from token to token: padding before a text then counts as text."""
+    """Whether some layer carries a state from token to token, so that padding before a text would change it."""
     kinds = getattr(model.config, "layer_types", None) or []
     return bool(getattr(model, "_is_stateful", False)) or any(
         "attention" not in kind or kind.startswith("linear") for kind in kinds
@@ -63,18 +63,18 @@ def is_recurrent(model: Any) -> bool:
 
 
 def has_custom_attention(model: Any) -> bool:
-    """Whether the configuration says that attention is more than causal softmax, however little a probe may show."""
+    """Whether the configuration says that attention is more than causal softmax, even if a probe shows nothing."""
     return is_recurrent(model) or _is_biased(model.config) or bool(_given(model.config, ATTENTION_CAP))
 
 
 def _is_biased(config: Any) -> bool:
-    """Whether attention falls off with distance (ALiBi)."""
+    """Whether attention scores are biased by distance (ALiBi)."""
     parts = [config, getattr(config, "attn_config", None)]
     return config.model_type == "bloom" or any(bool(getattr(part, "alibi", False)) for part in parts)
 
 
 def position_table_size(model: Any) -> int | None:
-    """Rows of a table of positions; None where positions are rotated, biased or not told, so that none is missing."""
+    """Rows of the table of position embeddings; None without one (rotary or ALiBi positions, recurrent layers)."""
     config = model.config
     told = getattr(config, "rope_parameters", None) or getattr(config, "alibi", False) or config.model_type == "bloom"
     if told or is_recurrent(model):
@@ -83,7 +83,7 @@ def position_table_size(model: Any) -> int | None:
 
 
 def check_positions(model: Any, max_prompt_tokens: int, max_completion_tokens: int, name: str) -> None:
-    """Refuse limits under which a text may be longer than the model has positions, or than its angles stay."""
+    """Raise UserError if a text within the limits may exceed the model's positions, or change its rotary angles."""
     kind, longest = model.config.model_type, max_prompt_tokens + max_completion_tokens
     asked = f"max_prompt_tokens ({max_prompt_tokens}) + max_completion_tokens ({max_completion_tokens}) = {longest}"
     table = position_table_size(model)
@@ -101,7 +101,7 @@ def check_positions(model: Any, max_prompt_tokens: int, max_completion_tokens: i
 
 
 def max_positions(model: Any) -> int | None:
-    """Tokens of the longest text that has positions, and angles that no longer text beside it changes; None: any."""
+    """Tokens of the longest text that can be computed, and whose values no other text of a batch changes; None: any."""
     ends = [position_table_size(model), *(switch for _, switch in _changing_ropes(model.config))]
     return min((end for end in ends if end is not None), default=None)
 

@@ -1,4 +1,4 @@
-"""A reward model: a causal model's body with a scalar head, read at the last token of the completion."""
+"""A reward model: a causal body with a scalar head, whose score is read at the last token of the completion."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from overopt.tasks.base import PromptStyle
 
 
 class RewardModel(Body):
-    """r(x, y) = (head(h_last) - mean) / scale; both stand in the config as `reward_mean` and `reward_scale`.
+    """r(x, y) = (head(h_last) - mean) / scale.
 
-    The folder it saves is an ordinary one of `AutoModelForSequenceClassification` with one label. Its config says too,
-    as `reward_prompt_style`, how the texts were rendered that it was trained on.
+    It is saved as a folder of `AutoModelForSequenceClassification` with one label. The config has three more fields:
+    `reward_mean`, `reward_scale`, and `reward_prompt_style`, the prompt style of the training texts.
     """
 
     def __init__(self, model: Any, tokenizer: Any, bf16: bool = False) -> None:
@@ -30,15 +30,15 @@ class RewardModel(Body):
         self.mean = float(getattr(model.config, "reward_mean", 0.0))
         self.scale = float(getattr(model.config, "reward_scale", 1.0))
         self.prompt_style: PromptStyle | None = getattr(model.config, "reward_prompt_style", None)
-        """How its training texts were rendered; None: not said, it was trained elsewhere."""
+        """The prompt style of its training texts; None: unknown, it was trained elsewhere."""
 
     @classmethod
     def from_policy(
         cls, policy: Policy, generator: torch.Generator, prompt_style: PromptStyle | None = None
     ) -> RewardModel:
-        """The policy's body (copied) under a fresh head, weights ~ N(0, 1/sqrt(d+1)); to be trained on such texts."""
+        """A copy of the policy's body under a new head with weights ~ N(0, 1/sqrt(d+1)), to be trained."""
         config = copy.deepcopy(policy.model.config)
-        # transformers reads the last token that is not padding, we the last: no end of a text may count as padding
+        # transformers reads the last token that is not padding, we read the last: an end token must not be padding
         config.num_labels, config.pad_token_id = 1, None if policy.pad_id in policy.end_ids else policy.pad_id
         if prompt_style is not None:
             config.reward_prompt_style = prompt_style
@@ -54,7 +54,7 @@ class RewardModel(Body):
         return reward_model
 
     def raw_score(self, packed: Packed) -> Tensor:
-        """head(h_last) of the B completions, what training moves: normalizing a checkpoint leaves it as it is."""
+        """head(h_last) of the B completions: what is trained, before normalization; differentiable."""
         hidden_BD = hidden_states(self, packed)[packed.last_B]
         return self.head(hidden_BD.float())[:, 0]
 
@@ -64,20 +64,20 @@ class RewardModel(Body):
 
     @torch.no_grad()
     def score_trees(self, trees: Sequence[Tree], token_budget: int) -> Tensor:
-        """Scores of all completions, in order, without gradient."""
+        """Normalized scores of all completions, in order, without gradient."""
         parts = [
             self.score(pack([trees[i] for i in batch], self.device)) for batch in micro_batches(trees, token_budget)
         ]
         return torch.cat(parts)
 
     def normalize(self, mean: float, scale: float) -> None:
-        """Shift and scale the scores so that a raw score of `mean` is 0, in units of `scale`."""
+        """From now on subtract `mean` from raw scores and divide them by `scale`."""
         self.mean, self.scale, self.normalized = mean, scale, True
         self.model.config.reward_mean, self.model.config.reward_scale = mean, scale
 
 
 def _classifier(config: Any) -> Any:
-    """The sequence classifier of a causal model's configuration; UserError where transformers has none that fits."""
+    """The one-label classifier of a causal model's configuration; UserError if transformers has none that fits."""
     from transformers import AutoModelForSequenceClassification as Classifier
 
     try:

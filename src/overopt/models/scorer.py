@@ -1,4 +1,4 @@
-"""How a reward model reads what a policy wrote: by its own tokenizer, chat template and prompt style."""
+"""Scores completions of a policy by a reward model that may have another tokenizer, chat template or prompt style."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from overopt.models.vocabulary import encode_identically, model_location, vocabu
 from overopt.types import Completion, Preference, PromptRecord
 
 LARGEST = torch.finfo(torch.float32).max ** 0.5
-"""A score beyond has no square: no variance, and no norm of a gradient."""
+"""The square of a larger score overflows float32, and with it variances and gradient norms."""
 
 
 class Scorer:
-    """Scores of what a policy wrote, as the reward model would have read it while it was trained.
+    """Scores a policy's completions in the form in which the reward model was trained to read texts.
 
-    Where both share vocabulary, prompt style and template, the ids that were sampled are scored as they are. Else each
-    text is encoded again, as the reward model's own run rendered it. A folder from elsewhere reads, under
-    `chat_template`, the whole conversation as its template writes it, what stands behind the last turn's end included.
-    `notices` say which of that is so.
+    If both share vocabulary, prompt style and template, the sampled ids are scored directly. Else each text is decoded
+    and encoded again in the reward model's own tokens and prompt style. A classifier that was not trained here reads,
+    under `chat_template`, the conversation to its very end, with what its template writes after the last turn.
+    `notices` tell the user which of this applies.
 
-    A text that is longer in its own tokens than it has positions, which no limit on the policy's tokens rules out, is
-    scored without its beginning: BOS stays, and the end. `notice` is told at the 1st, 10th, 100th such text.
+    A text that has more of the reward model's tokens than it has positions (no limit on the policy's tokens rules this
+    out) is scored without its beginning; BOS and the end stay. `notice` is called at the 1st, 10th, 100th such text.
     """
 
     def __init__(self, reward_model: RewardModel, written: Codec, notice: Callable[[str], None] = say) -> None:
@@ -45,7 +45,7 @@ class Scorer:
         self._padding = getattr(config, "pad_token_id", None) if foreign else None
         self._reach = max_positions(reward_model.model)
         self.cut = 0
-        """Texts that were scored without their beginning."""
+        """How many texts were scored without their beginning."""
         self._rows = reward_model.model.get_input_embeddings().weight.shape[0]
 
     def score(
@@ -55,7 +55,10 @@ class Scorer:
         trees: Sequence[Tree],
         token_budget: int,
     ) -> Tensor:
-        """Scores `[B]`, all of them finite: `trees` hold a record's prompt and its completions, by the policy's ids."""
+        """Finite scores `[B]` of all completions, in order.
+
+        `trees` hold the prompt and the completions of each record as the policy's ids, `completions` their texts.
+        """
         rows = iter(completions)
         texts = [[next(rows) for _ in tree.completions] for tree in trees]
         read = [part for tree in self._own_trees(records, texts, trees) for part in self._within_reach(tree)]
@@ -85,11 +88,11 @@ class Scorer:
         return self.direct and all(max(ids, default=0) < self._rows for ids in tree.completions)
 
     def _with_own_end(self, ids: Sequence[int]) -> Sequence[int]:
-        """A policy may stop at any of its ends; the reward model was trained on the one that texts are given."""
+        """A completion's ids with the end token of the training data, whichever end token the policy sampled."""
         return ids if ids[-1] == self.codec.end_id else [*ids[:-1], self.codec.end_id]
 
     def _within_reach(self, tree: Tree) -> Iterator[Tree]:
-        """The tree; where a text of it has no prompt, or more tokens than the model has positions, a tree a text."""
+        """The tree; if its prompt is empty or a text is too long, a tree for each text, cut."""
         reach, longest = self._reach, len(tree.prompt) + max(map(len, tree.completions), default=0)
         if tree.prompt and (reach is None or longest <= reach):
             yield tree
@@ -113,7 +116,7 @@ class Scorer:
             )
 
     def _fit_window(self, trees: Sequence[Tree]) -> None:
-        """Texts longer than its window go row by row."""
+        """Switch the model to rows if a text is longer than its attention window."""
         model = self.reward_model
         if model.tree_attention and model.window is not None:
             longest = max(len(tree.prompt) + max(map(len, tree.completions)) for tree in trees)
@@ -121,7 +124,7 @@ class Scorer:
                 use_row_forward(model)
 
     def _shares(self, written: Codec) -> bool:
-        """Whether the policy's ids are what the reward model would read itself; else notices say why not."""
+        """Whether the reward model would encode the texts into the policy's ids; if not, `notices` say why."""
         model = self.reward_model
         if found := vocabulary_differences(written.tokenizer, model.tokenizer):
             self.notices.append(
@@ -142,7 +145,7 @@ class Scorer:
         return not self.notices
 
     def _codec(self, written: Codec) -> Codec:
-        """How the reward model's own texts are made."""
+        """The codec of the reward model's own tokenizer and prompt style."""
         model = self.reward_model
         style = model.prompt_style or written.prompt_style
         if style == "chat_template" and not model.tokenizer.chat_template:
@@ -154,7 +157,7 @@ class Scorer:
 
 
 def check_finite(score_B: Tensor, who: str, remedy: str) -> None:
-    """Refuse scores that no update could use, before they reach one."""
+    """Raise UserError for scores that are NaN, infinite or too large for an update."""
     broken_B = ~(score_B.abs() < LARGEST)  # NaN is in no order
     if bool(broken_B.any()):
         i = int(broken_B.nonzero()[0])
@@ -165,7 +168,7 @@ def check_finite(score_B: Tensor, who: str, remedy: str) -> None:
 
 
 def _unpadded(ids: Sequence[int], padding: int) -> Sequence[int]:
-    """Without padding at the end, as transformers reads a classifier's row, even if an end token serves as padding."""
+    """The ids without padding at the end, as a classifier of transformers reads them, even if EOS is padding."""
     end = len(ids)
     while end and ids[end - 1] == padding:
         end -= 1

@@ -1,4 +1,9 @@
-"""What a configuration says of a model, tried on a few tokens when it is loaded: a probe confirms, and refuses."""
+"""Checks of a loaded model on a few tokens: is it causal, are its logits ours, which fast ways of computing are exact?
+
+The rest of the program computes in its own way (trees of completions under one prompt, the head apart from the body,
+decoding from a store of keys and values). A configuration says only in part whether that suits an architecture, so at
+load the results are compared with the model's ordinary forward. What differs is refused, or computed the ordinary way.
+"""
 
 from __future__ import annotations
 
@@ -20,16 +25,17 @@ from overopt.models.properties import check_positions, is_recurrent
 from overopt.models.reward_model import RewardModel
 
 LONGEST_PROBE = 512
-"""Tokens of the longest prompt on which a model with a window is tried; a longer window is taken for one."""
+"""Tokens of the longest probe. A window that is longer is believed, not probed."""
 ROUNDING_TOLERANCE = 1e-4
-"""The largest difference of hidden states, in root mean squares, that is rounding in float32."""
+"""The largest difference of float32 hidden states, relative to their root mean square, that counts as rounding."""
 PROBE_LOGIT_STD = 20.0
-"""Standard deviation of the logits under which scales and caps are tried: fresh weights' own would hide them."""
+"""Standard deviation of the logits in the probe of their scale and cap; those of fresh weights are too small to show
+either."""
 
 
 @contextmanager
 def _in_float32(body: Body) -> Iterator[None]:
-    """A probe asks how a model is computed; the rounding of bf16 would hide a difference, or look like one."""
+    """Compute in float32 meanwhile: the rounding of bf16 would hide a difference, or look like one."""
     bf16, body.bf16 = body.bf16, False
     try:
         yield
@@ -39,14 +45,18 @@ def _in_float32(body: Body) -> Iterator[None]:
 
 @torch.no_grad()
 def verify_policy(policy: Policy, name: str) -> None:
-    """Choose how a policy computes; refuse one that is no causal model, or whose logits are not what we make them."""
+    """Check a policy and choose how it computes.
+
+    UserError if weights are not finite, EOS has no embedding, it is not causal, or its logits are not its head's output
+    with the scale and cap of its configuration.
+    """
     check_finite(policy, name)
     check_end(policy, name)
     kind = policy.model.config.model_type
     try:
         with _in_float32(policy):
             gap, ahead = _logit_gap(policy), _future_gap(policy)
-    except Exception as error:  # an architecture may do anything, and this is where we ask whether we know it
+    except Exception as error:  # an unknown architecture may raise anything
         raise UserError(f"{name}: this {kind} model is not supported: {type(error).__name__}: {error}") from error
     if not ahead < ROUNDING_TOLERANCE:
         raise UserError(f"{name}: this {kind} model is not causal: what it says of a token depends on those after it")
@@ -60,7 +70,7 @@ def verify_policy(policy: Policy, name: str) -> None:
 
 @torch.no_grad()
 def verify_reward_model(reward_model: RewardModel, name: str) -> None:
-    """The same for a reward model, which is a causal body under one linear map."""
+    """Check a reward model, a causal body with one linear map at the last token, and choose how it computes."""
     check_finite(reward_model, name)
     kind = reward_model.model.config.model_type
     padding = getattr(reward_model.model.config, "pad_token_id", None)  # transformers reads the last other token
@@ -86,7 +96,7 @@ def verify_reward_model(reward_model: RewardModel, name: str) -> None:
 
 
 def check_finite(body: Body, name: str) -> None:
-    """Refuse weights that are NaN or infinite, by name."""
+    """Raise UserError, with the tensor's name, if weights are NaN or infinite."""
     for tensor_name, parameter in body.model.named_parameters():
         if not torch.isfinite(parameter.sum()) and not torch.isfinite(parameter).all():  # a sum makes no second tensor
             bad = int((~torch.isfinite(parameter)).sum())
@@ -97,7 +107,7 @@ def check_finite(body: Body, name: str) -> None:
 
 
 def check_end(body: Body, name: str) -> None:
-    """Refuse a model that knows no token of the tokenizer's end of sequence."""
+    """Raise UserError if the model has no embedding for the tokenizer's EOS."""
     eos = body.tokenizer.eos_token_id
     if eos >= body.known_tokens:
         raise UserError(
@@ -109,10 +119,11 @@ def check_end(body: Body, name: str) -> None:
 
 @torch.no_grad()
 def choose_attention(body: Body) -> None:
-    """Compare a tree with its branches computed alone; a body for which they differ goes row by row, and says so once.
+    """Use tree attention if a tree has the hidden states of its branches computed alone; else compute row by row.
 
-    That is so where attention is more than causal softmax: a window, capped or biased scores, a state. A policy's
-    samples are compared too: one that calls a layer's attention twice computes trees, but has no `KeyValueStore`.
+    They differ where attention is more than causal softmax: a window, capped or biased scores, a recurrent state. For a
+    policy decoding is compared too: a model that calls one layer's attention twice computes trees, but cannot decode
+    from a `KeyValueStore`.
     """
     if body.tree_attention:
         try:
@@ -129,7 +140,7 @@ def choose_attention(body: Body) -> None:
 
 
 def check_limits(body: Body, max_prompt_tokens: int, max_completion_tokens: int) -> None:
-    """Refuse limits beyond the model's positions; where its window is shorter than what they admit, it goes by rows."""
+    """Raise UserError if the limits exceed the model's positions; compute by rows if they exceed its window."""
     check_positions(body.model, max_prompt_tokens, max_completion_tokens, body.name)
     if body.tree_attention and body.window is not None and body.window < max_prompt_tokens + max_completion_tokens:
         use_row_forward(body)
@@ -137,7 +148,10 @@ def check_limits(body: Body, max_prompt_tokens: int, max_completion_tokens: int)
 
 @torch.no_grad()
 def use_row_forward(body: Body) -> None:
-    """From here on completions are computed with their prompts, by the model's ordinary forward; said once a kind."""
+    """From now on compute each completion with its prompt in a row of its own, by the model's ordinary forward.
+
+    Printed once for each architecture.
+    """
     body.tree_attention = False
     if isinstance(body, Policy):
         body.cache = _cache_kind(body)
@@ -154,7 +168,7 @@ _said: set[str] = set()
 
 
 def _cache_kind(policy: Policy) -> CacheKind:
-    """The fastest way to decode that gives what the whole rows give."""
+    """The fastest kind of cache that gives the hidden states of whole rows."""
     kinds: list[CacheKind] = ["equal"] if is_recurrent(policy.model) else ["padded", "equal"]
     for kind in kinds:
         policy.cache = kind
@@ -168,7 +182,7 @@ def _cache_kind(policy: Policy) -> CacheKind:
 
 
 def _decoding_gap(policy: Policy) -> float:
-    """How far hidden states of tokens decoded one at a time are from those of whole rows."""
+    """The largest difference between hidden states decoded token by token and those of whole rows."""
     prompts = (
         [_probe(policy, 5)]
         if not policy.tree_attention and not policy.pads_prompts
@@ -187,7 +201,10 @@ def _decoding_gap(policy: Policy) -> float:
 
 
 def _logit_gap(policy: Policy) -> float:
-    """How far log-probabilities are from the whole model's, with hidden states grown until the logits are loud."""
+    """The largest difference, in nats, of log-probabilities from the whole model's.
+
+    Hidden states are scaled up first, until a scale or cap of the logits must show.
+    """
     grown: list[Tensor] = []
 
     def grow(module: Any, inputs: Any, output: Any) -> None:
@@ -211,14 +228,14 @@ def _logit_gap(policy: Policy) -> float:
 
 
 def _future_gap(body: Body) -> float:
-    """How much hidden states change with the tokens after them."""
+    """The largest change of hidden states when only later tokens change: 0 for a causal model."""
     one, other = _probe(body, 6), [*_probe(body, 4), *_probe(body, 2)]
     before, after = (_hidden(body, torch.tensor([ids], device=body.device))[:4] for ids in (one, other))
     return _distance(before, after)
 
 
 def _tree_gap(body: Body) -> float:
-    """How far hidden states of a tree are from those of its branches, in their own root mean square."""
+    """The largest difference between the hidden states of a tree and those of its branches computed alone."""
     prompt = _probe(body, 5 if body.window is None else min(body.window + 4, LONGEST_PROBE))
     branches = [_probe(body, 3), _probe(body, 4)[1:]]
     tree = body.hidden(pack([Tree(prompt, branches)], body.device)).float()
@@ -226,7 +243,7 @@ def _tree_gap(body: Body) -> float:
     for branch in branches:
         ids = torch.tensor([prompt + branch], device=body.device)
         alone = _hidden(body, ids)
-        read = [len(prompt) - 1, *range(place, place + len(branch))]  # a body may leave out what nobody reads
+        read = [len(prompt) - 1, *range(place, place + len(branch))]  # others may be left out
         place += len(branch)
         gap = max(gap, _distance(tree[read], alone[len(prompt) - 1 :]))
     return gap
@@ -240,7 +257,7 @@ def _hidden(body: Body, ids: Tensor) -> Tensor:
 
 
 def _distance(ours: Tensor, theirs: Tensor) -> float:
-    """The largest difference, in root mean squares; infinite where there is a NaN."""
+    """The largest difference, relative to the root mean square of `theirs`; infinite if there is a NaN."""
     gap = float((ours - theirs).abs().max())
     if gap == 0:
         return 0.0  # whatever the scale: of weights that are all 0 as well
@@ -249,6 +266,6 @@ def _distance(ours: Tensor, theirs: Tensor) -> float:
 
 
 def _probe(body: Body, size: int) -> list[int]:
-    """Some tokens that any vocabulary has."""
+    """Ids that are in any vocabulary."""
     words = min(body.known_tokens - 1, 10)
     return [1 + (3 * t) % words for t in range(size)]

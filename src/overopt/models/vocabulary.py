@@ -1,4 +1,4 @@
-"""Whether the ids of two tokenizers mean the same; else no model may read the other's ids."""
+"""Whether the ids of two tokenizers mean the same, so that one model may read the other's ids."""
 
 from __future__ import annotations
 
@@ -10,14 +10,13 @@ from overopt.errors import UserError
 from overopt.models.policy import Policy
 
 SHOWN = 3
-"""Tokens named of each kind of difference."""
+"""How many tokens a message names for each kind of difference."""
 
 
 def vocabulary_differences(here: Any, there: Any) -> list[str]:
-    """How the second tokenizer's ids differ in meaning from the first's, in words; empty if they do not.
+    """The differences in meaning between two tokenizers' ids, in words; empty if there are none.
 
-    Compared are all tokens with their ids, the added and special ones among them, and the end of a sequence. A padding
-    token is never read by a model, so each may have its own.
+    Compares the ids of all tokens, added and special ones included, and EOS. Padding may differ: no model reads it.
     """
     ours, theirs = here.get_vocab(), there.get_vocab()
     found = []
@@ -34,16 +33,16 @@ def vocabulary_differences(here: Any, there: Any) -> list[str]:
 
 
 def encode_identically(here: Any, there: Any) -> bool:
-    """Whether two tokenizers of one vocabulary cut every text alike: same normalizer, merges and special tokens."""
+    """Whether two tokenizers of one vocabulary give every text the same ids: equal normalizers, merges and so on."""
     if here is there:
         return True
     return _pipeline(here) == _pipeline(there)
 
 
 def check_reference(policy: Policy, reference: Policy, dense: bool = False) -> None:
-    """Refuse a reference to which the policy's ids mean something else.
+    """Raise UserError if the policy's ids mean something else to the reference.
 
-    `dense`: whole distributions are compared, not only sampled tokens, so the heads must have as many rows.
+    `dense`: whole distributions are compared, not only sampled tokens, so the heads must have equally many rows.
     """
     found = vocabulary_differences(policy.tokenizer, reference.tokenizer)
     if not found and dense and policy.vocabulary != reference.vocabulary:
@@ -57,14 +56,14 @@ def check_reference(policy: Policy, reference: Policy, dense: bool = False) -> N
 
 
 def model_location(model: Any) -> str:
-    """Where a policy or a reward model was loaded from, for messages."""
+    """The folder from which a policy or a reward model was loaded, for messages."""
     return str(model.model.name_or_path or "the model")
 
 
 def _pipeline(tokenizer: Any) -> Any:
-    """All that stands between a text and its ids. Padding and cutting are no part of it: nobody asks for them here."""
+    """All settings that decide a text's ids; padding and truncation are never used here."""
     backend = getattr(tokenizer, "backend_tokenizer", None)
-    if backend is None:  # one written in Python: its class decides
+    if backend is None:  # a tokenizer written in Python: its class decides
         return type(tokenizer).__name__, tokenizer.init_kwargs.get("add_bos_token")
     steps = json.loads(backend.to_str())
     return {name: step for name, step in steps.items() if name not in ("padding", "truncation")}

@@ -11,7 +11,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from overopt.config import Choice, block
+from overopt.config import Choice, Positive, block
 from overopt.objectives.contracts import AdvantageProtocol
 from overopt.objectives.state import State
 from overopt.types import Rewards
@@ -73,7 +73,7 @@ class GroupNormalized(AdvantageProtocol):
     formula = "A_j = (R_j - mean_i R_i) / (std_i R_i + eps)"
     source = "Shao et al. 2024, DeepSeekMath (arXiv 2402.03300), section 4.1; eps: TRL"
 
-    eps: Annotated[float, Field(gt=0)] = 1e-4
+    eps: Positive = 1e-4
 
     def __call__(self, rewards: Rewards) -> Tensor:
         reward_PG = rewards.reward_PG
@@ -123,7 +123,7 @@ class ReinforcePP(AdvantageProtocol):
     source = "Hu 2025, REINFORCE++ (arXiv 2501.03262); eps and weight: verl"
 
     weight: Literal["token", "completion"] = "token"
-    eps: Annotated[float, Field(gt=0)] = 1e-8
+    eps: Positive = 1e-8
 
     def __call__(self, rewards: Rewards) -> Tensor:
         reward_PG, length_PG = rewards.reward_PG, rewards.length_PG

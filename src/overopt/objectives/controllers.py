@@ -11,12 +11,11 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field
 
-from overopt.config import Choice, block
+from overopt.config import Choice, Positive, block
 from overopt.objectives.contracts import ControllerProtocol
 from overopt.objectives.state import State, call
 from overopt.types import Rollouts
 
-Positive = Annotated[float, Field(gt=0)]
 Share = Annotated[float, Field(gt=0, le=1)]
 MAX_LOG_STEP = 1.0
 """A target-entropy controller multiplies or divides its coefficient by at most e per update."""
@@ -163,11 +162,11 @@ Coefficient = Annotated[float | Controller, Choice(ControllerProtocol)]
 NonNegativeCoefficient = Annotated[float | Controller, Choice(ControllerProtocol), AfterValidator(_not_negative)]
 
 
-def current(coef: float | Controller, rollouts: Rollouts, state: State) -> tuple[float, State]:
+def choose_coefficient(coef: float | Controller, rollouts: Rollouts, state: State) -> tuple[float, State]:
     """Return the coefficient for these rollouts, and the controller's next state."""
     return (float(coef), state) if isinstance(coef, int | float) else call(coef, rollouts, state)
 
 
-def moves(coef: float | Controller) -> bool:
+def varies(coef: float | Controller) -> bool:
     """Return whether the coefficient may change during a run, so that it is recorded at each step."""
     return not isinstance(coef, int | float | Fixed)

@@ -73,10 +73,10 @@ def entries() -> list[tuple[Entry, type]]:
 
 def dictionary(name: str | None = None) -> list[Entry]:
     """Return entries `name, kind, formula, fields, needs, source, elsewhere`: all, or those of a name."""
-    return [row for row, _ in found(name)]
+    return [row for row, _ in find_objectives(name)]
 
 
-def found(name: str | None = None) -> list[tuple[Entry, type]]:
+def find_objectives(name: str | None = None) -> list[tuple[Entry, type]]:
     """Return all entries with their classes, or those of a YAML name or class name. UserError if there is none."""
     everything = entries()
     if name is None:
@@ -101,7 +101,7 @@ def _row(kind: str, cls: Any) -> Entry:
     }
 
 
-def about(cls: type) -> tuple[str, str]:
+def split_docstring(cls: type) -> tuple[str, str]:
     """Return the docstring's first paragraph on one line, and the rest unchanged."""
     first, _, rest = inspect.cleandoc(cls.__doc__ or "").partition("\n\n")
     return " ".join(first.split()), rest

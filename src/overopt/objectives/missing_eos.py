@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import Annotated
 
 import torch
-from pydantic import Field
 from torch import Tensor
 
-from overopt.config import Choice, block
+from overopt.config import Choice, NonNegative, block
 from overopt.objectives.contracts import MissingEOSProtocol
 
 
@@ -32,7 +31,7 @@ class Subtract(MissingEOSProtocol):
     formula = "R = r - penalty if EOS is missing, else r"
     source = "TRL's PPOTrainer and old RLOOTrainer"
 
-    penalty: Annotated[float, Field(ge=0)] = 1.0
+    penalty: NonNegative = 1.0
 
     def __call__(self, score_B: Tensor, ended_B: Tensor) -> Tensor:
         return score_B - self.penalty * (~ended_B)

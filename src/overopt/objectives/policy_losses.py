@@ -12,15 +12,14 @@ from __future__ import annotations
 from typing import Annotated, Self
 
 import torch
-from pydantic import Field, model_validator
+from pydantic import model_validator
 from torch import Tensor
 
-from overopt.config import Choice, block
+from overopt.config import Choice, NonNegative, Positive, block
 from overopt.objectives.aggregation import Aggregation, aggregate
 from overopt.objectives.contracts import PolicyLossProtocol
 from overopt.types import PolicyUpdate, TokenLogits
 
-Clip = Annotated[float, Field(gt=0)]
 MAX_LOG_RATIO = 80.0
 """exp of more overflows in float32, and the gradient of a clipped ratio would be 0 times infinity."""
 
@@ -47,8 +46,8 @@ class PPOClip(PolicyLossProtocol):
     formula = "L_j = max(-A_j rho_j, -A_j clip(rho_j, 1 - clip, 1 + clip_high)), rho_j = pi_new(y_j) / pi_old(y_j)"
     source = "Schulman et al. 2017 (arXiv 1707.06347), Eq. 7; a ratio per sequence: TRL's RLOOTrainer"
 
-    clip: Clip = 0.2
-    clip_high: Clip | None = None
+    clip: Positive = 0.2
+    clip_high: Positive | None = None
     """Upper side of the range; null: the same as `clip`."""
 
     def __call__(self, update: PolicyUpdate) -> Tensor:
@@ -79,8 +78,8 @@ class PPOClipToken(PolicyLossProtocol):
     )
     source = "Schulman et al. 2017 (arXiv 1707.06347), Eq. 7; Shao et al. 2024 (GRPO)"
 
-    clip: Clip = 0.2
-    clip_high: Clip | None = None
+    clip: Positive = 0.2
+    clip_high: Positive | None = None
     """Upper side of the range; null: the same as `clip`."""
     aggregation: Aggregation = "token_mean"
 
@@ -129,8 +128,8 @@ class GSPO(PolicyLossProtocol):
     )
     source = "Zheng et al. 2025, GSPO (arXiv 2507.18071), section 4"
 
-    clip: Clip = 3e-4
-    clip_high: Clip | None = 4e-4
+    clip: Positive = 3e-4
+    clip_high: Positive | None = 4e-4
     """Upper side of the range; null: the same as `clip`."""
 
     def __call__(self, update: PolicyUpdate) -> Tensor:
@@ -158,8 +157,8 @@ class CISPO(PolicyLossProtocol):
     formula = "l_t = -sg[clip(rho_t, minimum, maximum)] A log pi_new(y_t); aggregated"
     source = "MiniMax 2025, MiniMax-M1 (arXiv 2506.13585); maximum: ScaleRL (arXiv 2510.13786)"
 
-    maximum: Annotated[float, Field(gt=0)] = 5.0
-    minimum: Annotated[float, Field(ge=0)] = 0.0
+    maximum: Positive = 5.0
+    minimum: NonNegative = 0.0
     aggregation: Aggregation = "token_mean"
 
     @model_validator(mode="after")
@@ -177,9 +176,6 @@ class CISPO(PolicyLossProtocol):
         ratio_BT = ratio(update.log_ratio_BT)
         cut_BT = (ratio_BT < self.minimum) | (ratio_BT > self.maximum)
         return (cut_BT & update.mask_BT).sum(1) / update.length_B.clamp(min=1)
-
-
-Positive = Annotated[float, Field(gt=0)]
 
 
 @block

@@ -8,10 +8,9 @@ from __future__ import annotations
 from typing import Annotated, Literal
 
 import torch
-from pydantic import Field
 from torch import Tensor
 
-from overopt.config import Choice, block
+from overopt.config import Choice, NonNegative, Positive, block
 from overopt.objectives.contracts import PreferenceLossProtocol
 from overopt.objectives.pair_losses import PairLosses
 from overopt.objectives.pair_losses.terms import reference_rewards, token_mean_nll
@@ -32,8 +31,8 @@ class PlackettLuceSimPO(PreferenceLossProtocol):
     source = "Failure Modes of Maximum Entropy RLHF 2025, arXiv 2509.20265, App. C.3 (sum, gamma = 0)"
     takes = "rankings"
 
-    alpha: Annotated[float, Field(gt=0)] = 2.0
-    gamma: Annotated[float, Field(ge=0)] = 0.5
+    alpha: Positive = 2.0
+    gamma: NonNegative = 0.5
     length: Literal["mean", "sum"] = "mean"
 
     def __call__(self, scores: PreferenceScores) -> Tensor:
@@ -59,7 +58,7 @@ class PlackettLuceDPO(PreferenceLossProtocol):
     needs = frozenset({"reference"})
     takes = "rankings"
 
-    beta: Annotated[float, Field(gt=0)] = 0.05
+    beta: Positive = 0.05
 
     def __call__(self, scores: PreferenceScores) -> Tensor:
         return plackett_luce(torch.stack([self.beta * s.log_ratio_P for s in scores.ranked], 1))
@@ -84,8 +83,8 @@ class RRHF(PreferenceLossProtocol):
     source = "Yuan et al. 2023, arXiv 2304.05302"
     takes = "rankings"
 
-    length_power: Annotated[float, Field(ge=0)] = 1.0
-    sft_weight: Annotated[float, Field(ge=0)] = 1.0
+    length_power: NonNegative = 1.0
+    sft_weight: NonNegative = 1.0
 
     def __call__(self, scores: PreferenceScores) -> Tensor:
         reward_PK = torch.stack([self._reward(s) for s in scores.ranked], 1)

@@ -5,14 +5,11 @@ from __future__ import annotations
 from typing import Annotated
 
 import torch.nn.functional as F
-from pydantic import Field
 from torch import Tensor
 
-from overopt.config import Choice, block
+from overopt.config import Choice, NonNegative, block
 from overopt.objectives.contracts import RewardLossProtocol
 from overopt.objectives.plackett_luce import plackett_luce
-
-NotNegative = Annotated[float, Field(ge=0)]
 
 
 @block
@@ -26,8 +23,8 @@ class BradleyTerry(RewardLossProtocol):
     formula = "L = -log sigma(r_w - r_l - margin) + centering (r_w + r_l)^2"
     source = "Bradley and Terry 1952; Ouyang et al. 2022, arXiv 2203.02155, Eq. 1"
 
-    margin: NotNegative = 0.0
-    centering: NotNegative = 0.0
+    margin: NonNegative = 0.0
+    centering: NonNegative = 0.0
 
     def __call__(self, score_PK: Tensor) -> Tensor:
         chosen_P, rejected_P = score_PK.unbind(1)
@@ -47,8 +44,8 @@ class PlackettLuce(RewardLossProtocol):
     source = "Plackett 1975; Luce 1959"
     takes = "rankings"
 
-    margin: NotNegative = 0.0
-    centering: NotNegative = 0.0
+    margin: NonNegative = 0.0
+    centering: NonNegative = 0.0
 
     def __call__(self, score_PK: Tensor) -> Tensor:
         loss_P = plackett_luce(score_PK, self.margin)

@@ -1,4 +1,4 @@
-"""Files and folders that appear whole or not at all, even where the power fails."""
+"""Atomic writes: files and folders appear whole or not at all, even after a power failure."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from pathlib import Path
 from overopt.errors import UserError
 
 PARTIAL = ".{}.partial"
-"""The name of what is being written or removed; a run that was killed may leave one behind."""
+"""Name of a file or folder being written or removed; a killed run may leave one behind."""
 
 
 def replace_file(path: Path, content: bytes) -> None:
-    """Write a file whole or not at all: readers see the old one or the new one."""
+    """Write a file and its parents atomically: readers see the old content or the new. UserError if that fails."""
     temporary = path.with_name(PARTIAL.format(path.name))
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -40,7 +40,7 @@ def _try_to_remove(file: Path) -> None:
     try:
         file.unlink(missing_ok=True)
     except OSError:
-        pass  # a folder that may not be written: then there is nothing to remove
+        pass  # the folder is not writable, so there is nothing to remove
 
 
 def write_all(file: int, content: bytes) -> None:
@@ -51,9 +51,9 @@ def write_all(file: int, content: bytes) -> None:
 
 @contextmanager
 def whole_folder(final: Path) -> Iterator[Path]:
-    """A folder to write into; it gets its name only once the block has succeeded and all of it is on the disk."""
+    """Yield a folder to write into; it is renamed to `final` once the block has succeeded and all is on the disk."""
     partial = final.with_name(PARTIAL.format(final.name))
-    shutil.rmtree(partial, ignore_errors=True)  # of a run that was killed here
+    shutil.rmtree(partial, ignore_errors=True)  # left by a run that was killed here
     try:
         partial.mkdir(parents=True)
         yield partial
@@ -65,13 +65,13 @@ def whole_folder(final: Path) -> Iterator[Path]:
         shutil.rmtree(partial, ignore_errors=True)
         if isinstance(error, UserError) or not isinstance(error, Exception):
             raise
-        raise cannot_write(final, error) from error  # whatever it is: of a full disk each library raises its own
+        raise cannot_write(final, error) from error  # of any type: each library has its own for a full disk
 
 
 def remove_folder(folder: Path) -> None:
-    """Remove a folder whole: one that was half removed would pass for a whole one."""
+    """Rename a folder, then remove it: half removed under its own name it would pass for a complete one."""
     if folder.is_symlink() or not folder.is_dir():
-        folder.unlink(missing_ok=True)  # somebody's file or link of that name
+        folder.unlink(missing_ok=True)  # a file or link of that name
         return
     condemned = folder.with_name(PARTIAL.format(folder.name + ".old"))
     shutil.rmtree(condemned, ignore_errors=True)
@@ -80,7 +80,7 @@ def remove_folder(folder: Path) -> None:
 
 
 def remove_partial(folder: Path) -> None:
-    """Remove what a killed process was writing or removing in a folder."""
+    """Remove from a folder what a killed process was writing or removing."""
     for entry in folder.glob(PARTIAL.format("*")):
         if entry.is_dir() and not entry.is_symlink():
             shutil.rmtree(entry)
@@ -89,7 +89,7 @@ def remove_partial(folder: Path) -> None:
 
 
 def file_hashes(folder: Path) -> dict[str, str]:
-    """SHA-256 of every file in a folder, by its path in it."""
+    """Return the SHA-256 of every file in a folder, by its path in the folder."""
     hashes = {}
     for file in sorted(path for path in folder.rglob("*") if path.is_file()):
         with file.open("rb") as content:
@@ -98,7 +98,7 @@ def file_hashes(folder: Path) -> dict[str, str]:
 
 
 def check_space(path: Path, needed: int) -> None:
-    """Refuse to begin what will not fit."""
+    """Raise a UserError if fewer than `needed` bytes are free at a path."""
     free = shutil.disk_usage(next(folder for folder in (path, *path.parents) if folder.exists())).free
     if free < needed:
         raise UserError(
@@ -122,13 +122,13 @@ def _megabytes(size: int) -> str:
 
 
 def sync_folder(folder: Path) -> None:
-    """Have the disk hold the names in a folder, of files that it holds already."""
-    if os.name != "nt":  # Windows opens no folders
+    """Flush the names in a folder to the disk."""
+    if os.name != "nt":  # Windows cannot open folders
         _sync_entry(folder)
 
 
 def _sync(folder: Path) -> None:
-    """Have the disk hold every file of a folder, and the names of them."""
+    """Flush every file of a folder, and their names, to the disk."""
     for path in folder.rglob("*"):
         sync_folder(path) if path.is_dir() else _sync_entry(path)
     sync_folder(folder)

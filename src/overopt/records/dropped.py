@@ -1,22 +1,22 @@
-"""Which records a run's readers left out, in words: before training from their counts, after it from `run.json`."""
+"""Sentences about the records of a data set that were left out, before training and in reports."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
 TOLERATED = 0.02
-"""A smaller share is left out without a word; `run.json` has it."""
+"""Share of records that may be left out without a notice; `run.json` counts them in any case."""
 AS_ASKED = ("blank line", "repeated prompt", "beyond evaluation_prompts", "prompt is in the evaluation file")
-"""Ends of reasons that lose nothing, or that the configuration asks for."""
+"""Endings of reasons that lose nothing, or that the configuration asks for."""
 LIMITS = {"completion longer than": "max_completion_tokens", "prompt longer than": "max_prompt_tokens"}
 HELDOUT = "held-out pairs"
 
 
 def describe_dropped(dropped: Mapping[str, Mapping[str, int]], kept: Mapping[str, int]) -> list[str]:
-    """A sentence for each data set that lost more than 2 %, or of which nothing is left to hold out.
+    """Return a sentence for each data set that lost more than 2 % of its records, or has no held-out pair left.
 
-    `dropped` counts by data set and reason; `kept` is how many records of each are used. Data sets that `kept` does not
-    name (runs of before it was recorded) are passed over.
+    `dropped` counts records by data set and reason, `kept` those that are used. Data sets missing from `kept`, as in
+    older runs, are skipped.
     """
     return [text for what in kept if (text := _sentence(what, dropped.get(what, {}), kept[what]))]
 

@@ -1,4 +1,4 @@
-"""What a run ran on: versions, hardware and, in a git checkout, the commit and a hash of uncommitted changes."""
+"""The environment of a run: versions, hardware and, in a git checkout, commit and hash of uncommitted changes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _PACKAGES = ("overopt", "torch", "transformers", "numpy", "pydantic")
 
 
 def environment() -> dict[str, Any]:
-    """`versions`, `hardware` and, where there are any, `commit` and `diff_hash` (null if nothing was changed)."""
+    """Return `versions`, `hardware` and, in a checkout, `commit` and `diff_hash` (None without changes)."""
     return {"versions": _versions(), "hardware": _hardware(), **_checkout(Path(__file__).parent)}
 
 
@@ -39,7 +39,7 @@ def _hardware() -> dict[str, Any]:
 
 
 def _processor() -> str:
-    """The processor's model; `platform.processor()` is empty on most Linux systems."""
+    """Return the processor's model name; `platform.processor()` is empty on most Linux systems."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
@@ -49,7 +49,7 @@ def _processor() -> str:
 
 
 def _checkout(folder: Path) -> dict[str, str | None]:
-    """Commit and changes of the checkout that tracks `folder`; a virtual environment inside one is not tracked."""
+    """Return commit and hash of changes of the checkout that tracks `folder`, if any (it tracks no site-packages)."""
     if not _git(folder, "ls-files", "."):
         return {}
     commit, changes = _git(folder, "rev-parse", "HEAD"), _git(folder, "diff", "HEAD")

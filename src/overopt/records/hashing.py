@@ -1,4 +1,4 @@
-"""What files hold, by SHA-256: a model folder, file by file, so that what has changed since can be named."""
+"""SHA-256 of files: of a model folder file by file, so that a changed file can be named."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from overopt.errors import UserError
 READ = frozenset(
     {".safetensors", ".bin", ".gguf", ".json", ".jinja", ".txt", ".model", ".tiktoken", ".bpe", ".vocab", ".spm", ".py"}
 )
-"""Endings of the files of a model folder that decide what a model computes: weights of any format, configurations, all
-that tokenizers are made of, chat templates."""
+"""Suffixes of the files of a model folder that decide what a model computes: weights of any format, configurations,
+tokenizers, chat templates."""
 
 TRAINERS = frozenset({"training_args.bin", "optimizer.bin", "scheduler.bin", "trainer_state.json", "all_results.json"})
-"""Files that other trainers leave in a model folder; nothing is computed from them."""
+"""Files that other trainers leave in a model folder and that change nothing."""
 
 LARGE = 1 << 20
-"""Bytes from which a file is not read again in a process while its size and times stay."""
+"""Size in bytes from which a hash is cached while inode, size and times of the file stay the same."""
 
 Hashes = dict[str, str]
 
 
 def hash_file(path: Path) -> str:
-    """SHA-256 of a file; UserError where it cannot be read."""
+    """Return the SHA-256 of a file; UserError if it cannot be read."""
     try:
         status = path.stat()
         if status.st_size < LARGE:
@@ -42,10 +42,10 @@ def _hash_large(path: Path, *stamp: int) -> str:
 
 
 def model_files(folder: Path) -> Hashes:
-    """SHA-256 of every file of a model folder that may change what is computed, by its path in it.
+    """Return the SHA-256 of every file of a model folder that may change what is computed, by its path in the folder.
 
-    Files for people, and other folders but those of chat templates, are left out. Of a folder that was made from a GGUF
-    file beside it, that file counts too.
+    Documentation and subfolders other than chat templates are left out. A GGUF file that the folder was unpacked from
+    is included.
     """
     files = [path for path in folder.glob("[!.]*") if path.suffix in READ and path.name not in TRAINERS]
     files += folder.glob("*/*.jinja")
@@ -55,9 +55,9 @@ def model_files(folder: Path) -> Hashes:
 
 
 def hash_weights(folder: Path) -> str:
-    """One SHA-256 of a folder's weights and config.json, which may scale what they compute.
+    """Return one SHA-256 of a folder's weights and config.json, which may scale what they compute.
 
-    All that runs recorded of a parent before they recorded its files; it stays as it was, so that they can go on.
+    Older runs recorded only this hash of a parent; it must not change, so that they can be resumed.
     """
     digest = hashlib.sha256()
     for file in sorted([*folder.glob("*.safetensors"), *folder.glob("config.json")]):
@@ -66,9 +66,9 @@ def hash_weights(folder: Path) -> str:
 
 
 def changed(before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
-    """The names at which two sets of files differ, in order; also those of only one of them.
+    """Return the sorted names of files that differ, or that only one of two sets holds.
 
-    A file beside the folder may have been removed, since the folder was made from it.
+    A GGUF file beside the folder may have been removed, since the folder was unpacked from it.
     """
     gone = {name for name in before if name.startswith("../") and name not in now}
     return [name for name in sorted({**before, **now}.keys() - gone) if before.get(name) != now.get(name)]

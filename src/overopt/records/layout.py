@@ -26,14 +26,14 @@ SUMMARY = "summary.json"
 """Names inside a study's folder: its run directories, the study that it belongs to, and a row for each judged run."""
 
 LINES = (METRICS, TIMINGS, EVALUATIONS)
-"""Files of lines that a run adds to at its steps."""
+"""Files to which a run appends a line at its steps."""
 
 EVERYTHING = (
     *(STATES, METRICS, TIMINGS, EVALUATIONS, LATER_EVALUATIONS, SAMPLES, PAIRS, REFERENCE_LOGPS, CHECKPOINTS),
     *(INFO, CONFIG),
 )
-"""All that a run may write at the top of its directory, in the order in which it is cleared: states first, so that
-nothing goes on from a record that is half gone, and what makes it this run last, so that clearing can be repeated."""
+"""Everything that a run may write at the top of its directory, in the order of removal: trainer states first, so that
+no run resumes from a record half removed, and its identity last, so that an interrupted removal can be repeated."""
 
 
 SAMPLE_COLUMNS = {
@@ -72,12 +72,12 @@ def state_folder(run: Path, step: int) -> Path:
 
 
 def judge_file(run: Path, judge: str) -> Path:
-    """A judge's name may hold slashes or colons (`openai/gpt-4o-mini:j1`); its file's name holds dashes there."""
+    """Return a judge's file, with dashes for slashes or colons in the judge's name (`openai/gpt-4o-mini:j1`)."""
     return run / LATER_EVALUATIONS / (re.sub(r"[^\w.+-]+", "-", judge) + ".jsonl")
 
 
 def steps_in(folder: Path, suffix: str = "") -> list[int]:
-    """The N of every complete `step-N` in a folder, in order; half-written ones bear other names."""
+    """Return the N of every `step-N` in a folder, sorted; incomplete ones have other names."""
     if not folder.is_dir():
         return []
     pattern = re.compile(rf"step-(\d+){re.escape(suffix)}")

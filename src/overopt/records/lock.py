@@ -1,4 +1,7 @@
-"""The lock of a run directory, or of a study's: one process at a time, and it dies with its owner."""
+"""The lock of a run or study directory: one process at a time. It ends with the process that holds it.
+
+Not the package `filelock`, which leaves its file behind and falls back to one that outlives a killed process.
+"""
 
 from __future__ import annotations
 
@@ -15,9 +18,9 @@ from overopt.records.atomic import cannot_write
 
 
 class RunLock:
-    """Held from `acquire` to the end of the `with` block; the system drops it when its process dies, however it dies.
+    """Held from `acquire` to the end of the `with` block; the system releases it when its process dies in any way.
 
-    Directories that were made only to be locked, and in which nothing was put, are removed again.
+    The lock file is removed on release, and so are directories that were made for it and are still empty.
     """
 
     def __init__(self, run: Path) -> None:
@@ -27,7 +30,7 @@ class RunLock:
         self._made: list[Path] = []
 
     def acquire(self) -> None:
-        """Take it, or refuse if another process has it; nothing happens if it is held already."""
+        """Take the lock; UserError if another process holds it. Does nothing if this object holds it already."""
         if self._file is not None:
             return
         self._made = [folder for folder in (self.run, *self.run.parents) if not folder.exists()]
@@ -39,7 +42,7 @@ class RunLock:
             raise cannot_write(self.path, error) from error
 
     def _locked(self) -> int | None:
-        """The lock file, locked; None if its last owner has removed it meanwhile."""
+        """Open and lock the lock file; None if its last owner removed it in the meantime."""
         file = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o666)
         if not _lock(file):
             os.close(file)
@@ -55,11 +58,11 @@ class RunLock:
     def release(self) -> None:
         if self._file is None:
             return
-        with suppress(OSError):  # removed while it is still held, so that nobody can have locked it
+        with suppress(OSError):  # removed while still held, so that nobody else can have locked it
             self.path.unlink()
         os.close(self._file)
         self._file = None
-        with suppress(OSError):  # they hold something by now
+        with suppress(OSError):  # not empty any more
             for folder in self._made:
                 folder.rmdir()
 
@@ -73,7 +76,7 @@ class RunLock:
 
 
 def _lock(file: int) -> bool:
-    """Whether nobody else had it."""
+    """Try to lock an open file; whether that succeeded."""
     if sys.platform == "win32":
         import msvcrt
 

@@ -1,4 +1,4 @@
-"""The run directory's only reader. Line files are streamed; a last line that was cut is skipped."""
+"""The only reader of run directories. Line files are streamed, and a cut last line is skipped."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _EVALUATION_KEY = ("step", "split", "judge", "prompt_set")
 
 @dataclass(frozen=True)
 class Run:
-    """A run directory and what its `run.json` says. Everything else is read when it is asked for."""
+    """A run directory and its `run.json`. Everything else is read on demand."""
 
     path: Path
     info: dict[str, Any]
@@ -42,17 +42,17 @@ class Run:
 
     @property
     def status(self) -> str:
-        """`running` (a killed one still says so), `interrupted`, `finished`, `stopped`, `diverged` or `failed`."""
+        """`running` (also of a killed run), `interrupted`, `finished`, `stopped`, `diverged` or `failed`."""
         return str(self.info.get("status", "running"))
 
     @property
     def complete(self) -> bool:
-        """Whether it ended as configured, and so need not be made again: at its last step, or stopped in time."""
+        """Whether the run ended as configured, at its last step or by `stop_when`, and need not be repeated."""
         return self.status in ("finished", "stopped")
 
     @property
     def clock(self) -> datetime | None:
-        """When it began, by the clock of its place: what its chat template was told; of a run of earlier by ours."""
+        """Local time at which the run began, as its chat template was told; `started` in older runs."""
         told = self.info.get("clock", self.info.get("started"))
         try:
             clock = None if told is None else datetime.fromisoformat(told)
@@ -66,43 +66,43 @@ class Run:
         file = self.path / layout.CONFIG
         try:
             tree = yaml.safe_load(file.read_text(encoding="utf-8"))
-            json.dumps(tree, ensure_ascii=False, default=str).encode()  # half a surrogate pair could not be shown
+            json.dumps(tree, ensure_ascii=False, default=str).encode()  # refuses half a surrogate pair
         except FileNotFoundError:
             raise UserError(f"{file}: missing; the run's configuration has been removed") from None
-        except Exception as error:  # whatever a damaged file makes of it
+        except Exception as error:  # a damaged file may raise anything
             raise UserError(f"{file}: not YAML: {error}") from error
         if not isinstance(tree, dict):
             raise UserError(f"{file}: not a mapping; the run's configuration has been changed")
         return tree
 
     def setting(self, name: str, kind: type[T] | tuple[type[T], ...]) -> T:
-        """One of the configuration's values, of the type that it must have."""
+        """Return a value of the configuration; UserError if it is not of the required type."""
         value = self.config.get(name)
         if not isinstance(value, kind) or isinstance(value, bool):
             raise UserError(f"{self.path / layout.CONFIG}: {name} is {value!r}; the file has been changed: restore it")
         return value
 
     def iter_metrics(self) -> Iterator[dict[str, Any]]:
-        """A row a step, as written: only what was present, and the names of what was not finite in `nonfinite`."""
+        """Yield one row per step as written; absent values are missing, `nonfinite` names those not finite."""
         return Tail(self.path / layout.METRICS).rows()
 
     def metrics(self) -> dict[str, list[Any]]:
-        """Columns of equal length, `step` among them; None where a value is absent or was not finite."""
+        """Return columns of equal length, `step` included; None where a value is absent or was not finite."""
         return _columns(self.iter_metrics())
 
     def series(self, name: str) -> tuple[list[int], list[float]]:
-        """Steps and values of one metric where it is present: both empty if it never is."""
+        """Return the steps at which a metric is present, and its values; both may be empty."""
         points = [(row["step"], row[name]) for row in self.iter_metrics() if name in row]
         return [step for step, _ in points], [value for _, value in points]
 
     def timings(self) -> dict[str, list[Any]]:
-        """Columns of equal length, as `metrics`."""
+        """Return columns of equal length, as `metrics` does."""
         return _columns(Tail(self.path / layout.TIMINGS).rows())
 
     def evaluations(self, judge: str | None = None) -> list[dict[str, Any]]:
-        """Evaluations by step: those the run made itself, or, if a judge is named, all of that judge's.
+        """Return evaluations by step: those made during the run or, for a named judge, all of that judge's.
 
-        Of several with one step, split, judge and prompt set the last counts.
+        Of several with the same step, split, judge and prompt set the last counts.
         """
         rows = list(Tail(self.path / layout.EVALUATIONS).rows())
         if judge is not None:
@@ -115,17 +115,17 @@ class Run:
         return layout.steps_in(self.path / layout.SAMPLES, ".parquet")
 
     def samples(self, step: int) -> list[dict[str, Any]]:
-        """Every column of every sample of a step, a dict a row."""
+        """Return all samples of a step, one dict per row."""
         rows: list[dict[str, Any]] = self._sample_table(step).to_pylist()
         return rows
 
     def sample_columns(self, step: int, names: Sequence[str]) -> dict[str, list[Any]]:
-        """Some columns only, which leaves the texts on the disk."""
+        """Return some columns only, without reading the others."""
         columns: dict[str, list[Any]] = self._sample_table(step, names).to_pydict()
         return columns
 
     def pairs(self) -> Iterator[dict[str, Any]]:
-        """The labelled pairs of a reward model's run."""
+        """Yield the labelled pairs of a reward model's run."""
         file = self.path / layout.PAIRS
         if not file.exists():
             raise UserError(f"{file}: missing; only a reward model that was trained on sampled pairs records them")
@@ -136,7 +136,7 @@ class Run:
         return layout.steps_in(self.path / layout.CHECKPOINTS)
 
     def checkpoint(self, step: int | None = None) -> Path:
-        """The folder of one checkpoint, by default of the last; of a stopped run, of the step to go back to."""
+        """Return the folder of a checkpoint, by default the last or, of a stopped run, the one to go back to."""
         steps = self.checkpoints()
         if step is None and self.info.get("go_back_to") in steps:
             step = int(self.info["go_back_to"])
@@ -147,13 +147,13 @@ class Run:
         return layout.checkpoint_folder(self.path, steps[-1] if step is None else step)
 
     def hash(self) -> str:
-        """SHA-256 of configuration, checkpoint and pairs, if any: what a child records of its parent."""
+        """Return the SHA-256 of configuration, checkpoint and pairs, which a child records of its parent."""
         content = _bytes(self.path / layout.CONFIG) + hash_weights(self.checkpoint()).encode()
         pairs = self.path / layout.PAIRS
         return hashlib.sha256(content + (_bytes(pairs) if pairs.exists() else b"")).hexdigest()
 
     def files(self) -> Hashes:
-        """SHA-256 of each file that a child takes something from: configuration, pairs, the checkpoint."""
+        """Return the SHA-256 of each file that a child run uses: configuration, pairs, the checkpoint's files."""
         own = [self.path / name for name in (layout.CONFIG, layout.PAIRS)]
         checkpoint = self.checkpoint()
         place = checkpoint.relative_to(self.path).as_posix()
@@ -177,14 +177,14 @@ def _bytes(file: Path) -> bytes:
 
 
 def read_table(file: Path, names: Sequence[str] = tuple(layout.SAMPLE_COLUMNS)) -> Any:
-    """Columns of a samples file, of the types with which they are written."""
+    """Read columns of a samples file, with the types of `SAMPLE_COLUMNS`."""
     import pyarrow
     from pyarrow import parquet
 
     schema = pyarrow.schema([(name, layout.SAMPLE_COLUMNS[name]) for name in names])
     try:
         return parquet.ParquetFile(file).read(columns=list(names)).select(list(names)).cast(schema)
-    except Exception as error:  # whatever it finds in a damaged file
+    except Exception as error:  # a damaged file may raise anything
         raise UserError(
             f"{file}: cannot be read as Parquet ({_first_line(error)}); restore it, or remove it to go without"
         ) from error
@@ -204,8 +204,8 @@ def load_run(path: Path | str) -> Run:
         raise UserError(f"{path}: not a run directory, it holds no {layout.INFO}")
     try:
         info = json.loads(file.read_bytes())
-        json.dumps(info, ensure_ascii=False).encode()  # half a surrogate pair could not be shown
-    except Exception as error:  # also too deep
+        json.dumps(info, ensure_ascii=False).encode()  # refuses half a surrogate pair
+    except Exception as error:  # also of brackets nested too deep
         raise UserError(f"{file}: not JSON: {error}") from error
     version = info.get("schema_version") if isinstance(info, dict) else None
     if not isinstance(version, int):
@@ -228,11 +228,11 @@ _FORMS: dict[str, Any] = {
     "parents": [{"role": str, "path": str, "hash": str}],
     "resumes": [{"step": int, "time": str}],
 }
-"""Of the fields that are read again, where there are any."""
+"""Types of the fields of `run.json` that are read again, where they are present."""
 
 
 def _check_forms(file: Path, info: dict[str, Any]) -> None:
-    """Refuse fields that overopt did not write so, and that whoever reads them would trip over."""
+    """Raise a UserError for fields of `run.json` that do not have the types overopt writes."""
     wrong = [name for name, form in _FORMS.items() if name in info and not fits_schema(info[name], form)]
     files = [parent.get("files", {}) for parent in info.get("parents", [])] if "parents" not in wrong else []
     if not all(fits_schema(found, {...: str}) for found in files):
@@ -244,7 +244,7 @@ def _check_forms(file: Path, info: dict[str, Any]) -> None:
 
 
 def find_runs(path: Path | str) -> list[Path]:
-    """All run directories at or below a path, in order of their names."""
+    """Return all run directories at or below a path, sorted by name."""
     path = Path(path)
     if not path.is_dir():
         raise UserError(f"{path}: {'not a directory' if path.exists() else 'does not exist'}")
@@ -255,18 +255,50 @@ def find_runs(path: Path | str) -> list[Path]:
     ]
 
 
+def find_readable_runs(path: Path, unreadable: list[str]) -> Iterator[Path]:
+    """Run directories at or below a path. Folders that cannot be read are added to `unreadable` with the reason."""
+    try:
+        yield from find_runs(path)
+    except UserError as error:
+        unreadable.append(str(error))
+    except OSError:
+        try:
+            folders = sorted(entry for entry in path.iterdir() if entry.is_dir())
+        except OSError as error:
+            unreadable.append(f"{path}: cannot be read ({error.strerror})")
+            return
+        for folder in folders:
+            yield from find_readable_runs(folder, unreadable)
+
+
+FileStamps = tuple[tuple[str, int, int], ...]
+"""Name, modification time in ns, and size of each file or folder that a run writes."""
+
+
+def file_stamps(path: Path) -> FileStamps:
+    """The stamps of a run directory: they change whenever the run writes something."""
+    stamps = []
+    for name in (layout.INFO, layout.METRICS, layout.TIMINGS, layout.EVALUATIONS, layout.SAMPLES, layout.CHECKPOINTS):
+        try:
+            found = (path / name).stat()
+        except OSError:
+            continue
+        stamps.append((name, found.st_mtime_ns, found.st_size))
+    return tuple(stamps)
+
+
 def hash_parent(path: Path) -> str:
-    """What a child records of a run, or of an ordinary model folder."""
+    """Return the hash that a child records of its parent, a run or an ordinary model folder."""
     return load_run(path).hash() if (path / layout.INFO).is_file() else hash_weights(path)
 
 
 def parent_files(path: Path) -> Hashes:
-    """The same file by file, and with everything else that a model folder's numbers depend on."""
+    """Return the SHA-256 of each file of a parent that a child's numbers depend on."""
     return load_run(path).files() if (path / layout.INFO).is_file() else model_files(path)
 
 
 def _columns(rows: Iterable[dict[str, Any]]) -> dict[str, list[Any]]:
-    """Rows to columns, None for what is absent; `step` comes first."""
+    """Turn rows into columns, with None for absent values; `step` comes first."""
     columns: dict[str, list[Any]] = {"step": []}
     for count, row in enumerate(rows):
         for name in row:

@@ -1,7 +1,7 @@
-"""States of a trainer in `trainer/step-N/`: what a run that was cut short goes on from. Verified when they are read.
+"""Saved trainer states in `trainer/step-N/`, from which an interrupted run resumes. They are verified when read.
 
-A state is committed by the last rename: before it, the checkpoint of the same step counts for nothing. `state.json`
-says what the record was at that step: the length of each file of lines, and the checkpoints with their hashes.
+A state is committed by its last rename; before that, the checkpoint of the same step is ignored. `state.json` holds
+what the record was at that step: the length of each line file, and the checkpoints with their hashes.
 """
 
 from __future__ import annotations
@@ -20,31 +20,31 @@ from overopt.records.atomic import file_hashes, remove_folder, replace_file, who
 DOCUMENT = "state.json"
 TENSORS = "tensors.safetensors"
 RETAINED = 2
-"""States that a run keeps while it goes on: the last, and the one before in case that the last is damaged."""
+"""States that a running run keeps: the last, and the one before in case the last is damaged."""
 
 Hashes = dict[str, str]
 
 
 @dataclass(frozen=True)
 class SavedState:
-    """The state after `step` updates."""
+    """The state of a run after `step` updates."""
 
     step: int
     lengths: dict[str, int]
-    """Bytes of each file of lines, by name."""
+    """Size in bytes of each line file, by name."""
     checkpoints: dict[int, Hashes]
     """The checkpoints that the run kept by then, and the hashes of their files."""
     trainer: dict[str, Any]
-    """What the trainer put there; the tensors lie in `tensors`."""
+    """The trainer's own values; its tensors are in the file `tensors`."""
     tensors: Path
 
 
 class DamagedState(Exception):
-    """Why a state cannot be gone on from."""
+    """Says why a state cannot be resumed from."""
 
 
 def write_state(run: Path, state: SavedState, write_tensors: Callable[[Path], None]) -> None:
-    """Commit a state: whole, with its hashes, and on the disk."""
+    """Write a state atomically, with its hashes."""
     with whole_folder(layout.state_folder(run, state.step)) as folder:
         write_tensors(folder / TENSORS)
         document = {
@@ -63,7 +63,7 @@ def retained_states(run: Path) -> list[int]:
 
 
 def newest_state(run: Path, warn: Callable[[str], None]) -> SavedState | None:
-    """The last state that is whole, as is the record that it continues; one that is not is skipped with a warning."""
+    """Return the last state that, like its record, is undamaged; warn of damaged ones. None if there is none."""
     for step in reversed(retained_states(run)):
         try:
             return read_state(run, step)
@@ -73,12 +73,12 @@ def newest_state(run: Path, warn: Callable[[str], None]) -> SavedState | None:
 
 
 def read_state(run: Path, step: int) -> SavedState:
-    """One state, checked against its hashes and against the record."""
+    """Read one state and check it against its hashes and the record; DamagedState if they differ."""
     try:
         return _read_state(run, step)
     except DamagedState:
         raise
-    except Exception as error:  # whatever it finds there
+    except Exception as error:  # damage may raise anything
         raise DamagedState(f"{type(error).__name__}: {error}") from error
 
 
@@ -91,7 +91,7 @@ def _read_state(run: Path, step: int) -> SavedState:
     checkpoints = {int(key): hashes for key, hashes in document["checkpoints"].items()}
     for kept, hashes in checkpoints.items():
         checkpoint = layout.checkpoint_folder(run, kept)
-        if checkpoint.is_dir():  # one that is gone was removed by its owner: a run never loses one
+        if checkpoint.is_dir():  # a missing one was removed by the user: a run never loses one
             _compare(checkpoint, hashes, file_hashes(checkpoint))
     for name, length in document["lengths"].items():
         if length > (size := _size(run / name)):
@@ -100,7 +100,7 @@ def _read_state(run: Path, step: int) -> SavedState:
 
 
 def checkpoints_of(run: Path, step: int) -> set[int]:
-    """The checkpoints that a state counts on; none, if it is damaged."""
+    """Return the steps of the checkpoints that a state refers to; none if it is damaged."""
     try:
         document = _read_document(layout.state_folder(run, step) / DOCUMENT)
     except DamagedState:
@@ -109,7 +109,7 @@ def checkpoints_of(run: Path, step: int) -> set[int]:
 
 
 def prune(run: Path, states: Collection[int], checkpoints: Collection[int]) -> None:
-    """Remove all states and checkpoints but these."""
+    """Remove all states and checkpoints other than these."""
     for step in set(retained_states(run)) - set(states):
         remove_folder(layout.state_folder(run, step))
     for step in set(layout.steps_in(run / layout.CHECKPOINTS)) - set(checkpoints):
@@ -117,7 +117,7 @@ def prune(run: Path, states: Collection[int], checkpoints: Collection[int]) -> N
 
 
 def remove_states(run: Path) -> None:
-    """Remove what an ended run does not go on from."""
+    """Remove all saved states of a run that has ended."""
     if (run / layout.STATES).exists():
         shutil.rmtree(run / layout.STATES)
 

@@ -1,4 +1,4 @@
-"""What a run may have written: whoever reads a record trusts its types, so they are looked at where it is read."""
+"""Checks of what is read from a run directory, so that the rest of the program can trust its types."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ from overopt.datafiles import json_object, json_value
 from overopt.errors import UserError
 
 TEXTS = frozenset({"split", "judge", "prompt_set"})
-"""The fields of a line that are texts; all others are numbers."""
+"""Fields of a line that are text; all others are numbers."""
 LARGEST_STEP = 2**53
 SURROGATE = re.compile("[\ud800-\udfff]")
-"""Half of a pair, which JSON can spell and no file can hold."""
+"""Half of a surrogate pair, which JSON can spell but UTF-8 cannot encode."""
 
 
 @contextmanager
 def reading_run(path: Path) -> Iterator[None]:
-    """Around whatever reads a run's record as a whole: what it stumbles over is said with the run's place."""
+    """Turn whatever a damaged run makes the block raise into a UserError that names the run."""
     try:
         yield
     except (UserError, MemoryError):
         raise
-    except Exception as error:  # files of anybody's: there is no list of what may be wrong with them
+    except Exception as error:  # damage may raise anything
         raise UserError(f"{path}: its records cannot be read ({type(error).__name__}: {error})") from error
 
 
 def parse_numbers(line: bytes, place: str) -> dict[str, Any]:
-    """The numbers at one step that a line of `metrics.jsonl`, `timings.jsonl` or `evaluations.jsonl` holds."""
+    """Parse one line of `metrics.jsonl`, `timings.jsonl` or `evaluations.jsonl`; absent values are left out."""
     fields = json_object(json_value(line, place), place)
     row = {name: value for name, value in fields.items() if value is not None}
     step: Any = row.get("step")
@@ -47,9 +47,9 @@ def parse_numbers(line: bytes, place: str) -> dict[str, Any]:
 
 
 def fits_schema(value: Any, form: Any) -> bool:
-    """Whether a value has a form: a type, `[form]` for a list, `{...: form}` for names of any kind, or `{name: form}`.
+    """Whether a value matches a form: a type, `[form]` for a list, `{...: form}` for any keys, or `{key: form}`.
 
-    Of the names in the last each is needed, and others may stand beside them. No bool is a number here.
+    Every key of the last is required, and other keys are allowed. A bool is not a number.
     """
     match form:
         case [each]:
@@ -70,5 +70,5 @@ def _belongs(name: str, value: Any) -> bool:
         return fits_schema(value, [str])
     try:
         return isinstance(value, int | float) and math.isfinite(value)
-    except OverflowError:  # an integer beyond all floats
+    except OverflowError:  # an integer larger than any float
         return False

@@ -1,4 +1,4 @@
-"""The run directory's only writer."""
+"""The only writer of run directories."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _SAMPLE_KEY = ("split", "judge", "prompt_id")
 
 
 class RunWriter:
-    """Writes one run directory. A context manager; it holds its line files open until it is closed."""
+    """Writes one run directory. A context manager that keeps its line files open until it is closed."""
 
     def __init__(self, path: Path, info: dict[str, Any]) -> None:
         self.path = path
@@ -45,9 +45,9 @@ class RunWriter:
 
     @classmethod
     def create(cls, path: Path | str, config_yaml: str, info: Mapping[str, Any]) -> Self:
-        """Start a run in a directory that holds none; on failure nothing is left behind.
+        """Start a run in a directory that holds none; a failure leaves nothing behind.
 
-        `info` is added to what every `run.json` says: schema version, name, status, environment and start.
+        `info` is added to the fields of every `run.json`: schema version, name, status, environment, start.
         """
         path = Path(path)
         _refuse_occupied(path, config_yaml)
@@ -55,10 +55,10 @@ class RunWriter:
         made = _make_folder(path)
         try:
             replace_file(path / layout.CONFIG, config_yaml.encode())
-            writer.update()  # last: run.json makes the directory a run
+            writer.update()  # last, since run.json makes the directory a run
         except BaseException:
             clear_run(path)
-            with suppress(OSError):  # another run may have settled in a parent meanwhile
+            with suppress(OSError):  # another run may have been made in a parent meanwhile
                 for folder in made:
                     folder.rmdir()
             raise
@@ -66,20 +66,20 @@ class RunWriter:
 
     @classmethod
     def open(cls, path: Path | str) -> Self:
-        """Continue a run that exists, to add a later evaluation."""
+        """Open an existing run, to add a re-evaluation."""
         run = load_run(path)
         return cls(run.path, dict(run.info))
 
     @classmethod
     def resume(cls, path: Path | str, state: SavedState, config_yaml: str) -> Self:
-        """Go on from a state: whatever was recorded after it is removed, since it will be recorded again."""
+        """Resume from a saved state; what was recorded after it is removed, since it will be recorded again."""
         writer = cls.open(path)
         if (writer.path / layout.CONFIG).read_bytes() != config_yaml.encode():  # the run was copied to another place
             replace_file(writer.path / layout.CONFIG, config_yaml.encode())
         writer.info.pop("finished", None)
         resumes = [*writer.info.get("resumes", []), {"step": state.step, "time": _now()}]
         writer.update(status="running", resumes=resumes)
-        writer._cut(state)  # last: where nothing can be written, nothing is removed either
+        writer._cut(state)  # last: if nothing can be written, nothing is removed
         return writer
 
     def _cut(self, state: SavedState) -> None:
@@ -95,23 +95,23 @@ class RunWriter:
                 remove_folder(layout.samples_file(self.path, step))
 
     def log(self, step: int, metrics: Mapping[str, SupportsFloat | None]) -> None:
-        """A step's metrics: deterministic values only, at full precision."""
+        """Append a step's metrics: deterministic values only, at full precision."""
         self._line(self.path / layout.METRICS, {"step": step, **metrics})
 
     def log_timings(self, step: int, timings: Mapping[str, SupportsFloat | None]) -> None:
-        """A step's wall-clock times, seconds, and throughput."""
+        """Append a step's wall-clock times in seconds, and its throughput."""
         self._line(self.path / layout.TIMINGS, {"step": step, **timings})
 
     def log_evaluation(self, row: Mapping[str, Any]) -> None:
-        """An evaluation that the run made itself."""
+        """Append an evaluation made during the run."""
         self._line(self.path / layout.EVALUATIONS, row)
 
     def log_reevaluation(self, judge: str, row: Mapping[str, Any]) -> None:
-        """An evaluation made after the run; one with the same step, split, judge and prompt set replaces it."""
+        """Append an evaluation made after the run; a later one of the same step, split, judge and prompt set counts."""
         self._line(layout.judge_file(self.path, judge), {**row, "judge": judge})
 
     def write_samples(self, step: int, rows: Iterable[Mapping[str, Any]]) -> None:
-        """A step's completions, one row a prompt; rows of the same split, judge and prompt are replaced."""
+        """Write a step's completions, one row per prompt, in place of rows of the same split, judge and prompt."""
         new = [_sample_row(step, row) for row in rows]
         file = layout.samples_file(self.path, step)
         keys = {_sample_key(row) for row in new}
@@ -119,18 +119,18 @@ class RunWriter:
         replace_file(file, _parquet(kept + new))
 
     def write_pairs(self, rows: Iterable[Mapping[str, Any]]) -> None:
-        """All labelled pairs at once."""
+        """Write all labelled pairs."""
         text = "".join(_dumps(row) + "\n" for row in rows)
         replace_file(self.path / layout.PAIRS, gzip.compress(text.encode(), mtime=0))  # no time: same pairs, same bytes
 
     @contextmanager
     def checkpoint(self, step: int) -> Iterator[Path]:
-        """A folder to write a checkpoint into; it becomes `checkpoints/step-N` only once the block has succeeded."""
+        """Yield a folder to write a checkpoint into; it becomes `checkpoints/step-N` once the block has succeeded."""
         with whole_folder(layout.checkpoint_folder(self.path, step)) as folder:
             yield folder
 
     def lengths(self) -> dict[str, int]:
-        """Bytes of each file of lines, all of them on the disk."""
+        """Flush the line files to the disk and return the size of each in bytes."""
         for lines in self._lines.values():
             lines.sync()
         sync_folder(self.path)
@@ -138,11 +138,11 @@ class RunWriter:
         return {name: file.stat().st_size for name, file in files.items() if file.exists()}
 
     def check_space(self, needed: int) -> None:
-        """Refuse to begin a checkpoint that will not fit."""
+        """Raise a UserError if a checkpoint of `needed` bytes does not fit."""
         check_space(self.path, needed)
 
     def checkpoint_hashes(self, step: int) -> dict[str, str]:
-        """Of the files of a checkpoint."""
+        """Return the SHA-256 of each file of a checkpoint."""
         return file_hashes(layout.checkpoint_folder(self.path, step))
 
     def commit_state(
@@ -152,7 +152,7 @@ class RunWriter:
         trainer: dict[str, Any],
         write_tensors: Callable[[Path], None],
     ) -> None:
-        """Commit what the run can go on from; then what no state that is retained needs may go."""
+        """Save a state to resume from; then remove the checkpoints that no retained state needs."""
         file = layout.state_folder(self.path, step) / TENSORS
         write_state(self.path, SavedState(step, self.lengths(), checkpoints, trainer, file), write_tensors)
         retained = retained_states(self.path)[-RETAINED:]
@@ -160,7 +160,7 @@ class RunWriter:
         prune(self.path, retained, needed | checkpoints.keys())
 
     def keep_checkpoints(self, steps: Collection[int]) -> None:
-        """Remove all checkpoints but these."""
+        """Remove all other checkpoints."""
         prune(self.path, retained_states(self.path), steps)
 
     def update(self, **fields: Any) -> None:
@@ -194,7 +194,7 @@ class RunWriter:
 
 
 def clear_run(path: Path | str) -> None:
-    """Remove a run's own files from a directory; whatever else lies there stays."""
+    """Remove a run's own files from a directory; other files stay."""
     for name in layout.EVERYTHING:
         entry = Path(path) / name
         if entry.is_dir() and not entry.is_symlink():
@@ -204,7 +204,7 @@ def clear_run(path: Path | str) -> None:
 
 
 class _LineFile:
-    """A file to which whole lines are appended, each by one write."""
+    """A file to which whole lines are appended, each in one write."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -228,7 +228,7 @@ class _LineFile:
     def sync(self) -> None:
         try:
             os.fsync(self._file)
-        except OSError as error:  # a quota of a disk elsewhere is told late
+        except OSError as error:  # network file systems report a full quota late
             raise cannot_write(self.path, error) from error
 
     def close(self) -> None:
@@ -238,7 +238,7 @@ class _LineFile:
             raise cannot_write(self.path, error) from error
 
     def _drop_cut_line(self) -> None:
-        """A process that was killed may have left half a line, which the next one would continue."""
+        """Remove half a line that a killed process may have left."""
         content = self.path.read_bytes()
         if not content.endswith(b"\n"):
             os.ftruncate(self._file, content.rfind(b"\n") + 1)
@@ -266,12 +266,12 @@ def _refuse_occupied(path: Path, config_yaml: str) -> None:
 
 
 def _is_leftover(config: Path, config_yaml: str) -> bool:
-    """Of this very run, killed before it had a run.json."""
+    """Whether the configuration was left by this run, killed before it had a run.json."""
     return config.is_file() and config.read_bytes() == config_yaml.encode()
 
 
 def _make_folder(path: Path) -> list[Path]:
-    """Make a folder and its parents; those that were new, innermost first."""
+    """Make a folder and its parents; return the new ones, innermost first."""
     missing = [folder for folder in (path, *path.parents) if not folder.exists()]
     try:
         path.mkdir(parents=True, exist_ok=True)
@@ -281,7 +281,7 @@ def _make_folder(path: Path) -> list[Path]:
 
 
 def _dumps(row: Mapping[str, Any]) -> str:
-    """One line of strict JSON, which knows no NaN: values that are not finite are named, missing ones left out."""
+    """Encode a row as strict JSON: values that are not finite are listed in `nonfinite`, absent ones left out."""
     plain = {name: _plain(value) for name, value in row.items() if value is not None}
     nonfinite = [name for name, value in plain.items() if _is_nonfinite(value)]
     finite = {name: value for name, value in plain.items() if name not in nonfinite}
@@ -289,7 +289,7 @@ def _dumps(row: Mapping[str, Any]) -> str:
 
 
 def _plain(value: Any) -> Any:
-    """A Python value of a numpy or torch scalar or a path; the rest as it is, for json to judge."""
+    """Turn numpy and torch scalars and paths into plain Python values; leave other values as they are."""
     if isinstance(value, Path):
         return str(value)
     return value.item() if hasattr(value, "item") else value

@@ -1,4 +1,4 @@
-"""A job, what the scheduler says while jobs run, and what became of each. Plain data: imports nothing heavy."""
+"""Jobs, the events that report their progress, and their results: plain data that imports nothing heavy."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from typing import Any, Literal
 
 @dataclass(frozen=True)
 class Job:
-    """One training run: its stage's config tree, the run directory it makes, and the jobs that must finish first."""
+    """A training run: its stage's configuration, its run directory, and the jobs that must finish before it."""
 
     name: str
     config: Mapping[str, Any]
     out: Path
     parents: tuple[str, ...] = ()
     cost: float = 1.0
-    """Expected seconds on one core. Only the estimate of the time left uses it."""
+    """Expected seconds on one core, used only to estimate the time left."""
 
     @property
     def stage(self) -> str:
@@ -39,7 +39,7 @@ class Progressed:
 
 @dataclass(frozen=True)
 class Noticed:
-    """Something the run says in words, such as that it was already finished and left alone."""
+    """A message of the run, such as that it was finished already and left alone."""
 
     job: str
     text: str
@@ -56,12 +56,12 @@ class Failed:
     job: str
     message: str
     traceback: str | None = None
-    """None if the fault is the user's to mend."""
+    """None for an error that the user must correct."""
 
 
 @dataclass(frozen=True)
 class Skipped:
-    """Not run, because the run `because`, which it descends from, failed, or the gate that `because` names did."""
+    """The job is not run, because `because` failed: one of its ancestors, or a gate."""
 
     job: str
     because: str
@@ -72,7 +72,7 @@ Event = Started | Progressed | Noticed | Finished | Failed | Skipped
 
 @dataclass(frozen=True)
 class Result:
-    """What became of a job. `message` says why, unless it finished."""
+    """How a job ended. `message` gives the reason, unless it finished."""
 
     status: Literal["finished", "failed", "skipped"]
     message: str = ""

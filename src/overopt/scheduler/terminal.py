@@ -1,4 +1,4 @@
-"""Progress of jobs for people: bars with the time left on a terminal, whole lines now and then in a pipe or a log."""
+"""Reports the progress of jobs: bars with the time left on a terminal, occasional lines in a pipe or a log."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
 from overopt.scheduler.jobs import Event, Failed, Finished, Job, Noticed, Progressed, Skipped, Started
-from overopt.scheduler.time_left import PRIOR_SECONDS, TimeLeft, in_words
+from overopt.scheduler.time_left import PRIOR_SECONDS, TimeLeft, duration_text
 
 LINE_EVERY = 10.0
-"""Seconds between two progress lines off a terminal."""
+"""Least seconds between two progress lines in a pipe."""
 
 SHOWN = ("win_rate", "score_mean", "kl_ref", "accuracy", "rewards_acc", "loss")
-"""Metrics worth a place beside a bar, first come first shown; two fit."""
+"""Metrics that may stand beside a bar, in order of preference; two fit."""
 
 
 class Reporter:
@@ -63,29 +63,30 @@ class Reporter:
             case Noticed(name, text):
                 self.say(f"{name}: {text}")
             case Finished(name, seconds):
-                self._ended(name, f"finished {name} in {in_words(seconds)}")
+                self._ended(name, f"finished {name} in {duration_text(seconds)}")
             case Failed(name, message, trace):
                 self._ended(name, f"FAILED {name}: {message}" + (f"\n{trace}" if trace else ""))
             case Skipped(name, because):
                 self.say(f"skipped {name}, because {because} failed")
 
     def say(self, text: str) -> None:
-        """A line that stays, above the bars if there are any."""
+        """Print a line that stays, above the bars if there are any."""
         self._last_line = self.clock()
         if self._bars:
             self._bars.progress.console.print(text, markup=False, highlight=False, soft_wrap=True)
         else:
-            with suppress(OSError, ValueError):  # nobody reads on, a full disk: no reason to end a run
-                print(f"[{in_words(self.clock() - self.started):>11}] {text}", file=self.stream, flush=True)
+            with suppress(OSError, ValueError):  # a closed pipe or a full disk must not end a run
+                print(f"[{duration_text(self.clock() - self.started):>11}] {text}", file=self.stream, flush=True)
 
     def _progressed(self, name: str, step: int, steps: int, metrics: Mapping[str, float], now: float) -> None:
         seconds = self.time_left.seconds(now)
-        whole = f"{self.time_left.share:.0%}" + (f", about {in_words(seconds)} left" if seconds is not None else "")
+        left = "" if seconds is None else f", about {duration_text(seconds)} left"
+        whole = f"{self.time_left.share:.0%}{left}"
         if self._bars:
-            self._bars.move(name, step, steps, _brief(metrics))
+            self._bars.move(name, step, steps, _metrics_text(metrics))
             self._bars.overall(self.time_left.share, whole)
         elif now - self._last_line >= LINE_EVERY:
-            self.say(f"{whole}: {name} step {step}/{steps}  {_brief(metrics)}".rstrip())
+            self.say(f"{whole}: {name} step {step}/{steps}  {_metrics_text(metrics)}".rstrip())
 
     def _ended(self, name: str, text: str) -> None:
         if self._bars:
@@ -94,7 +95,7 @@ class Reporter:
 
 
 @contextmanager
-def lone_job(path: Path) -> Iterator[tuple[Callable[..., None], Callable[[str], None]]]:
+def single_job(path: Path) -> Iterator[tuple[Callable[..., None], Callable[[str], None]]]:
     """Report a job that runs in this process: yields callbacks for (step, steps, metrics) and for notices."""
     name, began = path.name, False
 
@@ -110,7 +111,7 @@ def lone_job(path: Path) -> Iterator[tuple[Callable[..., None], Callable[[str], 
 
 
 class _Bars:
-    """One bar for the whole, one for each job that runs."""
+    """A bar for all jobs together, and one for each running job."""
 
     def __init__(self, stream: TextIO) -> None:
         columns = (
@@ -138,6 +139,6 @@ class _Bars:
             self.progress.remove_task(self.tasks.pop(name))
 
 
-def _brief(metrics: Mapping[str, float]) -> str:
+def _metrics_text(metrics: Mapping[str, float]) -> str:
     shown = [name for name in SHOWN if name in metrics][:2]
     return "  ".join(f"{name} {metrics[name]:.3g}" for name in shown)

@@ -1,4 +1,4 @@
-"""How long a list of jobs will still take: a dry run of the scheduler over what is left, at the pace seen so far."""
+"""Estimates the time that jobs still need: a simulated schedule of the remaining work, at the pace seen so far."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from collections.abc import Sequence
 from overopt.scheduler.jobs import Event, Failed, Finished, Job, Progressed, Skipped, Started
 
 PRIOR_SECONDS = 5.0
-"""Weight of the belief that a unit of cost takes a second, before anything was seen."""
+"""Weight, in seconds, of the prior belief that a unit of cost takes one second."""
 
 
 class TimeLeft:
-    """Follows the events of `run_jobs`; every time given to it is in seconds, from any fixed origin."""
+    """Follows the events of `run_jobs`. Times are in seconds from any fixed origin."""
 
     def __init__(self, jobs: Sequence[Job], workers: int, prior_seconds: float = PRIOR_SECONDS) -> None:
         self.jobs = {job.name: job for job in jobs}
@@ -32,7 +32,7 @@ class TimeLeft:
                 self.share_done[name] = min(1.0, step / steps) if steps else 0.0
             case Finished(name) | Failed(name):
                 started = self._started.pop(name, now)
-                if name in self._moved:  # a run that was left alone says nothing about the pace
+                if name in self._moved:  # a run that was left alone carries no information about the pace
                     self._spent += now - started
                     self._earned += self.jobs[name].cost * (self.share_done[name] if isinstance(event, Failed) else 1)
                 self.share_done[name] = 1.0
@@ -41,19 +41,19 @@ class TimeLeft:
 
     @property
     def share(self) -> float:
-        """Of the whole work, what is done: 0 to 1."""
+        """The share of the work that is done, 0 to 1."""
         total = sum(job.cost for job in self.jobs.values())
         return sum(job.cost * self.share_done[name] for name, job in self.jobs.items()) / total if total else 1.0
 
     def seconds(self, now: float) -> float | None:
-        """Time left, with every worker busy as the parents allow; None while nothing tells."""
+        """Seconds left with workers as busy as the parents allow; None while there is nothing to estimate them from."""
         spent = self.prior_seconds + self._spent + sum(now - since for since in self._started.values())
         earned = self.prior_seconds + self._earned
         earned += sum(self.jobs[name].cost * self.share_done[name] for name in self._started)
         return self._cost_left() * spent / earned if earned else None
 
     def _cost_left(self) -> float:
-        """Length of the schedule of what is left, in units of cost."""
+        """The length of the remaining schedule, in units of cost."""
         left = {name: job.cost * (1 - self.share_done[name]) for name, job in self.jobs.items()}
         waiting = [name for name, cost in left.items() if cost > 0 and name not in self._started]
         running = [(left[name], name) for name in self._started]
@@ -72,8 +72,8 @@ class TimeLeft:
         return clock
 
 
-def in_words(seconds: float) -> str:
-    """`50 s`, `3 min 20 s`, `2 h 05 min`: no more figures than an estimate has."""
+def duration_text(seconds: float) -> str:
+    """`50 s`, `3 min 20 s`, `2 h 05 min`: no more digits than an estimate deserves."""
     whole = round(seconds)
     if whole < 60:
         return f"{whole} s"

@@ -1,6 +1,7 @@
 """The loop of a worker process: it imports the training code once, then runs the jobs that the scheduler sends.
 
-The two talk through one pipe. Down go jobs, and None for the end; up go events, after each job Finished or Failed.
+One pipe connects the two. The scheduler sends jobs, and None at the end; the worker sends events, of which the last of
+each job is Finished or Failed.
 """
 
 from __future__ import annotations
@@ -18,14 +19,14 @@ from overopt.errors import UserError
 from overopt.scheduler.jobs import Event, Failed, Finished, Job, Noticed, Progressed
 
 PROGRESS_EVERY = 0.2
-"""Seconds between two progress events; a miniature step takes less."""
+"""Least seconds between two progress events; a step of a small model takes less."""
 
 
 def work(pipe: Connection, train: str, threads: int) -> None:
-    """Run jobs until told to stop. `train` is `module:function`, so that the scheduler itself never imports torch."""
+    """Run jobs until None arrives. `train` is `module:function`, so that the scheduler itself need not import torch."""
     for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):  # read when torch is first imported, hence before it
         os.environ[variable] = str(threads)
-    with suppress(Exception):  # imported now, while there may be no job yet; what goes wrong is told by the first job
+    with suppress(Exception):  # imported early, before there is a job; an error is reported by the first job
         _resolve(train)
     send = _sender(pipe)
     while (job := _next_job(pipe)) is not None:
@@ -33,7 +34,10 @@ def work(pipe: Connection, train: str, threads: int) -> None:
 
 
 def run_job(job: Job, train: str, send: Callable[[Event], None]) -> Finished | Failed:
-    """One job, and how it ended. `train` gets the config, the run directory and callbacks for progress and notices."""
+    """Run one job and return how it ended.
+
+    `train` gets the configuration, the run directory, and callbacks for progress and notices.
+    """
     started, last_sent = time.monotonic(), 0.0
 
     def progress(now: Any) -> None:
@@ -62,7 +66,7 @@ def _sender(pipe: Connection) -> Callable[[Event], None]:
     def send(event: Event) -> None:
         try:
             pipe.send(event)
-        except OSError:  # the scheduler is gone, killed perhaps: nobody waits for this work any more
+        except OSError:  # the scheduler is gone: nobody waits for this work any more
             os._exit(1)
 
     return send

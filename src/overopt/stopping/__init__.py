@@ -1,4 +1,4 @@
-"""Ending a run in time: conditions on its records, decided while it is made or replayed when it is over."""
+"""Ends runs early by conditions on their records, while they are made; finished runs can be replayed."""
 
 from __future__ import annotations
 

@@ -26,12 +26,12 @@ At = Literal["update", "evaluation"]
 Patience = Annotated[int, Field(gt=0)]
 Errors = Annotated[float, Field(ge=0)] | None
 WAYS_DOWN = 2
-"""A run that has not become worse may seem to be so against its start, or against its peak."""
+"""Ways in which a run may falsely seem to have become worse: against its start, or against its peak."""
 
 
 @block
 class LabelSoFar:
-    """The label that the run would get if it ended here, if what it says is beyond chance in a run of many looks."""
+    """The run would get one of these labels if it ended here, and the evidence is within the error budget."""
 
     config_name: ClassVar[str] = "label"
     spends: ClassVar[bool] = True
@@ -46,19 +46,19 @@ class LabelSoFar:
         for row in reversed(history.evaluations):
             outcome, allowed = label(history.run, until=row["step"]), history.allowed(row["step"]) / WAYS_DOWN
             beyond = outcome.p is None or outcome.p <= allowed
-            said = f"labeled {outcome.label}: {outcome.reason}{_spent(outcome.p, allowed)}"
+            said = f"labeled {outcome.label}: {outcome.reason}{_budget_text(outcome.p, allowed)}"
             yield said if outcome.label in self.labels and beyond else None
 
 
 @block
 class WinRate:
-    """The win rate lies below that of the first evaluation, beyond chance."""
+    """The win rate is significantly below that of the first evaluation."""
 
     stages: ClassVar[tuple[str, ...]] = ("sft", "online", "offline")
     at: ClassVar[At] = "evaluation"
 
     standard_errors: Errors = None
-    """null: by the error budget; a number: more than so many below, at each evaluation."""
+    """null: test against the error budget; a number: standard errors below the start, at each evaluation."""
     patience: Patience = 2
     """Evaluations in a row."""
 
@@ -76,19 +76,19 @@ class WinRate:
         if self.standard_errors is not None:
             return said if difference.mean < -self.standard_errors * difference.se else None
         p, allowed = tail(-difference.z), history.allowed(step)
-        return said + _spent(p, allowed) if p <= allowed else None
+        return said + _budget_text(p, allowed) if p <= allowed else None
 
 
 @block
 class KLBudget:
-    """KL to the reference is above a budget, nats per sequence."""
+    """KL to the reference exceeds a budget, in nats per sequence."""
 
     config_name: ClassVar[str] = "kl"
     stages: ClassVar[tuple[str, ...]] = ("online", "offline")
 
     budget: float = Field(gt=0)
     at: At = "evaluation"
-    """Evaluations measure it on more prompts; only an online run's updates do at all."""
+    """Evaluations measure the KL on more prompts; of updates, only those of an online run measure it."""
     patience: Patience = 2
     """Evaluations or updates in a row."""
 
@@ -100,7 +100,7 @@ class KLBudget:
 
 @block
 class ProxyAlone:
-    """Since the evaluation where the truth was best it has fallen while the proxy rose, both beyond chance."""
+    """Since its best evaluation the truth has fallen significantly while the proxy rose significantly."""
 
     stages: ClassVar[tuple[str, ...]] = ("online", "offline")
     at: ClassVar[At] = "evaluation"
@@ -108,7 +108,7 @@ class ProxyAlone:
     truth: Literal["gold", "outcome"] = "gold"
     """gold: the true reward; outcome: wins against the references."""
     standard_errors: Errors = None
-    """null: by the error budget; a number: more than so many each, at each evaluation."""
+    """null: test against the error budget; a number: standard errors of each change, at each evaluation."""
     patience: Patience = 2
     """Evaluations in a row."""
 
@@ -122,7 +122,7 @@ class ProxyAlone:
             yield self._problem(history, points[: place + 1])
 
     def _problem(self, history: RecordedHistory, points: Sequence[Checkpoint]) -> str | None:
-        """Of the last point, as seen then."""
+        """The problem at the last of the points, given those before it."""
         fall, now = fall_from_peak([self._truth(point) for point in points]), points[-1]
         best = points[fall.place]
         if not now.proxy.keys() & best.proxy.keys():
@@ -133,7 +133,7 @@ class ProxyAlone:
             drop, least = fall.drop, self.standard_errors
             return said if drop.mean > least * drop.se and proxy.mean > least * proxy.se else None
         p, allowed = max(fall.p, tail(proxy.z)), history.allowed(now.step)
-        return said + _spent(p, allowed) if p <= allowed else None
+        return said + _budget_text(p, allowed) if p <= allowed else None
 
     def _truth(self, point: Checkpoint) -> dict[str, float]:
         return point.gold if self.truth == "gold" else point.outcome
@@ -141,7 +141,7 @@ class ProxyAlone:
 
 @block
 class Entropy:
-    """The entropy of a token's distribution is outside bounds, nats per token."""
+    """The entropy of the next-token distribution is out of bounds, in nats per token."""
 
     stages: ClassVar[tuple[str, ...]] = ("online",)
     at: ClassVar[At] = "update"
@@ -172,7 +172,7 @@ class Entropy:
 
 @block
 class NotFinite:
-    """A metric is NaN or infinite. Where it is the loss or its gradient, the run has diverged already."""
+    """A metric is NaN or infinite. A run whose loss or gradient is not finite has diverged already."""
 
     config_name: ClassVar[str] = "nan"
     at: ClassVar[At] = "update"
@@ -188,7 +188,7 @@ class NotFinite:
 
 @block
 class WallTime:
-    """The run has taken its time; what was spent before an interruption counts."""
+    """The run has used up its wall-clock time, including the time before interruptions."""
 
     at: ClassVar[At] = "update"
 
@@ -208,5 +208,5 @@ StopCondition = Annotated[
 ]
 
 
-def _spent(p: float | None, allowed: float) -> str:
+def _budget_text(p: float | None, allowed: float) -> str:
     return "" if p is None else f" (p {p:.1g}, of {allowed:.1g} allowed at this evaluation)"

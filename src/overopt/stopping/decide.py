@@ -1,4 +1,4 @@
-"""Whether a run should end here, and where a finished one would have ended."""
+"""Decides whether a run should end now, and replays where a finished run would have ended."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from overopt.stopping.history import RUN_ERROR, HistoryReader, RecordedHistory
 
 @dataclass(frozen=True)
 class Stop:
-    """Why a run ends at a step, and the step to go back to: 0 is what it started from."""
+    """Why a run ends at a step, and the best step to go back to (0 is the start)."""
 
     step: int
     condition: str
@@ -23,9 +23,9 @@ class Stop:
 
 
 def decide(conditions: Sequence[Any], history: RecordedHistory) -> Stop | None:
-    """The first of the conditions that is met at the last step of the history.
+    """The first condition that is met at the last step of the history, or None.
 
-    Those that may be met by chance (`spends`) share `RUN_ERROR` evenly.
+    Conditions that may be met by chance (`spends`) share `RUN_ERROR` evenly.
     """
     spending = sum(bool(getattr(condition, "spends", False)) for condition in conditions)
     history = replace(history, error=RUN_ERROR / max(1, spending))
@@ -39,7 +39,7 @@ def decide(conditions: Sequence[Any], history: RecordedHistory) -> Stop | None:
 
 
 def replay(conditions: Sequence[Any], run: Run) -> Stop | None:
-    """Where a run would have ended; None if at its end. What ends at its last step saves nothing."""
+    """Where a run would have ended before its last step, or None."""
     whole = HistoryReader(run.path).read()
     for step in range(1, whole.step):
         if (stop := decide(conditions, whole.until(step))) is not None:

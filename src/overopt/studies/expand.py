@@ -164,20 +164,20 @@ def _complete_config(tree: Mapping[str, Any], variant: Variant, base: Path) -> d
 
     folder = base / "<study>" / RUNS  # stands for the runs while other relative paths are resolved
     absolute = {f"{RUNS}/{run}": str(folder / name) for run, name in variant.parents.items()}
-    overrides = [(address, json.dumps(_replace_texts(value, absolute))) for address, value in variant.values.items()]
-    stage = load(STAGES, _replace_texts(tree, absolute), overrides, base=base, override_base=base)
+    overrides = [(address, json.dumps(replace_texts(value, absolute))) for address, value in variant.values.items()]
+    stage = load(STAGES, replace_texts(tree, absolute), overrides, base=base, override_base=base)
     check_provenance(stage)
     relative = {str(folder / name): f"{RUNS}/{name}" for name in variant.parents.values()}
-    complete: dict[str, Any] = _replace_texts(dump(stage), relative)
+    complete: dict[str, Any] = replace_texts(dump(stage), relative)
     return complete
 
 
-def _replace_texts(tree: Any, texts: Mapping[str, str]) -> Any:
+def replace_texts(tree: Any, texts: Mapping[str, str]) -> Any:
     """A tree in which some texts are replaced by others."""
     if isinstance(tree, Mapping):
-        return {key: _replace_texts(value, texts) for key, value in tree.items()}
+        return {key: replace_texts(value, texts) for key, value in tree.items()}
     if isinstance(tree, list | tuple):
-        return [_replace_texts(value, texts) for value in tree]
+        return [replace_texts(value, texts) for value in tree]
     return texts.get(tree, tree) if isinstance(tree, str) else tree
 
 

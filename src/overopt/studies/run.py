@@ -18,7 +18,7 @@ from overopt.records import Run, load_run
 from overopt.records.layout import RUNS
 from overopt.records.study_folder import read_claim, write_claim
 from overopt.scheduler import TRAIN, Event, Job, Result, result_of, run_jobs
-from overopt.studies.expand import ExpandedStudy, expand
+from overopt.studies.expand import ExpandedStudy, expand, replace_texts
 from overopt.studies.study import Gate, load_study
 
 PACKAGED = Path(__file__).parent
@@ -46,7 +46,9 @@ class StudyRun:
         return [
             Job(
                 name=self.prefix + run.name,
-                config=_with_absolute_parents(run.config, {f"{RUNS}/{parent}" for parent in run.parents}, out),
+                config=replace_texts(
+                    run.config, {f"{RUNS}/{parent}": str(out / RUNS / parent) for parent in run.parents}
+                ),
                 out=out / RUNS / run.name,
                 parents=tuple(self.prefix + parent for parent in run.parents),
                 cost=run.cost,
@@ -156,11 +158,3 @@ def _difference(theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> str:
 def _last_value(run: Run | None, field: str) -> float | None:
     rows = [row for row in run.evaluations() if row.get(field) is not None] if run else []
     return float(rows[-1][field]) if rows else None
-
-
-def _with_absolute_parents(tree: Any, parents: set[str], out: Path) -> Any:
-    if isinstance(tree, Mapping):
-        return {key: _with_absolute_parents(value, parents, out) for key, value in tree.items()}
-    if isinstance(tree, list | tuple):
-        return [_with_absolute_parents(value, parents, out) for value in tree]
-    return str(out / tree) if isinstance(tree, str) and tree in parents else tree

@@ -14,7 +14,7 @@ from overopt.records.study_folder import write_summary
 from overopt.scheduler import Result
 from overopt.studies.run import StudyRun
 
-FIGURE, REPORT = "figure", "report.html"
+FIGURES, REPORT = ("figure.svg", "figure.png"), "report.html"
 
 
 def summarize(study_run: StudyRun, results: Mapping[str, Result]) -> list[RunSummary]:
@@ -33,14 +33,19 @@ def summarize(study_run: StudyRun, results: Mapping[str, Result]) -> list[RunSum
 
 def draw_figure(study_run: StudyRun, rows: Sequence[RunSummary]) -> list[Path]:
     """Write win rate and proxy of the runs that left evaluations; the files, none if no run did."""
-    from overopt.analysis.study_figure import curve_of, save, win_rate_and_proxy
+    from overopt.analysis.charts import write_chart
+    from overopt.analysis.study_figure import curve_of, win_rate_and_proxy
 
     records = [(row, study_run.record(row.run)) for row in rows]
     curves = [curve_of(row.run, run, row.label) for row, run in records if run is not None]
     if not any(curve.steps for curve in curves):
         return []
     sft = next((row.sft_win_rate for row in rows if row.sft_win_rate is not None), None)
-    return save(win_rate_and_proxy(curves, study_run.title, sft), study_run.out / FIGURE)
+    chart = win_rate_and_proxy(curves, study_run.title, sft)
+    files = [study_run.out / name for name in FIGURES]
+    for file in files:
+        write_chart(chart, file)
+    return files
 
 
 def write_study_report(study_run: StudyRun) -> Path | None:

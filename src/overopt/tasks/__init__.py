@@ -1,6 +1,6 @@
-"""Where prompts, references, preferences and a gold reward come from: the miniature world, or local files.
+"""Sources of prompts, references, preferences and a gold reward: the miniature world, or local files.
 
-Adding a task is one class that follows `base.TaskProtocol`, and its name in the union below.
+A new task is one class that has the methods of `base.TaskProtocol`, and its name in the union below.
 """
 
 from typing import Annotated

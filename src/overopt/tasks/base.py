@@ -1,7 +1,7 @@
-"""What a stage may ask of a task, and how a record's text reaches a model.
+"""What training and evaluation ask of a task, and how the texts of prompt and completion are joined.
 
-Completions are stored without the space that joins them to a raw prompt and without the end of the turn. `Joint` and
-`models/text.py` add what the prompt style wants.
+Completions are stored without the space that joins them to a raw prompt and without the end of the turn; `Joint` and
+`models/text.py` add these as the prompt style requires.
 """
 
 from __future__ import annotations
@@ -13,35 +13,35 @@ from overopt.config import block
 from overopt.types import Completion, Dropped, Preference, PromptRecord
 
 PromptStyle = Literal["raw", "chat_template"]
-"""`raw`: the prompt's text as it is, behind the tokenizer's own BOS, then the completion, joined by one space where
-neither the prompt ends nor the completion begins in white space: "Paris" and " Paris" after "Capital:" are the same,
-"    return 1" after "def f():\\n" keeps its four spaces. `chat_template`: the prompt as chat messages through the
-tokenizer's own template, then the completion, with all its white space, as the assistant's turn. An assistant's
-message at the end of the prompt is continued."""
+"""`raw`: the tokenizer's BOS, the prompt's text as it is, and the completion. One space joins the two unless the prompt
+ends or the completion begins in white space: "Paris" and " Paris" after "Capital:" are the same, and "    return 1"
+after "def f():\\n" keeps its four spaces. `chat_template`: the prompt as chat messages in the tokenizer's own template,
+then the completion, with all its white space, as the assistant's turn. An assistant's message at the end of the prompt
+is continued."""
 
 Message = dict[str, Any]
-"""A chat message: `role`, `content`, and what else a template may know."""
+"""A chat message: `role`, `content`, and any other keys that a chat template may use."""
 
 
 @block
 class Report:
-    """What a report on runs may show: a task's field `report`, which is read from the runs' records."""
+    """What a report may show of a run on this task."""
 
     samples: Literal["shown", "hidden"] = "shown"
-    """`hidden`: no prompt and no completion, only their statistics; for data whose text must not be passed on."""
+    """`hidden`: statistics, but no text of a prompt or completion; for data whose text must not be passed on."""
 
 
 @dataclass(frozen=True)
 class Joint:
-    """What stands between a prompt and its completion, where the completion does not bring it itself.
+    """The text between a prompt and its completion, which is left out where the completion begins with its like.
 
-    White space is brought by a completion that begins in white space; more than that (the empty thoughts that some
-    chat templates write before an answer) by one that begins with the same word.
+    A joint of white space is left out before a completion that begins in white space; any other (the empty thoughts
+    that some chat templates write before an answer) before a completion that begins with the joint's first word.
     """
 
     text: str
     own: bool = False
-    """It is the prompt's own last space or the chat template's, and stands there whatever follows."""
+    """It belongs to the prompt or to the chat template, so it is never left out."""
 
     def join(self, completion: str) -> str:
         """The text to tokenize after the prompt; nothing for an empty completion."""
@@ -57,9 +57,9 @@ class Joint:
 
 
 def prompt_and_joint(prompt: str, joint: str = " ") -> tuple[str, Joint]:
-    """The prompt's text and what joins a completion to it: `joint`, or nothing after white space.
+    """The prompt's text, and what joins a completion to it: `joint`, or nothing after white space.
 
-    One space at the prompt's end is the joint itself, since tokenizers keep a space with the word behind it.
+    A single space at the prompt's end becomes the joint, since tokenizers put a space into the token of the next word.
     """
     bare = prompt.removesuffix(" ")
     if bare and bare != prompt and not bare[-1].isspace():
@@ -68,7 +68,7 @@ def prompt_and_joint(prompt: str, joint: str = " ") -> tuple[str, Joint]:
 
 
 def strip_joint(completion: str, prompt: str, style: PromptStyle) -> str:
-    """A completion of a file without what the style puts before it: the one space of " Paris" in the raw style."""
+    """A completion as a file holds it, without the joint: in the raw style " Paris" becomes "Paris"."""
     if style == "chat_template":
         return completion
     joint = prompt_and_joint(prompt)[1].text
@@ -82,10 +82,10 @@ def messages_of(record: PromptRecord | Preference) -> list[Message]:
 
 
 class TaskProtocol(Protocol):
-    """A task is a frozen config block with these methods. It knows neither torch nor transformers.
+    """A task is a frozen config block with these methods, without torch or transformers.
 
-    Every list is a function of the task's fields and the run's seed. `dropped` collects what a reader left out;
-    it is set, not added to, so that asking twice counts once.
+    Every list depends on the task's fields and the run's seed alone. In `dropped` a task sets how many records it left
+    out and why; it sets and does not add, so that calling a method twice counts once.
     """
 
     @property
@@ -93,23 +93,23 @@ class TaskProtocol(Protocol):
 
     @property
     def has_gold(self) -> bool:
-        """Whether `gold` answers: then it judges evaluations, and sampled pairs can be labelled by it."""
+        """Whether `gold` returns numbers; then it judges evaluations and can label sampled pairs."""
         ...
 
     def vocabulary(self) -> list[str] | None:
-        """Words of a word-level tokenizer, `<pad>` and `<eos>` first; None if the model brings its tokenizer."""
+        """The words of a word-level tokenizer, `<pad>` and `<eos>` first; None where the model has a tokenizer."""
         ...
 
     def demonstrations(self, seed: int, dropped: Dropped) -> list[PromptRecord]:
-        """Prompts with references to imitate (SFT)."""
+        """Prompts with reference completions, for SFT."""
         ...
 
     def prompts(self, seed: int, dropped: Dropped) -> list[PromptRecord]:
-        """Prompts to sample from while training online, each once."""
+        """Different prompts, to be sampled from in online training."""
         ...
 
     def pair_prompts(self, seed: int, n: int) -> list[PromptRecord]:
-        """The n prompts on which the SFT policy samples the pairs that train a reward model."""
+        """n prompts for which the SFT policy samples the pairs that train a reward model."""
         ...
 
     def reward_test_prompts(self, seed: int) -> list[PromptRecord]:
@@ -117,23 +117,23 @@ class TaskProtocol(Protocol):
         ...
 
     def preferences(self, seed: int, dropped: Dropped) -> list[Preference]:
-        """Stored preference pairs or rankings to train on."""
+        """Preference pairs or rankings to train on."""
         ...
 
     def evaluation_preferences(self, seed: int, dropped: Dropped) -> tuple[str, list[Preference]]:
-        """The split's name, and stored pairs or rankings that no training saw."""
+        """The split's name, and preference pairs or rankings that are not trained on."""
         ...
 
     def evaluation(self, seed: int, dropped: Dropped) -> tuple[str, list[PromptRecord]]:
-        """The split's name, and the prompts on which every checkpoint is judged."""
+        """The split's name, and the prompts on which every checkpoint is evaluated."""
         ...
 
     def gold(self, record: PromptRecord, completion: Completion) -> float | None:
-        """The true reward, if the task has one."""
+        """The gold reward; None if the task has none."""
         ...
 
     def gold_parts(self, record: PromptRecord, completion: Completion) -> dict[str, float]:
-        """What the true reward is made of, by name; empty without one."""
+        """The parts of the gold reward by name; empty if the task has none."""
         ...
 
 

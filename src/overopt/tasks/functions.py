@@ -1,7 +1,8 @@
-"""Functions of the user's that score completions: `fn(prompts, completions, **columns) -> list[float]`, as in TRL.
+"""Calls the user's functions that score completions: `fn(prompts, completions, **columns) -> list[float]`, as in TRL.
 
-Everything is passed by name. `prompts` and `completions` are texts, `columns` lists beside them: `reference` and what
-the records carry (of the miniature: `facts`; of a local file: its other fields); a record without a column has None.
+All arguments are passed by name and are lists of equal length. `prompts` and `completions` are texts. `columns` are
+`reference` and the records' other fields (for the miniature `facts`; for a file those that its format does not use);
+a record that lacks a column has None there.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from overopt.types import Completion, PromptRecord
 
 
 def check_columns(function: str, address: str, records: Sequence[PromptRecord]) -> None:
-    """Refuse a function that asks for a column which no record has."""
+    """Raise UserError if the function requires a column that no record has."""
     known = set(columns(records))
     missing = sorted(required_columns(function) - known)
     if missing:
@@ -30,9 +31,9 @@ def check_columns(function: str, address: str, records: Sequence[PromptRecord]) 
 def score(
     function: str, address: str, records: Sequence[PromptRecord], completions: Sequence[Completion]
 ) -> list[float]:
-    """One finite number for each completion of the records; `address` is the field that named the function.
+    """One finite number for each completion; `address` is the config field that named the function.
 
-    It is given copies: what it does to its arguments changes no record.
+    The function gets copies, so it cannot change a record.
     """
     who = f"{address}: {function}"
     absent: dict[str, list[Any]] = {name: [None] * len(records) for name in required_columns(function)}
@@ -46,7 +47,7 @@ def score(
 
 
 def columns(records: Sequence[PromptRecord]) -> dict[str, list[Any]]:
-    """What the records carry beside the prompt, by name."""
+    """The records' fields beside the prompt, by name."""
     names = dict.fromkeys(name for record in records for name in record.meta)
     found = {name: [record.meta.get(name) for record in records] for name in names}
     found["reference"] = [record.reference for record in records]
@@ -54,7 +55,7 @@ def columns(records: Sequence[PromptRecord]) -> dict[str, list[Any]]:
 
 
 def _numbers(values: Any, who: str, count: int) -> list[float]:
-    """What a function returned, if it is what it ought to be."""
+    """A function's return value as floats; UserError unless it is a list of `count` finite numbers."""
     if inspect.iscoroutine(values):
         values.close()
         raise UserError(f"{who} must return a list of {count} numbers; it is an async function, which nobody awaits")

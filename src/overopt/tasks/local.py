@@ -1,4 +1,4 @@
-"""Preference pairs, rankings, references and prompts from the user's own files."""
+"""Preference pairs, rankings, reference completions and prompts from the user's own files."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ T = TypeVar("T")
 
 
 def _digest(prompt: str) -> str:
-    """Differences in white space alone make no other prompt: its copies must not fall on both sides of the split."""
+    """A prompt's identity. White space does not count, so that near copies fall on one side of the held-out split."""
     return hashlib.sha256(" ".join(prompt.split()).encode()).hexdigest()
 
 
@@ -31,10 +31,10 @@ def _held_out(example: Example, share: float) -> bool:
 
 @block
 class Local:
-    """A file of pairs, of rankings, of prompts with references, or of prompts, and what is held out for evaluation.
+    """A file of pairs, of rankings, of prompts with references, or of prompts, a part of which is held out.
 
-    Pairs and rankings serve every purpose: the chosen or best completion is the reference. The seed changes nothing
-    here: which prompts are held out depends on their text alone.
+    Pairs and rankings can be used in every stage: the chosen or best completion is the reference. Which prompts are
+    held out for evaluation depends on their text alone, not on the seed.
     """
 
     path: Location
@@ -53,10 +53,10 @@ class Local:
     evaluation_prompts: Annotated[int, Field(gt=0)] | None = None
     """Answer at most this many of the evaluation prompts, chosen by their text alone; held-out pairs all stay."""
     report: Report = Report()
-    """`{samples: hidden}` keeps the texts out of reports; wanted for HH, which holds offensive ones."""
+    """`{samples: hidden}` keeps the texts out of reports; advisable for HH-RLHF, which holds offensive ones."""
     gold_function: Function | None = None
-    """A function of your own that knows the truth, `my_module:gold` with `gold(prompts, completions, **columns)`: it
-    judges evaluations, and can label sampled pairs."""
+    """A function of your own that gives the gold reward, as `my_module:gold` with `gold(prompts, completions,
+    **columns)`. It judges evaluations and can label sampled pairs."""
 
     @property
     def has_gold(self) -> bool:
@@ -107,7 +107,7 @@ class Local:
     def gold_parts(self, record: PromptRecord, completion: Completion) -> dict[str, float]:
         return {}
 
-    # --- Which examples
+    # --- Examples: read, split, filtered
 
     @property
     def _split(self) -> str:
@@ -153,7 +153,7 @@ class Local:
             "raise it, or name an evaluation_path",
         )
 
-    # --- As which records
+    # --- From examples to records
 
     def _own(self, completion: str, prompt: str) -> str:
         return strip_joint(completion, prompt, self.prompt_style)
@@ -163,14 +163,14 @@ class Local:
         return {**example.columns, **({"messages": list(example.messages or ())} if chat else {})}
 
     def _record(self, example: Example, prompt_id: str) -> PromptRecord:
-        """An empty reference is none, and a bad one: nothing to imitate, and nothing to be judged against."""
+        """The prompt with its reference. A blank completion and one labelled undesirable are no references."""
         good = "" if example.desirable is False else example.reference or ""
         reference = self._own(good, example.prompt)
         known = reference if reference.strip() else None
         return PromptRecord(prompt_id, example.prompt, known, self._meta(example), example.place)
 
     def _preferences(self, examples: list[Example], role: str, dropped: Dropped) -> list[Preference]:
-        """Pairs and rankings as they are; records labelled one by one are paired by prompt."""
+        """The pairs and rankings; completions that are labelled one by one are paired by prompt."""
         pairs, left = paired(examples)
         kept = [pair for pair in pairs if not identical(pair, self._own)]
         _record_dropped(dropped, f"{role} pairs: no completion of the other label to pair with", left)
@@ -186,7 +186,7 @@ class Local:
         return preference(_digest(example.prompt)[:16], example.prompt, ranked, self._meta(example), example.place)
 
     def _numbered(self, examples: Iterable[Example]) -> list[PromptRecord]:
-        """Every example, though its prompt may come again: the second of a prompt is called ID-2, and so on."""
+        """A record for every example. The second example of the same prompt gets the id ID-2, and so on."""
         seen: Counter[str] = Counter()
         records = []
         for example in examples:
@@ -197,7 +197,7 @@ class Local:
         return records
 
     def _once(self, examples: Iterable[Example], dropped: Dropped, role: str) -> list[PromptRecord]:
-        """Each prompt once, with the first reference that it has."""
+        """A record for each different prompt, with its first reference."""
         records: dict[str, PromptRecord] = {}
         repeated = 0
         for example in examples:
@@ -210,7 +210,7 @@ class Local:
 
 
 def _record_dropped(dropped: Dropped, reason: str, count: int) -> None:
-    """Set and not add: a stage asks for prompts and for evaluation, and both read the same file."""
+    """Set the count, and do not add to it: a stage reads the same file several times."""
     if count:
         dropped.reasons[reason] = count
 

@@ -1,11 +1,20 @@
-"""The miniature world: invented TL;DR-like posts, imperfect references, and a gold reward that is known exactly.
+"""The miniature world: invented posts to summarize, imperfect reference summaries, and a gold reward known exactly.
 
-A post tells a few facts (who did what to what; perhaps where, when, how it felt, and a question), among distractors
-that mention other people, things and dates, and filler. A good summary names every fact once, adds none, stays
-grammatical and short. References leave out many optional facts and now and then get one wrong, so a policy that
-imitates them can be beaten. Everything is text over 142 words.
+A post states facts: who did what to which object (always), and two to four of where, when, how it felt and a question.
+Each fact is one word that fills a slot (`SLOTS`) of a sentence template. A post is written as
 
-Left out on purpose: paraphrase and any ambiguity. Gold must be beyond dispute here; the real world is for real data.
+    SUBREDDIT: <one of SUBREDDITS> POST: <sentences, each followed by "."> TL;DR:
+
+with one main sentence, one sentence for each optional fact, up to two distractors (sentences that mention words of the
+same slots that are no facts of the post) and, half of the time, filler. The sentences are shuffled; in seven of ten
+posts the main one comes first, else second.
+
+A reference summary is a main phrase followed by phrases for the optional facts in a fixed order, but each optional
+fact is omitted with probability 0.45 and each fact is wrong with probability 0.03, so a policy that imitates the
+references can be improved. The gold reward counts what is missing, wrong, repeated, ungrammatical, too long or
+unended in a summary (`gold`); a perfect summary gets 0 and every flaw lowers it.
+
+Everything is text over 142 words. There is no paraphrase and no ambiguity, so gold is never a matter of opinion.
 """
 
 from __future__ import annotations
@@ -23,7 +32,7 @@ from overopt.errors import UserError
 from overopt.tasks.base import PromptStyle, Report
 from overopt.types import Completion, Dropped, Preference, PromptRecord
 
-# --- The grammar. A template is a list of words; an upper-case word is a slot, to be filled with one of its words.
+# --- The grammar. A template is a list of words; an upper-case word is a slot, which one of the slot's words fills.
 
 _SLOT_WORDS = {
     "WHO": "mom dad sister brother boss roommate girlfriend boyfriend neighbor cousin teacher landlord",
@@ -40,7 +49,7 @@ SLOT_OF = {word: slot for slot, words in SLOTS.items() for word in words}
 
 Template = list[str]
 Story = dict[str, str]
-"""A word for some or all slots."""
+"""From slots to the words that fill them."""
 
 
 def _templates(*lines: str) -> list[Template]:
@@ -81,9 +90,9 @@ SUMMARY_OPTIONAL = {
 }
 
 OMISSION = 0.45
-"""Probability that a reference leaves out an optional fact."""
+"""Probability that a reference omits an optional fact."""
 MISTAKE = 0.03
-"""Probability that a reference gets a fact wrong, preferably by taking a distractor for it."""
+"""Probability that a reference gets a fact wrong: it takes the word of a distractor, or else any word of the slot."""
 
 START, EOS = "<start>", "<eos>"
 
@@ -102,7 +111,7 @@ def _vocabulary() -> list[str]:
     return list(dict.fromkeys(words))
 
 
-# --- Posts and references. One random stream writes a whole data set, so a longer one begins with the shorter one.
+# --- Posts and references. One random stream writes a data set, so a longer set begins with every shorter one.
 
 
 def _story(rng: Random) -> Story:
@@ -110,7 +119,7 @@ def _story(rng: Random) -> Story:
 
 
 def _post(rng: Random, story: Story, facts: Story) -> tuple[list[str], Story]:
-    """The words of a post that tells `facts`, and what its distractors mention instead."""
+    """The words of a post that states `facts`, and by slot the words that its distractors mention."""
     main = _fill(rng.choice(POST_MAIN), story)
     rest = [_fill(rng.choice(POST_OPTIONAL[slot]), facts) for slot in OPTIONAL if slot in facts]
     mentioned: Story = {}
@@ -129,7 +138,7 @@ def _post(rng: Random, story: Story, facts: Story) -> tuple[list[str], Story]:
 
 
 def _reference(rng: Random, facts: Story, mentioned: Story) -> list[str]:
-    """A summary as a hasty reader writes it: optional facts left out, a few facts wrong."""
+    """The words of a reference summary, in which optional facts are omitted and a few facts are wrong."""
     told = dict(facts)
     for slot in facts:
         luck = rng.random()
@@ -146,7 +155,7 @@ def _reference(rng: Random, facts: Story, mentioned: Story) -> list[str]:
 
 
 def write_post(rng: Random, prompt_id: str) -> PromptRecord:
-    """One post with its reference; `meta["facts"]` maps each slot that the post tells to its word."""
+    """One post with its reference; `meta["facts"]` maps the slots of the facts that it states to their words."""
     story = _story(rng)
     kept = set(rng.sample(OPTIONAL, rng.choice([2, 3, 3, 4])))
     facts = {slot: word for slot, word in story.items() if slot not in OPTIONAL or slot in kept}
@@ -156,24 +165,27 @@ def write_post(rng: Random, prompt_id: str) -> PromptRecord:
 
 
 def write_posts(stream: str, count: int) -> list[PromptRecord]:
-    """The first `count` posts of a named stream. Python hashes a string seed by SHA-512: streams do not overlap."""
+    """The first `count` posts of a named random stream; streams of different names are independent.
+
+    (Python derives a generator's state from a text by SHA-512.)
+    """
     rng = Random(f"overopt miniature {stream}")
     return [write_post(rng, f"{stream}-{index}") for index in range(count)]
 
 
-# --- Gold. Each weight is a multiple of 0.1, so rounding the sum to one decimal makes equal golds exactly equal.
+# --- The gold reward. Each weight is a multiple of 0.1, so that a sum rounded to one decimal compares exactly.
 
 MISSING, WRONG, REPEATED, ILLEGAL, OVER_LENGTH, UNENDED = 1.0, 0.7, 1.0, 0.5, 0.3, 1.0
 LENGTH_LIMIT = 18
-"""Words beyond these cost. The wordiest summary that tells every fact has as many, and its commas come on top."""
+"""Words that a summary may have at no cost: as many as the longest without commas that states all possible facts."""
 
 
 @cache
 def legal_bigrams() -> frozenset[tuple[str, str]]:
-    """Every pair of neighbours that a reference can contain, with content words replaced by their slots.
+    """Every pair of adjacent words that a reference can contain, with words of slots replaced by the slots' names.
 
-    Enumerated from the grammar: inside a phrase, and from a phrase to any later one (optional facts keep their
-    order and any of them may be absent), with or without a comma, or to the end.
+    Enumerated from the grammar: within a phrase, and from a phrase to any later one (optional facts keep their
+    order and any of them may be absent), with or without a comma, or to the end of the summary.
     """
     chain = [SUMMARY_MAIN, *(SUMMARY_OPTIONAL[slot] for slot in OPTIONAL)]
     pairs = {pair for phrases in chain for phrase in phrases for pair in pairwise(phrase)}
@@ -187,13 +199,14 @@ def legal_bigrams() -> frozenset[tuple[str, str]]:
 
 
 def _illegal(words: Iterable[str], ended: bool) -> int:
+    """Pairs of adjacent words, start and end included, that no reference can contain."""
     classes = [START, *(SLOT_OF.get(word, word) for word in words), *([EOS] if ended else [])]
     legal = legal_bigrams()
     return sum(pair not in legal for pair in pairwise(classes))
 
 
 def _count_facts(words: Iterable[str], facts: Story) -> tuple[int, int, int]:
-    """Content words by kind: facts told, words that are no fact of the post, repetitions of either."""
+    """Counts of words of slots: facts stated, words that are no facts of the post, repetitions of either."""
     told = wrong = repeated = 0
     seen: set[str] = set()
     for word in words:
@@ -211,7 +224,7 @@ def _count_facts(words: Iterable[str], facts: Story) -> tuple[int, int, int]:
 
 
 def gold_parts(facts: Story, words: Sequence[str], ended: bool) -> dict[str, float]:
-    """Counts of what gold punishes, and the length in words. `unended` is 1 where no EOS followed."""
+    """The counts that gold weighs, and the summary's length in words. `unended` is 1 where no EOS followed."""
     told, wrong, repeated = _count_facts(words, facts)
     return {
         "missing": len(facts) - told,
@@ -225,7 +238,10 @@ def gold_parts(facts: Story, words: Sequence[str], ended: bool) -> dict[str, flo
 
 
 def gold(facts: Story, words: Sequence[str], ended: bool) -> float:
-    """Minus the weighted counts: 0 for a summary that tells every fact once, in the grammar, briefly, and ends."""
+    """The gold reward, -(missing + 0.7 wrong + repeated + 0.5 illegal + 0.3 over_length + unended).
+
+    It is 0 for a grammatical summary of at most 18 words that states every fact once, nothing else, and ends.
+    """
     parts = gold_parts(facts, words, ended)
     penalty = (
         MISSING * parts["missing"]
@@ -243,13 +259,14 @@ def gold(facts: Story, words: Sequence[str], ended: bool) -> float:
 Count = Annotated[int, Field(gt=0)]
 
 FIRST_TEST_SEED = 100
-"""Seeds below are for tuning and never read the test split; seeds from here on report, and tune nothing."""
+"""Smaller seeds evaluate on the tuning split, these and larger ones on the test split, for which nothing is tuned."""
 
 
 @block
 class Miniature:
-    """Invented posts and references with a known gold reward. Its evaluation posts are the same for every seed of
-    a split; all other posts are the seed's own.
+    """Invented posts and references with a known gold reward.
+
+    All posts depend on the seed, except those for evaluation, of which there is one set below seed 100 and one above.
     """
 
     cheap_to_measure: ClassVar[bool] = True
@@ -259,9 +276,9 @@ class Miniature:
     prompt_count: Count = 2_000
     """Posts to sample from while training online."""
     reward_test_count: Count = 600
-    """Posts on which the reward model is tested."""
+    """Posts on which the reward model is tested, none of which it is trained on."""
     evaluation_count: Count = 256
-    """Posts on which every checkpoint is judged."""
+    """Posts on which every checkpoint is evaluated."""
     report: Report = Report()
     """`{samples: hidden}` keeps the texts out of reports."""
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from overopt.config import name_of
-from overopt.objectives.controllers import current, moves
+from overopt.objectives.controllers import choose_coefficient, varies
 from overopt.objectives.regularizers import RewardRegularizer
 from overopt.objectives.state import State, initial_state
 from overopt.training.probes import numbered
@@ -25,13 +25,13 @@ def coefficients(
     regularizers: Sequence[Any], rollouts: Rollouts, states: Sequence[State]
 ) -> tuple[list[float], list[State]]:
     """The coefficients in force for these rollouts, and the states of their controllers afterwards."""
-    moved = [current(r.coef, rollouts, state) for r, state in zip(regularizers, states, strict=True)]
+    moved = [choose_coefficient(r.coef, rollouts, state) for r, state in zip(regularizers, states, strict=True)]
     return [coef for coef, _ in moved], [state for _, state in moved]
 
 
 def coefficient_metrics(regularizers: Sequence[Any], coefs: Sequence[float], name: str) -> dict[str, float]:
     """Those coefficients that a controller moves, as `NAME_INDEX`."""
-    return {f"{name}_{i}": coef for i, (r, coef) in enumerate(zip(regularizers, coefs, strict=True)) if moves(r.coef)}
+    return {f"{name}_{i}": coef for i, (r, coef) in enumerate(zip(regularizers, coefs, strict=True)) if varies(r.coef)}
 
 
 def bonus(regularizers: Sequence[RewardRegularizer], coefs: Sequence[float], rollouts: Rollouts) -> Tensor:

@@ -1,7 +1,7 @@
 import pytest
 
 from overopt.errors import UserError
-from overopt.tasks.formats.example import Example, require, text_field
+from overopt.tasks.formats.example import require, text_field
 
 
 def test_a_missing_field_is_named_with_those_present() -> None:
@@ -15,7 +15,3 @@ def test_text_is_text() -> None:
     assert text_field({"input": "a"}, "input") == "a"
     with pytest.raises(UserError, match="field 'input' must be text, got int"):
         text_field({"input": 3}, "input")
-
-
-def test_place_is_added_and_nothing_else_changes() -> None:
-    assert Example("a", "b", "c").at("f:1") == Example("a", "b", "c", place="f:1")

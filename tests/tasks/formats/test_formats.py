@@ -52,7 +52,7 @@ def test_empty_prompts_and_identical_completions_are_dropped_and_counted(tmp_pat
 def test_completions_of_which_training_makes_the_same_are_identical(tmp_path: Path) -> None:
     path = write(tmp_path / "pairs.jsonl", pair("a"), pair("b", "x", "  x"), pair("c", "\n", "  "), pair("d", "x", "X"))
     dropped = Dropped()
-    examples = read_examples(path, "auto", dropped, seen=lambda text, prompt: text.lstrip(" "))
+    examples = read_examples(path, "auto", dropped, normalize=lambda text, prompt: text.lstrip(" "))
     assert [example.prompt for example in examples] == ["a", "d"]
     assert dropped.reasons == {"chosen and rejected are identical": 2}
 

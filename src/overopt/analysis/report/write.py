@@ -6,6 +6,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from overopt.analysis.charts import render
 from overopt.analysis.report.collect import Collection, Group
 from overopt.analysis.report.figures import FAMILIES
 from overopt.analysis.report.figures.drawing import Figure, printed
@@ -37,7 +38,7 @@ def write_report(
         for figure in figures[group.slug]:
             for kind in kinds:
                 file = folder / f"{group.slug}-{figure.name}.{kind}"
-                replace_file(file, rendered(figure, group, kind))
+                replace_file(file, render(printed(figure, group.title), kind))
                 written.append(file)
     return written
 
@@ -68,15 +69,3 @@ def draw_all(groups: Sequence[Group], families: Sequence[str] = ()) -> dict[str,
     """The figures of every group by its slug, of the named families or of all."""
     chosen = [FAMILIES[name] for name in FAMILIES if not families or name in families]
     return {group.slug: [figure for draw in chosen if (figure := draw(group)) is not None] for group in groups}
-
-
-def rendered(figure: Figure, group: Group, kind: str) -> bytes:
-    """The bytes of a figure's file."""
-    import vl_convert
-
-    spec = printed(figure, group.title)
-    if kind == "svg":
-        svg: str = vl_convert.vegalite_to_svg(spec)
-        return svg.encode()
-    content: bytes = vl_convert.vegalite_to_pdf(spec) if kind == "pdf" else vl_convert.vegalite_to_png(spec, scale=2)
-    return content

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor
 
-from overopt.config import block
+from overopt.config import NonNegative, Positive, block
 from overopt.objectives.contracts import PreferenceLossProtocol
 from overopt.objectives.pair_losses.terms import token_mean_nll
 from overopt.objectives.state import State
@@ -46,9 +46,9 @@ class AMoPO(PreferenceLossProtocol):
         ],
         min_length=1,
     )
-    beta: Annotated[float, Field(gt=0)] = 2.0
-    gamma: Annotated[float, Field(ge=0)] = 0.0
-    sft_weight: Annotated[float, Field(ge=0)] = 0.0
+    beta: Positive = 2.0
+    gamma: NonNegative = 0.0
+    sft_weight: NonNegative = 0.0
     seed: Annotated[int, Field(ge=0)] = 0
     """Seed of the draws of the weights."""
 

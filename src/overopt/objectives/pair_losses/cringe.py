@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor
 
-from overopt.config import block
+from overopt.config import NonNegative, Positive, block
 from overopt.objectives.contracts import PreferenceLossProtocol
 from overopt.objectives.pair_losses.terms import token_mean_nll
 from overopt.types import CompletionLogps, PreferenceScores, TokenLogits
@@ -49,7 +49,7 @@ class Cringe(PreferenceLossProtocol):
     source = "Adolphs et al. 2022, arXiv 2211.05826"
     needs = frozenset({"logits"})
 
-    cringe_weight: Annotated[float, Field(ge=0)] = 1.0
+    cringe_weight: NonNegative = 1.0
     top_k: Annotated[int, Field(gt=0)] = 5
 
     def __call__(self, scores: PreferenceScores) -> Tensor:
@@ -75,8 +75,8 @@ class PairwiseCringe(PreferenceLossProtocol):
     needs = frozenset({"logits"})
 
     margin: float = 0.0
-    tau: Annotated[float, Field(gt=0)] = 10.0
-    cringe_weight: Annotated[float, Field(ge=0)] = 1.0
+    tau: Positive = 10.0
+    cringe_weight: NonNegative = 1.0
     top_k: Annotated[int, Field(gt=0)] = 5
     gate: Literal["detached", "differentiable"] = "detached"
 

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor
 
-from overopt.config import block
+from overopt.config import NonNegative, Positive, block
 from overopt.objectives.contracts import PreferenceLossProtocol
 from overopt.objectives.pair_losses.terms import reference_rewards
 from overopt.objectives.state import State
@@ -41,9 +41,9 @@ class GammaPO(PreferenceLossProtocol):
     separable = False
 
     base: Literal["simpo", "dpo"] = "simpo"
-    beta: Annotated[float, Field(gt=0)] = 2.5
-    gamma: Annotated[float, Field(ge=0)] = 0.375
-    tau: Annotated[float, Field(gt=0)] = 10.0
+    beta: Positive = 2.5
+    gamma: NonNegative = 0.375
+    tau: Positive = 10.0
     steps: Annotated[int, Field(gt=0)] = 20
     queue: Annotated[int, Field(ge=0)] = 2048
     """How many past gaps are kept."""

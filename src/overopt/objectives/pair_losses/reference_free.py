@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
 import torch
 import torch.nn.functional as F
-from pydantic import Field
 from torch import Tensor
 
-from overopt.config import block
+from overopt.config import NonNegative, Positive, block
 from overopt.objectives.contracts import PreferenceLossProtocol
 from overopt.objectives.pair_losses.terms import token_mean_nll
 from overopt.types import CompletionLogps, PreferenceScores
@@ -28,8 +25,8 @@ class SimPO(PreferenceLossProtocol):
     formula = "L = -log sigma(alpha l_w/|y_w| - alpha l_l/|y_l| - gamma)"
     source = "Meng et al. 2024, arXiv 2405.14734, Eq. 6"
 
-    alpha: Annotated[float, Field(gt=0)] = 2.0
-    gamma: Annotated[float, Field(ge=0)] = 0.5
+    alpha: Positive = 2.0
+    gamma: NonNegative = 0.5
 
     def __call__(self, scores: PreferenceScores) -> Tensor:
         chosen_P, rejected_P = self.reward(scores)
@@ -60,8 +57,8 @@ class AlphaPO(PreferenceLossProtocol):
     source = "Gupta et al. 2025, arXiv 2501.03884"
 
     alpha: float = 0.25
-    beta: Annotated[float, Field(gt=0)] = 2.5
-    gamma: Annotated[float, Field(ge=0)] = 0.25
+    beta: Positive = 2.5
+    gamma: NonNegative = 0.25
 
     def __call__(self, scores: PreferenceScores) -> Tensor:
         chosen_P, rejected_P = self.reward(scores)
@@ -92,8 +89,8 @@ class ConfPO(PreferenceLossProtocol):
     )
     source = "Yoon et al. 2025, arXiv 2506.08712"
 
-    beta: Annotated[float, Field(gt=0)] = 1.5
-    gamma: Annotated[float, Field(ge=0)] = 1.6
+    beta: Positive = 1.5
+    gamma: NonNegative = 1.6
 
     def __call__(self, scores: PreferenceScores) -> Tensor:
         chosen_P, rejected_P = self.reward(scores)
@@ -129,8 +126,8 @@ class CPO(PreferenceLossProtocol):
     formula = "L = -log sigma(beta (l_w - l_l)) + nll_weight NLL(y_w), NLL a mean over chosen tokens"
     source = "Xu et al. 2024, arXiv 2401.08417"
 
-    beta: Annotated[float, Field(gt=0)] = 0.1
-    nll_weight: Annotated[float, Field(ge=0)] = 1.0
+    beta: Positive = 0.1
+    nll_weight: NonNegative = 1.0
 
     def __call__(self, scores: PreferenceScores) -> Tensor:
         chosen_P, rejected_P = self.reward(scores)
@@ -160,7 +157,7 @@ class ORPO(PreferenceLossProtocol):
     )
     source = "Hong et al. 2024, arXiv 2403.07691, Eqs. 6 and 7"
 
-    odds_weight: Annotated[float, Field(ge=0)] = 0.1
+    odds_weight: NonNegative = 0.1
 
     def __call__(self, scores: PreferenceScores) -> Tensor:
         chosen_P, rejected_P = self.reward(scores)
@@ -189,9 +186,9 @@ class SLiCHF(PreferenceLossProtocol):
     formula = "L = max(0, delta - l_w + l_l) - nll_weight l_w"
     source = "Zhao et al. 2023, arXiv 2305.10425"
 
-    delta: Annotated[float, Field(ge=0)] = 1.0
+    delta: NonNegative = 1.0
     """The margin, nats per sequence."""
-    nll_weight: Annotated[float, Field(ge=0)] = 0.1
+    nll_weight: NonNegative = 0.1
 
     def __call__(self, scores: PreferenceScores) -> Tensor:
         chosen_P, rejected_P = self.reward(scores)

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor
 
-from overopt.config import block
+from overopt.config import NonNegative, Positive, block
 from overopt.objectives.contracts import PreferenceLossProtocol
 from overopt.objectives.pair_losses.terms import reference_rewards, token_mean_nll
 from overopt.types import PreferenceScores
@@ -34,7 +34,7 @@ class DPO(PreferenceLossProtocol):
     source = "Rafailov et al. 2023, arXiv 2305.18290, Eq. 7"
     needs = frozenset({"reference"})
 
-    beta: Annotated[float, Field(gt=0)] = 0.05
+    beta: Positive = 0.05
     label_smoothing: Annotated[float, Field(ge=0, lt=0.5)] = 0.0
     """Share of the labels taken to be wrong."""
     smoothing: Literal["conservative", "robust"] = "conservative"
@@ -66,7 +66,7 @@ class IPO(PreferenceLossProtocol):
     source = "Azar et al. 2023, arXiv 2310.12036, Eq. 17"
     needs = frozenset({"reference"})
 
-    tau: Annotated[float, Field(gt=0)] = 0.1
+    tau: Positive = 0.1
     length: Literal["sum", "mean"] = "sum"
     """Whether a log-ratio is a sum over tokens or their mean."""
 
@@ -94,7 +94,7 @@ class Hinge(PreferenceLossProtocol):
     source = "Liu et al. 2023, arXiv 2309.06657 (RSO), hinge-norm loss"
     needs = frozenset({"reference"})
 
-    beta: Annotated[float, Field(gt=0)] = 0.1
+    beta: Positive = 0.1
 
     def __call__(self, scores: PreferenceScores) -> Tensor:
         chosen_P, rejected_P = self.reward(scores)
@@ -120,8 +120,8 @@ class RPO(PreferenceLossProtocol):
     source = "Liu et al. 2024, arXiv 2405.16436"
     needs = frozenset({"reference"})
 
-    beta: Annotated[float, Field(gt=0)] = 0.01
-    nll_weight: Annotated[float, Field(ge=0)] = 0.005
+    beta: Positive = 0.01
+    nll_weight: NonNegative = 0.005
     nll: Literal["sum", "token_mean"] = "sum"
 
     def __call__(self, scores: PreferenceScores) -> Tensor:
@@ -149,8 +149,8 @@ class ChiPO(PreferenceLossProtocol):
     source = "Huang et al. 2024, arXiv 2407.13399, Algorithm 1"
     needs = frozenset({"reference"})
 
-    beta: Annotated[float, Field(gt=0)] = 0.05
-    reward_range: Annotated[float, Field(gt=0)] | None = None
+    beta: Positive = 0.05
+    reward_range: Positive | None = None
     """R, the largest reward; null: no clipping."""
     log_ratio_limit: Annotated[float, Field(gt=0, le=80)] = 20.0
 
@@ -188,9 +188,9 @@ class KTO(PreferenceLossProtocol):
     needs = frozenset({"reference", "mismatched"})
     separable = False
 
-    beta: Annotated[float, Field(gt=0)] = 0.1
-    desirable_weight: Annotated[float, Field(ge=0)] = 1.0
-    undesirable_weight: Annotated[float, Field(ge=0)] = 1.0
+    beta: Positive = 0.1
+    desirable_weight: NonNegative = 1.0
+    undesirable_weight: NonNegative = 1.0
 
     def __call__(self, scores: PreferenceScores) -> Tensor:
         if scores.mismatched is None:

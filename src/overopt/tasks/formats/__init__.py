@@ -1,7 +1,7 @@
-"""Readers: files of rows, and the forms in which the field writes a pair or a prompt down.
+"""Readers of data files: `files` yields a file's rows, and each format turns a row into an `Example`.
 
-`files` turns a file into rows with their places; each form turns a row into an `Example`, or drops and counts it.
-Adding a form is one module with `matches` and `read`, and its name in `FORMATS`. Tools and labels may stand beside any.
+A format is one module with the functions `matches` and `read`, and its name in `FORMATS`. A row that cannot be used is
+left out and counted. Tools (`extras`) and labels (`labelled`) may be added to a row of any format.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ Format = Literal["auto", "generic", "hh", "llmbar", "ranking", "messages", "shar
 
 
 class Form(Protocol):
-    """What a module of this package offers."""
+    """The functions of a format's module."""
 
     def matches(self, row: Row) -> bool:
-        """Whether a row is written in this form; asked of the first row of a file whose format is `auto`."""
+        """Whether a row has this format; called for the first row of a file if the format is `auto`."""
         ...
 
     def read(self, row: Row, dropped: Dropped) -> Example | None:
-        """The row's example; None if it was dropped, and then the reason is counted. UserError if it is malformed."""
+        """The row's example; None if it was left out and counted. UserError if it is malformed."""
         ...
 
 
@@ -45,7 +45,7 @@ FORMATS: dict[str, Any] = {
     "alpaca": instruction,
     "generic": generic,
 }
-"""In the order in which `auto` asks; `generic` matches everything."""
+"""In the order in which `auto` tries them; `generic` matches every row."""
 
 
 def detect(row: Row) -> Form:
@@ -54,34 +54,34 @@ def detect(row: Row) -> Form:
 
 
 LONE_SURROGATE = re.compile("[\ud800-\udfff]")
-Seen = Callable[[str, str], object]
-"""What training makes of a completion after its prompt: two of which it makes the same are no pair."""
+Normalize = Callable[[str, str], object]
+"""From a completion and its prompt to the text that is trained on; equal ones are no pair."""
 
 
 def unchanged(completion: str, prompt: str) -> str:
     return completion
 
 
-def identical(example: Example, seen: Seen) -> bool:
-    """Whether two ranked completions are one to training; blank ones are."""
-    ranked = [seen(text, example.prompt) if text.strip() else None for text in example.ranked]
+def identical(example: Example, normalize: Normalize) -> bool:
+    """Whether two ranked completions are equal to training; all blank ones are."""
+    ranked = [normalize(text, example.prompt) if text.strip() else None for text in example.ranked]
     return len(set(ranked)) < len(ranked)
 
 
-def _flaw(example: Example, seen: Seen) -> str | None:
-    """Why an example that was read is of no use."""
+def _flaw(example: Example, normalize: Normalize) -> str | None:
+    """Why an example cannot be used; None if it can."""
     turns = [turn.get("content") for turn in example.messages or ()]
     texts = [example.prompt, example.reference, example.rejected, *example.between, *turns]
     if any(LONE_SURROGATE.search(text) for text in texts if text is not None and not text.isascii()):
-        return "text with half a surrogate pair"  # JSON can spell it, no tokenizer takes it
+        return "text with half a surrogate pair"  # JSON can contain it, but no tokenizer takes it
     if not example.prompt.strip():
         return "empty prompt"
-    if identical(example, seen):
+    if identical(example, normalize):
         return "two ranked responses are identical" if example.between else "chosen and rejected are identical"
     return None
 
 
-def _examples(path: Path, form: Form | None, dropped: Dropped, seen: Seen) -> Iterator[Example]:
+def _examples(path: Path, form: Form | None, dropped: Dropped, normalize: Normalize) -> Iterator[Example]:
     for place, row in read_rows(path, dropped):
         try:
             extras = read_extras(row)
@@ -90,8 +90,8 @@ def _examples(path: Path, form: Form | None, dropped: Dropped, seen: Seen) -> It
         except UserError as error:
             raise UserError(f"{place}: {error}") from None
         if example is None:
-            continue  # the form has counted it
-        flaw = _flaw(example, seen)
+            continue  # counted by the format
+        flaw = _flaw(example, normalize)
         if flaw is None:
             good = None if example.ranked or example.reference is None else labelled.label(row)
             yield replace(example, place=place, desirable=good, columns={**example.columns, **extras})
@@ -100,14 +100,11 @@ def _examples(path: Path, form: Form | None, dropped: Dropped, seen: Seen) -> It
 
 
 def read_examples(
-    path: Path, format: Format, dropped: Dropped, limit: int | None = None, seen: Seen = unchanged
+    path: Path, format: Format, dropped: Dropped, limit: int | None = None, normalize: Normalize = unchanged
 ) -> list[Example]:
-    """The usable examples of a file (or of a folder's, or a pattern's), in its order; at least one, or a UserError.
-
-    At most `limit` of them.
-    """
+    """At most `limit` usable examples of a file, a folder or a pattern, in order; UserError if there is none."""
     form = None if format == "auto" else FORMATS[format]
-    examples = list(islice(_examples(path, form, dropped, seen), limit))
+    examples = list(islice(_examples(path, form, dropped, normalize), limit))
     if not examples:
         reasons = "; ".join(f"{count} x {reason}" for reason, count in dropped.reasons.items())
         raise UserError(f"{path}: no usable record ({f'dropped: {reasons}' if reasons else 'the file has no records'})")

@@ -1,4 +1,4 @@
-"""Chat messages as files hold them: every key is kept, and what is no text is refused or counted."""
+"""Chat messages in data files: all keys are kept; content that is not text is refused, or left out and counted."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from overopt.tasks.formats.example import Message
 from overopt.types import Dropped
 
 CALLS = ("tool_calls", "function_call")
-"""Keys of an assistant's message that may stand in the place of a content."""
+"""Keys of an assistant's message that may replace its content."""
 BEYOND_TEXT = (*CALLS, "reasoning_content", "reasoning", "thinking")
-"""Keys of an answer that training, which learns its content, would leave out."""
+"""Keys of an answer that training would ignore, since it learns the content alone."""
 
 
 def messages(value: Any, name: str) -> list[Message]:
-    """The messages of a field, with all their keys; a content in parts of text is joined, a null is left out."""
+    """The messages of a field with all their keys; a content of several text parts is joined, nulls are dropped."""
     if isinstance(value, dict):
         value = [value]  # a lone message
     if not isinstance(value, list):
@@ -50,11 +50,11 @@ def _part(part: Any, name: str) -> str:
 
 
 def answer(turns: Sequence[Message], name: str, dropped: Dropped) -> tuple[list[Message], str] | None:
-    """The turns before the assistant's last, and its text; None, and counted, if its text is not all of it."""
+    """The turns before the assistant's last, and its text; None, counted, if it holds more than text."""
     *before, last = turns
     if last["role"] != "assistant":
         raise UserError(f"field '{name}': the last message must be the assistant's, not the {last['role']}'s")
-    if last.get("weight") == 0:  # of OpenAI's format: a turn that is not to be learnt
+    if last.get("weight") == 0:  # OpenAI's format: do not train on this turn
         dropped.add("the answer has weight 0")
         return None
     beyond = next((key for key in BEYOND_TEXT if last.get(key)), None)
@@ -65,7 +65,7 @@ def answer(turns: Sequence[Message], name: str, dropped: Dropped) -> tuple[list[
 
 
 def same(one: Sequence[Message], other: Sequence[Message]) -> bool:
-    """Whether turns say the same; white space around a content is no difference."""
+    """Whether turns are equal but for white space around their contents."""
     return _plain(one) == _plain(other)
 
 
@@ -74,9 +74,9 @@ def _plain(turns: Sequence[Message]) -> list[Message]:
 
 
 def context(prompt: list[Message], before: list[Message]) -> list[Message] | None:
-    """The turns that an answer answers: of the prompt, and those `before` it in its own field; None if they disagree.
+    """The turns that an answer follows: the prompt's and those `before` it in its own field; None if they disagree.
 
-    A field may repeat the prompt and have more before or after it, or go on where the prompt ends.
+    The field may repeat the prompt, with more turns before or after it, or continue where the prompt ends.
     """
     if not before:
         return prompt
@@ -86,7 +86,7 @@ def context(prompt: list[Message], before: list[Message]) -> list[Message] | Non
 
 
 def flatten(turns: Sequence[Message]) -> str:
-    """Chat messages as text, to tell prompts apart: a lone user turn is the same prompt as its bare string."""
+    """Chat messages as text that identifies the prompt; a single user turn equals its bare content."""
     if [turn["role"] for turn in turns] == ["user"]:
         return str(turns[0]["content"])
     return "\n\n".join(f"{turn['role']}: {turn.get('content') or ''}{_calls(turn)}" for turn in turns)

@@ -1,6 +1,7 @@
-"""Whole conversations: `messages` of role and content, the last answer being what is learnt, the rest its context.
+"""Whole conversations, `messages` of role and content: the last answer is learned, the turns before it are its prompt.
 
-A conversation that ends with another's turn is a prompt. A `prompt` beside it must be one of its turns at either end.
+A conversation that does not end with the assistant's turn is a prompt. A `prompt` field must agree with the turns at
+either end.
 """
 
 from __future__ import annotations

@@ -1,48 +1,45 @@
-"""What every form is read into, and the checks on fields that the forms share."""
+"""The common form of all data formats, and the checks of fields that they share."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 from overopt.errors import UserError
 
 Row = dict[str, Any]
 Message = dict[str, Any]
-"""`role` and `content`, a text, and whatever else the file's message has; none but a call of a tool has no content."""
+"""A chat message: `role`, `content` (text; may be absent from a tool call only), and the file's other keys."""
 
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """A prompt with what the row had beside it: a pair (`reference` is the chosen one), a reference, or nothing."""
+    """A prompt with a pair (`reference` is the chosen one), a ranking, a reference, or nothing."""
 
     prompt: str
-    """As plain text, whatever the form: it identifies the prompt and decides on which side of the split it falls."""
+    """The prompt as plain text in every format; it identifies the prompt and decides whether it is held out."""
     reference: str | None = None
     rejected: str | None = None
     between: tuple[str, ...] = ()
-    """What a ranking has between its best (`reference`) and its worst (`rejected`), from better to worse."""
+    """A ranking's completions between the best (`reference`) and the worst (`rejected`), better ones first."""
     messages: tuple[Message, ...] | None = None
-    """The prompt as chat messages, if the form knows its turns; None means one user turn."""
+    """The prompt as chat messages, if the format has turns; None: one user turn."""
     chat_only: bool = False
-    """The row itself was written as chat messages, so its prompt is no text to be used raw."""
+    """The row holds chat messages, so the prompt cannot be used in the raw style."""
     desirable: bool | None = None
-    """Whether the reference is a good completion, where records are labelled one by one."""
+    """The label of the reference, in data that label single completions."""
     columns: Mapping[str, Any] = field(default_factory=dict)
-    """The row's other fields, for functions of the user's that score completions."""
+    """The row's other fields, for the user's functions that score completions."""
     place: str = ""
     """FILE:LINE."""
 
     @property
     def ranked(self) -> tuple[str, ...]:
-        """All completions of a pair or a ranking, best first; empty without."""
+        """All completions of a pair or a ranking, best first; else empty."""
         if self.reference is None or self.rejected is None:
             return ()
         return self.reference, *self.between, self.rejected
-
-    def at(self, place: str) -> Example:
-        return replace(self, place=place)
 
 
 def field_names(row: Row) -> str:
@@ -50,7 +47,7 @@ def field_names(row: Row) -> str:
 
 
 def require(row: Row, names: Sequence[str]) -> None:
-    """Every field must be there: a record without one would otherwise pass as another form."""
+    """Raise UserError unless the row has all these fields."""
     for name in names:
         if name not in row:
             raise UserError(f"a record without its field '{name}' (fields present: {field_names(row)})")

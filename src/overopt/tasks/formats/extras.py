@@ -1,4 +1,4 @@
-"""What may stand beside any form: `tools`, which a chat template sets out. What nothing here would use is refused."""
+"""Fields that rows of any format may have: `tools`, for the chat template. Fields of unsupported inputs are refused."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from overopt.errors import UserError
 from overopt.tasks.formats.example import Row
 
 UNUSED = ("image", "images", "video", "videos", "audio", "audios", "chat_template_kwargs")
-"""Parts of a prompt that would be left out of it."""
+"""Parts of a prompt that cannot be used, so that the prompt would be incomplete."""
 
 
 def read_extras(row: Row) -> Row:
-    """The row's tools, parsed if they were written as text; and no empty ones, whose field is taken off the row."""
+    """The row's tools, parsed if they are JSON text, as `{"tools": [...]}`; removes an empty field from the row."""
     for name in UNUSED:
         if row.get(name):
             raise UserError(f"field '{name}' is part of the prompt, and only text is trained on; take the field out")

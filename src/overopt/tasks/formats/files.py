@@ -27,7 +27,7 @@ from overopt.tasks.formats.example import Row
 from overopt.types import Dropped
 
 LONGEST_CELL = 2**31 - 1
-"""Of a CSV file; its library's own limit, 131,072 characters, is less than a long document."""
+"""Characters of a CSV cell; the csv module's own limit, 131,072, is less than a long document."""
 
 
 def read_rows(path: Path, dropped: Dropped) -> Iterator[tuple[str, Row]]:
@@ -52,7 +52,7 @@ def read_rows(path: Path, dropped: Dropped) -> Iterator[tuple[str, Row]]:
 
 
 def _row(value: Any, place: str) -> Row:
-    # A null is an absent field: Parquet knows no other way to leave one out.
+    # A null is an absent field: a Parquet row cannot omit one.
     return {name: field for name, field in json_object(value, place).items() if field is not None}
 
 
@@ -85,7 +85,7 @@ def _json(file: BinaryIO, path: Path, dropped: Dropped) -> Iterator[tuple[str, R
 
 
 def _records(value: Any, path: Path) -> tuple[str, list[Any]]:
-    """What a record is called, and all of them: the list, the one list that a file holds by name, or its columns."""
+    """The word for a record in messages, and the records: a list, the only named list, or columns of equal length."""
     if isinstance(value, list):
         return "record", value
     fields = value if isinstance(value, dict) else {}
@@ -112,7 +112,7 @@ def _described(value: Any) -> str:
 
 
 def _csv(file: BinaryIO, path: Path, dropped: Dropped, delimiter: str | None) -> Iterator[tuple[str, Row]]:
-    """Every cell is text. The first line names the columns, and its commonest sign parts them if none is said."""
+    """All cells are text. The first line names the columns; the delimiter is its most frequent of , ; and tab."""
     csv.field_size_limit(LONGEST_CELL)
     lines = file.readlines()
     parting = delimiter or max(",;\t", key=b"".join(lines[:1]).decode("utf-8", "replace").count)
@@ -132,7 +132,7 @@ def _csv(file: BinaryIO, path: Path, dropped: Dropped, delimiter: str | None) ->
 
 
 def _cells(reader: Any, path: Path) -> Iterator[tuple[str, list[str]]]:
-    """(place, cells) of each record; one may go over several lines, and its place is the first."""
+    """(place, cells) of each record; the place of one that spans several lines is its first line."""
     while True:
         place = f"{path}:{reader.line_num + 1}"
         try:
@@ -153,7 +153,7 @@ def _header(cells: list[str], place: str) -> list[str]:
 
 
 def _parquet(file: BinaryIO, path: Path) -> Iterator[tuple[str, Row]]:
-    import pyarrow.parquet  # lazily: it costs 0.2 s and most files are JSONL
+    import pyarrow.parquet  # here, because it takes 0.2 s and most files are JSONL
 
     if starts(file, ENCRYPTED):
         raise UserError(f"{path}: is a Parquet file that is encrypted; write it without encryption")
@@ -167,7 +167,7 @@ def _parquet(file: BinaryIO, path: Path) -> Iterator[tuple[str, Row]]:
                 yield place, _row(_without_nulls(row), place)
     except UserError:
         raise
-    except Exception as error:  # several of the library's, and the system's, for one damage or another
+    except Exception as error:  # damage of different kinds raises different exceptions
         after = f" after row {number}" if number else ""
         raise UserError(
             f"{path}: not a Parquet file, or a damaged one{after} ({shortened(error)}); fetch or write it again"
@@ -175,7 +175,7 @@ def _parquet(file: BinaryIO, path: Path) -> Iterator[tuple[str, Row]]:
 
 
 def _in_microseconds(batch: Any) -> Any:
-    """Python's times have no nanoseconds, and a time that has some would be refused."""
+    """Cast timestamps to microseconds, since pyarrow cannot convert nanoseconds to Python's datetime."""
     from pyarrow import RecordBatch, timestamp, types
 
     columns = [
@@ -186,7 +186,7 @@ def _in_microseconds(batch: Any) -> Any:
 
 
 def _without_nulls(value: Any) -> Any:
-    """Objects in a column have one set of fields, null where a row's own has none."""
+    """Remove null fields of nested objects: all objects of a Parquet column have the same fields."""
     if isinstance(value, dict):
         return {name: _without_nulls(field) for name, field in value.items() if field is not None}
     if isinstance(value, list):

@@ -1,9 +1,8 @@
-"""The plain form: `prompt` with `chosen` and `rejected`, with one of `completion`, `reference`, `response`, or alone.
+"""The generic format: a `prompt` with `chosen` and `rejected`, with `completion` (`reference`, `response`), or alone.
 
-Each is a string, or a list of chat messages (`role`, `content`); a `system` text stands before a prompt of text.
-Completions written as messages end with the assistant's turn; the turns before it are the prompt, or where there is a
-`prompt` field, its context: a system turn, the history. A record whose turns disagree with its prompt is dropped and
-counted.
+Each is text, or a list of chat messages (`role`, `content`); a `system` text becomes the first turn of a text prompt.
+Completions as messages end with the assistant's turn. The turns before it are the prompt or, if there is a `prompt`
+field, more context (a system turn, the history); a record where they disagree with the prompt is left out and counted.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from overopt.tasks.formats.example import Example, Message, Row, field_names, re
 from overopt.types import Dropped
 
 SYSTEMS = ("system", "system_prompt")
-"""Fields of a text that stands before the prompt as the system's turn."""
+"""Names of the field of a system message."""
 REFERENCE_FIELDS = ("completion", "reference", "response")
 READ = (
     "what is read are prompt with chosen and rejected, prompt with completion (and label), prompt alone, messages, "
@@ -29,7 +28,7 @@ def matches(row: Row) -> bool:
 
 
 def _completion(row: Row, name: str, dropped: Dropped) -> tuple[list[Message], str] | None:
-    """The turns before the completion, if it came with any, and its text; None if it was dropped."""
+    """The turns before the completion in its field, if any, and its text; None if it was left out."""
     value = row[name]
     if isinstance(value, str):
         return [], value
@@ -54,7 +53,7 @@ def read(row: Row, dropped: Dropped) -> Example | None:
         return None
     completions = [_completion(row, name, dropped) for name in fields]
     if None in completions:
-        return None  # counted where it was dropped
+        return None  # already counted
     befores, texts = [c[0] for c in completions if c], [c[1] for c in completions if c]
     reference, rejected = (*texts, None, None)[:2]
     columns = {name: value for name, value in row.items() if name not in ("prompt", "messages", *fields)}
@@ -67,14 +66,14 @@ def read(row: Row, dropped: Dropped) -> Example | None:
 
 
 def _turns(prompt: str, row: Row) -> list[Message]:
-    """The prompt as the user's turn, behind the system's if the row has one."""
+    """The prompt as the user's turn, after the row's system message if it has one."""
     system = next((row[name] for name in SYSTEMS if isinstance(row.get(name), str) and row[name].strip()), None)
     before = [] if system is None else [{"role": "system", "content": system}]
     return [*before, {"role": "user", "content": prompt}]
 
 
 def _prompt(prompt: Any, befores: list[list[Message]], row: Row, dropped: Dropped) -> list[Message] | None:
-    """The turns that are answered: the prompt's, with those that stand before an answer in its own field."""
+    """The prompt's turns, with those before the answers in their own fields; None if they disagree."""
     if prompt is None:
         if not befores or not all(befores):
             raise UserError(

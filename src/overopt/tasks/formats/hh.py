@@ -1,4 +1,4 @@
-"""Anthropic's HH-RLHF: `chosen` and `rejected` are whole transcripts that share everything but the last answer."""
+"""HH-RLHF (Anthropic): `chosen` and `rejected` are whole transcripts that differ in the last answer only."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def matches(row: Row) -> bool:
 
 
 def _messages(prompt: str) -> tuple[Message, ...]:
-    """The turns of a prompt that ends where the assistant is to answer."""
+    """The chat messages of a transcript that ends in "Assistant:"."""
     _, *parts = TURN.split(prompt.removesuffix(ANSWER))
     return tuple(
         {"role": ROLES[speaker], "content": text.strip()} for speaker, text in zip(parts[::2], parts[1::2], strict=True)
@@ -42,6 +42,6 @@ def read(row: Row, dropped: Dropped) -> Example | None:
         dropped.add("the last turn is not the assistant's")
         return None
     prompt += ANSWER
-    # The space behind "Assistant:" joins the transcript: in a chat it is no part of the answer.
+    # The space after "Assistant:" belongs to the transcript, not to the answer.
     chosen, rejected = (strip_joint(answer, prompt, "raw") for answer in (chosen, rejected))
     return Example(prompt, chosen, rejected, messages=_messages(prompt))

@@ -1,7 +1,7 @@
-"""Alpaca and its kin: `instruction` (`question`, `query`) with `output` (`answer`), or with `chosen` and `rejected`.
+"""Alpaca-like data: `instruction` (`question`, `query`) with `output` (`answer`), or with `chosen` and `rejected`.
 
-`input` (`context`) follows the instruction after a blank line. A `system` (`system_prompt`) text and a `history` of
-[question, answer] pairs stand before it as turns. An answer stays among the columns, for functions that check with it.
+`input` (`context`) is appended to the instruction after a blank line. A `system` (`system_prompt`) text and a `history`
+of [question, answer] pairs become the turns before it. `answer` stays a column too, for functions that compare with it.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ def matches(row: Row) -> bool:
 
 
 def _only(row: Row, names: tuple[str, ...]) -> str | None:
-    """Which of several names for one thing a row has; two are one too many."""
+    """Which of several equivalent names a row has, None if none; UserError if it has two."""
     found = [name for name in names if name in row]
     if len(found) > 1:
         raise UserError(f"fields '{found[0]}' and '{found[1]}' both name the same; keep one, or rename one")

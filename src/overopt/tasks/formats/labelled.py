@@ -1,7 +1,7 @@
-"""KTO's records: one completion, and a `label` (or `kto_tag`) that says whether it is a good one.
+"""KTO's format: one completion, with a `label` (or `kto_tag`) that says whether it is desirable.
 
-Those labelled true are demonstrations. Where a prompt has both kinds, they are pairs. Losses of single labelled
-completions there are none here.
+Desirable completions are demonstrations. If a prompt has both kinds, they become pairs; there are no losses of single
+labelled completions here.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ GOOD, BAD = (
     ("true", "1", "1.0", "desirable", "good", "yes"),
     ("false", "0", "0.0", "-1", "-1.0", "undesirable", "bad", "no"),
 )
-"""How texts and numbers spell it."""
+"""Texts and numbers that mean true and false."""
 
 
 def label(row: Row) -> bool | None:
     """The label of a row's one completion; None if it has none, or a field of this name that means something else.
 
-    A number or a text is a label only beside `prompt` and `completion`: elsewhere it may be a class. UserError where it
-    is a `kto_tag` and says neither: a bad completion would be learnt.
+    A number or a text is a label only in a row with `prompt` and `completion`; elsewhere it may be a class. UserError
+    for a `kto_tag` with another value, since a bad completion might be learned.
     """
     name, value = next(((name, row[name]) for name in NAMES if name in row), ("", None))
     if isinstance(value, bool):
@@ -38,9 +38,9 @@ def label(row: Row) -> bool | None:
 
 
 def paired(examples: Sequence[Example]) -> tuple[list[Example], int]:
-    """Of each prompt, the first completion labelled true with the first labelled false, and so on; how many are left.
+    """The examples with labelled completions paired, and how many of these found no partner.
 
-    Examples that are no labelled ones stay as they are.
+    The n-th desirable completion of a prompt is paired with its n-th undesirable one. Other examples are unchanged.
     """
     good, bad = _by_prompt(examples, True), _by_prompt(examples, False)
     pairs: list[Example] = []

@@ -17,6 +17,6 @@ def read(row: Row, dropped: Dropped) -> Example | None:
     require(row, FIELDS)
     prompt, first, second = (text_field(row, name) for name in FIELDS[:3])
     label = row["label"]
-    if isinstance(label, bool) or label not in (1, 2, "1", "2"):  # text in files without types
+    if isinstance(label, bool) or label not in (1, 2, "1", "2"):  # CSV cells are text
         raise UserError(f"field 'label' must be 1 or 2, got {label!r}")
     return Example(prompt, first, second) if int(label) == 1 else Example(prompt, second, first)

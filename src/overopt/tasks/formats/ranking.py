@@ -1,8 +1,8 @@
-"""Rankings: a prompt, K completions, and their order from best to worst, their scores, or both.
+"""Rankings: a prompt and K responses with their order from best to worst, or their scores, or both.
 
 `{"prompt": str, "responses": [str] * K, "ranking": [int] * K}`, where `ranking[0]` is the index of the best response;
-`"scores": [float] * K` (more is better) may stand beside it or in its place. Equal scores rank nothing, and a record
-with a tie is left out and counted. Two responses are a pair.
+or `"scores": [float] * K`, more being better. A record with equal scores is left out and counted. Two responses are a
+pair.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def _responses(row: Row) -> list[str]:
 
 
 def _is_number(value: Any) -> bool:
-    """Also of integers that no float holds, which `isfinite` does not take."""
+    """Whether a value is a finite number; `isfinite` would raise for integers beyond the floats."""
     return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < math.inf
 
 

@@ -1,4 +1,4 @@
-"""ShareGPT: `conversations` of `from` and `value` (or role and content); `system`, `chosen`, `rejected` beside them."""
+"""ShareGPT: `conversations` of `from` and `value` (or role and content), and perhaps `system`, `chosen`, `rejected`."""
 
 from __future__ import annotations
 
