@@ -10,7 +10,7 @@ from tiny import Chain
 from overopt.config import load
 from overopt.engine.devices import Device
 from overopt.planning import seconds
-from overopt.planning.seconds import DataSheet, Measured, prompts_at_a_time, random_trees, seconds_of
+from overopt.planning.seconds import DataSheetSpeed, MeasuredSpeed, prompts_at_a_time, random_trees, seconds_of
 from overopt.planning.work import Shape, Trees, Work
 from overopt.training.stages import STAGES
 
@@ -19,7 +19,7 @@ BATCH = Trees(count=4, group=2, prompt=6, completion=2, longest=(6, 2))
 
 
 class Counting:
-    """A pace at which a tree of a pass takes a second, of an update three, and of sampling ten."""
+    """A speed at which a tree of a pass takes a second, of an update three, and of sampling ten."""
 
     optimizer = 0.5
 
@@ -42,29 +42,29 @@ def test_the_parts_of_a_stage() -> None:
     )  # fmt: skip
     found = seconds_of(work, Counting())
     assert found.step == {"sampling": 40, "passes": 6, "updates": 24, "optimizer": 2}
-    assert found.beside == {"evaluations": 3 * (5 + 4 + 2 * 60), "pairs": 1000, "passes over all pairs": 5}
-    assert seconds_of(Work(7, BATCH, policies=1), Counting()).beside == {}
+    assert found.outside == {"evaluations": 3 * (5 + 4 + 2 * 60), "pairs": 1000, "passes over all pairs": 5}
+    assert seconds_of(Work(7, BATCH, policies=1), Counting()).outside == {}
 
 
 def test_a_gpu_is_bound_by_arithmetic_and_by_reading_the_weights() -> None:
     device = Device(fp32=1, bf16=2, memory=1, bandwidth=1, source="made up")
-    pace = DataSheet(SHAPE, device, bf16=False, evaluation_budget=20)
+    speed = DataSheetSpeed(SHAPE, device, bf16=False, evaluation_budget=20)
     passed = BATCH.flops(SHAPE) / 1e12 / 0.35
-    assert pace.forward(BATCH) == pytest.approx(passed) and pace.update(BATCH) == pytest.approx(3 * passed)
+    assert speed.forward(BATCH) == pytest.approx(passed) and speed.update(BATCH) == pytest.approx(3 * passed)
     assert prompts_at_a_time(BATCH, 20) == 2  # of 6 + 2 * 2 tokens
-    assert pace.sampling(BATCH) == pytest.approx(2 * 2 * 4000 / 1e9 / 0.35 + passed)
-    half = DataSheet(SHAPE, device, bf16=True, evaluation_budget=20)
-    assert half.sampling(BATCH) == pytest.approx(pace.sampling(BATCH) / 2)
+    assert speed.sampling(BATCH) == pytest.approx(2 * 2 * 4000 / 1e9 / 0.35 + passed)
+    half = DataSheetSpeed(SHAPE, device, bf16=True, evaluation_budget=20)
+    assert half.sampling(BATCH) == pytest.approx(speed.sampling(BATCH) / 2)
 
 
 @pytest.fixture
-def measured(chain: Chain) -> Measured:
+def measured(chain: Chain) -> MeasuredSpeed:
     online = load(STAGES, tiny.online(chain))
     config = tiny.policy().model.config
-    return Measured(online, config, Shape.of(config), Work(3, BATCH, policies=1))
+    return MeasuredSpeed(online, config, Shape.of(config), Work(3, BATCH, policies=1))
 
 
-def test_every_kind_of_pass_is_measured(measured: Measured) -> None:
+def test_every_kind_of_pass_is_measured(measured: MeasuredSpeed) -> None:
     for found in (measured.forward(BATCH), measured.update(BATCH), measured.sampling(BATCH), measured.optimizer):
         assert 0 < found < 5
     double = replace(BATCH, count=8)
@@ -73,7 +73,7 @@ def test_every_kind_of_pass_is_measured(measured: Measured) -> None:
 
 
 def test_sampling_costs_a_token_whatever_the_rows_and_each_row_more(
-    measured: Measured, monkeypatch: pytest.MonkeyPatch
+    measured: MeasuredSpeed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """By hand: a prompt takes 1 s, a token 2 s, a row's token 0.1 s."""
     monkeypatch.setattr(

@@ -11,7 +11,7 @@ from overopt.engine.head import logps_of_trees
 from overopt.engine.sampler import Samples
 from overopt.objectives.pair_losses import DPO, SimPO
 from overopt.training.probes import (
-    Measured,
+    MicroBatchResult,
     Probes,
     UpdateStatistics,
     consecutive,
@@ -65,12 +65,14 @@ def test_without_reference_or_gold_the_names_are_absent() -> None:
     assert not {"kl_ref", "gold_mean"} & rollout_metrics(bare, samples, torch.zeros(2)).keys()
 
 
-def measured(shift: float, losses: list[float], clipped: list[bool] | None, rows: int = 2, **parts: float) -> Measured:
+def measured(
+    shift: float, losses: list[float], clipped: list[bool] | None, rows: int = 2, **parts: float
+) -> MicroBatchResult:
     """One token a row, by `shift` more likely than it was."""
     old_BT = torch.tensor([[-1.0], [-2.0]])
     clipped_B = None if clipped is None else torch.tensor(clipped)
     named = {f"loss/{name}": part for name, part in parts.items()}
-    return Measured(old_BT + shift, old_BT, torch.tensor(losses), clipped_B, rows, named)
+    return MicroBatchResult(old_BT + shift, old_BT, torch.tensor(losses), clipped_B, rows, named)
 
 
 def test_statistics_are_means_over_rows_and_updates() -> None:
@@ -101,7 +103,7 @@ def test_micro_batches_add_up_to_the_same_statistics() -> None:
     for i in (0, 1):
         row = slice(i, i + 1)
         assert both.clipped_B is not None
-        one = Measured(both.logp_BT[row], both.old_logp_BT[row], both.loss_B[row], both.clipped_B[row], 2)
+        one = MicroBatchResult(both.logp_BT[row], both.old_logp_BT[row], both.loss_B[row], both.clipped_B[row], 2)
         parts.add(one, first=True)
     for statistics in (whole, parts):
         statistics.grad_norms.append(1.0)

@@ -1,4 +1,4 @@
-"""What stages will take before anything runs: `plan_all`, and `table` of what it found."""
+"""The cost of stages before anything runs: `plan_all` computes it, `table` prints it."""
 
 from overopt.planning.plan import Plan, plan_all, table
 

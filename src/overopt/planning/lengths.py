@@ -1,6 +1,6 @@
-"""How long prompts and completions are: read where they lie, known from what a policy was taught or wrote, or a limit.
+"""Lengths of prompts and completions: measured on a few dozen texts, taken from a policy's run, or the limit.
 
-A few dozen texts are read. Those beyond a limit are left out, as training leaves them out.
+Texts beyond a limit are left out, as training leaves them out.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from overopt.training.stages.sft import SFT
 from overopt.types import Completion, Dropped, Preference
 
 READ = 64
-"""Texts whose lengths are taken."""
+"""How many texts are measured."""
 
 
 @dataclass(frozen=True)
 class Lengths:
-    """In tokens, of the texts that fit; `share` of all do."""
+    """Mean and longest length, in tokens, of the texts that fit, which are the share `share` of all."""
 
     mean: float
     longest: int
@@ -48,7 +48,7 @@ class PairLengths:
 
 
 def lengths_of(sizes: Sequence[int], limit: int, source: str) -> Lengths:
-    """Of texts of these sizes; without any that fits, the limit."""
+    """The lengths of texts of these sizes; the limit where none fits."""
     fitting = [size for size in sizes if 0 < size <= limit]
     if not fitting:
         return Lengths(float(limit), limit, "at their limit")
@@ -61,7 +61,7 @@ def prompts_of(stage: Any, codec: Codec, records: Iterable[Any]) -> Lengths:
 
 
 def references_of(stage: Any, codec: Codec, records: Iterable[Any]) -> Lengths:
-    """Of the references of records."""
+    """The lengths of the records' references."""
     known = list(itertools.islice((record for record in records if record.reference is not None), READ))
     encoded = codec.encode(known, [[Completion(record.reference)] for record in known])
     sizes = [len(ids) for _, (ids,) in encoded]
@@ -69,7 +69,7 @@ def references_of(stage: Any, codec: Codec, records: Iterable[Any]) -> Lengths:
 
 
 def written_from(location: str, stage: Any, codec: Codec, others: Mapping[str, Any]) -> Lengths:
-    """Of what a policy writes: as its run recorded, or as it was taught; of an unknown one the limit."""
+    """The lengths of what a policy writes: as its run recorded, as its demonstrations are, or the limit."""
     path, limit = Path(location), stage.max_completion_tokens
     if (path / "run.json").is_file():
         run = load_run(path)

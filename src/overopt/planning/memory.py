@@ -1,7 +1,7 @@
-"""The most memory that a stage holds, by part.
+"""The peak memory of a stage, by part.
 
-A step is walked through on meta tensors, with the model's own code and without its arithmetic, and its tensors counted;
-sampling, whose length depends on what is drawn, is counted by formula.
+An update runs on meta tensors, whose bytes are counted; sampling, whose length depends on the draws, is counted by a
+formula.
 """
 
 from __future__ import annotations
@@ -23,12 +23,13 @@ from overopt.planning.seconds import descend, pack_trees, prompts_at_a_time, ran
 from overopt.planning.work import Shape, Trees, Work
 
 RUNTIME_MB = 88
-"""What steps take for good, whatever their size: code, kernels for the shapes met, the allocator's margins. Fitted to
+"""Megabytes that every stage takes, whatever its size: code, compiled kernels, the allocator's margins. Fitted to
 `bench/plan.md`."""
-DRAWN = 28
-"""Bytes a row and word while tokens are drawn: logits, log-probabilities, probabilities; doubled, and their sums."""
-WALKED_TOKENS = 1 << 11
-"""Passes without gradient are counted on so many and taken in proportion."""
+BYTES_PER_LOGIT = 28
+"""Bytes per row and vocabulary entry while tokens are drawn: logits, log-probabilities and probabilities, doubled, and
+their sums."""
+COUNTED_TOKENS = 1 << 11
+"""Passes without gradient are counted on this many tokens, and scaled."""
 
 
 def memory_of(stage: Any, config: Any, shape: Shape, work: Work) -> dict[str, float]:
@@ -58,7 +59,7 @@ def _largest(stage: Any, outline: MetaPolicy, shape: Shape, work: Work) -> dict[
 
 
 def _update(outline: MetaPolicy, shape: Shape, work: Work, budget: int) -> dict[str, float]:
-    """Of two micro-batches, if there are as many: the second finds the gradients of the first."""
+    """The memory of an update, from its first two micro-batches: the second one finds the gradients of the first."""
     trees = random_trees(work.batch, shape.vocabulary)
     batches = list(itertools.islice(micro_batches(trees, budget), 2))
 
@@ -75,7 +76,7 @@ def _update(outline: MetaPolicy, shape: Shape, work: Work, budget: int) -> dict[
 
 
 def _pass(outline: MetaPolicy, shape: Shape, trees: Trees, budget: int) -> float:
-    """The body's pass, or what it leaves with a chunk of logits."""
+    """Bytes of a pass without gradient: of the body, or of hidden states and a chunk of logits, whichever is more."""
     most = min(trees.count, max(1, int(budget / trees.tree_tokens)))
     tokens = most * trees.tree_tokens
     rows = min(most * trees.target_tokens / max(1, trees.count), LOGITS_PER_CHUNK / shape.vocabulary)
@@ -84,26 +85,26 @@ def _pass(outline: MetaPolicy, shape: Shape, trees: Trees, budget: int) -> float
 
 
 def _body(outline: MetaPolicy, trees: Trees) -> float:
-    """Bytes a token of a pass of the body without gradient."""
-    walked = max(1, min(trees.count, int(WALKED_TOKENS / trees.tree_tokens)))
-    made = random_trees(replace(trees, count=walked), outline.vocabulary)
+    """Bytes per token of a pass of the body without gradient."""
+    counted = max(1, min(trees.count, int(COUNTED_TOKENS / trees.tree_tokens)))
+    made = random_trees(replace(trees, count=counted), outline.vocabulary)
     with torch.no_grad():
         return peak_bytes(lambda: hidden_states(outline, pack(made, outline.device))) / sum(t.size for t in made)
 
 
 def _sampling(outline: MetaPolicy, shape: Shape, trees: Trees, budget: int) -> float:
-    """Keys and values, the prompts' pass, and the draws."""
+    """Bytes of sampling: keys and values, and the prompts' pass or the draws, whichever is more."""
     prompts = min(trees.count, prompts_at_a_time(trees, budget))
     rows, (prompt, limit) = prompts * trees.group, trees.longest
     size = 2 if outline.bf16 else 4
     places = prompt + (limit - 1) * trees.group
     store = prompts * places * (shape.layers * shape.key_width * size + 8 * trees.group)
     begin = prompts * trees.prompt * _body(outline, replace(trees, group=1, completion=1))
-    return store + max(begin, DRAWN * rows * shape.vocabulary + _packed_weights(outline, limit))
+    return store + max(begin, BYTES_PER_LOGIT * rows * shape.vocabulary + _packed_weights(outline, limit))
 
 
 def _packed_weights(outline: MetaPolicy, limit: int) -> int:
-    """Weights that are laid out anew for decoding on a CPU."""
+    """Bytes of the weights that oneDNN copies for decoding on a CPU."""
     if limit < WORTH_PACKING or outline.bf16:
         return 0
     linear = [m.weight for m in outline.model.modules() if isinstance(m, nn.Linear)]

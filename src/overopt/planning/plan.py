@@ -1,4 +1,4 @@
-"""What a stage will take, before anything runs: parameters, tokens, FLOPs, memory by part, hours and cost.
+"""The plan of a stage before anything runs: parameters, tokens, FLOPs, memory by part, hours and cost.
 
 Counts come from the configuration, the model's shape and the task's own texts. Hours on this machine come from a
 measured piece of a step: a model of the same shape with random weights makes each kind of pass once. Hours on a named
@@ -17,7 +17,7 @@ from overopt.errors import UserError
 from overopt.models.load import Scratch, folder_config, load_tokenizer, model_folder
 from overopt.models.text import word_tokenizer
 from overopt.planning.memory import memory_of
-from overopt.planning.seconds import DataSheet, Measured, Pace, Seconds, seconds_of
+from overopt.planning.seconds import DataSheetSpeed, MeasuredSpeed, Seconds, Speed, seconds_of
 from overopt.planning.work import Shape, Work, work_of
 from overopt.records import load_run
 from overopt.training.stages.sft import SFT
@@ -42,7 +42,7 @@ class Plan:
 
     @property
     def hours(self) -> float:
-        return (self.work.steps * self.seconds_per_step + sum(self.seconds.beside.values())) / 3600
+        return (self.work.steps * self.seconds_per_step + sum(self.seconds.outside.values())) / 3600
 
     def row(self, price: float | None) -> dict[str, Any]:
         """What `--json` prints."""
@@ -53,7 +53,7 @@ class Plan:
             "tokens": round(work.steps * work.batch.tokens), "flops": work.steps * work.flops(self.shape),
             "completion_tokens": work.batch.completion, "lengths": work.lengths, "evaluations": work.evaluations,
             "seconds_per_step": self.seconds_per_step, "seconds": self.seconds.step,
-            "seconds_beside": self.seconds.beside, "hours": self.hours,
+            "seconds_beside": self.seconds.outside, "hours": self.hours,
             "memory_mb": self.memory, "memory_mb_sum": sum(self.memory.values()), "where": self.where, **cost,
         }  # fmt: skip
 
@@ -67,14 +67,15 @@ def plan_stage(
     work = work_of(stage, tokenizer, others)
     memory = memory_of(stage, config, shape, work)
     if device is None:
-        pace: Pace = Measured(stage, config, shape, work)
+        speed: Speed = MeasuredSpeed(stage, config, shape, work)
     else:
-        pace = DataSheet(shape, device, stage.compute.bf16, stage.compute.evaluation_budget)
+        speed = DataSheetSpeed(shape, device, stage.compute.bf16, stage.compute.evaluation_budget)
     where = "this machine" if device is None else device.source
-    return Plan(name, stage.stage, shape, work, seconds_of(work, pace), memory, where)
+    return Plan(name, stage.stage, shape, work, seconds_of(work, speed), memory, where)
 
 
 def _model(stage: Any, parent: Callable[[str], Any]) -> tuple[Any, Any]:
+    """Configuration and tokenizer of the model that a stage starts from."""
     if not isinstance(stage, SFT):
         return parent(stage.policy)
     if isinstance(stage.model, Scratch):
@@ -117,11 +118,11 @@ def table(plans: Sequence[Plan], price: float | None) -> str:
 
 def _lines(plan: Plan, price: float | None) -> list[str]:
     row, work = plan.row(price), plan.work
-    beside = {f"{work.evaluations} evaluations" if name == "evaluations" else name: s / 3600
-              for name, s in plan.seconds.beside.items()}  # fmt: skip
+    outside = {f"{work.evaluations} evaluations" if name == "evaluations" else name: s / 3600
+              for name, s in plan.seconds.outside.items()}  # fmt: skip
     parts = ", ".join(f"{name} {mb:,.0f}" for name, mb in plan.memory.items())
     times = ", ".join(f"{name} {s:.3g}" for name, s in plan.seconds.step.items() if s)
-    hours = ", ".join(f"{name} {_duration(h)}" for name, h in beside.items())
+    hours = ", ".join(f"{name} {_duration(h)}" for name, h in outside.items())
     return [
         f"{plan.name}: stage {plan.stage}, {row['parameters']:,} parameters, {row['steps']:,} steps,"
         f" {row['tokens']:,} tokens, {row['flops']:.3g} FLOPs",

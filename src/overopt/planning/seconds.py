@@ -1,4 +1,4 @@
-"""How long a stage takes: its parts at the pace of this machine, which is measured, or of a GPU's data sheet."""
+"""The seconds of a stage: measured on this machine, or computed from a GPU's data sheet."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ MEASURED_ROWS, FEW = 256, 12
 CLOCK: Callable[[], float] = time.perf_counter
 
 
-class Pace(Protocol):
-    """Seconds of what a stage is made of."""
+class Speed(Protocol):
+    """How many seconds the parts of a stage take."""
 
     @property
     def optimizer(self) -> float:
@@ -47,34 +47,34 @@ class Pace(Protocol):
 
 @dataclass(frozen=True)
 class Seconds:
-    """Of a step, and of a whole stage beside its steps, by part."""
+    """The seconds of a step, and those of a whole stage outside its steps, by part."""
 
     step: dict[str, float]
-    beside: dict[str, float]
+    outside: dict[str, float]
 
 
-def seconds_of(work: Work, pace: Pace) -> Seconds:
+def seconds_of(work: Work, speed: Speed) -> Seconds:
     """The sum of a stage's parts."""
-    evaluation = sum(pace.forward(trees) for trees in work.evaluation_passes)
+    evaluation = sum(speed.forward(trees) for trees in work.evaluation_passes)
     if work.answers is not None:
-        evaluation += work.answered * pace.sampling(work.answers)
+        evaluation += work.answered * speed.sampling(work.answers)
     step = {
-        "sampling": sum(pace.sampling(trees) for trees in work.samplings),
-        "passes": sum(times * pace.forward(trees) for times, trees in work.passes if times),
-        "updates": work.updates * pace.update(work.batch),
-        "optimizer": work.optimizer_steps * pace.optimizer,
+        "sampling": sum(speed.sampling(trees) for trees in work.samplings),
+        "passes": sum(times * speed.forward(trees) for times, trees in work.passes if times),
+        "updates": work.updates * speed.update(work.batch),
+        "optimizer": work.optimizer_steps * speed.optimizer,
     }
-    beside = {
+    outside = {
         "evaluations": work.evaluations * evaluation,
-        "pairs": 0.0 if work.pairs is None else pace.sampling(work.pairs),
-        "passes over all pairs": sum(pace.forward(trees) for trees in work.first),
+        "pairs": 0.0 if work.pairs is None else speed.sampling(work.pairs),
+        "passes over all pairs": sum(speed.forward(trees) for trees in work.first),
     }
-    return Seconds(step, {name: seconds for name, seconds in beside.items() if seconds})
+    return Seconds(step, {name: seconds for name, seconds in outside.items() if seconds})
 
 
 @dataclass(frozen=True)
-class DataSheet:
-    """A GPU's: passes by its arithmetic, decoding by reading the weights once a token."""
+class DataSheetSpeed:
+    """The speed of a GPU by its data sheet: passes by arithmetic, decoding by reading the weights once per token."""
 
     shape: Shape
     device: Device
@@ -103,15 +103,15 @@ def prompts_at_a_time(trees: Trees, budget: int) -> int:
 
 @dataclass(frozen=True)
 class Decoding:
-    """Seconds: of a prompt's beginning, of a token whatever the rows, and of each row's token more."""
+    """Seconds of decoding: per prompt for its first token, per further token, and per row of such a token."""
 
     prompt: float
     token: float
     row: float
 
 
-class Measured:
-    """This machine's: a model of the shape with random weights makes a piece of each kind of pass."""
+class MeasuredSpeed:
+    """The speed of this machine: a model of the same shape with random weights makes a piece of each kind of pass."""
 
     def __init__(self, stage: Any, config: Any, shape: Shape, work: Work) -> None:
         torch.manual_seed(0)
@@ -131,10 +131,10 @@ class Measured:
         """Rows that have ended cost nothing; the rest go on until the longest ends."""
         if trees.group not in self.known:
             self.known[trees.group] = self._decoding(trees)
-        pace, limit = self.known[trees.group], max(1, trees.longest[1])
+        speed, limit = self.known[trees.group], max(1, trees.longest[1])
         batches = -(-trees.count // prompts_at_a_time(trees, self.evaluation_budget))
         rows = trees.count * trees.group
-        return trees.count * pace.prompt + batches * (limit - 1) * pace.token + rows * trees.completion * pace.row
+        return trees.count * speed.prompt + batches * (limit - 1) * speed.token + rows * trees.completion * speed.row
 
     @cached_property
     def optimizer(self) -> float:
@@ -151,7 +151,7 @@ class Measured:
 
     @cached_property
     def _forward_rate(self) -> float:
-        """Seconds a FLOP."""
+        """Seconds per FLOP."""
         batch, trees = self._measured
 
         def run(trees: list[Tree]) -> None:
@@ -172,7 +172,7 @@ class Measured:
         return seconds(lambda: run(trees)) / batch.flops(self.shape)
 
     def _decoding(self, trees: Trees) -> Decoding:
-        """From many rows and from one prompt's, each to its first token and a few further."""
+        """Measured on many rows and on those of one prompt, each to the first token and a few tokens further."""
         most = max(1, min(round(MEASURED_TOKENS / trees.prompt), MEASURED_ROWS // trees.group))
         many, few = min(trees.count, most, prompts_at_a_time(trees, self.evaluation_budget)), min(trees.longest[1], FEW)
         self._sample(trees, 1, few)
@@ -194,7 +194,7 @@ class Measured:
 
 @dataclass(frozen=True)
 class SimpleTokens:
-    """What a model asks of a tokenizer where no text is read."""
+    """The part of a tokenizer that a model needs where no text is read."""
 
     eos_token_id: int = 0
     pad_token_id: int = 0
@@ -226,7 +226,7 @@ def random_trees(trees: Trees, vocabulary: int) -> list[Tree]:
 
 
 def seconds(work: Callable[[], Any]) -> float:
-    """Of one run."""
+    """The seconds of one call."""
     began = CLOCK()
     work()
     if torch.cuda.is_available():

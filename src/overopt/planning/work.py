@@ -1,4 +1,4 @@
-"""What a stage does, in numbers: trees of a step, the passes over them, evaluations, and what comes before."""
+"""The work of a stage in numbers: trees of a step, passes over them, evaluations, and what comes before."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from overopt.types import Dropped
 
 @dataclass(frozen=True)
 class Shape:
-    """A causal model, by what its cost depends on."""
+    """The numbers of a causal model on which its cost depends."""
 
     parameters: int
     linear: int
@@ -56,7 +56,7 @@ class Shape:
 
 @dataclass(frozen=True)
 class Trees:
-    """So many trees of a prompt and `group` completions, of mean lengths; `longest` are the longest of each."""
+    """`count` trees of a prompt and `group` completions each; `prompt` and `completion` are mean lengths in tokens."""
 
     count: int
     group: int
@@ -214,7 +214,7 @@ def _sampled(batch: Trees, pairs: PairLengths) -> Trees | None:
 
 
 def _evaluated(work: Work, stage: Any, codec: Codec, completion: Lengths, scored: bool, compared: bool) -> Work:
-    """With what an evaluation of a policy takes: greedy answers, their scores, the distance, the references."""
+    """The work with its evaluations: greedy answers, their scores, the distance to the reference, the references."""
     records = stage.task.evaluation(stage.seed, Dropped())[1]
     prompt = prompts_of(stage, codec, records)
     answers = _trees(round(prompt.share * len(records)), 1, prompt, completion)

@@ -1,4 +1,4 @@
-"""What counting alone reaches on a reward model's held-out pairs: the least that a proxy must do better than.
+"""Counting baselines on a reward model's held-out pairs: what a proxy must do better than.
 
 Three counts, none of which reads a prompt or the order of words. Which way each of them prefers, more or less, is
 learnt from the labels of the training pairs, so that the held-out pairs only test it.
@@ -15,15 +15,14 @@ from itertools import combinations
 import numpy as np
 from numpy.typing import NDArray
 
-from overopt.statistics import Difference
+from overopt.statistics import Difference, Floats
 from overopt.types import Preference
 
-Floats = NDArray[np.float64]
 Count = Callable[[str], float]
 
-MOST = 1000.0
+MAX_STANDARD_ERRORS = 1000.0
 """Standard errors recorded where all pairs say the same, and there is none."""
-COMMON = 0.2
+COMMON_SHARE = 0.2
 """A word that more of the training completions have carries no content."""
 
 
@@ -55,13 +54,13 @@ class Baselines:
             differences.append(_clustered((model - right).reshape(-1, pairs), clear.reshape(-1, pairs)))
         least = min(differences, key=lambda difference: (difference.z, difference.mean))
         row |= {"baseline_difference": least.mean, "baseline_difference_se": least.se}
-        return row | {"above_baselines": min(MOST, max(-MOST, least.z))}
+        return row | {"above_baselines": min(MAX_STANDARD_ERRORS, max(-MAX_STANDARD_ERRORS, least.z))}
 
 
 def counts_of(completions: Sequence[str]) -> dict[str, Count]:
     """The counts of a text: its characters, its different words, and those of them that are not common in these."""
     holding = Counter(word for text in completions for word in words_of(text))
-    common = {word for word, count in holding.items() if count > COMMON * len(completions)}
+    common = {word for word, count in holding.items() if count > COMMON_SHARE * len(completions)}
     return {
         "length": len,
         "words": lambda text: len(words_of(text)),

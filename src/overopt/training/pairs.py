@@ -101,7 +101,7 @@ _GOLD = {
     **dict.fromkeys(("gold_chosen", "gold_rejected", "label_ceiling"), _NUMBER),
     **{name: [_NUMBER] for name in ("gold_ranked", "label_ceilings")},
 }
-"""Of a record's `meta`, where gold labelled it."""
+"""Types of the values in a record's `meta`, where gold labelled it."""
 
 
 def recorded_pairs(run: Path) -> PairSet:
@@ -129,7 +129,7 @@ Pairs = Annotated[Sampled | Stored | FromRun, Choice()]
 
 @dataclass(frozen=True, slots=True)
 class PairSampler:
-    """What sampling pairs takes."""
+    """Samples and labels pairs or rankings."""
 
     task: TaskProtocol
     codec: Codec

@@ -17,7 +17,7 @@ from overopt.models.policy import Policy
 from overopt.objectives.policy_losses import PolicyLoss
 from overopt.objectives.regularizers import LossRegularizer
 from overopt.training.data import random_stream
-from overopt.training.probes import Measured, UpdateStatistics
+from overopt.training.probes import MicroBatchResult, UpdateStatistics
 from overopt.training.rollout import Experience
 from overopt.training.shaping import loss_regularizer_names
 from overopt.types import PolicyUpdate
@@ -86,7 +86,7 @@ class _Batch:
     old: FrozenLogits | None
     ref: FrozenLogits | None
 
-    def descend(self, chosen: Sequence[int], token_budget: int) -> list[Measured]:
+    def descend(self, chosen: Sequence[int], token_budget: int) -> list[MicroBatchResult]:
         """Gather the gradient of the mean loss over the rows of some prompts; what was measured, by micro-batch."""
         trees = [self.experience.trees[i] for i in chosen]
         lengths = [len(completion) for tree in trees for completion in tree.completions]
@@ -96,7 +96,7 @@ class _Batch:
             for batch in micro_batches(trees, token_budget)
         ]
 
-    def _descend(self, members: list[int], total_rows: int, mean_len: float) -> Measured:
+    def _descend(self, members: list[int], total_rows: int, mean_len: float) -> MicroBatchResult:
         """A micro-batch of a minibatch of `total_rows` rows, which are `mean_len` tokens long on average."""
         loss, regularizers = self.step.loss, self.step.regularizers
         update = self._update(members, mean_len)
@@ -106,7 +106,9 @@ class _Batch:
             loss_B, parts[name] = loss_B + part_B, float(part_B.detach().sum())
         (loss_B.sum() / total_rows).backward()
         clipped_B = loss.clipped(update)
-        return Measured(update.logp_BT.detach(), update.old_logp_BT, loss_B.detach(), clipped_B, total_rows, parts)
+        return MicroBatchResult(
+            update.logp_BT.detach(), update.old_logp_BT, loss_B.detach(), clipped_B, total_rows, parts
+        )
 
     def _update(self, members: list[int], mean_len: float) -> PolicyUpdate:
         """What the losses see of some prompts' rows."""

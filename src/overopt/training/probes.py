@@ -1,4 +1,4 @@
-"""What is measured while training. Log-probabilities are nats, summed over a sequence unless a name says otherwise."""
+"""Metrics of a training step. Log-probabilities are nats, summed over a sequence unless a name says otherwise."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ THINNED = 4
 
 @block
 class Probes:
-    """How often what costs a forward pass of its own is measured: the KL between consecutive policies (`kl_prev`).
+    """How often the KL between consecutive policies (`kl_prev`) is measured, which takes a forward pass of its own.
 
     That pass is about a tenth of a step. It is made at every `every`-th step and at the first.
     """
@@ -75,7 +75,7 @@ def consecutive(policy: Policy, trees: Sequence[Tree], rollouts: Rollouts, token
 
 
 @dataclass(frozen=True)
-class Measured:
+class MicroBatchResult:
     """A micro-batch of an update, detached."""
 
     logp_BT: Tensor
@@ -102,7 +102,7 @@ class UpdateStatistics:
     sampler_gap: float = 0.0
     parts: dict[str, float] = field(default_factory=dict)
 
-    def add(self, measured: Measured, *, first: bool) -> None:
+    def add(self, measured: MicroBatchResult, *, first: bool) -> None:
         """One micro-batch. `first`: no update was made yet, so that new and old log-probabilities should agree."""
         self.log_ratios.append(measured.logp_BT.sum(1) - measured.old_logp_BT.sum(1))
         self.losses.append(float(measured.loss_B.sum()) / measured.rows)

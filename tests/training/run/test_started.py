@@ -7,10 +7,11 @@ import pytest
 import tiny
 from tiny import Chain
 
-from overopt.errors import DivergedError, UserError
+from overopt.errors import DivergedError, StoppedError, UserError
 from overopt.records import load_run
 from overopt.training.run.progress import Progress
 from overopt.training.run.session import Session
+from overopt.training.run.stopping import StopConditions
 from overopt.training.run.trainer_state import TrainerState
 from overopt.training.train import train
 
@@ -27,6 +28,29 @@ def test_a_broken_loss_is_recorded_before_the_run_stops(session: Session, traine
         {"step": 2, "grad_norm": 2.0, "nonfinite": ["loss"]},
     ]
     assert found.timings()["tokens"] == [7, 7]
+
+
+def test_a_run_killed_between_its_last_state_and_its_stop_stops_before_another_step(
+    chain: Chain, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = tiny.online(chain, stop_when=[{"name": "kl", "budget": 1e-9}], checkpoint_every=1)
+    check = StopConditions.check
+
+    def killed(conditions: StopConditions, step: int) -> None:
+        try:
+            check(conditions, step)
+        except StoppedError as stop:
+            raise KeyboardInterrupt from stop
+
+    monkeypatch.setattr(StopConditions, "check", killed)
+    with pytest.raises(KeyboardInterrupt):
+        train(config, tmp_path / "run")
+    monkeypatch.setattr(StopConditions, "check", check)
+    before = load_run(tmp_path / "run")
+    assert before.status == "running"
+    run = train(config, tmp_path / "run")
+    assert run.status == "stopped" and run.info["stopped_at"] < run.info["steps"]
+    assert tiny.rows(run) == tiny.rows(before)
 
 
 def test_the_first_quality_of_a_step_is_what_checkpoints_compare(session: Session, trainer: TrainerState) -> None:

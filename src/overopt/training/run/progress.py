@@ -1,4 +1,4 @@
-"""What a stage tells whoever watches it."""
+"""What a running stage reports after each step, for a status line."""
 
 from __future__ import annotations
 

@@ -115,7 +115,7 @@ class Session:
                 checkpointer.restore(self.state)
                 began -= self.state.trainer["elapsed"]
             self.interrupts.waiting = True
-            run = StartedRun(
+            yield StartedRun(
                 out=self.out,
                 stage=self.config.stage,
                 steps=steps,
@@ -131,8 +131,6 @@ class Session:
                 tell=self.tell,
                 notice=self.notice,
             )
-            run.stop_if_met(run.done)  # killed between the last state and the stop
-            yield run
 
     @contextmanager
     def _recorded(self, checkpointer: Checkpointer) -> Iterator[None]:

@@ -1,7 +1,7 @@
-"""What a run was made of: its parents, its data and its code, known by hash, so that it may be moved but never mixed.
+"""The parents, data and code that a run is made of, known by hash: they may move, but must stay the same.
 
-A location may read otherwise than when the run began, because the run was copied or what it names was: then the content
-there decides.
+A location may read otherwise than when the run began, because the run or its sources were copied: then the content at
+the new location decides.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def _files(location: str) -> list[Path]:
 
 
 def _hash(files: Sequence[Path]) -> str:
-    """Of one file its content's; of several also of their names, since their order is the records'."""
+    """The hash of one file's content; of several files, of names (they give the order of records) and contents."""
     digests = [hash_file(file) for file in files]
     if len(files) == 1:
         return digests[0]
@@ -78,7 +78,7 @@ def check_data_files(run: Run, found: Mapping[str, str]) -> None:
 
 
 def _address(name: str) -> str:
-    """Of a file within what an address names."""
+    """The address under which a file was hashed: `ADDRESS/FILE` names a file of what the address leads to."""
     return name.partition("/")[0]
 
 

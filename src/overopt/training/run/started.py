@@ -48,6 +48,7 @@ class StartedRun:
 
     def steps_left(self) -> range:
         """The steps to make, counted from 1."""
+        self._stop_if_met(self.done)  # killed between the last state and the stop
         return range(self.done + 1, self.steps + 1)
 
     def log(self, step: int, metrics: Mapping[str, float], tokens: int) -> None:
@@ -79,13 +80,13 @@ class StartedRun:
         if interrupted or self.checkpointer.due(step):
             self.checkpointer.save(step, self.quality, self._elapsed())
         self.quality = None
-        self.stop_if_met(step)
+        self._stop_if_met(step)
         if interrupted and step < self.steps:
             self.writer.update(status="interrupted")
             self.notice(f"{self.out}: stopped after step {step}; the same command goes on from there")
             self.interrupts.leave()
 
-    def stop_if_met(self, step: int) -> None:
+    def _stop_if_met(self, step: int) -> None:
         """End the run in time, by what it has recorded; at its last step it ends anyway."""
         if 0 < step < self.steps:
             self.conditions.check(step)
