@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import json
 import os
 import subprocess
@@ -67,11 +68,15 @@ def room(path: Path) -> str:
     return "" if first == "__init__" else first
 
 
-def imported(path: Path) -> set[str]:
-    """Absolute names of everything a file imports, also in functions; not what only a type checker sees."""
+@functools.cache
+def imported(path: Path, at_run_time: bool = False) -> frozenset[str]:
+    """Absolute names of everything that a file imports, also inside functions.
+
+    What only a type checker imports is left out `at_run_time`.
+    """
     tree = ast.parse(path.read_text(encoding="utf-8"))
     for node in ast.walk(tree):
-        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
+        if at_run_time and isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
             node.body = []
     names: set[str] = set()
     for node in ast.walk(tree):
@@ -80,7 +85,27 @@ def imported(path: Path) -> set[str]:
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path}: relative import"
             names |= {f"{node.module}.{alias.name}" for alias in node.names}
-    return names
+    return frozenset(names)
+
+
+def module(path: Path) -> str:
+    """The name under which a file is imported."""
+    parts = path.relative_to(SOURCE.parent).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+MODULES = {module(path): path for path in FILES}
+
+
+def files_imported(path: Path) -> set[Path]:
+    """The files of ours that a file takes names from: of `from a.b import c` the file of `a.b.c`, else of `a.b`."""
+    found = set()
+    for name in imported(path):
+        while name and name not in MODULES:
+            name = name.rpartition(".")[0]
+        if name:
+            found.add(MODULES[name])
+    return found - {path}
 
 
 def rooms_imported(path: Path) -> set[str]:
@@ -107,9 +132,42 @@ def test_the_levels_have_no_cycle() -> None:
     assert not waiting
 
 
+def test_no_file_imports_itself_by_way_of_others() -> None:
+    """Also within a room, and also what only a type checker imports: a circle is read as one file."""
+    waiting = {path: files_imported(path) for path in FILES}
+    while ready := {path for path, below in waiting.items() if not below & waiting.keys()}:
+        waiting = {path: below for path, below in waiting.items() if path not in ready}
+    # What is left stands in a circle, or imports one that does.
+    assert not sorted(str(path.relative_to(SOURCE)) for path in waiting)
+
+
+def test_the_circle_test_sees_a_circle(tmp_path: Path) -> None:
+    """What a type checker alone imports is an import."""
+    file = tmp_path / "a.py"
+    file.write_text("from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from overopt.types import Rollouts\n")
+    assert files_imported(file) == {SOURCE / "types.py"}
+    file = tmp_path / "b.py"
+    file.write_text("def f():\n    from overopt.records import load_run\n")
+    assert files_imported(file) == {SOURCE / "records" / "__init__.py"}
+
+
+READS = {"open", "read_text", "read_bytes", "glob", "rglob", "iterdir", "read_table", "load", "loads"}
+"""Functions and methods that take something from a disk or decode it."""
+
+
+@pytest.mark.parametrize(
+    "path", [path for path in FILES if room(path) == "analysis"], ids=lambda path: str(path.relative_to(SOURCE))
+)
+def test_analysis_reads_by_records_alone(path: Path) -> None:
+    """The user's data come by `datafiles`; the package's own files, such as the page's template, lie `HERE`."""
+    calls = [node for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(node, ast.Call)]
+    reads = [ast.unparse(call) for call in calls if ast.unparse(call.func).rpartition(".")[2] in READS]
+    assert not [call for call in reads if "HERE /" not in call and "os.devnull" not in call]
+
+
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(SOURCE)))
 def test_torch_and_transformers_stay_in_their_rooms(path: Path) -> None:
-    packages = {name.split(".")[0] for name in imported(path)}
+    packages = {name.split(".")[0] for name in imported(path, at_run_time=True)}
     if room(path) in WITHOUT_TORCH:
         assert "torch" not in packages
     if room(path) not in TRANSFORMERS:

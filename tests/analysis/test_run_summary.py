@@ -5,16 +5,18 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from fake_study import finished_run
+from fake_study import COUNTED, finished_run
 
 from overopt.analysis.run_summary import (
     SUMMARY_FIELDS,
     RunSummary,
+    describe_baselines,
     evaluations_of,
     objective_of,
     summarize_run,
     verdict,
 )
+from overopt.records import RunWriter, load_run
 
 KL = {"lr": 5e-4, "regularizers": [{"name": "kl", "coef": 0.2}]}
 
@@ -105,4 +107,24 @@ def test_a_peak_is_told_if_the_end_is_significantly_below_it(tmp_path: Path) -> 
     row = RunSummary(
         "a", "kl", label="OVER-PEAK", win_rate=0.4, sft_win_rate=0.4, proxy_start=0, proxy_end=1, peak_win_rate=0.7
     )
-    assert verdict(row).endswith("but the win rate ended from 40% (SFT) to 40%, after a peak of 70%.")
+    assert verdict(row).endswith("but the win rate went from 40% (SFT) to 40%, after a peak of 70%.")
+
+
+@pytest.mark.parametrize(
+    ("values", "sentence"),
+    [
+        ({}, "rm: orders 80% of the held-out pairs as gold; counting reaches 70% (words), 5.0 standard errors below"),
+        (
+            {"gold_agreement": 0.65, "above_baselines": -1.5},
+            "rm: orders 65% of the held-out pairs as gold; counting reaches 70% (words), 1.5 standard errors above",
+        ),
+    ],
+)
+def test_a_reward_model_is_compared_with_counting_words(
+    tmp_path: Path, values: dict[str, float], sentence: str
+) -> None:
+    with RunWriter.create(tmp_path / "rm", "stage: reward_model\n", {"stage": "reward_model", "name": "rm"}) as writer:
+        writer.log_evaluation({"step": 1, "split": "tuning", "judge": "pairs", **COUNTED, **values})
+        writer.finish("finished")
+    assert describe_baselines(load_run(tmp_path / "rm")) == sentence
+    assert describe_baselines(finished_run(tmp_path / "a", wins=32, proxy=1.0)) == ""

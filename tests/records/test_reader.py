@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from overopt.errors import UserError
-from overopt.records import Run, RunWriter, find_runs, hash_parent, load_run
+from overopt.records import Run, RunWriter, file_stamps, find_readable_runs, find_runs, hash_parent, load_run
 
 
 @pytest.fixture
@@ -133,6 +133,25 @@ def test_a_config_that_is_gone_or_broken_is_named(run: Run, text: str | None, pr
     config.unlink() if text is None else config.write_text(text)
     with pytest.raises(UserError, match=rf"config\.yaml: {problem}"):
         _ = run.config
+
+
+def test_what_a_run_writes_changes_its_stamps(tmp_path: Path) -> None:
+    assert file_stamps(tmp_path) == ()
+    (tmp_path / "run.json").write_text("{}")
+    ((name, _, size),) = before = file_stamps(tmp_path)
+    assert (name, size) == ("run.json", 2)
+    (tmp_path / "metrics.jsonl").write_text('{"step": 1}\n')
+    assert [stamp[0] for stamp in file_stamps(tmp_path)] == ["run.json", "metrics.jsonl"]
+    assert file_stamps(tmp_path)[:1] == before
+
+
+def test_folders_that_are_not_there_are_named_among_the_unreadable(tmp_path: Path) -> None:
+    unreadable: list[str] = []
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a/run.json").write_text("{}")
+    assert list(find_readable_runs(tmp_path, unreadable)) == [tmp_path / "a"]
+    assert list(find_readable_runs(tmp_path / "b", unreadable)) == []
+    assert unreadable == [f"{tmp_path / 'b'}: does not exist"]
 
 
 def test_find_runs_at_or_below_a_folder(tmp_path: Path) -> None:

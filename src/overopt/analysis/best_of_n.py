@@ -12,11 +12,9 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-from overopt.statistics import Difference, bootstrap, largest_p, paired_difference, tail
-
-Floats = NDArray[np.float64]
+from overopt.statistics import Difference, Floats, bootstrap, largest_p, paired_difference, tail
 
 SIGNIFICANCE = 2.0
 """Standard errors that a paired difference must exceed to count."""

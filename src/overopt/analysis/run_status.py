@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import statistics
 import time
 from collections.abc import Sequence
@@ -12,7 +11,7 @@ from pathlib import Path
 from typing import Any, TypeGuard
 
 from overopt.errors import UserError
-from overopt.records import Run, find_runs, layout, load_run, reading_run
+from overopt.records import FileStamps, Run, file_stamps, find_runs, load_run, reading_run
 
 QUIET_SECONDS = 60.0
 """Least silence of a stalled run: evaluations, checkpoints and a busy disk take time."""
@@ -48,10 +47,6 @@ class RunStatus:
     reason: str = ""
 
 
-Stamps = tuple[tuple[str, int, int], ...]
-"""Name, modification time in ns, and size of each file or folder that a run writes."""
-
-
 class StatusReader:
     """Reads runs repeatedly; a run that has written nothing since the last time is not read again."""
 
@@ -59,7 +54,7 @@ class StatusReader:
         for place in places:
             find_runs(place)  # refuses what is not there
         self.places = list(places)
-        self._seen: dict[Path, tuple[Stamps, RunStatus, float]] = {}
+        self._seen: dict[Path, tuple[FileStamps, RunStatus, float]] = {}
 
     def read(self, now: float | None = None) -> list[RunStatus]:
         """The status of every run at or below the places now, in the order of the places and then of names."""
@@ -74,7 +69,7 @@ class StatusReader:
         return [replace(self._status(path, now), name=names[path]) for path in found]
 
     def _status(self, path: Path, now: float) -> RunStatus:
-        stamps = _stamps(path)
+        stamps = file_stamps(path)
         seen = self._seen.get(path)
         if seen is None or seen[0] != stamps:
             status, patience = _read(path)
@@ -84,17 +79,6 @@ class StatusReader:
             return status
         silent = max(0.0, now - max(stamp[1] for stamp in stamps) / 1e9)  # another machine's clock may be ahead
         return replace(status, silent=silent, status="stalled" if silent > patience else "running")
-
-
-def _stamps(path: Path) -> Stamps:
-    stamps = []
-    for name in (layout.INFO, layout.METRICS, layout.TIMINGS, layout.EVALUATIONS, layout.SAMPLES, layout.CHECKPOINTS):
-        try:
-            found = os.stat(path / name)
-        except OSError:
-            continue
-        stamps.append((name, found.st_mtime_ns, found.st_size))
-    return tuple(stamps)
 
 
 def _read(path: Path) -> tuple[RunStatus, float]:

@@ -86,10 +86,10 @@ def describe_baselines(run: Run) -> str:
     known = {"gold_agreement": "gold", "accuracy": "the labels"}
     right, of = next((row[name], what) for name, what in known.items() if name in row)
     counts = {name: row[f"baseline_{name}_agreement"] for name in ("length", "words", "content")}
-    best = max(counts, key=lambda name: counts[name])
+    best, lead = max(counts, key=lambda name: counts[name]), row["above_baselines"]
     return (
         f"{run.name}: orders {right:.0%} of the held-out pairs as {of}; counting reaches {counts[best]:.0%} ({best}), "
-        f"{row['above_baselines']:.1f} standard errors below"
+        f"{abs(lead):.1f} standard errors {'below' if lead >= 0 else 'above'}"
     )
 
 
@@ -135,7 +135,7 @@ def _sentence(row: RunSummary) -> str:
         case "OVER":
             return f"Over-optimized: {proxy} while the win rate fell {rate}."
         case "OVER-PEAK":
-            return f"Over-optimized past its peak: {proxy}, but the win rate ended {rate}{peak}."
+            return f"Over-optimized past its peak: {proxy}, but the win rate went {rate}{peak}."
         case "COLLAPSE":
             return f"Broke down: the win rate fell {rate} without a clear rise of the proxy; {proxy}."
         case "GOOD":

@@ -24,13 +24,23 @@ from overopt.records.environment import environment
 from overopt.records.hashing import Hashes, changed, hash_file, hash_weights, model_files
 from overopt.records.layout import SAMPLE_COLUMNS
 from overopt.records.lock import RunLock
-from overopt.records.reader import Run, find_runs, hash_parent, load_run, parent_files
+from overopt.records.reader import (
+    FileStamps,
+    Run,
+    file_stamps,
+    find_readable_runs,
+    find_runs,
+    hash_parent,
+    load_run,
+    parent_files,
+)
 from overopt.records.states import remove_states
 from overopt.records.validation import fits_schema, reading_run
 from overopt.records.writer import RunWriter, clear_run
 
 __all__ = [
     "SAMPLE_COLUMNS",
+    "FileStamps",
     "Hashes",
     "Run",
     "RunLock",
@@ -39,6 +49,8 @@ __all__ = [
     "clear_run",
     "describe_dropped",
     "environment",
+    "file_stamps",
+    "find_readable_runs",
     "find_runs",
     "fits_schema",
     "hash_file",

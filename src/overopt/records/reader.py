@@ -255,6 +255,38 @@ def find_runs(path: Path | str) -> list[Path]:
     ]
 
 
+def find_readable_runs(path: Path, unreadable: list[str]) -> Iterator[Path]:
+    """Run directories at or below a path. Folders that cannot be read are added to `unreadable` with the reason."""
+    try:
+        yield from find_runs(path)
+    except UserError as error:
+        unreadable.append(str(error))
+    except OSError:
+        try:
+            folders = sorted(entry for entry in path.iterdir() if entry.is_dir())
+        except OSError as error:
+            unreadable.append(f"{path}: cannot be read ({error.strerror})")
+            return
+        for folder in folders:
+            yield from find_readable_runs(folder, unreadable)
+
+
+FileStamps = tuple[tuple[str, int, int], ...]
+"""Name, modification time in ns, and size of each file or folder that a run writes."""
+
+
+def file_stamps(path: Path) -> FileStamps:
+    """The stamps of a run directory: they change whenever the run writes something."""
+    stamps = []
+    for name in (layout.INFO, layout.METRICS, layout.TIMINGS, layout.EVALUATIONS, layout.SAMPLES, layout.CHECKPOINTS):
+        try:
+            found = (path / name).stat()
+        except OSError:
+            continue
+        stamps.append((name, found.st_mtime_ns, found.st_size))
+    return tuple(stamps)
+
+
 def hash_parent(path: Path) -> str:
     """Return the hash that a child records of its parent, a run or an ordinary model folder."""
     return load_run(path).hash() if (path / layout.INFO).is_file() else hash_weights(path)

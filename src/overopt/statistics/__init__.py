@@ -6,6 +6,7 @@ scipy is imported where it is needed only. Resampling is seeded: the same data g
 from overopt.statistics.correlations import Correlation, kendall, spearman
 from overopt.statistics.differences import (
     Difference,
+    Floats,
     paired_difference,
     several_seeds,
     standard_error,
@@ -27,6 +28,7 @@ from overopt.statistics.series import (
 __all__ = [
     "Correlation",
     "Difference",
+    "Floats",
     "Interval",
     "StartEnd",
     "Trend",

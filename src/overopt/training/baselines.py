@@ -15,10 +15,9 @@ from itertools import combinations
 import numpy as np
 from numpy.typing import NDArray
 
-from overopt.statistics import Difference
+from overopt.statistics import Difference, Floats
 from overopt.types import Preference
 
-Floats = NDArray[np.float64]
 Count = Callable[[str], float]
 
 MAX_STANDARD_ERRORS = 1000.0

@@ -16,7 +16,7 @@ from overopt.analysis.report.settings import setting_of
 from overopt.analysis.run_summary import RunSummary, evaluations_of, summarize_run
 from overopt.errors import UserError
 from overopt.outcomes import JUDGED_STAGES
-from overopt.records import Run, describe_dropped, find_runs, load_run, reading_run
+from overopt.records import Run, describe_dropped, find_readable_runs, load_run, reading_run
 from overopt.records.study_folder import failed_gate_before
 
 Points = tuple[NDArray[np.float64], NDArray[np.float64]]
@@ -127,7 +127,7 @@ class Collection:
 def collect(paths: Sequence[Path]) -> Collection:
     """Read every run at or below the paths; UserError if no run can be read."""
     left_out: list[str] = []
-    found = {run.resolve(): run for path in paths for run in _find(path, left_out)}
+    found = {run.resolve(): run for path in paths for run in find_readable_runs(path, left_out)}
     runs: list[tuple[Run, dict[str, Any]]] = []
     for path in found.values():
         try:
@@ -172,22 +172,6 @@ def _own_part(path: tuple[str, ...], paths: Sequence[tuple[str, ...]]) -> tuple[
 def _shared_start(paths: Sequence[tuple[str, ...]]) -> int:
     """The number of leading parts that all paths share."""
     return sum(1 for _ in takewhile(lambda parts: len(set(parts)) == 1, zip(*paths, strict=False)))
-
-
-def _find(path: Path, left_out: list[str]) -> Iterator[Path]:
-    """Run directories at or below a path; an unreadable folder does not hide its neighbors."""
-    try:
-        yield from find_runs(path)
-    except UserError as error:
-        left_out.append(str(error))
-    except OSError:
-        try:
-            folders = sorted(entry for entry in path.iterdir() if entry.is_dir())
-        except OSError as error:
-            left_out.append(f"{path}: cannot be read ({error.strerror})")
-            return
-        for folder in folders:
-            yield from _find(folder, left_out)
 
 
 def _read(run: Run) -> dict[str, Any]:

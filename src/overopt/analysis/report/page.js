@@ -207,7 +207,7 @@
         swatch(entry.color, entry.dash), entry.entry)));
   }
 
-  // --- GroupSamples
+  // --- Samples
 
   function text(content, marks = "") {
     const node = make("p", { class: "text", dir: "auto" });

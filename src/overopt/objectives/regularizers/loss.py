@@ -39,7 +39,7 @@ def _k3(log_ratio: Tensor) -> Tensor:
 
 
 @block
-class _Sampled(LossRegularizerProtocol, ABC):
+class _SampledKL(LossRegularizerProtocol, ABC):
     """An estimate of KL(pi || ref) from the sampled tokens alone."""
 
     needs = frozenset({"reference"})
@@ -66,7 +66,7 @@ class _Sampled(LossRegularizerProtocol, ABC):
 
 
 @block
-class K1(_Sampled):
+class K1(_SampledKL):
     """The k1 estimator in the loss: its expected gradient is 0. Nats; `[B]`.
 
     E[grad d] = E[grad log pi(y|x)] = 0, so it adds noise and regularizes nothing (with `sequence_mean` it adds a pull
@@ -81,7 +81,7 @@ class K1(_Sampled):
 
 
 @block
-class K2(_Sampled):
+class K2(_SampledKL):
     """The k2 estimator in the loss: its expected gradient is that of coef KL(pi || ref), exactly. Nats; `[B]`.
 
     Its value is a biased estimate of the divergence, its gradient d grad log pi(y|x) an unbiased one of the
@@ -97,7 +97,7 @@ class K2(_Sampled):
 
 
 @block
-class K3(_Sampled):
+class K3(_SampledKL):
     """The k3 estimator in the loss, GRPO's: its expected gradient is that of coef KL(ref || pi), the other divergence.
 
     E[k3] = KL(pi || ref), but grad k3 = (1 - pi_ref/pi) grad log pi(y|x), whose mean is the gradient of KL(ref || pi).
