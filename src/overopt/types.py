@@ -114,7 +114,7 @@ class Rollouts:
     score_B: Tensor
     """The reward model's score after the missing-EOS rule, plus the user's reward functions; 0 without either."""
     group_size: int
-    """G."""
+    """G, completions sampled per prompt."""
     temperature: float
     ref_logp_BT: Tensor | None = None
     """The same tokens under the reference, at the same temperature."""
@@ -321,10 +321,10 @@ class PreferenceScores:
 
     @property
     def chosen(self) -> CompletionLogps:
-        """The best."""
+        """The best completions."""
         return self.ranked[0]
 
     @property
     def rejected(self) -> CompletionLogps:
-        """The worst."""
+        """The worst completions."""
         return self.ranked[-1]
