@@ -33,7 +33,7 @@ from overopt.models.body import silence_transformers
 from overopt.models.load import load_policy, load_reward_model
 from overopt.models.scorer import Scorer
 from overopt.models.text import Codec
-from overopt.objectives.missing_eos import Keep
+from overopt.objectives.missing_eos import KeepScore
 from overopt.objectives.regularizers import KL
 from overopt.training.data import Prompt
 from overopt.training.probes import Probes
@@ -94,7 +94,7 @@ def measure(steps: int, hidden: int, folder: Path) -> dict[str, tuple[float, flo
     batch = PROMPTS * K
     config = online.Online(
         policy=str(folder / "policy"), reward_model=None, task=NoTask(), regularizers=[KL(coef=0.05)],
-        missing_eos=Keep(), episodes_per_update=batch, samples_per_prompt=K, total_episodes=batch * (steps + 1),
+        missing_eos=KeepScore(), episodes_per_update=batch, samples_per_prompt=K, total_episodes=batch * (steps + 1),
         epochs=1, temperature=1.0, max_completion_tokens=COMPLETION, probes=Probes(every=1), lr=1e-6,
         schedule=Constant(), optimizer=AdamW(), grad_clip=1.0,
     )  # fmt: skip
@@ -141,8 +141,8 @@ ABOUT = """\
 
 RLOO with KL in the reward, one epoch, `kl_prev` at every step; {batch} completions of {completion} tokens to {prompts}
 prompts of {words} words; GPT-NeoX policy, reference and reward model of 4 layers with random weights, one thread.
-Prompts are new at every step, so that their encoding is not found in the scorer's memory: the worst case. CPU s:
-medians of {steps} steps, in turn, in one process. Aim: at most {limit} times a step where the texts are as long; a
+CPU s: medians of {steps} steps, in turn, in one process. Aim: at most {limit} times a step where the texts are as long
+(by prompt; the samples of random weights are not text, and become up to a fifth longer when they are encoded again). A
 tokenizer that makes more tokens makes the body work more, too. Made by `python bench/foreign_reward_model.py`.
 Machine: {machine}.
 

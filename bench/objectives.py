@@ -18,7 +18,7 @@ from typing import Any
 from overopt.config import dump, load
 from overopt.errors import UserError
 from overopt.records import Run, load_run
-from overopt.records.legend import flaws
+from overopt.records.legend import violations
 from overopt.scheduler import Job, available_cores, run_jobs
 from overopt.scheduler.terminal import Reporter
 from overopt.training.stages import STAGES
@@ -109,7 +109,7 @@ def incomplete(run: Run) -> list[str]:
     """What the record of a run lacks."""
     metrics, evaluations = list(run.iter_metrics()), run.evaluations()
     stage, steps = str(run.stage), int(run.info["steps"])
-    found = flaws(stage, metrics, evaluations)
+    found = violations(stage, metrics, evaluations)
     found += [f"step {row['step']}: not finite: {row['nonfinite']}" for row in metrics if "nonfinite" in row]
     if [row["step"] for row in metrics] != list(range(1, steps + 1)):
         found.append(f"{len(metrics)} updates recorded of {steps}")

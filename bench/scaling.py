@@ -30,7 +30,7 @@ from overopt.engine.optimizer import AdamW, Constant, Optimizer
 from overopt.models.body import silence_transformers
 from overopt.models.load import load_policy
 from overopt.models.text import Codec, word_tokenizer
-from overopt.objectives.missing_eos import Keep
+from overopt.objectives.missing_eos import KeepScore
 from overopt.objectives.regularizers import KL
 from overopt.training.data import Prompt
 from overopt.training.probes import Probes
@@ -121,7 +121,7 @@ def _measure(point: Point, repeats: int, folder: Path) -> Cost:
     batch = point.prompts * point.k
     config = online.Online(
         policy=str(folder / "model"), reward_model=None, task=NoTask(), regularizers=[KL(coef=0.05)],
-        missing_eos=Keep(), rewards=[{"name": "scaling:score", "weight": 1.0}], episodes_per_update=batch,
+        missing_eos=KeepScore(), rewards=[{"name": "scaling:score", "weight": 1.0}], episodes_per_update=batch,
         samples_per_prompt=point.k, total_episodes=batch * (repeats + 1), epochs=1, temperature=1.0,
         max_completion_tokens=point.completion, probes=Probes(every=1), lr=1e-6, schedule=Constant(),
         optimizer=AdamW(), grad_clip=1.0,

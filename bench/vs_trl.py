@@ -48,7 +48,7 @@ from overopt.engine.packing import Tree
 from overopt.models.load import load_policy
 from overopt.models.text import Codec, word_tokenizer
 from overopt.objectives.advantages import RLOO
-from overopt.objectives.missing_eos import Keep
+from overopt.objectives.missing_eos import KeepScore
 from overopt.objectives.pair_losses import DPO, SimPO
 from overopt.objectives.regularizers import KL
 from overopt.planning.work import Shape as ArithmeticShape
@@ -405,7 +405,7 @@ class Ours:
         }  # fmt: skip
         if self.row.algorithm == "rloo":
             self.config: Any = online.Online(
-                **common, reward_model=None, regularizers=[KL(coef=BETA)], advantage=RLOO(), missing_eos=Keep(),
+                **common, reward_model=None, regularizers=[KL(coef=BETA)], advantage=RLOO(), missing_eos=KeepScore(),
                 rewards=[{"name": "vs_trl:score", "weight": 1.0}], episodes_per_update=shape.completions,
                 samples_per_prompt=shape.group, total_episodes=shape.completions * self.steps, epochs=1,
                 temperature=1.0, max_completion_tokens=shape.limit,
