@@ -141,8 +141,8 @@ ABOUT = """\
 
 RLOO with KL in the reward, one epoch, `kl_prev` at every step; {batch} completions of {completion} tokens to {prompts}
 prompts of {words} words; GPT-NeoX policy, reference and reward model of 4 layers with random weights, one thread.
-Prompts are new at every step, so that their encoding is not found in the scorer's memory: the worst case. CPU s:
-medians of {steps} steps, in turn, in one process. Aim: at most {limit} times a step where the texts are as long; a
+CPU s: medians of {steps} steps, in turn, in one process. Aim: at most {limit} times a step where the texts are as long
+(by prompt; the samples of random weights are not text, and become up to a fifth longer when they are encoded again). A
 tokenizer that makes more tokens makes the body work more, too. Made by `python bench/foreign_reward_model.py`.
 Machine: {machine}.
 

@@ -81,7 +81,7 @@ def test_a_run_that_was_moved_alone_finds_its_parents_where_they_were(run: Run, 
     info = json.loads((moved.path / "run.json").read_text())
     other = [parent | {"hash": "0" * 64} for parent in info["parents"]]
     (moved.path / "run.json").write_text(json.dumps(info | {"parents": other}))
-    with pytest.raises(UserError, match="its policy .* is gone; without it this evaluation would not compare"):
+    with pytest.raises(UserError, match="its policy .* is gone, which the evaluation needs"):
         evaluate_run(moved.path)
 
 

@@ -48,7 +48,7 @@ def watch_runs(
     stream: TextIO | None = None,
     sleep: Callable[[float], None] = time.sleep,
 ) -> None:
-    """Show the runs again and again, `every` seconds, until Ctrl-C or until nobody reads; with `once` a single time."""
+    """Show the status of runs every `every` seconds until Ctrl-C, or with `once` a single time."""
     stream = stream or sys.stdout
     reader = StatusReader(places)
     try:

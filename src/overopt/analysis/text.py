@@ -55,7 +55,7 @@ def marks(completion: str, sources: Iterable[str]) -> str:
 def _name(match: re.Match[str]) -> str:
     code = ord(match[0])
     if code < 0x20:
-        return chr(0x2400 + code)  # ␛ and its kin
+        return chr(0x2400 + code)  # the symbols for control characters, such as ␛
     return f"[U+{code:04X}]"
 
 

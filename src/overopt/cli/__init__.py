@@ -42,7 +42,7 @@ def _run(arguments: list[str]) -> int:
         with _termination_as_exit():
             return int(options.verb(options))
     except KeyboardInterrupt:
-        print("overopt: interrupted; the same command goes on from what is kept", file=sys.stderr)
+        print("overopt: interrupted; give the same command again to continue", file=sys.stderr)
         return INTERRUPTED
     except Exception as error:
         if lost := streams.broken(after=error):

@@ -109,7 +109,7 @@ def _parent(run: Run, role: str) -> Path | None:
     if not path.exists():
         path = _as_it_was(run, role) or path
     if not path.exists():
-        raise UserError(f"{run.path}: its {role} {path} is gone; without it this evaluation would not compare")
+        raise UserError(f"{run.path}: its {role} {path} is gone, which the evaluation needs for comparison; restore it")
     return load_run(path).checkpoint() if (path / "run.json").is_file() else path
 
 

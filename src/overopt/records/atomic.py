@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from overopt.errors import UserError
 
@@ -34,6 +36,19 @@ def replace_file(path: Path, content: bytes) -> None:
             raise cannot_write(path, error) from error
         temporary.unlink(missing_ok=True)
         raise
+
+
+def replace_json(path: Path, content: Any) -> None:
+    """Write a JSON file atomically, indented and without NaN; paths and scalars of numpy or torch are converted."""
+    text = json.dumps(content, indent=2, allow_nan=False, default=to_plain)
+    replace_file(path, (text + "\n").encode())
+
+
+def to_plain(value: Any) -> Any:
+    """Turn numpy and torch scalars and paths into plain Python values; leave other values as they are."""
+    if isinstance(value, Path):
+        return str(value)
+    return value.item() if hasattr(value, "item") else value
 
 
 def _try_to_remove(file: Path) -> None:

@@ -238,9 +238,7 @@ def _check_forms(file: Path, info: dict[str, Any]) -> None:
     if not all(fits_schema(found, {...: str}) for found in files):
         wrong.append("parents")
     if wrong:
-        raise UserError(
-            f"{file}: {', '.join(wrong)} not as overopt writes them; restore the file, or make the run anew"
-        )
+        raise UserError(f"{file}: {', '.join(wrong)} not as overopt writes them; restore the file or repeat the run")
 
 
 def find_runs(path: Path | str) -> list[Path]:

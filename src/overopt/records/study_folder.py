@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from overopt.errors import UserError
-from overopt.records.atomic import replace_file
+from overopt.records.atomic import replace_json
 from overopt.records.layout import CLAIM, RUNS, SUMMARY
 
 
@@ -33,12 +33,12 @@ def write_claim(folder: Path, claim: Mapping[str, Any]) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"--out {folder}: cannot be made: {error.strerror}") from error
-    _write(folder / CLAIM, claim)
+    replace_json(folder / CLAIM, claim)
 
 
 def write_summary(folder: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     """Write one JSON object for each run in the study's table."""
-    _write(folder / SUMMARY, rows)
+    replace_json(folder / SUMMARY, rows)
 
 
 def failed_gate_before(run: Path) -> str | None:
@@ -51,7 +51,3 @@ def failed_gate_before(run: Path) -> str | None:
     rows = rows if isinstance(rows, list) else []
     gates = [row.get("gate") for row in rows if isinstance(row, Mapping) and row.get("run") == run.name]
     return str(gates[0]) if gates and gates[0] is not None else None
-
-
-def _write(path: Path, content: object) -> None:
-    replace_file(path, (json.dumps(content, indent=2, allow_nan=False) + "\n").encode())

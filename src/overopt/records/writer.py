@@ -23,7 +23,9 @@ from overopt.records.atomic import (
     remove_folder,
     remove_partial,
     replace_file,
+    replace_json,
     sync_folder,
+    to_plain,
     whole_folder,
     write_all,
 )
@@ -166,8 +168,7 @@ class RunWriter:
     def update(self, **fields: Any) -> None:
         """Change fields of `run.json`."""
         self.info = {**self.info, **fields}
-        text = json.dumps(self.info, indent=2, allow_nan=False, default=_plain)
-        replace_file(self.path / layout.INFO, (text + "\n").encode())
+        replace_json(self.path / layout.INFO, self.info)
 
     def finish(self, status: str, **fields: Any) -> None:
         """Close the run as `finished`, `diverged` or `failed`."""
@@ -282,17 +283,10 @@ def _make_folder(path: Path) -> list[Path]:
 
 def _dumps(row: Mapping[str, Any]) -> str:
     """Encode a row as strict JSON: values that are not finite are listed in `nonfinite`, absent ones left out."""
-    plain = {name: _plain(value) for name, value in row.items() if value is not None}
+    plain = {name: to_plain(value) for name, value in row.items() if value is not None}
     nonfinite = [name for name, value in plain.items() if _is_nonfinite(value)]
     finite = {name: value for name, value in plain.items() if name not in nonfinite}
-    return json.dumps(finite | ({"nonfinite": nonfinite} if nonfinite else {}), allow_nan=False, default=_plain)
-
-
-def _plain(value: Any) -> Any:
-    """Turn numpy and torch scalars and paths into plain Python values; leave other values as they are."""
-    if isinstance(value, Path):
-        return str(value)
-    return value.item() if hasattr(value, "item") else value
+    return json.dumps(finite | ({"nonfinite": nonfinite} if nonfinite else {}), allow_nan=False, default=to_plain)
 
 
 def _is_nonfinite(value: Any) -> bool:
@@ -302,7 +296,7 @@ def _is_nonfinite(value: Any) -> bool:
 def _sample_row(step: int, row: Mapping[str, Any]) -> dict[str, Any]:
     if unknown := row.keys() - SAMPLE_COLUMNS.keys():
         raise ValueError(f"samples have no column {', '.join(sorted(unknown))}")
-    plain = {name: _plain(value) for name, value in row.items()}
+    plain = {name: to_plain(value) for name, value in row.items()}
     return {name: None if _is_nonfinite(value) else value for name, value in plain.items()} | {"step": step}
 
 

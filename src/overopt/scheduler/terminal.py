@@ -36,7 +36,7 @@ class Reporter:
         self.stream = stream or sys.stderr
         self.clock = clock
         self.started = clock()
-        # the cost of a lone job is no estimate of its seconds, only of its share of the whole
+        # the cost of a single job says nothing about its seconds
         self.time_left = TimeLeft(jobs, workers, PRIOR_SECONDS if len(jobs) > 1 else 0.0)
         self._last_line = self.started
         self._bars = _Bars(self.stream) if self.stream.isatty() else None

@@ -1,1 +1,1 @@
-"""Studies: lists of runs with parents as YAML, run by the scheduler, and what is made of their records."""
+"""Studies: YAML files that list runs with their parents, expanded into single runs, scheduled and summarized."""

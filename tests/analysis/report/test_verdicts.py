@@ -23,7 +23,7 @@ def test_each_outcome_is_said_with_its_numbers(tmp_path: Path) -> None:
     assert sentence(collect([tmp_path]).groups[0]) == (
         "Of 6 runs, starting from SFT's 40%, 1 over-optimized: none (the proxy rose by +3.00 while the win rate ended "
         "at 0%); bad broke down to a win rate of 0%; kl and low improved on SFT, the best, kl, to 100% [80%, 100%]; "
-        "same changed nothing clearly (40%); not judged: going."
+        "same did not clearly change (40%); not judged: going."
     )
 
 
@@ -31,7 +31,7 @@ def test_no_run_over_optimized_is_said_too_and_many_are_counted(tmp_path: Path) 
     for name in "abcdef":
         online_run(tmp_path / name, SAME)
     said = sentence(collect([tmp_path]).groups[0])
-    assert "none over-optimized: 6 runs (a, b, c, d and 2 more) changed nothing clearly (40%)." in said
+    assert "none over-optimized: 6 runs (a, b, c, d and 2 more) did not clearly change (40%)." in said
 
 
 def test_one_run_has_its_own_verdict(tmp_path: Path) -> None:
@@ -48,6 +48,6 @@ def test_seeds_are_counted_by_setting(tmp_path: Path) -> None:
         online_run(tmp_path / f"none-{seed}", WORSE, changes={"seed": seed, "regularizers": []})
     assert sentence(collect([tmp_path]).groups[0]) == (
         "Of 6 runs, starting from SFT's 40%, 3 over-optimized: "
-        "kl 0.2, lr 0.0005: 1 changed nothing clearly, 2 improved on SFT (win rate 80%, interquartile mean); "
+        "kl 0.2, lr 0.0005: 1 did not clearly change, 2 improved on SFT (win rate 80%, interquartile mean); "
         "none, lr 0.0005: 3 over-optimized (win rate 0%, interquartile mean)."
     )

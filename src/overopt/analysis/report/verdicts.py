@@ -18,7 +18,7 @@ OUTCOME_WORDS: dict[str | None, str] = {
     **dict.fromkeys(OVER_OPTIMIZED, "over-optimized"),
     "COLLAPSE": "broke down",
     "GOOD": "improved on SFT",
-    **dict.fromkeys(("FLAT", "STALL"), "changed nothing clearly"),
+    **dict.fromkeys(("FLAT", "STALL"), "did not clearly change"),
     None: "not judged",
 }
 """What became of a run, in words, by its label."""
@@ -41,7 +41,7 @@ def _by_outcome(records: Sequence[ReportedRun]) -> list[str]:
         _over(over),
         f"{_names(broken)} broke down to a win rate of {_rates(broken)}" if broken else "",
         _good(good),
-        f"{_names(rest)} changed nothing clearly ({_rates(rest)})" if rest else "",
+        f"{_names(rest)} did not clearly change ({_rates(rest)})" if rest else "",
         f"not judged: {_names(unjudged)}" if unjudged else "",
     ]
     return [part for part in said if part]

@@ -30,7 +30,7 @@ def kl_of(record: ReportedRun) -> Points | None:
 
 
 def on_learning_rate(record: ReportedRun) -> Points | None:
-    """KL against the sum of the learning rates of the updates before it."""
+    """KL against the sum of the learning rates of all updates so far."""
     points, rates = kl_of(record), record.metrics.get("lr")
     if points is None or rates is None:
         return None
