@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fnmatch
 import re
 import subprocess
 import tomllib
@@ -126,7 +125,8 @@ def test_the_dockerfile_copies_what_is_there_and_what_is_not_ignored() -> None:
 def test_the_sdist_has_every_file_of_the_front_door() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
     included = project["tool"]["hatch"]["build"]["targets"]["sdist"]["include"]
-    ignored = (ROOT / ".gitignore").read_text("utf-8").split()
-    here = [path.name for path in ROOT.iterdir() if path.name not in (".git", ".gitignore", "pyproject.toml", "shared")]
-    here = [name for name in here if not any(fnmatch.fnmatch(name, line.strip("/")) for line in ignored)]
-    assert sorted(included) == sorted(f"/{name}" for name in here)
+    assert [name for name in included if not (ROOT / name.strip("/")).exists()] == []
+    documents = {f"/{path.name}" for path in ROOT.glob("*.md")}
+    assert documents | {"/.github", "/.pre-commit-config.yaml", "/Dockerfile", "/.dockerignore", "/Makefile"} <= set(
+        included
+    )
