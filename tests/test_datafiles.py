@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from overopt.datafiles import json_value, opened, shards, utf8
+from overopt.datafiles import json_objects, json_value, opened, shards, utf8
 from overopt.errors import UserError
 
 TEXT = '{"prompt": "é 你"}\n{"prompt": "b"}\n'
@@ -195,3 +195,16 @@ def test_training_and_test_sets_are_not_mixed(tmp_path: Path, names: tuple[str, 
     with pytest.raises(UserError, match=rf"holds several data sets \({sets}\); name the files of one by a pattern"):
         shards(folder)
     assert shards(folder / f"{names[0][:8]}*")
+
+
+def test_objects_of_json_lines_with_their_places() -> None:
+    lines = [b'{"a": 1}\n', b"  \n", b'{"b": null}']
+    assert list(json_objects(lines, Path("x.jsonl"))) == [
+        ("x.jsonl:1", {"a": 1}),
+        ("x.jsonl:2", None),
+        ("x.jsonl:3", {"b": None}),
+    ]
+    rows = json_objects([b"{}\n", b'["' + b"y" * 99 + b'"]\n'], Path("x.jsonl"))
+    assert next(rows) == ("x.jsonl:1", {})
+    with pytest.raises(UserError, match=r'x\.jsonl:2: expected a JSON object, got \["y{35}\.\.\.$'):
+        next(rows)

@@ -17,9 +17,9 @@ from overopt.training.data import (
     encode_preferences,
     encode_prompts,
     encode_views,
+    in_template,
     of_size,
     random_stream,
-    under,
 )
 from overopt.types import Completion, Dropped, Preference, PreferenceRecord, PromptRecord, preference
 
@@ -131,14 +131,14 @@ def test_of_a_chat_the_last_turn_is_set_into_the_template() -> None:
         {"role": "user", "content": "a"},
     ]
     record = ranked("b", "c", meta={"messages": turns})
-    under_it = under("b {prompt}", record)
+    under_it = in_template("b {prompt}", record)
     assert [turn["content"] for turn in under_it.meta["messages"]] == ["hi", "yes", "b a"]
     assert under_it.prompt == "b a" and turns[-1]["content"] == "a"
 
 
 def test_of_a_chat_that_the_assistant_began_to_answer_the_users_last_turn_is_set_into_the_template() -> None:
     turns = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "Sure, "}]
-    under_it = under("b {prompt}", ranked("b", "c", meta={"messages": turns}))
+    under_it = in_template("b {prompt}", ranked("b", "c", meta={"messages": turns}))
     assert [turn["content"] for turn in under_it.meta["messages"]] == ["b a", "Sure, "]
 
 

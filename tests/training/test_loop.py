@@ -21,7 +21,7 @@ def session(chain: Chain, out: Path, **changes: object) -> Session:
 
 
 def evaluator_of(at: Session, codec: Codec) -> Evaluator:
-    return make_evaluator(at.config.task, codec, at.config.seed, at.limits, 0.7, at.dropped("evaluation"))
+    return make_evaluator(at, at.config.task, at.config.seed, codec, 0.7)
 
 
 def test_the_prompt_is_counted_once_for_its_completions() -> None:

@@ -1,4 +1,4 @@
-"""From records to tokens, and the order in which they are used."""
+"""Encodes records as tokens, and draws batches of them."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Limits:
 
 
 def encode_prompts(codec: Codec, records: Iterable[PromptRecord], limits: Limits, dropped: Dropped) -> list[Prompt]:
-    """Prompts that fit."""
+    """The prompts that fit, with their tokens."""
     records = list(records)
     prompts = [Prompt(record, ids) for record, (ids, _) in zip(records, codec.encode(records), strict=True)]
     return [p for p in prompts if _fits(p.tokens, limits.prompt, "prompt", dropped)]
@@ -44,7 +44,7 @@ def encode_prompts(codec: Codec, records: Iterable[PromptRecord], limits: Limits
 def encode_demonstrations(
     codec: Codec, records: Iterable[PromptRecord], limits: Limits, dropped: Dropped
 ) -> list[Tree]:
-    """Prompts with their references, EOS included."""
+    """Trees of the prompts and their references, EOS included."""
     known: list[PromptRecord] = []
     references: list[list[Completion]] = []
     for record in records:
@@ -58,7 +58,7 @@ def encode_demonstrations(
 
 
 def encode_preferences(codec: Codec, records: Iterable[Preference], limits: Limits, dropped: Dropped) -> list[Tree]:
-    """Trees of the ranked completions, the best first."""
+    """A tree for each record, with its ranked completions, the best first."""
     return [view for (view,) in encode_views(codec, records, [], limits, dropped)]
 
 
@@ -71,7 +71,8 @@ def encode_views(
     """
     records, kept = list(records), []
     own = codec.encode(records, [record.ranked for record in records])
-    others = [[ids for ids, _ in codec.encode([under(prompt, record) for record in records])] for prompt in prompts]
+    rewritten = [[in_template(prompt, record) for record in records] for prompt in prompts]
+    others = [[ids for ids, _ in codec.encode(under_one)] for under_one in rewritten]
     for i, (record, (prompt, completions)) in enumerate(zip(records, own, strict=True)):
         if _same_as_tokens(record, completions):
             dropped.add("two ranked responses are identical as tokens")
@@ -87,7 +88,7 @@ def _same_as_tokens(record: Preference, completions: Sequence[list[int]]) -> boo
     return len({tuple(ids) for ids in completions}) < len(set(record.ranked))
 
 
-def under(template: str, record: Preference) -> Preference:
+def in_template(template: str, record: Preference) -> Preference:
     """The record with its prompt, or the user's last turn in its chat, set into a template."""
     meta = dict(record.meta)
     if "messages" in meta:
@@ -106,7 +107,7 @@ def common_size(records: Sequence[Preference]) -> int:
 
 
 def of_size(records: Iterable[Preference], size: int, dropped: Dropped) -> list[Preference]:
-    """Records that rank `size` completions: a batch is a rectangle, so all of a run must."""
+    """The records that rank `size` completions: all of a run must, since a batch is a rectangle."""
     kept = []
     for record in records:
         if len(record.ranked) == size:

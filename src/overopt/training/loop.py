@@ -11,23 +11,23 @@ from overopt.models.policy import Policy
 from overopt.models.scorer import Scorer
 from overopt.models.text import Codec
 from overopt.tasks.base import TaskProtocol
-from overopt.training.data import Limits, encode_prompts
-from overopt.types import Dropped
+from overopt.training.data import encode_prompts
+from overopt.training.run.session import Session
 
 
 def make_evaluator(
+    session: Session,
     task: TaskProtocol,
-    codec: Codec,
     seed: int,
-    limits: Limits,
+    codec: Codec,
     temperature: float,
-    dropped: Dropped,
     scorer: Scorer | None = None,
     reference: Policy | None = None,
 ) -> Evaluator:
     """The evaluator of a run, on the evaluation prompts that its seed may read."""
+    dropped = session.dropped("evaluation")
     split, records = task.evaluation(seed, dropped)
-    fitting = [p.record for p in encode_prompts(codec, records, limits, dropped)]
+    fitting = [p.record for p in encode_prompts(codec, records, session.limits, dropped)]
     dropped.kept = len(fitting)
     if not fitting:
         raise UserError(f"task: no prompt is left to evaluate on (dropped: {dict(dropped.reasons)})")
@@ -37,7 +37,7 @@ def make_evaluator(
         split=split,
         records=fitting,
         seed=seed,
-        max_completion_tokens=limits.completion,
+        max_completion_tokens=session.limits.completion,
         temperature=temperature,
         judge="gold" if task.has_gold else "none",
         scorer=scorer,

@@ -15,7 +15,15 @@ from overopt.config import Location, block
 from overopt.errors import UserError
 from overopt.records import Run, RunWriter, hash_parent, load_run, parent_files
 from overopt.tasks import Local, Miniature
-from overopt.training.run.sources import check_data_files, check_sources, data_hashes, may_lie_elsewhere, source_hashes
+from overopt.training.run.sources import (
+    check_data,
+    check_data_files,
+    check_sources,
+    data_hashes,
+    may_lie_elsewhere,
+    source_hashes,
+    state_to_continue,
+)
 from overopt.training.stages.sft import SFT
 
 DATA = "5" * 64
@@ -209,3 +217,49 @@ def test_code_and_tokenizers_are_data_too(tmp_path: Path, monkeypatch: pytest.Mo
     with pytest.raises(UserError, match=r"began \(the content of model.tokenizer/added_tokens.json\)"):
         check_data_files(run, source_hashes(stage))
     sys.modules.pop("helper", None)
+
+
+PARENT = {"role": "policy", "path": "sft", "hash": "abc"}
+MACHINE = {"threads": 1, "device": "cpu"}
+
+
+@pytest.fixture
+def cut_short(tmp_path: Path) -> Path:
+    info = {**MACHINE, "parents": [PARENT], "steps": 4, "dropped": {"prompts": {"too long": 1}}}
+    info |= {"data": {"task.path": "abc"}}
+    with RunWriter.create(tmp_path / "run", "stage: online\n", info) as writer:
+        writer.log(1, {"lr": 1.0})
+        writer.commit_state(1, {}, {"elapsed": 0.0}, lambda file: file.write_bytes(b"") and None)
+    return tmp_path / "run"
+
+
+def test_the_same_parents_on_the_same_machine_go_on_without_a_word(cut_short: Path) -> None:
+    state = state_to_continue(cut_short, [{**PARENT, "path": "moved/sft"}], MACHINE, pytest.fail)
+    assert state is not None and state.step == 1
+
+
+def test_another_machine_is_told_and_another_parent_refused(cut_short: Path) -> None:
+    said: list[str] = []
+    assert state_to_continue(cut_short, [PARENT], {"threads": 8, "device": "cpu"}, said.append) is not None
+    assert said == [
+        f"{cut_short}: threads 1 then, 8 now; numbers may differ in the last bits from those of one uninterrupted run"
+    ]
+    with pytest.raises(UserError, match="run: its policy sft has been made anew since; choose another --out"):
+        state_to_continue(cut_short, [{**PARENT, "hash": "abd"}], MACHINE, pytest.fail)
+
+
+def test_without_a_state_nothing_is_compared(cut_short: Path) -> None:
+    (cut_short / "trainer" / "step-1" / "state.json").unlink()
+    said: list[str] = []
+    assert state_to_continue(cut_short, [{**PARENT, "hash": "abd"}], MACHINE, said.append) is None
+    assert said == [f"{cut_short}: the state of step 1 is damaged (state.json cannot be read) and skipped"]
+
+
+def test_other_data_are_refused(cut_short: Path) -> None:
+    check_data(load_run(cut_short), 4, {"prompts": {"too long": 1}}, {"task.path": "abc"})
+    with pytest.raises(
+        UserError, match=r"began \(steps 4 then, 3 now, dropped .*1.* then, .*2.* now\); choose another"
+    ):
+        check_data(load_run(cut_short), 3, {"prompts": {"too long": 2}}, {"task.path": "abc"})
+    with pytest.raises(UserError, match=r"began \(the content of task.path\); choose another --out"):
+        check_data(load_run(cut_short), 4, {"prompts": {"too long": 1}}, {"task.path": "abd"})

@@ -26,8 +26,7 @@ from overopt.training.run.checkpointing import Checkpointer
 from overopt.training.run.memory import fit_budget
 from overopt.training.run.parents import Parents
 from overopt.training.run.progress import Progress
-from overopt.training.run.resuming import check_data, state_to_continue
-from overopt.training.run.sources import source_hashes
+from overopt.training.run.sources import check_data, source_hashes, state_to_continue
 from overopt.training.run.started import StartedRun
 from overopt.training.run.stopping import Interrupts, StopConditions
 from overopt.training.run.trainer_state import TrainerState

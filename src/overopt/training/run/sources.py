@@ -7,7 +7,7 @@ the new location decides.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,8 @@ from overopt import config as configuration
 from overopt.datafiles import shards
 from overopt.errors import UserError
 from overopt.models.load import model_folder
-from overopt.records import Run, changed, hash_file, hash_parent, model_files, parent_files
+from overopt.records import Run, changed, hash_file, hash_parent, load_run, model_files, parent_files
+from overopt.records.states import SavedState, newest_state
 
 
 def data_hashes(task: Any) -> dict[str, str]:
@@ -109,3 +110,31 @@ def check_sources(run: Run, stage: Any, moved: Collection[str]) -> None:
             now = {"hash": hash_parent(folder), "files": parent_files(folder)}
             check_parent(run.path, parent, parent | now | {"path": path})
     check_data_files(run, source_hashes(stage))
+
+
+def state_to_continue(
+    out: Path, parents: Sequence[Mapping[str, Any]], machine: Mapping[str, Any], notice: Callable[[str], None]
+) -> SavedState | None:
+    """The last state that is whole, if there is one; another parent is refused, another machine is told."""
+    state = newest_state(out, lambda damage: notice(f"{out}: {damage}"))
+    if state is None:
+        return None
+    run = load_run(out)
+    before = {parent["role"]: parent for parent in run.info.get("parents", [])}
+    for parent in parents:
+        check_parent(out, before.get(parent["role"]), parent)
+    if changes := _changes(run, machine):
+        notice(f"{out}: {changes}; numbers may differ in the last bits from those of one uninterrupted run")
+    return state
+
+
+def check_data(run: Run, steps: int, dropped: Mapping[str, Any], files: Mapping[str, str]) -> None:
+    """Refuse to go on with other data than those the run began with."""
+    check_data_files(run, files)
+    if changes := _changes(run, {"steps": steps, "dropped": dropped}):
+        raise UserError(f"{run.path}: its data have changed since it began ({changes}); choose another --out")
+
+
+def _changes(run: Run, here: Mapping[str, Any]) -> str:
+    names = [name for name in here if run.info.get(name) != here[name]]
+    return ", ".join(f"{name} {run.info.get(name)} then, {here[name]} now" for name in names)

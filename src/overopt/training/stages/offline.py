@@ -112,10 +112,8 @@ def train_offline(config: Offline, session: Session) -> None:
     order = random_stream(config.seed, "pair order")
     stream = batches(range(len(train)), config.batch_size, order, "batch_size", session.dropped("pairs"))
     chosen = list(itertools.islice(stream, steps))
-    evaluation, temperature = session.dropped("evaluation"), config.evaluation_temperature
-    evaluator = make_evaluator(
-        config.task, codec, config.seed, session.limits, temperature, evaluation, scorer, reference
-    )
+    temperature = config.evaluation_temperature
+    evaluator = make_evaluator(session, config.task, config.seed, codec, temperature, scorer, reference)
     optimizer = Optimizer(policy.parameters(), config.optimizer, config.lr, config.schedule, steps)
     compared = reference if config.compares else None
     update = PreferenceStep(policy, compared, optimizer, config.loss, config.temperature, config.grad_clip)

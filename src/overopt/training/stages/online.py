@@ -130,10 +130,7 @@ def train_online(config: Online, session: Session) -> None:
     worker = rollout_worker(config, policy, reference, scorer, codec)
     gap = session.budget.without_gradient(partial(worker.sampler_gap, prompts[0]))
     worker = replace(worker, sampler_is_exact=gap < SAMPLER_GAP)
-    evaluation = session.dropped("evaluation")
-    evaluator = make_evaluator(
-        config.task, codec, config.seed, session.limits, config.temperature, evaluation, scorer, reference
-    )
+    evaluator = make_evaluator(session, config.task, config.seed, codec, config.temperature, scorer, reference)
     optimizer = Optimizer(policy.parameters(), config.optimizer, config.lr, config.schedule, config.steps)
     update = policy_step(config, policy, reference, optimizer)
     checkpoints = checkpoint_steps(config.steps, config.checkpoint_every)
