@@ -5,7 +5,7 @@ name: demo
 title: Miniature study
 default_scale: s
 costs: {STAGE: seconds}                         # expected CPU seconds, used for the estimate of the time left only
-gates: [{run: NAME, value: FIELD, at_least: X}] # FIELD of the last evaluation of the run NAME
+gates: [{run: NAME, value: FIELD, at_least: X}] # FIELD of the run's last evaluation; `stops: false`: no label
 defaults: {SELECTOR: {key: value}}
 runs: {NAME: {stage: ..., key: value}}          # a value `runs/NAME` makes NAME a parent
 scales: {SCALE: {SELECTOR: {dotted.address: value}}}
