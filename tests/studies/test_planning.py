@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from overopt.errors import UserError
-from overopt.studies.planning import parents_to_come, stages_of
+from overopt.studies.planning import missing_parents, stages_of
 
 ROOT = Path(__file__).parents[2]
 SWEEP = ROOT / "examples" / "sweeps" / "kl_strength.yaml"
@@ -57,13 +57,13 @@ def test_parents_that_do_not_exist_yet_are_found_beside_the_file(tmp_path: Path)
     (tmp_path / "broken.yaml").write_bytes(b"\xff\xfe")
     file = tmp_path / "kl.yaml"
     file.write_text("stage: online\npolicy: out/policy\nreward_model: out/reward_model\n")
-    parents = parents_to_come(file, stages_of(file))
+    parents = missing_parents(file, stages_of(file))
     assert {name: stage.stage for name, stage in parents.items()} == {"policy": "sft", "reward_model": "reward_model"}
     assert parents["policy"].steps == 9
 
     (tmp_path / "rm_large.yaml").write_text(
         "stage: reward_model\npolicy: out/policy\npairs: {name: sampled, count: 64}\n"
     )
-    assert parents_to_come(file, stages_of(file)).keys() == {"policy"}, "two candidates, so none is chosen"
+    assert missing_parents(file, stages_of(file)).keys() == {"policy"}, "two candidates, so none is chosen"
     (tmp_path / "out" / "policy").mkdir(parents=True)
-    assert parents_to_come(file, stages_of(file)) == {}, "it exists: the plan reads it"
+    assert missing_parents(file, stages_of(file)) == {}, "it exists: the plan reads it"

@@ -154,10 +154,10 @@ def report(options: argparse.Namespace) -> int:
 
 def plan(options: argparse.Namespace) -> int:
     from overopt.planning import plan_all, table
-    from overopt.studies.planning import parents_to_come, stages_of
+    from overopt.studies.planning import missing_parents, stages_of
 
     stages = stages_of(options.config, options.scale, options.overrides)
-    plans = plan_all(stages, options.device, parents_to_come(options.config, stages))
+    plans = plan_all(stages, options.device, missing_parents(options.config, stages))
     rows = [stage.row(options.price) for stage in plans]
     print(json.dumps(rows, indent=1) if options.json else table(plans, options.price))
     return DONE

@@ -24,7 +24,7 @@ def stages_of(file: Path, scale: str | None = None, overrides: Sequence[tuple[st
     return {run.name: load(STAGES, dict(run.config)) for run in expand(file, scale).runs.values()}
 
 
-def parents_to_come(file: Path, stages: Mapping[str, Any]) -> dict[str, Any]:
+def missing_parents(file: Path, stages: Mapping[str, Any]) -> dict[str, Any]:
     """The stages that would train those parents of `stages` that do not exist yet, by the name of their run directory.
 
     A parent is looked for among the YAMLs beside `file`: the one of its name (`sft.yaml` for `out/sft`), or else the
