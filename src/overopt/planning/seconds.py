@@ -42,7 +42,7 @@ class Speed(Protocol):
         """A pass with gradient, both ways."""
 
     def sampling(self, trees: Trees) -> float:
-        """Writing the trees' completions."""
+        """Sampling the trees' completions."""
 
 
 @dataclass(frozen=True)
@@ -214,7 +214,7 @@ def descend(policy: Policy, packed: Packed, batch: Trees) -> None:
 
 
 def random_trees(trees: Trees, vocabulary: int) -> list[Tree]:
-    """Trees of mean lengths."""
+    """Trees of random tokens, of the mean lengths."""
     generator = torch.Generator().manual_seed(0)
 
     def tokens(size: float) -> list[int]:

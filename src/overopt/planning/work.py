@@ -77,12 +77,12 @@ class Trees:
 
     @property
     def target_tokens(self) -> float:
-        """Tokens whose logits are made, of all trees."""
+        """Tokens of all trees whose logits are computed."""
         shares = {"completions": self.group * self.completion, "all": self.tree_tokens, "none": 0.0}
         return self.count * shares[self.targets]
 
     def flops(self, shape: Shape) -> float:
-        """Of one forward pass: linear maps, attention, and the head at the targets."""
+        """FLOPs of one forward pass: linear maps, attention, and the head at the targets."""
         p, c, k = self.prompt, self.completion, self.group
         pairs = p * p / 2 + k * c * (p + c / 2)
         body = 2 * shape.linear * self.tree_tokens + 4 * shape.hidden * shape.layers * pairs
@@ -91,7 +91,7 @@ class Trees:
 
 @dataclass(frozen=True)
 class Work:
-    """A stage: its steps, and what is done once or at checkpoints only."""
+    """The work of a stage: of a step, of an evaluation, and before the first step."""
 
     steps: int
     batch: Trees
@@ -121,7 +121,7 @@ class Work:
     """Where the length of completions is from."""
 
     def flops(self, shape: Shape) -> float:
-        """Of a step: a forward pass, sampling too, is one; with its backward it is three."""
+        """FLOPs of a step. An update counts as three forward passes, sampling as one."""
         passes = sum(times * trees.flops(shape) for times, trees in self.passes)
         return passes + 3 * self.updates * self.batch.flops(shape) + sum(t.flops(shape) for t in self.samplings)
 

@@ -82,7 +82,7 @@ def _right(gap: Floats, truth: Floats) -> Floats:
 
 
 def _clustered(better: Floats, clear: NDArray[np.bool_]) -> Difference:
-    """Mean over what is clear and its standard error, a row being a unit."""
+    """The mean over the clear entries and its standard error, clustered by row."""
     total = int(clear.sum())
     mean = float(better[clear].sum() / total)
     units = ((better - mean) * clear).sum(axis=1)

@@ -24,8 +24,6 @@ from overopt.training.data import random_stream
 from overopt.training.fields import Positive
 from overopt.types import Completion, Dropped, Preference, PreferenceRecord, PromptRecord, RankingRecord, preference
 
-TEST_PAIRS = 600
-
 
 @dataclass(frozen=True, slots=True)
 class PairSet:
@@ -105,7 +103,7 @@ _GOLD = {
 
 
 def recorded_pairs(run: Path) -> PairSet:
-    """The pairs of a reward model's run; UserError where a line is not of its writing."""
+    """The pairs of a reward model's run. Raises UserError where a line has another form."""
     train: list[Preference] = []
     heldout: list[Preference] = []
     for number, row in enumerate(load_run(run).pairs(), start=1):
@@ -116,7 +114,7 @@ def recorded_pairs(run: Path) -> PairSet:
 
 
 def _is_written(row: dict[str, Any]) -> bool:
-    """Whether `to_row` may have made it."""
+    """Whether a row has the form that `to_row` writes."""
     if not fits_schema(row, _ANY) or not fits_schema(row, _RANKING if "ranked" in row else _PAIR):
         return False
     if "ranked" in row and not len(row["ranked"]) == len(row["ranked_ended"]) > 1:
@@ -147,7 +145,7 @@ class PairSampler:
         per_prompt: int,
         token_budget: int,
     ) -> list[Preference]:
-        """One labelled pair or ranking a prompt."""
+        """One labelled pair or ranking for each prompt."""
         samples = sample_in_batches(
             self.policy,
             [self.codec.prompt(record) for record in records],
@@ -170,7 +168,7 @@ class PairSampler:
 def _labelled(
     task: TaskProtocol, record: PromptRecord, completions: Sequence[Completion], scale: float, draws: Sequence[float]
 ) -> Preference:
-    """Ranked by Plackett-Luce on gold: each draw in [0, 1) picks the best of what is left."""
+    """The completions ranked by Plackett-Luce on gold: each draw in [0, 1) picks the best of those that are left."""
     golds: list[float] = []
     for completion in completions:
         gold = task.gold(record, completion)

@@ -46,7 +46,7 @@ class PolicyStep:
     def __call__(
         self, experience: Experience, advantage_B: Tensor, coefs: Sequence[float], step: int, budget: TokenBudget
     ) -> UpdateStatistics:
-        """Epochs over the rollouts, an optimizer step for each minibatch. `coefs` are of the regularizers."""
+        """Make the epochs over the rollouts, an optimizer step for each minibatch; `coefs` are the regularizers'."""
         statistics = UpdateStatistics()
         old, ref = budget.without_gradient(partial(self._frozen_logits, experience.trees))
         batch = _Batch(self, experience, advantage_B, coefs, old, ref)
@@ -65,7 +65,7 @@ class PolicyStep:
     def _frozen_logits(
         self, trees: Sequence[Tree], token_budget: int
     ) -> tuple[FrozenLogits | None, FrozenLogits | None]:
-        """Those of the policy that sampled, and of the reference, at every token, if the losses ask for them."""
+        """The logits of the policy that sampled, and of the reference, at every token, if the losses ask for them."""
         asked = needs(self.loss, self.regularizers)
         old = ref = None
         if "old_logits" in asked:
@@ -97,7 +97,7 @@ class _Batch:
         ]
 
     def _descend(self, members: list[int], total_rows: int, mean_len: float) -> MicroBatchResult:
-        """A micro-batch of a minibatch of `total_rows` rows, which are `mean_len` tokens long on average."""
+        """Gather the gradient of a micro-batch; its minibatch has `total_rows` rows of `mean_len` tokens on average."""
         loss, regularizers = self.step.loss, self.step.regularizers
         update = self._update(members, mean_len)
         loss_B, parts = loss(update), {}
@@ -111,7 +111,7 @@ class _Batch:
         )
 
     def _update(self, members: list[int], mean_len: float) -> PolicyUpdate:
-        """What the losses see of some prompts' rows."""
+        """The input of the losses for the rows of some prompts."""
         policy, rollouts = self.step.policy, self.experience.rollouts
         rows_of = row_ranges(self.experience.trees)
         rows = [row for i in members for row in rows_of[i]]

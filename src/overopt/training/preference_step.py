@@ -28,7 +28,7 @@ MeanLogits = tuple[float, float]
 
 @dataclass(frozen=True)
 class PreferenceBatch:
-    """The trees of P items, and what the reference says of them: no update changes it."""
+    """The trees of P items, and their log-probabilities under the reference, which no update changes."""
 
     trees: list[Tree]
     """The trees of all items under their own prompts, then those under the loss's first other prompt, and so on."""
@@ -42,18 +42,18 @@ class PreferenceBatch:
 
     @property
     def size(self) -> int:
-        """P."""
+        """The number of items, P."""
         return len(self.trees) // self.views
 
     @property
     def completions(self) -> int:
-        """Of a tree."""
+        """The number of completions of a tree."""
         return len(self.trees[0].completions)
 
     def scores(
         self, logps: TreeLogps, ref_logp_BT: Tensor | None, views: int, sources: Sequence[LogitSource] = ()
     ) -> PreferenceScores:
-        """What the loss sees of all rows, or of some of one view: rows prompt by prompt and view by view."""
+        """The loss's input: all rows, view by view and prompt by prompt, or some rows of one view."""
         shape = (views, -1, self.completions, logps.logp_BT.shape[1])
         columns = [x.view(shape).unbind(2) for x in (logps.logp_BT, logps.mask_BT)]
         refs = [[None] * views] * shape[2] if ref_logp_BT is None else list(ref_logp_BT.view(shape).unbind(2))
@@ -195,7 +195,7 @@ class PreferenceStep:
 
 
 class _Part(NamedTuple):
-    """A micro-batch: its log-probabilities with their graph, and the rows that they are of."""
+    """The log-probabilities of a micro-batch, with their graph, and the range of its rows."""
 
     logps: TreeLogps
     packed: Packed
@@ -204,7 +204,7 @@ class _Part(NamedTuple):
 
 
 class _Rows(NamedTuple):
-    """All rows of a batch, without graph."""
+    """The log-probabilities of all rows of a batch, detached."""
 
     logps: TreeLogps
     logits: MeanLogits

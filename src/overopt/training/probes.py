@@ -136,7 +136,7 @@ def numbered(names: Sequence[str]) -> list[str]:
 
 
 def in_order(gap: Tensor) -> Tensor:
-    """1 where the better completion is ahead, 0 where it is behind, and a half for a tie: what a coin would get."""
+    """1 where the better completion is ahead, 0 where it is behind, and 1/2 for a tie, as for a coin."""
     return (gap > 0).to(gap.dtype) + 0.5 * (gap == 0)
 
 

@@ -45,7 +45,7 @@ def ask_reference(
 
 
 def _kept(file: Path) -> Tensor:
-    """What the file holds; nothing if there is none or it is damaged, for it can be made again."""
+    """The log-probabilities in the file; none if it is absent or damaged, since they can be computed again."""
     try:
         return load(file.read_bytes())["logp"]
     except Exception:

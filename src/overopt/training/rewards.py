@@ -1,4 +1,4 @@
-"""Functions of the user's as rewards, beside a reward model or instead of one."""
+"""Reward functions of the user, in addition to a reward model or instead of one."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class RewardFunction:
 
 
 def check_rewards(rewards: Sequence[RewardFunction], records: Sequence[PromptRecord]) -> None:
-    """Refuse functions that ask for what the records do not have."""
+    """Raise UserError if a function asks for a column that the records do not have."""
     for i, reward in enumerate(rewards):
         check_columns(reward.name, f"rewards.{i}", records)
 

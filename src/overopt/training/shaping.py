@@ -1,4 +1,4 @@
-"""From scores to what an advantage sees: coefficients in force, the bonus of the regularizers, shaped rewards."""
+"""Shapes rewards: coefficients in force, the bonus of the regularizers, and the sum of score and bonus by group."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From a configuration to a finished run directory."""
+"""`train`: turns a configuration into a finished run directory."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def train(
 
 
 def check_provenance(stage: Any) -> None:
-    """Every tag of `provenance` is about a field that exists."""
+    """Raise ConfigError if a tag of `provenance` names a field that does not exist."""
     known = configuration.addresses(stage)
     problems = [
         f"provenance.{address}: no such field ({did_you_mean(address, known)})"
@@ -85,7 +85,7 @@ def check_provenance(stage: Any) -> None:
 
 
 def check_conditions(stage: Any) -> None:
-    """Every condition of `stop_when` is about something that this stage records."""
+    """Raise ConfigError if a condition of `stop_when` is about something that this stage does not record."""
     problems = [
         f"stop_when.{place}: {configuration.name_of(type(condition))} looks at what only runs of stage "
         f"{' or '.join(condition.stages)} record"
@@ -116,7 +116,7 @@ def _existing(stage: Any, out: Path) -> Run | None:
 
 
 def _changes(stage: Any, run: Run) -> tuple[list[tuple[str, Any, Any]], list[str]]:
-    """Addresses at which the run was configured otherwise, with both values; and locations that only read otherwise.
+    """The addresses at which the run's configuration differs, with both values; and locations that only read otherwise.
 
     Of these the run knows the content by hash, which decides once it has been found: the run was copied to another
     place perhaps, or its parents were.

@@ -1,1 +1,1 @@
-"""One run being made: its facts, its directory, its checkpoints, and when it stops."""
+"""One run in progress: its parents, its directory, its checkpoints, and when it stops."""

@@ -29,10 +29,11 @@ class Checkpointer:
     """The quality of the checkpoint kept last."""
 
     def due(self, step: int) -> bool:
+        """Whether the run is saved after this step."""
         return step == 0 or step in self.state_steps
 
     def save(self, step: int, quality: float | None, elapsed: float) -> None:
-        """A checkpoint where one is due and good enough; then the state, which makes both count.
+        """Save a checkpoint where one is due and good enough; then the state, which makes both count.
 
         `quality` is what `keep: best` compares, of an evaluation at this step; `elapsed` are the run's seconds so far.
         """
@@ -61,13 +62,13 @@ class Checkpointer:
         self.budget.tokens = state.trainer["token_budget"]
 
     def finish(self, status: str, **fields: object) -> None:
-        """The run has ended: keep the checkpoints that `policy` says, and nothing to go on from."""
+        """Record how the run ended, keeping the checkpoints that `policy` says and nothing to go on from."""
         self.writer.keep_checkpoints(self.kept)
         self.writer.finish(status, **fields)
         remove_states(self.writer.path)  # last: until now a run that is killed goes on from them
 
     def _is_wanted(self, quality: float | None) -> bool:
-        """Whether this checkpoint is kept for now: of equals the earlier is the best; without a measure the last."""
+        """Whether to keep this checkpoint for now: of equals the earlier is best; without a measure the last is."""
         if self.policy != "best" or quality is None or self.best is None:
             return True
         return quality > self.best

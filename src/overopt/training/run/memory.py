@@ -15,7 +15,7 @@ GRADIENT_AND_MOMENTS = 12
 
 
 def fit_budget(budget: TokenBudget, model: Body, compute: Compute, device: torch.device) -> None:
-    """On a GPU, unless a budget was asked for: change it to the tokens that the free memory holds."""
+    """Set the budget to the tokens that a GPU's free memory holds, unless a budget was asked for or there is no GPU."""
     if device.type != "cuda" or compute.token_budget is not None:
         return
     torch.cuda.empty_cache()

@@ -26,7 +26,7 @@ POLICY_STAGES = ("sft", "online", "offline")
 
 @dataclass
 class Parents:
-    """Loads a run's parents; `records` is what `run.json` says of them."""
+    """Loads the parents of a run. `records` holds what `run.json` says of them."""
 
     device: torch.device
     compute: Compute

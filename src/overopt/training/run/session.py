@@ -1,4 +1,4 @@
-"""What is known of a run before anything of it is written, so that bad input leaves nothing behind."""
+"""The facts of a run that are known before anything of it is written, so that bad input leaves nothing behind."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ class Session:
         return self.parents.limits
 
     def dropped(self, what: str) -> Dropped:
-        """Where the reader of one data set counts what it leaves out."""
+        """The count of what the reader of one data set leaves out."""
         return self.data.setdefault(what, Dropped())
 
     @cached_property
@@ -74,7 +74,7 @@ class Session:
 
     @cached_property
     def state(self) -> SavedState | None:
-        """What the unfinished run goes on from, if it has kept anything; asked for once the parents are known."""
+        """The state from which the unfinished run goes on, if it has kept one; ask once the parents are known."""
         if not self.unfinished:
             return None
         return state_to_continue(self.out, self.parents.records, self._machine(), self.notice)
@@ -93,7 +93,7 @@ class Session:
         states: Collection[int] = (),
         **info: Any,
     ) -> Iterator[StartedRun]:
-        """Everything is at hand: the run directory, with the trainer as the run left it; at the end the run has ended.
+        """Make the run directory, or put the trainer where an unfinished run left it; record how the block ends.
 
         `checkpoints` are the steps whose checkpoints are kept, as far as `keep` says so; `states` further ones (by
         default the same) after which the run could go on.
@@ -133,7 +133,7 @@ class Session:
 
     @contextmanager
     def _recorded(self, checkpointer: Checkpointer) -> Iterator[None]:
-        """Say in the record how the run ended."""
+        """Record how the run ended."""
         try:
             yield
         except DivergedError as error:

@@ -57,7 +57,7 @@ def source_hashes(stage: Any) -> dict[str, str]:
 
 
 def may_lie_elsewhere(run: Run, address: str) -> bool:
-    """Whether what this location names is known by hash."""
+    """Whether the run knows the content of this location by hash."""
     roles = {parent["role"] for parent in run.info.get("parents", [])}
     known = {_address(name) for name in run.info.get("data", {})}
     return address in known or address.partition(".")[0] in roles
@@ -115,7 +115,7 @@ def check_sources(run: Run, stage: Any, moved: Collection[str]) -> None:
 def state_to_continue(
     out: Path, parents: Sequence[Mapping[str, Any]], machine: Mapping[str, Any], notice: Callable[[str], None]
 ) -> SavedState | None:
-    """The last state that is whole, if there is one; another parent is refused, another machine is told."""
+    """The last intact state, if there is one. Raises UserError for another parent; notices another machine."""
     state = newest_state(out, lambda damage: notice(f"{out}: {damage}"))
     if state is None:
         return None

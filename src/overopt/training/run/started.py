@@ -1,4 +1,4 @@
-"""A run that has begun: its directory is there, and the loop tells it what each step measured."""
+"""A run whose directory exists: the loop tells it what each step measured."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ class StartedRun:
             self.quality = quality
 
     def keep(self, step: int) -> None:
-        """After a step and its evaluation: save what is due, and stop if that was asked for."""
+        """Save what is due after a step and its evaluation, and stop if that was asked for."""
         interrupted = self.interrupts.heard is not None
         if interrupted or self.checkpointer.due(step):
             self.checkpointer.save(step, self.quality, self._elapsed())

@@ -1,4 +1,4 @@
-"""When a run ends before its last step: numbers that are not finite, conditions of `stop_when`, Ctrl-C and SIGTERM."""
+"""What ends a run before its last step: numbers that are not finite, conditions of `stop_when`, Ctrl-C and SIGTERM."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class Interrupts:
             os.write(2, b"\nstopping after this step; Ctrl-C again leaves at once\n")
 
     def leave(self) -> None:
-        """Raise what the signal that was heard stands for."""
+        """Raise KeyboardInterrupt after Ctrl-C, or exit after SIGTERM, if one was heard."""
         if self.heard == signal.SIGINT:
             raise KeyboardInterrupt
         if self.heard is not None:
@@ -62,7 +62,7 @@ class Interrupts:
 
 
 class StopConditions:
-    """The conditions of `stop_when`, on what a run has recorded so far."""
+    """Checks the conditions of `stop_when` on what a run has recorded so far."""
 
     def __init__(self, conditions: Sequence[Any], run: Path) -> None:
         self.conditions, self.history = conditions, HistoryReader(run)

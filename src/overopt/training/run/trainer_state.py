@@ -42,7 +42,7 @@ class TrainerState:
         random.seed(seed)
 
     def save(self, file: Path, step: int) -> None:
-        """The tensors; before the first step the models are their parents'."""
+        """Write the tensors. Before the first step they leave out the models, which are their parents'."""
         tensors = {f"{RANDOM}torch": torch.get_rng_state()}
         if torch.cuda.is_available():
             tensors |= {f"{RANDOM}cuda{i}": state for i, state in enumerate(torch.cuda.get_rng_state_all())}
@@ -59,7 +59,7 @@ class TrainerState:
         return _bytes(self._tensors())
 
     def document(self) -> dict[str, Any]:
-        """What is not a tensor."""
+        """The part of the state that is not tensors, as JSON."""
         algorithm, keys, *rest = np.random.get_state()
         return {
             "objectives": self.objectives,
@@ -68,7 +68,7 @@ class TrainerState:
         }
 
     def restore(self, step: int, file: Path, document: dict[str, Any]) -> None:
-        """Put everything back, in place; as many batches as there were steps are passed over."""
+        """Put everything back, in place, and skip as many batches as there were steps."""
         tensors = load_file(file)
         if step:
             self._restore_model(_named(tensors, MODEL))

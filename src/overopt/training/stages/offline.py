@@ -173,7 +173,7 @@ def _items(config: Offline, session: Session, policy: Policy, codec: Codec) -> t
 def _evaluate_pairs(
     run: StartedRun, update: PreferenceStep, heldout: PreferenceBatch | None, state: State, split: str, step: int
 ) -> None:
-    """The loss's own view of pairs it was not trained on: accuracy and margin of its implicit reward."""
+    """Record accuracy and margin of the loss's implicit reward on held-out pairs."""
     if heldout is None:
         return
     metrics = run.budget.within(partial(update.measure, heldout, state))

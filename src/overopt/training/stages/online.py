@@ -150,7 +150,7 @@ def train_online(config: Online, session: Session) -> None:
 
 
 class Step(NamedTuple):
-    """What one step leaves behind."""
+    """The result of one step."""
 
     metrics: Metrics
     states: State
@@ -205,7 +205,7 @@ def initial_states(config: Online) -> State:
 def rollout_worker(
     config: Online, policy: Policy, reference: Policy, scorer: Scorer | None, codec: Codec
 ) -> RolloutWorker:
-    """What makes the rollouts of each step."""
+    """The worker that makes the rollouts of each step."""
     return RolloutWorker(
         policy, reference, scorer, codec, config.task, config.rewards, config.missing_eos,
         group_size=config.samples_per_prompt, temperature=config.temperature,
@@ -214,7 +214,7 @@ def rollout_worker(
 
 
 def policy_step(config: Online, policy: Policy, reference: Policy, optimizer: Optimizer) -> PolicyStep:
-    """What updates the policy on the rollouts of each step."""
+    """The update of the policy on the rollouts of each step."""
     return PolicyStep(
         policy, reference, optimizer, config.loss, config.loss_regularizers,
         epochs=config.epochs, minibatches=config.minibatches, grad_clip=config.grad_clip, seed=config.seed,
