@@ -467,7 +467,7 @@ def test_a_condition_stops_a_run_in_time(tmp_path: Path) -> None:
     best = run.info["go_back_to"]
     assert rates[best] == max(rates.values())
     assert run.checkpoint().name == f"step-{best}"  # what a child starts from
-    assert any("stopped in time, wall_time at step 2" in text for text in said)
+    assert any("stopped early, wall_time at step 2" in text for text in said)
     train(config, tmp_path / "run", notice=said.append)
     assert said[-1].endswith("stopped already, left alone")
     child = train(tiny.sft(model={"name": "pretrained", "path": str(run.path)}, steps=1), tmp_path / "child")
