@@ -67,9 +67,9 @@ class RewardModelStage:
     keep: Keep = "every"
     """Which checkpoints stay; best: by held-out accuracy."""
     stop_when: list[StopCondition] = Field(default_factory=list)
-    """Conditions that end the run in time."""
+    """Conditions that end the run early."""
     sinks: list[Sink] = Field(default_factory=list)
-    """Where else its numbers go; no part of what the run is, so its record does not name them."""
+    """Where else its numbers go. Sinks do not affect the run, so its `config.yaml` does not name them."""
     compute: Compute = Compute()
     provenance: Provenance = Field(default_factory=dict)
 
