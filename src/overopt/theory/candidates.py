@@ -27,6 +27,11 @@ class Candidates:
         first, second = torch.triu_indices(len(self.reward_N), len(self.reward_N), offset=1)
         return first, second
 
+    def of_pairs(self, value_N: Tensor) -> tuple[Tensor, Tensor]:
+        """A value of both candidates of all pairs; the first one counts as chosen."""
+        first, second = self.pairs
+        return value_N[first], value_N[second]
+
 
 def random_sets(seed: int = 0, count: int = 14) -> list[Candidates]:
     """Return sets of 2 to 8 candidates: rewards ~ N(0, 1), lengths 1 to 12, not all equal, and a random reference."""
