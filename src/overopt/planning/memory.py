@@ -19,7 +19,7 @@ from overopt.engine.head import LOGITS_PER_CHUNK, hidden_states
 from overopt.engine.packing import micro_batches, pack
 from overopt.models.meta_policy import MetaPolicy
 from overopt.models.policy import WORTH_PACKING
-from overopt.planning.seconds import descend, pack_trees, prompts_at_a_time, random_trees
+from overopt.planning.seconds import descend, prompts_at_a_time, random_trees
 from overopt.planning.work import Shape, Trees, Work
 
 RUNTIME_MB = 88
@@ -65,8 +65,7 @@ def _update(outline: MetaPolicy, shape: Shape, work: Work, budget: int) -> dict[
 
     def work_through() -> None:
         for members in batches:
-            packed = pack_trees(work.batch, [trees[i] for i in members], outline.device)
-            descend(outline, packed, work.batch)
+            descend(outline, [trees[i] for i in members], work.batch)
 
     peak = peak_bytes(work_through)
     grads = [p.grad for p in outline.parameters() if p.grad is not None]
