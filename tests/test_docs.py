@@ -96,6 +96,18 @@ def test_the_tree_shows_every_room() -> None:
     assert all((ROOT / folder).is_dir() for folder in re.findall(r"^(\w+)/", tree, re.MULTILINE))
 
 
+def test_every_import_points_down_the_tree() -> None:
+    tree = (DOCS / "architecture.md").read_text("utf-8").split("```text\nsrc/overopt/\n")[1].split("\ndocs/")[0]
+    rooms = [name.removesuffix(".py") for name in re.findall(r"^  ([\w.]+)", tree, re.MULTILINE)]
+    upward = set()
+    for path in (ROOT / "src" / "overopt").rglob("*.py"):
+        here = path.relative_to(ROOT / "src" / "overopt").parts[0].removesuffix(".py")
+        for there in re.findall(r"^ *(?:from|import) overopt\.(\w+)", path.read_text("utf-8"), re.MULTILINE):
+            if here in rooms and rooms.index(there) < rooms.index(here):
+                upward.add(f"{here} imports {there}")
+    assert upward == set()
+
+
 def test_every_file_and_name_of_the_walk_exists() -> None:
     rows = re.findall(
         r"^\| .* \| `([\w/]+\.py)` \| `([\w.]+)` \|$", (DOCS / "architecture.md").read_text("utf-8"), re.M

@@ -284,5 +284,49 @@ def test_a_task_of_ones_own_is_trained_on_and_evaluated_again(chain: Chain, fold
 
 def test_what_is_no_task_is_refused_with_what_it_lacks(chain: Chain, folder: Path) -> None:
     (folder / "task.py").write_text(TASK)
-    with pytest.raises(ConfigError, match="^task: '.*task.py:NoTask' lacks demonstrations, evaluation, .*, vocabulary"):
+    message = r"^task: '.*task.py:NoTask' lacks demonstrations\(seed, dropped\), .*, has_gold, prompt_style"
+    with pytest.raises(ConfigError, match=message):
         load(STAGES, tiny.online(chain, task={"name": "task:NoTask"}), base=folder)
+
+
+OTHERS = """
+from overopt.config import block
+
+
+@block
+class Empty:
+    pass
+
+
+@block
+class Always:
+    at = "update"
+
+    def problems(self, history):
+        yield from ("always" for _ in history.updates)
+"""
+
+
+@pytest.mark.parametrize(
+    ("address", "lacking"),
+    [
+        (("optimizer",), r"build\(parameters, lr\)"),
+        (("schedule",), r"__call__\(step, steps\)"),
+        (("stop_when", 0), r"problems\(history\)"),
+        (("sinks", 0), r"open\(run\)"),
+    ],
+)
+def test_every_other_kind_has_a_contract_too(
+    address: tuple[str | int, ...], lacking: str, chain: Chain, folder: Path
+) -> None:
+    (folder / "others.py").write_text(OTHERS)
+    key, *rest = address
+    spelled = {str(key): ["others:Empty"] if rest else "others:Empty"}
+    with pytest.raises(ConfigError, match=f"^{dotted(address)}: '.*others.py:Empty' lacks {lacking}"):
+        load(STAGES, tiny.online(chain, **spelled), base=folder)
+
+
+def test_a_condition_of_ones_own_ends_a_run(chain: Chain, folder: Path) -> None:
+    (folder / "others.py").write_text(OTHERS)
+    run = train(tiny.online(chain, stop_when=["others:Always"], **SHORT["online"]), folder / "run", base=folder)
+    assert (run.status, run.info["stopped_at"], run.info["reason"]) == ("stopped", 1, "always")

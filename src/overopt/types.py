@@ -192,7 +192,6 @@ class LogitSource(Protocol):
 
     def map(self, function: Callable[[TokenLogits], Tensor]) -> Tensor:
         """Return the function's values `[M]`, in the order of tokens, differentiable; it is called chunk by chunk."""
-        ...
 
 
 @dataclass(slots=True)

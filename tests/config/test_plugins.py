@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from pathlib import Path
-from typing import Annotated, ClassVar
+from typing import Annotated, Protocol
 
 import pytest
 
@@ -141,10 +142,19 @@ def test_a_function_needs_its_module() -> None:
 # A class from elsewhere that is of another kind
 
 
-@block
-class Add:
-    separable: ClassVar[bool] = True
+class Operation(Protocol):
+    separable: bool = True
 
+    @property
+    @abstractmethod
+    def size(self) -> int: ...
+
+    @abstractmethod
+    def __call__(self) -> float: ...
+
+
+@block
+class Add(Operation):
     def __call__(self) -> float:
         return 0.0
 
@@ -160,13 +170,13 @@ class Multiply(Add):
 
 @block
 class Sum:
-    operation: Annotated[Add | Multiply, Choice()] = Add()
+    operation: Annotated[Add | Multiply, Choice(Operation)] = Add()
 
 
 def test_a_class_of_another_kind_is_refused_with_what_it_lacks(folder: Path) -> None:
     with pytest.raises(ConfigError) as error:
         load(Sum, {"operation": "mine:Mine"}, base=folder)
-    what = "lacks __call__, separable, size, which every choice here has (add, multiply)"
+    what = f"lacks __call__(), size ({__name__}.Operation says what such a class has)"
     assert str(error.value) == f"operation: '{folder}/mine.py:Mine' {what}"
 
 

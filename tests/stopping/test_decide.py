@@ -92,7 +92,7 @@ def test_what_a_condition_asks_for_by_a_number_is_asked_for_at_each_evaluation(t
 
 def test_nothing_is_asked_before_something_was_evaluated(tmp_path: Path) -> None:
     class Met:
-        config_name, at, patience = "met", "evaluation", 1
+        config_name, at, patience, spends = "met", "evaluation", 1, False
 
         def problems(self, history: RecordedHistory) -> Iterator[str | None]:
             yield "always"

@@ -76,8 +76,7 @@ class Choice:
     """Marks a union of blocks as a choice by name: `Annotated[DPO | SimPO, Choice()]`, also of a single class.
 
     Members that are no blocks are taken as they are: `Annotated[float | AdaptiveKL, Choice()]` is a number or a choice.
-    Text is not among them, since text is a name. A class of the user's must keep the `contract` (`config/contract.py`);
-    without a contract it must have every public member that all blocks of the union have.
+    Text is not among them, since text is a name. A class of the user's must keep the `contract` (`config/contract.py`).
     """
 
     def __init__(self, contract: type | None = None) -> None:
@@ -100,7 +99,7 @@ class Choice:
                 return value
             if is_block(type(value)) and not _same_package(type(value), blocks):
                 try:
-                    _check(guard_methods(type(value)), type(value).__name__, blocks, self.contract)
+                    _check(guard_methods(type(value)), type(value).__name__, self.contract)
                 except LookupError as error:
                     raise _choice_error((), str(error), value) from error
                 return value
@@ -140,27 +139,15 @@ def _class_named(name: Any, blocks: tuple[type, ...], contract: type | None) -> 
     cls = guard_methods(plugins.find(name))
     if _same_package(cls, blocks):
         raise LookupError(f"{name!r} is no choice here ({did_you_mean(cls.__name__, names)})")
-    _check(cls, name, blocks, contract)
+    _check(cls, name, contract)
     return cls
 
 
-def _check(cls: type, name: str, blocks: tuple[type, ...], contract: type | None) -> None:
-    """LookupError if a class of the user's cannot stand beside these blocks."""
-    if contract is not None:
-        if problems := conform(cls, contract):
-            place = f"{contract.__module__}.{contract.__name__}"
-            raise LookupError(f"{name!r} {'; '.join(problems)} ({place} says what such a class has)")
-        return
-    lacking = sorted(set.intersection(*map(_members, blocks)) - _members(cls) - {"config_name"})
-    if lacking:
-        choices = ", ".join(map(name_of, blocks))
-        raise LookupError(f"{name!r} lacks {', '.join(lacking)}, which every choice here has ({choices})")
-
-
-def _members(cls: type) -> set[str]:
-    """Methods, properties and class variables that a class or its bases define, without private ones."""
-    names = {name for base in cls.__mro__[:-1] for name in vars(base)} - set(fields_of(cls))
-    return {name for name in names if name == "__call__" or not name.startswith("_")}
+def _check(cls: type, name: str, contract: type | None) -> None:
+    """LookupError if a class of the user's breaks the contract."""
+    if contract is not None and (problems := conform(cls, contract)):
+        place = f"{contract.__module__}.{contract.__name__}"
+        raise LookupError(f"{name!r} {'; '.join(problems)} ({place} says what such a class has)")
 
 
 def _same_package(cls: type, blocks: tuple[type, ...]) -> bool:

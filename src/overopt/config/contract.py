@@ -1,8 +1,8 @@
 """Checks a plug-in class against the contract of its kind, and gives it the contract's defaults.
 
-A contract is a `typing.Protocol`. Its abstract methods, and its attributes without a value, are required; its other
-members are defaults. A class with a method `init` has state: its `__call__` takes one argument more, the state. A
-static method `contradictions(cls)` of the contract says which values of a class do not go together.
+A contract is a `typing.Protocol`. Its abstract methods and properties, and its attributes without a value, are
+required; its other members are defaults. A class with a method `init` has state: its `__call__` takes one argument
+more, the state. A static method `contradictions(cls)` of the contract says which values of a class do not go together.
 """
 
 from __future__ import annotations
@@ -35,7 +35,9 @@ def conform(cls: type, contract: type) -> list[str]:
 def _lacking(cls: type, contract: type) -> Iterator[str]:
     """One text that names everything required and absent."""
     methods = [f"{name}{_shown(parameters)}" for name, parameters in _methods(contract) if not _implements(cls, name)]
-    attributes = [name for name in _annotations(contract) if not hasattr(contract, name) and not _has(cls, name)]
+    required = [name for name in _annotations(contract) if not hasattr(contract, name)]
+    required += [name for name in _abstract(contract) if isinstance(_member(contract, name), property)]
+    attributes = [name for name in required if not _has(cls, name)]
     if methods or attributes:
         yield f"lacks {', '.join(methods + attributes)}"
 
@@ -92,8 +94,12 @@ def _plain(value: Any) -> Any:
 
 def _methods(contract: Any) -> list[tuple[str, tuple[str, ...]]]:
     """The required methods, and the names of the arguments that they are called with."""
-    names = sorted(contract.__abstractmethods__)
-    return [(name, tuple(inspect.signature(getattr(contract, name)).parameters)[1:]) for name in names]
+    methods = {name: _member(contract, name) for name in _abstract(contract)}
+    return [(n, tuple(inspect.signature(m).parameters)[1:]) for n, m in methods.items() if inspect.isfunction(m)]
+
+
+def _abstract(contract: Any) -> list[str]:
+    return sorted(contract.__abstractmethods__)
 
 
 def _annotations(contract: type) -> dict[str, Any]:
@@ -112,13 +118,18 @@ def _member(cls: type, name: str) -> Any:
 
 
 def _has(cls: Any, name: str) -> bool:
-    return _member(cls, name) is not None or name in cls.__pydantic_fields__
+    member = _member(cls, name)
+    return (member is not None and not _is_abstract(member)) or name in cls.__pydantic_fields__
 
 
 def _implements(cls: type, name: str) -> bool:
     method = _member(cls, name)
     static = isinstance(method, staticmethod | classmethod)
-    return (static or callable(method)) and not getattr(method, "__isabstractmethod__", False)
+    return (static or callable(method)) and not _is_abstract(method)
+
+
+def _is_abstract(member: Any) -> bool:
+    return bool(getattr(member, "__isabstractmethod__", False))
 
 
 def _shown(names: Any) -> str:

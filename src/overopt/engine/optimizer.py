@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+from abc import abstractmethod
 from collections.abc import Iterable
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Protocol
 
 import torch
 from pydantic import Field
@@ -20,19 +21,26 @@ def _warm(step: int, warmup: int) -> float:
     return min(1.0, (step + 1) / warmup) if warmup else 1.0
 
 
+class ScheduleProtocol(Protocol):
+    """What a learning-rate schedule has."""
+
+    @abstractmethod
+    def __call__(self, step: int, steps: int) -> float:
+        """Factor on the peak learning rate at `step` (from 0) of `steps`."""
+
+
 @block
-class Constant:
+class Constant(ScheduleProtocol):
     """The learning rate rises linearly over `warmup` steps and stays."""
 
     warmup: Steps = 0
 
     def __call__(self, step: int, steps: int) -> float:
-        """Factor on the peak learning rate at `step` (from 0) of `steps`."""
         return _warm(step, self.warmup)
 
 
 @block
-class LinearDecay:
+class LinearDecay(ScheduleProtocol):
     """Linear decay from lr to `floor` times lr over all steps, multiplied by a linear rise over the first `warmup`."""
 
     config_name: ClassVar[str] = "linear"
@@ -45,7 +53,7 @@ class LinearDecay:
 
 
 @block
-class CosineDecay:
+class CosineDecay(ScheduleProtocol):
     """Half a cosine from lr to `floor` times lr over all steps, multiplied by a linear rise over the first `warmup`."""
 
     config_name: ClassVar[str] = "cosine"
@@ -58,11 +66,19 @@ class CosineDecay:
         return _warm(step, self.warmup) * (self.floor + (1.0 - self.floor) * decay)
 
 
-Schedule = Annotated[Constant | LinearDecay | CosineDecay, Choice()]
+Schedule = Annotated[Constant | LinearDecay | CosineDecay, Choice(ScheduleProtocol)]
+
+
+class OptimizerProtocol(Protocol):
+    """What the settings of an optimizer have."""
+
+    @abstractmethod
+    def build(self, parameters: list[torch.nn.Parameter], lr: float) -> torch.optim.Optimizer:
+        """The optimizer over trainable parameters; a schedule sets its rate from then on."""
 
 
 @block
-class AdamW:
+class AdamW(OptimizerProtocol):
     """AdamW (Loshchilov & Hutter 2019). The defaults are the recipe's: eps 1e-5, weight decay per stage."""
 
     config_name: ClassVar[str] = "adamw"
@@ -78,7 +94,7 @@ class AdamW:
 
 
 @block
-class SGD:
+class SGD(OptimizerProtocol):
     """Stochastic gradient descent: w <- w - lr v, v <- momentum v + g + weight_decay w.
 
     With no momentum and a rate that decays to 0 it is what statements about fixed points assume (Robbins & Monro 1951).
@@ -91,7 +107,7 @@ class SGD:
         return torch.optim.SGD(parameters, lr=lr, momentum=self.momentum, weight_decay=self.weight_decay)
 
 
-OptimizerSettings = Annotated[AdamW | SGD, Choice()]
+OptimizerSettings = Annotated[AdamW | SGD, Choice(OptimizerProtocol)]
 
 
 class Optimizer:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib
+from abc import abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Protocol
@@ -28,8 +29,16 @@ class Stream(Protocol):
     def close(self, status: str) -> None: ...
 
 
+class SinkProtocol(Protocol):
+    """What a sink has."""
+
+    @abstractmethod
+    def open(self, run: Run) -> Stream:
+        """Connect; called in a process of the sink's own."""
+
+
 @block
-class TensorBoard:
+class TensorBoard(SinkProtocol):
     """Event files for `tensorboard --logdir`."""
 
     config_name: ClassVar[str] = "tensorboard"
@@ -60,7 +69,7 @@ class _TensorBoardStream:
 
 
 @block
-class Trackio:
+class Trackio(SinkProtocol):
     """A local Trackio project (`trackio show`), or one on a Hugging Face Space."""
 
     project: Name = PROJECT
@@ -90,7 +99,7 @@ class Trackio:
 
 
 @block
-class WandB:
+class WandB(SinkProtocol):
     """A Weights & Biases run; offline, `wandb sync` uploads it later."""
 
     config_name: ClassVar[str] = "wandb"
@@ -136,7 +145,7 @@ class _WandBStream(_TrackerStream):
         self.run.finish(exit_code=0 if status in ("finished", "stopped") else 1)
 
 
-Sink = Annotated[TensorBoard | Trackio | WandB, Choice()]
+Sink = Annotated[TensorBoard | Trackio | WandB, Choice(SinkProtocol)]
 
 
 @block

@@ -46,12 +46,10 @@ class PreferenceLossProtocol(Objective, Protocol):
     @abstractmethod
     def __call__(self, scores: PreferenceScores) -> Tensor:
         """Return one loss per preference, `[P]`, differentiable in the policy's log-probabilities."""
-        ...
 
     @abstractmethod
     def reward(self, scores: PreferenceScores) -> tuple[Tensor, Tensor]:
         """Return the implicit rewards `[P]` of the best and of the worst completion; accuracy and margin are theirs."""
-        ...
 
     @staticmethod
     def contradictions(cls: Any) -> Iterator[str]:
@@ -73,7 +71,6 @@ class RewardLossProtocol(Objective, Protocol):
     @abstractmethod
     def __call__(self, score_PK: Tensor) -> Tensor:
         """Return one loss per prompt, `[P]`, from scores of ranked completions, the best first."""
-        ...
 
 
 class AdvantageProtocol(Objective, Protocol):
@@ -89,7 +86,6 @@ class AdvantageProtocol(Objective, Protocol):
     @abstractmethod
     def __call__(self, rewards: Rewards) -> Tensor:
         """Return advantages `[P, G]`, in units of the reward unless they are normalized."""
-        ...
 
 
 class PolicyLossProtocol(Objective, Protocol):
@@ -101,7 +97,6 @@ class PolicyLossProtocol(Objective, Protocol):
     @abstractmethod
     def __call__(self, update: PolicyUpdate) -> Tensor:
         """Return one loss per row, `[B]`; their mean is the loss."""
-        ...
 
     def clipped(self, update: PolicyUpdate) -> Tensor | None:
         """Return where the clip holds: bool rows `[B]` or each row's share of tokens; None if nothing is clipped."""
@@ -118,7 +113,6 @@ class RewardRegularizerProtocol(Objective, Protocol):
     @abstractmethod
     def __call__(self, rollouts: Rollouts, coef: float) -> Tensor:
         """Return bonuses `[B]` in units of the reward, for the coefficient in force."""
-        ...
 
 
 class LossRegularizerProtocol(Objective, Protocol):
@@ -132,7 +126,6 @@ class LossRegularizerProtocol(Objective, Protocol):
     @abstractmethod
     def __call__(self, update: PolicyUpdate, coef: float) -> Tensor:
         """Return rows `[B]` that are added to the loss and minimized, for the coefficient in force."""
-        ...
 
 
 class ControllerProtocol(Objective, Protocol):
@@ -148,7 +141,6 @@ class ControllerProtocol(Objective, Protocol):
     @abstractmethod
     def __call__(self, rollouts: Rollouts) -> float:
         """Return the coefficient in force for these rollouts, before the update on them is made."""
-        ...
 
 
 class MissingEOSProtocol(Objective, Protocol):
@@ -157,4 +149,3 @@ class MissingEOSProtocol(Objective, Protocol):
     @abstractmethod
     def __call__(self, score_B: Tensor, ended_B: Tensor) -> Tensor:
         """Return scores `[B]`; `ended_B` says which completions ended with EOS."""
-        ...

@@ -18,11 +18,9 @@ class Stateful(Protocol):
 
     def init(self) -> State:
         """Return the state before the first batch."""
-        ...
 
     def __call__(self, x: Any, state: State, /) -> tuple[Any, State]:
         """Return the value at `x`, and the state for the next batch; the given state stays as it is."""
-        ...
 
 
 def initial_state(objective: Any) -> State:

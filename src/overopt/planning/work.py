@@ -13,7 +13,6 @@ from overopt.evaluation.evaluator import REFERENCE_SUMMARIES
 from overopt.models.load import meta_model
 from overopt.models.text import Codec
 from overopt.planning.lengths import Lengths, PairLengths, pairs_of, prompts_of, references_of, written_from
-from overopt.tasks.base import is_cheap_to_measure
 from overopt.training.loop import checkpoint_steps
 from overopt.training.policy_step import needs
 from overopt.training.stages.offline import HELDOUT_PAIRS, Offline
@@ -156,7 +155,7 @@ def _(stage: Online, codec: Codec, others: Mapping[str, Any]) -> Work:
     batch = _trees(stage.prompts_per_update, stage.samples_per_prompt, prompt, completion)
     scored, scores = stage.reward_model is not None, replace(batch, targets="none")
     frozen = len(needs(stage.loss, stage.loss_regularizers) & {"old_logits", "ref_logits"})
-    probes = 1 / stage.probes.interval(is_cheap_to_measure(stage.task))
+    probes = 1 / stage.probes.interval(stage.task.cheap_to_measure)
     passes = [(1.0 + stage.compute.bf16 + probes, batch), (float(scored + frozen), scores)]
     samplings = [batch]
     if "greedy" in stage.advantage.needs:

@@ -12,8 +12,9 @@ no guarantee for the whole run. The other conditions are limits on measured valu
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Iterator, Sequence
-from typing import Annotated, ClassVar, Literal, Self
+from typing import Annotated, Literal, Protocol, Self
 
 from pydantic import Field, model_validator
 
@@ -29,14 +30,33 @@ WAYS_DOWN = 2
 """Ways in which a run may falsely seem to have become worse: against its start, or against its peak."""
 
 
+class StopConditionProtocol(Protocol):
+    """What a condition has. A class of your own may leave out what has a value here."""
+
+    stages: Sequence[str] = ("sft", "reward_model", "online", "offline")
+    """The stages whose runs record what it looks at."""
+    at: At = "evaluation"
+    """What `problems` yields one entry for."""
+    patience: int = 1
+    """How many of the latest entries must all be problems."""
+
+    @property
+    def spends(self) -> bool:
+        """Whether it may be met by chance, so that it shares the error budget."""
+        return False
+
+    @abstractmethod
+    def problems(self, history: RecordedHistory) -> Iterator[str | None]:
+        """Yield what is wrong at each update or evaluation, the latest first, or None."""
+
+
 @block
-class LabelSoFar:
+class LabelSoFar(StopConditionProtocol):
     """The run would get one of these labels if it ended here, and the evidence is within the error budget."""
 
-    config_name: ClassVar[str] = "label"
-    spends: ClassVar[bool] = True
-    stages: ClassVar[tuple[str, ...]] = ("online", "offline")
-    at: ClassVar[At] = "evaluation"
+    config_name = "label"
+    spends = True
+    stages = ("online", "offline")
 
     labels: list[Label] = Field(default=[*OVER_OPTIMIZED, COLLAPSED], min_length=1)
     patience: Patience = 2
@@ -51,11 +71,10 @@ class LabelSoFar:
 
 
 @block
-class WinRate:
+class WinRate(StopConditionProtocol):
     """The win rate is significantly below that of the first evaluation."""
 
-    stages: ClassVar[tuple[str, ...]] = ("sft", "online", "offline")
-    at: ClassVar[At] = "evaluation"
+    stages = ("sft", "online", "offline")
 
     standard_errors: Errors = None
     """null: test against the error budget; a number: standard errors below the start, at each evaluation."""
@@ -80,11 +99,11 @@ class WinRate:
 
 
 @block
-class KLBudget:
+class KLBudget(StopConditionProtocol):
     """KL to the reference exceeds a budget, in nats per sequence."""
 
-    config_name: ClassVar[str] = "kl"
-    stages: ClassVar[tuple[str, ...]] = ("online", "offline")
+    config_name = "kl"
+    stages = ("online", "offline")
 
     budget: float = Field(gt=0)
     at: At = "evaluation"
@@ -99,11 +118,10 @@ class KLBudget:
 
 
 @block
-class ProxyAlone:
+class ProxyAlone(StopConditionProtocol):
     """Since its best evaluation the truth has fallen significantly while the proxy rose significantly."""
 
-    stages: ClassVar[tuple[str, ...]] = ("online", "offline")
-    at: ClassVar[At] = "evaluation"
+    stages = ("online", "offline")
 
     truth: Literal["gold", "outcome"] = "gold"
     """gold: the true reward; outcome: wins against the references."""
@@ -140,11 +158,11 @@ class ProxyAlone:
 
 
 @block
-class Entropy:
+class Entropy(StopConditionProtocol):
     """The entropy of the next-token distribution is out of bounds, in nats per token."""
 
-    stages: ClassVar[tuple[str, ...]] = ("online",)
-    at: ClassVar[At] = "update"
+    stages = ("online",)
+    at = "update"
 
     low: float | None = None
     high: float | None = None
@@ -171,11 +189,11 @@ class Entropy:
 
 
 @block
-class NotFinite:
+class NotFinite(StopConditionProtocol):
     """A metric is NaN or infinite. A run whose loss or gradient is not finite has diverged already."""
 
-    config_name: ClassVar[str] = "nan"
-    at: ClassVar[At] = "update"
+    config_name = "nan"
+    at = "update"
 
     patience: Patience = 1
     """Updates in a row."""
@@ -187,10 +205,10 @@ class NotFinite:
 
 
 @block
-class WallTime:
+class WallTime(StopConditionProtocol):
     """The run has used up its wall-clock time, including the time before interruptions."""
 
-    at: ClassVar[At] = "update"
+    at = "update"
 
     hours: float = Field(gt=0)
     patience: Patience = 1
@@ -204,7 +222,7 @@ class WallTime:
 
 StopCondition = Annotated[
     LabelSoFar | WinRate | KLBudget | ProxyAlone | Entropy | NotFinite | WallTime,
-    Choice(),
+    Choice(StopConditionProtocol),
 ]
 
 

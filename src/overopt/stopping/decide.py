@@ -27,7 +27,7 @@ def decide(conditions: Sequence[Any], history: RecordedHistory) -> Stop | None:
 
     Conditions that may be met by chance (`spends`) share `RUN_ERROR` evenly.
     """
-    spending = sum(bool(getattr(condition, "spends", False)) for condition in conditions)
+    spending = sum(bool(condition.spends) for condition in conditions)
     history = replace(history, error=RUN_ERROR / max(1, spending))
     for condition in conditions:
         if condition.at == "evaluation" and not history.evaluated():

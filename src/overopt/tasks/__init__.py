@@ -10,6 +10,6 @@ from overopt.tasks.base import PromptStyle, Report, TaskProtocol, messages_of
 from overopt.tasks.local import Local
 from overopt.tasks.miniature import Miniature
 
-Task = Annotated[Miniature | Local, Choice()]
+Task = Annotated[Miniature | Local, Choice(TaskProtocol)]
 
 __all__ = ["Local", "Miniature", "PromptStyle", "Report", "Task", "TaskProtocol", "messages_of"]

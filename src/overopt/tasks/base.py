@@ -6,6 +6,7 @@ Completions are stored without the space that joins them to a raw prompt and wit
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
@@ -88,58 +89,54 @@ class TaskProtocol(Protocol):
     out and why; it sets and does not add, so that calling a method twice counts once.
     """
 
+    cheap_to_measure: bool = False
+    """Whether one more forward pass at each step does not matter, so small are the models trained on this task."""
+
     @property
+    @abstractmethod
     def prompt_style(self) -> PromptStyle: ...
 
     @property
+    @abstractmethod
     def has_gold(self) -> bool:
         """Whether `gold` returns numbers; then it judges evaluations and can label sampled pairs."""
-        ...
 
+    @abstractmethod
     def vocabulary(self) -> list[str] | None:
         """The words of a word-level tokenizer, `<pad>` and `<eos>` first; None where the model has a tokenizer."""
-        ...
 
+    @abstractmethod
     def demonstrations(self, seed: int, dropped: Dropped) -> list[PromptRecord]:
         """Prompts with reference completions, for SFT."""
-        ...
 
+    @abstractmethod
     def prompts(self, seed: int, dropped: Dropped) -> list[PromptRecord]:
         """Different prompts, to be sampled from in online training."""
-        ...
 
+    @abstractmethod
     def pair_prompts(self, seed: int, n: int) -> list[PromptRecord]:
         """n prompts for which the SFT policy samples the pairs that train a reward model."""
-        ...
 
+    @abstractmethod
     def reward_test_prompts(self, seed: int) -> list[PromptRecord]:
         """Prompts on which a reward model trained on sampled pairs is tested."""
-        ...
 
+    @abstractmethod
     def preferences(self, seed: int, dropped: Dropped) -> list[Preference]:
         """Preference pairs or rankings to train on."""
-        ...
 
+    @abstractmethod
     def evaluation_preferences(self, seed: int, dropped: Dropped) -> tuple[str, list[Preference]]:
         """The split's name, and preference pairs or rankings that are not trained on."""
-        ...
 
+    @abstractmethod
     def evaluation(self, seed: int, dropped: Dropped) -> tuple[str, list[PromptRecord]]:
         """The split's name, and the prompts on which every checkpoint is evaluated."""
-        ...
 
+    @abstractmethod
     def gold(self, record: PromptRecord, completion: Completion) -> float | None:
         """The gold reward; None if the task has none."""
-        ...
 
+    @abstractmethod
     def gold_parts(self, record: PromptRecord, completion: Completion) -> dict[str, float]:
         """The parts of the gold reward by name; empty if the task has none."""
-        ...
-
-
-def is_cheap_to_measure(task: TaskProtocol) -> bool:
-    """Whether one more forward pass at each step does not matter, so small are the models trained on this task.
-
-    A task says so with a class variable `cheap_to_measure = True`; it need not say anything.
-    """
-    return bool(getattr(task, "cheap_to_measure", False))

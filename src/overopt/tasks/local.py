@@ -13,7 +13,7 @@ from pydantic import Field
 from overopt.config import Function, Location, block
 from overopt.errors import UserError
 from overopt.tasks import functions
-from overopt.tasks.base import PromptStyle, Report, strip_joint
+from overopt.tasks.base import PromptStyle, Report, TaskProtocol, strip_joint
 from overopt.tasks.formats import Example, Format, identical, paired, read_examples
 from overopt.types import Completion, Dropped, Preference, PromptRecord, preference
 
@@ -30,7 +30,7 @@ def _held_out(example: Example, share: float) -> bool:
 
 
 @block
-class Local:
+class Local(TaskProtocol):
     """A file of pairs, of rankings, of prompts with references, or of prompts, a part of which is held out.
 
     Pairs and rankings can be used in every stage: the chosen or best completion is the reference. Which prompts are

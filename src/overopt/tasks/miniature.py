@@ -23,13 +23,13 @@ from collections.abc import Iterable, Sequence
 from functools import cache
 from itertools import combinations, pairwise
 from random import Random
-from typing import Annotated, ClassVar
+from typing import Annotated
 
 from pydantic import Field
 
 from overopt.config import block
 from overopt.errors import UserError
-from overopt.tasks.base import PromptStyle, Report
+from overopt.tasks.base import PromptStyle, Report, TaskProtocol
 from overopt.types import Completion, Dropped, Preference, PromptRecord
 
 # --- The grammar. A template is a list of words; an upper-case word is a slot, which one of the slot's words fills.
@@ -256,13 +256,13 @@ FIRST_TEST_SEED = 100
 
 
 @block
-class Miniature:
+class Miniature(TaskProtocol):
     """Invented posts and references with a known gold reward.
 
     All posts depend on the seed, except those for evaluation, of which there is one set below seed 100 and one above.
     """
 
-    cheap_to_measure: ClassVar[bool] = True
+    cheap_to_measure = True
 
     demonstration_count: Count = 16_000
     """Posts with references for SFT."""

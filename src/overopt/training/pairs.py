@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
-from typing import Annotated, Any, get_args
+from typing import Annotated, Any, Protocol, get_args
 
 from pydantic import Field
 
@@ -33,8 +34,16 @@ class PairSet:
     heldout: list[Preference]
 
 
+class PairsProtocol(Protocol):
+    """What a source of pairs has."""
+
+    @abstractmethod
+    def collect(self, sampler: PairSampler, token_budget: int) -> PairSet:
+        """The pairs to train on and those held out."""
+
+
 @block
-class Sampled:
+class Sampled(PairsProtocol):
     """Two samples a prompt, labelled by Bradley-Terry on gold: p(a > b) = sigma(label_scale (G_a - G_b)).
 
     With `per_prompt` K > 2, K samples ranked by the Plackett-Luce model of the same scores.
@@ -67,7 +76,7 @@ class Sampled:
 
 
 @block
-class Stored:
+class Stored(PairsProtocol):
     """The task's own pairs."""
 
     config_name = "task"
@@ -79,7 +88,7 @@ class Stored:
 
 
 @block
-class FromRun:
+class FromRun(PairsProtocol):
     """The pairs that a reward model's run sampled and labelled."""
 
     config_name = "run"
@@ -122,7 +131,7 @@ def _is_written(row: dict[str, Any]) -> bool:
     return all(fits_schema(row["meta"][name], form) for name, form in _GOLD.items() if name in row["meta"])
 
 
-Pairs = Annotated[Sampled | Stored | FromRun, Choice()]
+Pairs = Annotated[Sampled | Stored | FromRun, Choice(PairsProtocol)]
 
 
 @dataclass(frozen=True, slots=True)

@@ -90,7 +90,7 @@ def check_conditions(stage: Any) -> None:
         f"stop_when.{place}: {configuration.name_of(type(condition))} looks at what only runs of stage "
         f"{' or '.join(condition.stages)} record"
         for place, condition in enumerate(stage.stop_when)
-        if stage.stage not in getattr(condition, "stages", STAGES)
+        if stage.stage not in condition.stages
     ]
     if problems:
         raise ConfigError(problems)

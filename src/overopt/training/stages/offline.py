@@ -20,7 +20,6 @@ from overopt.objectives.state import State, initial_state
 from overopt.records.layout import REFERENCE_LOGPS
 from overopt.stopping import StopCondition
 from overopt.tasks import Miniature, Task
-from overopt.tasks.base import is_cheap_to_measure
 from overopt.training.data import batches, common_size, encode_views, of_size, random_stream
 from overopt.training.fields import Count, Keep, Positive, Provenance, Seed, Temperature
 from overopt.training.loop import checkpoint_steps, make_evaluator, tokens_in
@@ -89,7 +88,7 @@ class Offline:
     @property
     def compares(self) -> bool:
         """Whether the loss, or the record of each step, needs the reference."""
-        wanted = self.reference is not None or is_cheap_to_measure(self.task)
+        wanted = self.reference is not None or self.task.cheap_to_measure
         return wanted or "reference" in self.loss.needs
 
     @property

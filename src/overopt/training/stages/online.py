@@ -25,7 +25,6 @@ from overopt.objectives.regularizers import KL, LossRegularizer, RewardRegulariz
 from overopt.objectives.state import State, call, initial_state
 from overopt.stopping import StopCondition
 from overopt.tasks import Miniature, Task
-from overopt.tasks.base import is_cheap_to_measure
 from overopt.training.data import Prompt, batches, encode_prompts, random_stream
 from overopt.training.fields import Count, Keep, Positive, Provenance, Seed, Temperature
 from overopt.training.loop import checkpoint_steps, make_evaluator, tokens_in
@@ -190,7 +189,7 @@ def make_step(
     metrics |= coefficient_metrics(config.regularizers, coefs, "coef")
     metrics |= coefficient_metrics(config.loss_regularizers, loss_coefs, "loss_coef")
     metrics |= statistics.metrics()
-    if config.probes.due(step, is_cheap_to_measure(config.task)):
+    if config.probes.due(step, config.task.cheap_to_measure):
         metrics |= budget.without_gradient(partial(consecutive, worker.policy, experience.trees, rollouts))
     after = {"coefs": {"reward": coef_states, "loss": loss_states}, "advantage": advantage_state}
     return Step(metrics, after, tokens_in(experience.trees))
