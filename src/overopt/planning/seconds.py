@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from overopt.engine.devices import Device
-from overopt.engine.head import hidden_states, logps_of_trees, target_logps
+from overopt.engine.head import logps_of_trees, target_logps
 from overopt.engine.packing import Tree, micro_batches, pack
 from overopt.engine.sampler import DrawKey, sample
 from overopt.models.load import random_policy
@@ -182,7 +182,7 @@ class MeasuredSpeed:
 def descend(policy: Policy, trees: list[Tree], batch: Trees) -> None:
     """Gather a gradient as a stage would: of log-probabilities, or of what a reward model reads."""
     packed = pack(trees, policy.device, prompt_targets=batch.targets == "all")
-    hidden_ND = hidden_states(policy, packed)
+    hidden_ND = policy.hidden(packed)
     if batch.targets == "none":
         hidden_ND[packed.last_B].sum().backward()
     else:

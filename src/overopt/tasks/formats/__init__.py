@@ -1,9 +1,9 @@
 """Readers of data files: `files` yields a file's rows, and each format turns a row into an `Example`.
 
 A format is one module with two functions, and its name in `FORMATS`. `matches(row)` says whether a row has the format;
-it is asked of a file's first row if the format is `auto`. `read(row, dropped)` returns the row's example; None if it was
-left out and counted; UserError if it is malformed. Tools (`extras`) and labels (`labelled`) may be added to a row of any
-format.
+it is asked of a file's first row if the format is `auto`. `read(row, dropped)` returns the row's example; None if it
+was left out and counted; UserError if it is malformed. Tools (`extras`) and labels (`labelled`) may be added to a row
+of any format.
 """
 
 from __future__ import annotations
@@ -25,7 +25,6 @@ from overopt.tasks.formats.labelled import paired
 from overopt.types import Dropped
 
 Format = Literal["auto", "generic", "hh", "llmbar", "ranking", "messages", "sharegpt", "alpaca"]
-
 
 FORMATS: dict[str, ModuleType] = {
     "hh": hh,
