@@ -103,7 +103,7 @@ def _from_config(settings: Scratch, tokenizer: Any) -> Any:
 
     try:
         config = settings.hf_config(tokenizer)
-        return with_attention(lambda attention: AutoModelForCausalLM.from_config(config, attn_implementation=attention))
+        return with_attention(AutoModelForCausalLM.from_config, config)
     except Exception as error:  # an architecture may raise anything
         raise UserError(f"model: cannot build a {settings.architecture!r} from these sizes: {error}") from error
 
@@ -123,8 +123,7 @@ def random_policy(config: Any, device: torch.device, bf16: bool) -> Policy:
     """A policy of a Hugging Face configuration with random weights and no tokenizer, for measurements."""
     from transformers import AutoModelForCausalLM
 
-    model = with_attention(lambda attention: AutoModelForCausalLM.from_config(config, attn_implementation=attention))
-    return Policy(model.to(device), NO_TEXT, bf16)
+    return Policy(with_attention(AutoModelForCausalLM.from_config, config).to(device), NO_TEXT, bf16)
 
 
 def folder_config(folder: Path) -> Any:
@@ -201,18 +200,16 @@ def _load(folder: Path, auto_class: Any, known: Any, device: torch.device) -> tu
     silence_transformers()
     with reading(folder, f"its weights cannot be loaded as {auto_class.__name__}"):
         model, report = with_attention(
-            lambda attention: auto_class.from_pretrained(
-                folder,
-                config=config,
-                dtype=torch.float32,
-                attn_implementation=attention,
-                local_files_only=True,
-                trust_remote_code=False,
-                use_safetensors=True,
-                ignore_mismatched_sizes=True,  # they are named below
-                key_mapping=None if config.model_type == kind else TEXT_WEIGHTS,
-                output_loading_info=True,
-            )
+            auto_class.from_pretrained,
+            folder,
+            config=config,
+            dtype=torch.float32,
+            local_files_only=True,
+            trust_remote_code=False,
+            use_safetensors=True,
+            ignore_mismatched_sizes=True,  # they are named below
+            key_mapping=None if config.model_type == kind else TEXT_WEIGHTS,
+            output_loading_info=True,
         )
     if config.model_type != kind:
         # else saving would rename the weights back, by patterns that cannot be inverted

@@ -80,7 +80,7 @@ def _classifier(config: Any) -> Any:
     from transformers import AutoModelForSequenceClassification as Classifier
 
     try:
-        model = with_attention(lambda attention: Classifier.from_config(config, attn_implementation=attention))
+        model = with_attention(Classifier.from_config, config)
     except ValueError as error:
         raise UserError(
             f"policy: transformers has no sequence classifier for {config.model_type} models, so none can become a "

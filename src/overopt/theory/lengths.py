@@ -10,13 +10,7 @@ from torch import Tensor
 
 from overopt.theory import closed_forms as exact
 from overopt.theory import objectives
-from overopt.theory.candidates import (
-    Candidates,
-    easy_bandit,
-    random_policies,
-    random_sets,
-    worked_example,
-)
+from overopt.theory.candidates import Candidates, easy_bandit, random_policies, random_sets, worked_example
 from overopt.theory.checks import Check, at_most, differ, equal
 from overopt.theory.optima import POLICIES, entropy_objective
 
@@ -36,7 +30,7 @@ def t11() -> Iterator[Check]:
     masses, excesses, identities, equal_lengths = [], [], [], []
     sets = random_sets()
     for c in sets:
-        beta, best = c.temperature, exact.length_normalized_maximizer(c.reward_N, c.length_N, c.temperature)
+        beta, best = c.temperature, c.solve(exact.length_normalized_maximizer)
         value = entropy_objective(best, c.reward_N, beta / c.length_N)
         others = random_policies(best, POLICIES // len(sets) + 1)
         masses.append(best.exp().sum() - 1)
@@ -45,7 +39,7 @@ def t11() -> Iterator[Check]:
         implicit = beta / c.length_N * best + beta / c.length_N
         identities.append(c.reward_N[first] - c.reward_N[second] - (implicit[first] - implicit[second]))
         same = of_equal_length(c)
-        maximizer = exact.length_normalized_maximizer(same.reward_N, same.length_N, beta)
+        maximizer = same.solve(exact.length_normalized_maximizer)
         equal_lengths.append(maximizer - exact.maxent_optimum(c.reward_N, beta / EQUAL_LENGTH))
     yield equal("T11.a", "T11's pi, log pi = |y|(r - lambda)/beta - 1, sums to 1", masses)
     yield at_most(
@@ -63,20 +57,17 @@ def t12() -> Iterator[Check]:
     """The fixed point of training on Eq. 7's detached reward."""
     masses, identities, gradients, equal_lengths = [], [], [], []
     for c in random_sets():
-        point = exact.trained_fixed_point(c.reward_N, c.length_N, c.temperature)
+        point = c.solve(exact.trained_fixed_point)
         masses.append(point.exp().sum() - 1)
         identities.append(_simpo_identity(point, c))
         gradients.append(trained_gradient(point, c))
         same = of_equal_length(c)
-        equal_lengths.append(
-            exact.trained_fixed_point(same.reward_N, same.length_N, c.temperature)
-            - exact.length_normalized_maximizer(same.reward_N, same.length_N, c.temperature)
-        )
+        equal_lengths.append(same.solve(exact.trained_fixed_point) - same.solve(exact.length_normalized_maximizer))
     bandits = [worked_example(), easy_bandit()]
-    points = [exact.trained_fixed_point(c.reward_N, c.length_N, c.temperature).exp() for c in bandits]
+    points = [c.solve(exact.trained_fixed_point).exp() for c in bandits]
     trained = [policy_gradient(c).exp() for c in bandits]
     c = bandits[0]
-    maximizer = exact.length_normalized_maximizer(c.reward_N, c.length_N, c.temperature)
+    maximizer = c.solve(exact.length_normalized_maximizer)
     yield equal("T12.a", "T12's pi, log pi = |y|(r - c)/beta, sums to 1", masses)
     yield equal("T12.b", "at T12's pi r_1 - r_2 = SimPO's implicit rewards at gamma 0, and nothing more", identities)
     yield equal("T12.c", "at T12's pi the exact gradient on Eq. 7's detached reward is zero", gradients)
@@ -156,12 +147,12 @@ def detachment_bias(c: Candidates, bonus_N: Tensor, divisor_N: Tensor | float) -
 def t14() -> Iterator[Check]:
     """Reading "temperature beta/|y|" into Eq. 3."""
     c = worked_example()
-    naive = exact.naive_substitution(c.reward_N, c.length_N, c.temperature).exp()
-    maximizer = exact.length_normalized_maximizer(c.reward_N, c.length_N, c.temperature).exp()
-    point = exact.trained_fixed_point(c.reward_N, c.length_N, c.temperature).exp()
+    naive = c.solve(exact.naive_substitution).exp()
+    maximizer = c.solve(exact.length_normalized_maximizer).exp()
+    point = c.solve(exact.trained_fixed_point).exp()
     same = [of_equal_length(c) for c in random_sets()]
     differences = [
-        exact.naive_substitution(c.reward_N, c.length_N, c.temperature) - form(c.reward_N, c.length_N, c.temperature)
+        c.solve(exact.naive_substitution) - c.solve(form)
         for c in same
         for form in (exact.length_normalized_maximizer, exact.trained_fixed_point)
     ]
