@@ -7,7 +7,7 @@ import torch
 
 from overopt.theory import objectives
 from overopt.theory.candidates import random_sets, worked_example
-from overopt.theory.groups import expected_gradient, reward_gradient, t15
+from overopt.theory.groups import expected_gradient, reward_gradient
 
 
 def test_the_expectation_needs_the_leave_one_out_factor(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -21,7 +21,3 @@ def test_the_expectation_needs_the_leave_one_out_factor(monkeypatch: pytest.Monk
 def test_the_gradient_by_hand() -> None:
     """pi = (1/2, 1/2) and R = (0, log(2)/2): pi (R - E[R])."""
     assert reward_gradient(worked_example()).tolist() == pytest.approx([-log(2) / 8, log(2) / 8])
-
-
-def test_parts() -> None:
-    assert [check.id for check in t15()] == [f"T15.{part}" for part in "abcde"]

@@ -12,10 +12,6 @@ from overopt.theory.lengths import (
     detachment_bias,
     of_equal_length,
     policy_gradient,
-    t11,
-    t12,
-    t13,
-    t14,
     trained_gradient,
 )
 from overopt.theory.optima import entropy_objective
@@ -58,13 +54,3 @@ def test_policy_gradient_goes_to_the_fixed_point_and_not_to_the_maximizer(bandit
 
 def test_equal_lengths() -> None:
     assert of_equal_length(easy_bandit()).length_N.tolist() == [3, 3, 3, 3]
-
-
-def test_parts() -> None:
-    parts = [[check.id for check in statement()] for statement in (t11, t12, t13, t14)]
-    assert parts == [
-        [f"T11.{part}" for part in "abcd"],
-        [f"T12.{part}" for part in "abcdef"],
-        [f"T13.{part}" for part in "abcde"],
-        [f"T14.{part}" for part in "abc"],
-    ]

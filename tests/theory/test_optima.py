@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from overopt.theory import closed_forms
-from overopt.theory.optima import entropy_objective, kl, t1, t2, t6, t7, t8, t16
+from overopt.theory.optima import entropy_objective, kl, t1
 
 
 def numbers(*values: float) -> Tensor:
@@ -22,18 +22,6 @@ def test_kl_by_hand() -> None:
 def test_the_objective_by_hand() -> None:
     """E[r] = 3/2, H = log 2."""
     assert float(entropy_objective(numbers(0.5, 0.5).log(), numbers(1, 2), 0.5)) == pytest.approx(1.5 + 0.5 * log(2))
-
-
-def test_parts() -> None:
-    parts = [[check.id for check in statement()] for statement in (t1, t2, t6, t7, t8, t16)]
-    assert parts == [
-        ["T1.a", "T1.b", "T1.c"],
-        ["T2"],
-        ["T6"],
-        ["T7.a", "T7.b", "T7.c"],
-        ["T8.a", "T8.b", "T8.c"],
-        ["T16.a", "T16.b", "T16.c"],
-    ]
 
 
 def test_an_optimum_that_is_slightly_off_is_beaten(monkeypatch: pytest.MonkeyPatch) -> None:
