@@ -8,7 +8,7 @@ from typing import ClassVar, Self
 
 from pydantic import Field, model_validator
 
-from overopt.config import Location, block
+from overopt.config import Location, Positive, block
 from overopt.engine.compute import Compute
 from overopt.engine.optimizer import AdamW, CosineDecay, Optimizer, OptimizerSettings, Schedule
 from overopt.integrations import Sink
@@ -21,7 +21,7 @@ from overopt.records.layout import REFERENCE_LOGPS
 from overopt.stopping import StopCondition
 from overopt.tasks import Miniature, Task
 from overopt.training.data import batches, common_size, encode_views, of_size, random_stream
-from overopt.training.fields import Count, Keep, Positive, Provenance, Seed, Temperature
+from overopt.training.fields import Count, Keep, Provenance, Seed, Temperature
 from overopt.training.loop import checkpoint_steps, make_evaluator, tokens_in
 from overopt.training.pairs import FromRun, Pairs, PairSampler, Stored, check_takes
 from overopt.training.preference_step import PreferenceBatch, PreferenceStep

@@ -9,7 +9,7 @@ from typing import ClassVar, NamedTuple, Self
 
 from pydantic import Field, model_validator
 
-from overopt.config import Location, block
+from overopt.config import Location, Positive, block
 from overopt.engine.compute import Compute
 from overopt.engine.memory import TokenBudget
 from overopt.engine.optimizer import AdamW, LinearDecay, Optimizer, OptimizerSettings, Schedule
@@ -26,7 +26,7 @@ from overopt.objectives.state import State, call, initial_state
 from overopt.stopping import StopCondition
 from overopt.tasks import Miniature, Task
 from overopt.training.data import Prompt, batches, encode_prompts, random_stream
-from overopt.training.fields import Count, Keep, Positive, Provenance, Seed, Temperature
+from overopt.training.fields import Count, Keep, Provenance, Seed, Temperature
 from overopt.training.loop import checkpoint_steps, make_evaluator, tokens_in
 from overopt.training.policy_step import PolicyStep, needs
 from overopt.training.probes import Metrics, Probes, consecutive, rollout_metrics

@@ -8,7 +8,7 @@ from typing import ClassVar
 import torch
 from pydantic import Field
 
-from overopt.config import block
+from overopt.config import Positive, block
 from overopt.engine.compute import Compute
 from overopt.engine.head import hidden_states, target_logps
 from overopt.engine.optimizer import AdamW, CosineDecay, Optimizer, OptimizerSettings, Schedule
@@ -20,7 +20,7 @@ from overopt.models.text import Codec
 from overopt.stopping import StopCondition
 from overopt.tasks import Miniature, Task
 from overopt.training.data import batches, encode_demonstrations, random_stream
-from overopt.training.fields import Count, Keep, Positive, Provenance, Seed
+from overopt.training.fields import Count, Keep, Provenance, Seed
 from overopt.training.loop import checkpoint_steps, make_evaluator, tokens_in
 from overopt.training.run.session import Session
 from overopt.training.run.trainer_state import TrainerState
