@@ -52,7 +52,7 @@ def labelled(
 
 def test_good(tmp_path: Path) -> None:
     found = labelled(tmp_path, {0: FOUR, 10: TWELVE}, {0: SFT_PROXY, 10: shifted(1)}, ended={0: 16, 10: 16})
-    assert (found.label, found.stable, found.over_optimized) == ("GOOD", True, False)
+    assert (found.label, found.stable) == ("GOOD", True)
     # 8 prompts won that SFT lost: D = .5, se = sqrt(8 - 64/16)/16 = .125
     assert found.numbers["difference"] == 0.5
     assert found.numbers["difference_se"] == pytest.approx(0.125)
@@ -66,13 +66,13 @@ def test_good(tmp_path: Path) -> None:
 
 def test_over(tmp_path: Path) -> None:
     found = labelled(tmp_path, {0: TWELVE, 10: FOUR}, {0: SFT_PROXY, 10: shifted(1)}, ended={0: 16, 10: 16})
-    assert (found.label, found.stable, found.over_optimized) == ("OVER", False, True)
+    assert (found.label, found.stable) == ("OVER", False)
     assert (found.numbers["peak_step"], found.numbers["peak_drop"]) == (0, 0.5)
 
 
 def test_collapse_is_a_fall_without_a_rising_proxy(tmp_path: Path) -> None:
     found = labelled(tmp_path, {0: TWELVE, 10: FOUR}, {0: SFT_PROXY, 10: shifted(-1)})
-    assert (found.label, found.stable, found.over_optimized) == ("COLLAPSE", False, False)
+    assert (found.label, found.stable) == ("COLLAPSE", False)
 
 
 def test_a_rise_within_two_standard_errors_is_none(tmp_path: Path) -> None:
@@ -90,7 +90,7 @@ def test_over_peak_is_a_fall_from_the_peak_back_to_sft(tmp_path: Path) -> None:
         {0: FOUR, 10: TWELVE, 20: FOUR},
         {0: SFT_PROXY, 10: shifted(1), 20: shifted(2)},
     )
-    assert (found.label, found.over_optimized) == ("OVER-PEAK", True)
+    assert found.label == "OVER-PEAK"
     assert (found.numbers["peak_step"], found.numbers["peak_win_rate"], found.numbers["peak_drop"]) == (10, 0.75, 0.5)
     assert found.numbers["peak_drop_se"] == pytest.approx(0.125)
 
@@ -128,7 +128,7 @@ def test_a_fall_from_the_peak_without_a_rising_proxy_is_no_over_optimization(tmp
         {0: FOUR, 10: TWELVE, 20: FOUR},
         {0: SFT_PROXY, 10: shifted(1), 20: shifted(-1)},
     )
-    assert (found.label, found.over_optimized) == ("FLAT", False)
+    assert found.label == "FLAT"
     assert (found.numbers["peak_step"], found.numbers["peak_drop"]) == (10, 0.5)
 
 

@@ -56,10 +56,6 @@ class Outcome:
     past_peak: bool = False
     """Whether the last checkpoint is significantly worse than the best one, with any label."""
 
-    @property
-    def over_optimized(self) -> bool:
-        return self.label in OVER_OPTIMIZED
-
 
 @dataclass(frozen=True)
 class Checkpoint:
@@ -198,13 +194,10 @@ def fall_from_peak(columns: Sequence[dict[str, float]]) -> Fall:
     return Fall(place, drop, largest_p(values - np.array(list(last.values()))[:, None], drop.z))
 
 
-def _above(difference: Difference, thresholds: Thresholds) -> bool:
-    return difference.mean > 0 and difference.mean >= thresholds.significance * difference.se
-
-
 def _sign(difference: Difference, thresholds: Thresholds) -> int:
-    below = _above(Difference(-difference.mean, difference.se), thresholds)
-    return int(_above(difference, thresholds)) - int(below)
+    """1 if a difference is significantly above zero, -1 if below, else 0."""
+    tied = abs(difference.mean) < thresholds.significance * difference.se
+    return 0 if tied else int(np.sign(difference.mean))
 
 
 def _mean(values: dict[str, float]) -> float:

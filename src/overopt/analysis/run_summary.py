@@ -120,7 +120,7 @@ def verdict(row: RunSummary) -> str:
 def _stopped(row: RunSummary) -> str:
     if row.stopped_at is None:
         return ""
-    return f" Stopped in time at step {row.stopped_at}; go back to step {row.go_back_to}."
+    return f" Stopped early at step {row.stopped_at}; go back to step {row.go_back_to}."
 
 
 def _sentence(row: RunSummary) -> str:

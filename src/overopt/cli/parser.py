@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -110,7 +110,8 @@ REPORT = """\
 Write one self-contained HTML page about runs (a verdict per group, a table, figures, samples, and how the runs were
 made), and each figure as SVG into FILE_figures/. RUNS are run directories or folders that contain some. Runs in
 progress are drawn up to now; a run that cannot be read is named and left out.
-Figures: seeds, curves, gao, kl, consecutive, entropy, training, length, offline.
+Figures: seeds, curves, gao, kl, consecutive, entropy, training, length, offline. gao: gold and proxy against the KL
+to the reference (after Gao et al. 2023); consecutive: KL between successive policies.
 
   overopt report runs
   overopt report runs/kl runs/none -o kl.html --format html,pdf
@@ -194,86 +195,74 @@ def command_line() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"overopt {__version__}")
     verbs = parser.add_subparsers(metavar="VERB", required=True)
 
-    verb = verbs.add_parser("demo", help="run the miniature study", description=DEMO, **layout)
+    def add(name: str, function: Callable[..., int], summary: str, text: str, **more: Any) -> argparse.ArgumentParser:
+        verb = verbs.add_parser(name, help=summary, description=text, **more, **layout)
+        verb.set_defaults(verb=function)
+        return verb
+
+    verb = add("demo", run.demo, "run the miniature study", DEMO)
     verb.add_argument("--seed", type=_seed, default=0, metavar="N", help="default 0; seeds from 100 use the test split")
     verb.add_argument("--out", type=Path, metavar="DIR", help="output folder; default overopt-demo/SCALE-seed-N")
     verb.add_argument("--scale", metavar="NAME", help="size of the study: xs, s (default) or m")
     verb.add_argument("--workers", type=_positive, metavar="N", help="runs at a time; default: one per core")
-    verb.set_defaults(verb=run.demo)
 
     usage = "overopt train CONFIG [--dotted.field VALUE ...] --out RUN_DIR"
-    verb = verbs.add_parser("train", help="train one stage from a YAML", description=TRAIN, usage=usage, **layout)
+    verb = add("train", run.train, "train one stage from a YAML", TRAIN, usage=usage)
     verb.add_argument("config", type=Path, metavar="CONFIG", help="YAML file of one stage")
     verb.add_argument("--out", type=Path, metavar="RUN_DIR", required=True, help="run directory to write")
-    verb.set_defaults(verb=run.train)
 
-    verb = verbs.add_parser("sweep", help="run grids, lists and seeds of runs", description=SWEEP, **layout)
+    verb = add("sweep", run.sweep, "run grids, lists and seeds of runs", SWEEP)
     verb.add_argument("file", type=Path, metavar="FILE", help="YAML file with runs, and grid, lists or seeds")
     verb.add_argument("--out", type=Path, metavar="DIR", help="output folder; default overopt-sweep/NAME_OF_FILE")
     verb.add_argument("--workers", type=_positive, metavar="N", help="runs at a time; default: one per core")
     verb.add_argument("--only", metavar="GLOB", help="only runs whose names match, and their parents")
-    verb.set_defaults(verb=run.sweep)
 
-    verb = verbs.add_parser("watch", help="show a live table of runs", description=WATCH, **layout)
+    verb = add("watch", run.watch, "show a live table of runs", WATCH)
     verb.add_argument("runs", type=Path, nargs="+", metavar="RUNS", help="run directories, or folders that hold some")
     verb.add_argument("--once", action="store_true", help="print the table once")
     verb.add_argument("--every", type=_seconds, default=2.0, metavar="S", help="seconds between updates; default 2")
-    verb.set_defaults(verb=run.watch)
 
-    verb = verbs.add_parser("evaluate", help="judge a run's checkpoints again", description=EVALUATE, **layout)
+    verb = add("evaluate", run.evaluate, "judge a run's checkpoints again", EVALUATE)
     verb.add_argument("run", type=Path, metavar="RUN_DIR", help="run directory of a finished or stopped run")
     verb.add_argument("--judge", choices=("gold", "reward_model"), help="default: gold if the task has a gold reward")
-    verb.add_argument("--split", choices=("tuning", "test"), help="default: the run's own")
-    verb.set_defaults(verb=run.evaluate)
+    verb.add_argument("--split", choices=("tuning", "test"), help="of the miniature's prompts; default: the run's own")
 
-    verb = verbs.add_parser("log", help="send a run's records to a sink", description=LOG, **layout)
-    verb.add_argument("run", type=Path, metavar="RUN_DIR", help="any run directory")
+    verb = add("log", run.log, "send a run's records to a sink", LOG)
+    verb.add_argument("run", type=Path, metavar="RUN_DIR", help="directory that `overopt train` wrote, finished or not")
     verb.add_argument("--sink", action="append", required=True, metavar="SINK", help="tensorboard, trackio or wandb")
-    verb.set_defaults(verb=run.log)
 
-    verb = verbs.add_parser("report", help="write one page about runs", description=REPORT, **layout)
+    verb = add("report", run.report, "write one page about runs", REPORT)
     verb.add_argument("runs", type=Path, nargs="+", metavar="RUNS", help="run directories, or folders that hold some")
     verb.add_argument("-o", "--out", type=Path, metavar="FILE", default=Path("report.html"), help="default report.html")
     verb.add_argument(
-        "--format",
-        type=_formats,
-        default=("html",),
-        metavar="KIND,...",
-        help="html (default, with svg), svg, pdf, png",
+        "--format", type=_formats, default=("html",), metavar="KIND,...", help="html (default, with svg), svg, pdf, png"
     )
     verb.add_argument("--figures", type=_names, default=(), metavar="NAME,...", help="only these figures")
     verb.add_argument("--serve", action="store_true", help="serve the page on this machine, rebuilt on every visit")
-    verb.set_defaults(verb=run.report)
 
-    verb = verbs.add_parser("best-of-n", help="what best-of-n by a proxy gains", description=BEST_OF_N, **layout)
+    verb = add("best-of-n", run.best_of_n, "what best-of-n by a proxy gains", BEST_OF_N)
     verb.add_argument("sources", type=Path, nargs="+", metavar="FILE_OR_RUNS", help="scored candidates")
     verb.add_argument("-o", "--out", type=Path, metavar="FILE", help="figure file; default best-of-n-NAME.svg")
     verb.add_argument("--format", choices=("svg", "png", "pdf"), help="default: by FILE's extension, or svg")
     verb.add_argument(
         "--rouge", metavar="NAME", help="ROUGE score used as proxy, such as rouge1-recall; default rouge2-f1"
     )
-    verb.set_defaults(verb=run.best_of_n)
 
-    verb = verbs.add_parser("plan", help="estimate time, memory and cost of a run", description=PLAN, **layout)
+    verb = add("plan", run.plan, "estimate time, memory and cost of a run", PLAN)
     verb.add_argument("config", type=Path, metavar="CONFIG", help="YAML file of a stage, study or sweep")
     verb.add_argument("--device", metavar="NAME", help="GPU by name; default: this machine, measured")
     verb.add_argument("--scale", metavar="NAME", help="scale of a study; default: the study's own")
     verb.add_argument("--price", type=float, metavar="X", help="price of one hour on the device, for the cost")
     verb.add_argument("--json", action="store_true", help="JSON rows, one per stage")
-    verb.set_defaults(verb=run.plan)
 
-    verb = verbs.add_parser("theory", help="check statements T1 to T16", description=THEORY, **layout)
+    verb = add("theory", run.theory, "check statements T1 to T16", THEORY)
     verb.add_argument("--json", action="store_true", help="JSON rows of id, statement, holds, residual, tolerance")
-    verb.set_defaults(verb=run.theory)
 
-    verb = verbs.add_parser("objectives", help="list and explain objectives", description=OBJECTIVES, **layout)
+    verb = add("objectives", run.objectives, "list and explain objectives", OBJECTIVES)
     verb.add_argument("name", nargs="?", metavar="NAME", help="one objective; default: all")
     verb.add_argument(
-        "--json",
-        action="store_true",
-        help="JSON rows of name, kind, formula, fields, needs, source, elsewhere",
+        "--json", action="store_true", help="JSON rows of name, kind, formula, fields, needs, source, elsewhere"
     )
-    verb.set_defaults(verb=run.objectives)
     return parser
 
 
@@ -294,6 +283,12 @@ def _seed(text: str) -> int:
     return int(text)
 
 
+def _positive(text: str) -> int:
+    if not text.isdecimal() or not text.isascii() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"expected 1, 2, ..., got {text!r}")
+    return int(text)
+
+
 def _seconds(text: str) -> float:
     try:
         seconds = float(text)
@@ -302,9 +297,3 @@ def _seconds(text: str) -> float:
     if not 0.1 <= seconds <= 86400:
         raise argparse.ArgumentTypeError(f"expected seconds from 0.1 to 86400, got {text!r}")
     return seconds
-
-
-def _positive(text: str) -> int:
-    if not text.isdecimal() or not text.isascii() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"expected 1, 2, ..., got {text!r}")
-    return int(text)

@@ -37,6 +37,7 @@ class LocalWorkers:
 
     @property
     def has_room(self) -> bool:
+        """Whether it can start a job now."""
         while len(self.workers) < self.count:
             self.workers.append(_Worker(self.train, self.threads))
         return any(worker.job is None for worker in self.workers)
@@ -49,18 +50,20 @@ class LocalWorkers:
         next(worker for worker in self.workers if worker.job is None).start(job)
 
     def wait(self) -> list[Event]:
-        """Wait for events. A process that died is replaced, and its job has failed."""
+        """Wait for events; the last of each job is Finished or Failed. A process that died is replaced."""
         pipes: dict[object, _Worker] = {worker.pipe: worker for worker in self.workers}
         events = [self._receive(pipes[pipe]) for pipe in wait([worker.pipe for worker in self.workers])]
         return [event for event in events if event is not None]
 
     def close(self) -> None:
+        """Let idle processes end by themselves."""
         for worker in self.workers:
             worker.release()
 
     def stop(self) -> None:
+        """End all processes; a run keeps the step it is at, so that the same command goes on from there."""
         for worker in self.workers:
-            worker.terminate()
+            worker.process.terminate()
         for worker in self.workers:
             worker.join_or_kill()
 
@@ -115,15 +118,9 @@ class _Worker:
             pass  # it is dead already
         self.process.join(STOP_SECONDS)
 
-    def terminate(self) -> None:
-        """Ask the process to stop: a run keeps the step it is at, so that the same command goes on from there."""
-        if self.process.is_alive():
-            self.process.terminate()
-
     def join_or_kill(self) -> None:
         self.process.join(STOP_SECONDS)
-        if self.process.is_alive():
-            self.process.kill()
+        self.process.kill()  # does nothing to one that has ended
         self.pipe.close()
 
 

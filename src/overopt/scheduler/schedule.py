@@ -9,40 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from graphlib import TopologicalSorter
-from typing import Protocol
 
 from overopt.scheduler.jobs import Event, Failed, Finished, Job, Noticed, Result, Skipped, Started, result_of
 from overopt.scheduler.local import LocalWorkers, available_cores
 
 TRAIN = "overopt.training.train:train"
-
-
-class Executor(Protocol):
-    """The place where jobs run: processes of this machine, or of others."""
-
-    @property
-    def has_room(self) -> bool:
-        """Whether it can start a job now."""
-        ...
-
-    @property
-    def is_busy(self) -> bool:
-        """Whether any job runs."""
-        ...
-
-    def start(self, job: Job) -> None: ...
-
-    def wait(self) -> list[Event]:
-        """Wait until running jobs have something to say; a job's last event is Finished or Failed."""
-        ...
-
-    def close(self) -> None:
-        """Let idle processes end by themselves."""
-        ...
-
-    def stop(self) -> None:
-        """End all processes; a run keeps the step it is at."""
-        ...
 
 
 def run_jobs(
@@ -71,7 +42,7 @@ class _Schedule:
     def __init__(
         self,
         jobs: Sequence[Job],
-        executor: Executor,
+        executor: LocalWorkers,
         on_event: Callable[[Event], None],
         retries: int,
         obstacle: Callable[[str], str | None],

@@ -84,7 +84,7 @@ class Reporter:
         whole = f"{self.time_left.share:.0%}{left}"
         if self._bars:
             self._bars.move(name, step, steps, _metrics_text(metrics))
-            self._bars.overall(self.time_left.share, whole)
+            self._bars.progress.update(self._bars.whole, completed=self.time_left.share, text=whole)
         elif now - self._last_line >= LINE_EVERY:
             self.say(f"{whole}: {name} step {step}/{steps}  {_metrics_text(metrics)}".rstrip())
 
@@ -130,9 +130,6 @@ class _Bars:
     def move(self, name: str, step: int, steps: int, text: str) -> None:
         if name in self.tasks:
             self.progress.update(self.tasks[name], completed=step, total=steps, text=f"{step}/{steps}  {text}")
-
-    def overall(self, share: float, text: str) -> None:
-        self.progress.update(self.whole, completed=share, text=text)
 
     def remove(self, name: str) -> None:
         if name in self.tasks:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -57,30 +57,21 @@ class RecordedHistory:
         return 0
 
 
-@dataclass
 class HistoryReader:
     """Reads a running run's line files incrementally."""
 
-    path: Path
-    _updates: list[Mapping[str, Any]] = field(default_factory=list)
-    _evaluations: list[Mapping[str, Any]] = field(default_factory=list)
-    _timings: list[Mapping[str, Any]] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
-        self._files = [
-            (Tail(self.path / layout.METRICS), self._updates),
-            (Tail(self.path / layout.EVALUATIONS), self._evaluations),
-            (Tail(self.path / layout.TIMINGS), self._timings),
-        ]
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._tails = [Tail(path / name) for name in (layout.METRICS, layout.EVALUATIONS, layout.TIMINGS)]
+        self._rows: list[list[Mapping[str, Any]]] = [[], [], []]
 
     def read(self) -> RecordedHistory:
         """The history recorded so far."""
-        for tail, rows in self._files:
+        for tail, rows in zip(self._tails, self._rows, strict=True):
             rows += tail.rows()
-        step = max((int(row["step"]) for _, rows in self._files for row in rows[-1:]), default=0)
-        return RecordedHistory(
-            load_run(self.path), step, self._updates, own_evaluations(self._evaluations), self._timings
-        )
+        updates, evaluations, timings = self._rows
+        step = max((int(rows[-1]["step"]) for rows in self._rows if rows), default=0)
+        return RecordedHistory(load_run(self.path), step, updates, own_evaluations(evaluations), timings)
 
 
 def own_evaluations(rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:

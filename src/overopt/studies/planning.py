@@ -15,7 +15,7 @@ from overopt.training.stages import STAGES
 
 def stages_of(file: Path, scale: str | None = None, overrides: Sequence[tuple[str, str]] = ()) -> dict[str, Any]:
     """The stages that a YAML describes, by name. `overrides` apply to a single stage only, `scale` to a study only."""
-    if not _lists_runs(file):
+    if _value_of("runs", file) is None:
         if scale is not None:
             raise UserError(f"--scale: {file} is one stage; only a study has scales")
         return {file.stem: load(STAGES, file, overrides)}
@@ -44,22 +44,18 @@ def missing_parents(file: Path, stages: Mapping[str, Any]) -> dict[str, Any]:
 
 def _trainer(name: str, folder: Path) -> Path | None:
     yamls = sorted(folder.glob("*.yaml"))
-    named = [yaml for yaml in yamls if yaml.stem == name] or [yaml for yaml in yamls if _stage_in(yaml) == name]
+    named = [yaml for yaml in yamls if yaml.stem == name]
+    named = named or [yaml for yaml in yamls if _value_of("stage", yaml) == name]
     return named[0] if len(named) == 1 else None
 
 
-def _stage_in(yaml: Path) -> str | None:
-    """The stage that a YAML trains, found without loading its plug-ins; None if there is none or it cannot be read."""
+def _value_of(key: str, yaml: Path) -> str | None:
+    """The first word behind a key at the top of a YAML, found without loading its plug-ins; None if it has no such key.
+
+    The same for a file that cannot be read: the loader of a stage says why.
+    """
     try:
-        match = re.search(rb"^stage: *(\w+)", yaml.read_bytes(), re.MULTILINE)
+        match = re.search(rf"^{key}: *(\w*)".encode(), yaml.read_bytes(), re.MULTILINE)
     except OSError:
         return None
     return match[1].decode() if match else None
-
-
-def _lists_runs(file: Path) -> bool:
-    """Whether a file is a study's. For one that cannot be read the loader of a stage says why."""
-    try:
-        return re.search(rb"^runs:", file.read_bytes(), re.MULTILINE) is not None
-    except OSError:
-        return False

@@ -42,7 +42,6 @@ class StudyRun:
     @property
     def jobs(self) -> list[Job]:
         out = self.out.resolve()
-        runs = [self.study.runs[name] for name in self.chosen]
         return [
             Job(
                 name=self.prefix + run.name,
@@ -53,7 +52,7 @@ class StudyRun:
                 parents=tuple(self.prefix + parent for parent in run.parents),
                 cost=run.cost,
             )
-            for run in runs
+            for run in map(self.study.runs.__getitem__, self.chosen)
         ]
 
     def record(self, run: str) -> Run | None:
@@ -134,17 +133,13 @@ def run_studies(
         if len(ended) == len(run.chosen):
             on_done(run, ended)
 
-    def obstacle(job: str) -> str | None:
-        run = jobs[job][0]
-        return run.obstacle(job.removeprefix(run.prefix))
-
     return run_jobs(
         [job for _, job in jobs.values()],
         workers=workers,
         on_event=follow,
         train=train,
         retries=max((run.study.retries for run in runs), default=0),
-        obstacle=obstacle,
+        obstacle=lambda job: jobs[job][0].obstacle(job.removeprefix(jobs[job][0].prefix)),
     )
 
 

@@ -52,6 +52,11 @@ class ReportedRun:
         return self.run.info.get("seed", self.run.config.get("seed"))
 
     @property
+    def task(self) -> str:
+        task = self.run.config.get("task", "?")
+        return str(task.get("name", "?") if isinstance(task, Mapping) else task)
+
+    @property
     def last_step(self) -> int:
         steps = [points[0][-1] for points in self.metrics.values()] + [row["step"] for row in self.evaluations]
         return int(max(steps, default=0))
@@ -67,7 +72,7 @@ class ReportedRun:
                 return f"diverged at step {self.run.info.get('diverged_at', self.last_step)}"
             case "stopped":
                 stopped, best = self.run.info.get("stopped_at", self.last_step), self.run.info.get("go_back_to")
-                return f"stopped in time at step {stopped} ({self.run.info.get('reason')}); go back to step {best}"
+                return f"stopped early at step {stopped} ({self.run.info.get('reason')}); go back to step {best}"
             case "failed":
                 return f"failed after step {self.last_step}"
         return ""
@@ -79,8 +84,8 @@ class ReportedRun:
 
     def evaluated(self, value: str) -> Points:
         """Steps and values of a field of the evaluations where it is present."""
-        pairs = [(row["step"], row[value]) for row in self.evaluations if row.get(value) is not None]
-        return _points([step for step, _ in pairs], [number for _, number in pairs])
+        rows = [row for row in self.evaluations if row.get(value) is not None]
+        return np.array([row["step"] for row in rows], float), np.array([row[value] for row in rows], float)
 
 
 @dataclass(frozen=True)
@@ -235,11 +240,10 @@ def _groups(records: Iterable[ReportedRun]) -> Iterator[Group]:
 
 def _group_key(record: ReportedRun) -> tuple[str, str, str, str]:
     """Stage, task, split and prompt set."""
-    task = record.run.config.get("task", "?")
     first = record.evaluations[0] if record.evaluations else {}
     return (
         str(record.run.stage),
-        str(task.get("name", "?") if isinstance(task, Mapping) else task),
+        record.task,
         str(first.get("split", record.run.info.get("split", "?"))),
         str(first.get("prompt_set", "?")),
     )
@@ -257,7 +261,3 @@ def _setting_names(settings: Sequence[tuple[str, str]]) -> list[str]:
         if key not in keys:
             keys.append(key)
     return [short if len(alike[short]) == 1 else f"{short} ({alike[short].index(key) + 1})" for short, key in settings]
-
-
-def _points(x: Sequence[float], y: Sequence[float]) -> Points:
-    return np.array(x, dtype=float), np.array(y, dtype=float)

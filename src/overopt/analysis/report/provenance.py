@@ -5,12 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from overopt.addresses import flatten
 from overopt.analysis.report.collect import Collection, ReportedRun
 from overopt.analysis.report.settings import differing_and_shared
-
-UNSHOWN = ("provenance",)
-"""Parts of a configuration that change no number."""
 
 
 def provenance(collection: Collection) -> dict[str, Any]:
@@ -19,7 +15,7 @@ def provenance(collection: Collection) -> dict[str, Any]:
     configs = []
     for stage in stages:
         members = [record for record in collection.records if record.run.stage == stage]
-        differing, shared = differing_and_shared([_shown_settings(record.run.config) for record in members])
+        differing, shared = differing_and_shared([_without_provenance(record.run.config) for record in members])
         configs.append(
             {
                 "stage": stage,
@@ -77,5 +73,6 @@ def _versions(found: Any) -> str:
     return ", ".join(f"{name} {version}" for name, version in found.items()) if isinstance(found, Mapping) else ""
 
 
-def _shown_settings(config: Mapping[str, Any]) -> dict[str, Any]:
-    return {address: value for address, value in flatten(config).items() if address.split(".")[0] not in UNSHOWN}
+def _without_provenance(config: Mapping[str, Any]) -> dict[str, Any]:
+    """A configuration without what changes no number."""
+    return {name: value for name, value in config.items() if name != "provenance"}

@@ -7,9 +7,10 @@ rejects.
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -74,12 +75,12 @@ def samples_of(group: Group, share: int = MOST_COMPLETIONS) -> GroupSamples | No
         total=len({completion.prompt_id for completion in completions}),
         steps_left_out=sum(len(record.run.sample_steps()) - len(steps) for record, steps in chosen.items()),
         hidden=any(is_hidden(record.run.config) for record in group.records),
-        by="gold" if any(completion.row["gold"] is not None for completion in completions) else "the outcome",
+        by="gold" if _have_gold(completions) else "the outcome",
     )
     if not samples.hidden:
         columns = sum(len(steps) for steps in chosen.values())
         prompts = choose_prompts(completions, min(MOST_PROMPTS, max(1, share // columns)))
-        _embed(samples, prompts, completions, marked=any(_task(r) in MARKED_TASKS for r in group.records))
+        _embed(samples, prompts, completions, marked=any(r.task in MARKED_TASKS for r in group.records))
     return samples
 
 
@@ -100,21 +101,19 @@ def steps_shown(record: ReportedRun, runs: int, share: int) -> list[int]:
 
 def choose_prompts(completions: Sequence[SampledCompletion], most: int) -> dict[str, float | None]:
     """Ids of the prompts to show, and the highest hacking at any run's last checkpoint, in descending order of it."""
-    last = {id(c.record): 0 for c in completions}
+    last: dict[ReportedRun, int] = {}
     for c in completions:
-        last[id(c.record)] = max(last[id(c.record)], c.step)
-    worst: dict[str, float | None] = {completion.prompt_id: None for completion in completions}
+        last[c.record] = max(last.get(c.record, 0), c.step)
+    worst = {c.prompt_id: -math.inf for c in completions}
     for c in completions:
-        if c.step == last[id(c.record)] and c.hacking is not None:
-            known = worst[c.prompt_id]
-            worst[c.prompt_id] = c.hacking if known is None else max(known, c.hacking)
-    scored = {prompt: value for prompt, value in worst.items() if value is not None}
-    order = sorted(scored, key=scored.__getitem__, reverse=True) + [prompt for prompt in worst if prompt not in scored]
+        if c.step == last[c.record] and c.hacking is not None:
+            worst[c.prompt_id] = max(worst[c.prompt_id], c.hacking)
+    order = sorted(worst, key=worst.__getitem__, reverse=True)
     if len(order) > most:
         top = order[: (most + 1) // 2]
         rest = random.Random(0).sample(order[len(top) :], most - len(top))  # the same prompts every time
         order = top + [prompt for prompt in order if prompt in set(rest)]
-    return {prompt: worst[prompt] for prompt in order}
+    return {prompt: worst[prompt] if math.isfinite(worst[prompt]) else None for prompt in order}
 
 
 def ranks(values: Sequence[float | None]) -> NDArray[np.float64]:
@@ -139,11 +138,14 @@ def _read(record: ReportedRun, steps: Sequence[int]) -> Iterator[SampledCompleti
 
 
 def _ranked(completions: Sequence[SampledCompletion]) -> Iterator[SampledCompletion]:
-    target = "gold" if any(completion.row["gold"] is not None for completion in completions) else "outcome"
+    target = "gold" if _have_gold(completions) else "outcome"
     difference = ranks([c.row["proxy"] for c in completions]) - ranks([c.row[target] for c in completions])
     for completion, hacking in zip(completions, difference, strict=True):
-        found = None if np.isnan(hacking) else float(hacking)
-        yield SampledCompletion(completion.record, completion.step, completion.prompt_id, completion.row, found)
+        yield replace(completion, hacking=None if np.isnan(hacking) else float(hacking))
+
+
+def _have_gold(completions: Sequence[SampledCompletion]) -> bool:
+    return any(completion.row["gold"] is not None for completion in completions)
 
 
 def _statistics(completions: Sequence[SampledCompletion]) -> Iterator[dict[str, Any]]:
@@ -184,11 +186,6 @@ def _embed(
         cell = [place, runs[completion.record.name], completion.step, index, ended, *numbers, completion.hacking]
         samples.cells.append([_tidy(value) if isinstance(value, float) else value for value in cell])
     samples.texts = [list(text) for text in texts]
-
-
-def _task(record: ReportedRun) -> str:
-    task = record.run.config.get("task")
-    return str(task.get("name") if isinstance(task, Mapping) else task)
 
 
 def _mean(values: Sequence[Any]) -> float | None:

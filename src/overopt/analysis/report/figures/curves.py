@@ -8,7 +8,7 @@ import numpy as np
 
 from overopt.analysis.report.collect import Group
 from overopt.analysis.report.figures import drawing
-from overopt.analysis.report.figures.drawing import MANY, Columns, Figure, line_panel, make_figure, tidy
+from overopt.analysis.report.figures.drawing import MANY, Columns, Figure, line_panel, make_figure, table_of
 
 WIN_RATE = "win rate against the reference"
 PROXY = "proxy (reward model's score)"
@@ -36,14 +36,14 @@ def draw_curves(group: Group) -> Figure | None:
 
 
 def _intervals(group: Group, start: list[float]) -> dict[str, Columns]:
-    bars: Columns = {"run": [], "entry": [], "x": [], "low": [], "high": []}
-    for record in group.records if len(group.records) < MANY else ():
-        for row in record.evaluations:
-            if row.get("win_rate_low") is not None and row.get("win_rate_high") is not None:
-                values = (record.name, group.entry(record), row["step"], row["win_rate_low"], row["win_rate_high"])
-                for name, value in zip(bars, values, strict=True):
-                    bars[name].append(value if isinstance(value, str) else tidy(value))
-    return {"intervals": bars, "sft": {"y": [tidy(float(np.mean(start)))] if start else []}}
+    bars = [
+        (record.name, group.entry(record), row["step"], row["win_rate_low"], row["win_rate_high"])
+        for record in (group.records if len(group.records) < MANY else ())
+        for row in record.evaluations
+        if row.get("win_rate_low") is not None and row.get("win_rate_high") is not None
+    ]
+    sft = table_of(["y"], [[np.mean(start)]] if start else [])
+    return {"intervals": table_of(("run", "entry", "x", "low", "high"), bars), "sft": sft}
 
 
 def _below(group: Group, has_start: bool) -> list[Any]:

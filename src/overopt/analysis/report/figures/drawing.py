@@ -6,7 +6,7 @@ A panel is one Vega-Lite unit, with its numbers held apart. The page draws panel
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -67,7 +67,7 @@ def make_figure(
     return Figure(name, title, caption, drawn, tuple(notes)) if drawn else None
 
 
-def metric_panels(group: Group, metrics: Mapping[str, str]) -> list[Panel | None]:
+def metric_panels(group: Group, **metrics: str) -> list[Panel | None]:
     """A panel for each metric of training (name to title), against step."""
     return [line_panel(group, name, title, STEP, partial(_metric, name=name)) for name, title in metrics.items()]
 
@@ -84,7 +84,6 @@ def line_panel(
     points_of: Callable[[ReportedRun], Points | None],
     *,
     domain: tuple[float, float] | None = None,
-    ends: bool = True,
     extra: Callable[[], list[Any]] = list,
     extra_data: Mapping[str, Columns] | None = None,
     joined: bool = True,
@@ -101,15 +100,18 @@ def line_panel(
     thinned = {record: thin(*points, limit) for record, points in lines.items()}
     data = {"lines": columns_of(group, thinned), "ends": _ends(group, lines), **(extra_data or {})}
     data = {f"{name}-{part}": table for part, table in data.items()}
-    layers = [*extra(), *_layers(group, name, x, y, domain, joined=joined, dots=dots and len(lines) < MANY)]
-    layers += [_end_marks(group, name, x, y, domain)] if ends else []
-    return make_panel(y, layers, data)
+    layers = _layers(group, name, x, y, domain, joined=joined, dots=dots and len(lines) < MANY)
+    return make_panel(y, [*extra(), *layers, _end_marks(group, name, x, y, domain)], data)
 
 
 def make_panel(title: str, layers: Sequence[Any], data: Mapping[str, Columns]) -> Panel:
     """A panel of the layers whose table is not empty: Vega warns of an infinite extent for an empty one."""
+    import altair as alt
+
     full = {name: table for name, table in data.items() if any(table.values())}
-    return Panel(title, as_spec([layer for layer in layers if layer.data.name in full]), full)
+    spec = alt.layer(*(layer for layer in layers if layer.data.name in full)).to_dict()
+    top = ("$schema", "config", "datasets")  # keys of a whole document
+    return Panel(title, {key: value for key, value in spec.items() if key not in top}, full)
 
 
 def thin(x: NDArray[np.float64], y: NDArray[np.float64], limit: int) -> Points:
@@ -132,6 +134,15 @@ def columns_of(group: Group, lines: Mapping[ReportedRun, Points]) -> Columns:
         table["x"] += map(tidy, x)
         table["y"] += map(tidy, y)
     return table
+
+
+def table_of(names: Sequence[str], rows: Iterable[Sequence[Any]]) -> Columns:
+    """Rows as columns of these names, with tidy numbers; one empty column each if there is no row."""
+    columns: Columns = {name: [] for name in names}
+    for row in rows:
+        for name, value in zip(names, row, strict=True):
+            columns[name].append(value if isinstance(value, str) else tidy(value))
+    return columns
 
 
 def tidy(value: float) -> float | int:
@@ -159,11 +170,13 @@ def encoding(group: Group, x: str, y: str, domain: tuple[float, float] | None) -
     """The encoding that all layers share: axes, color by entry, and fading of runs that are not highlighted."""
     import altair as alt
 
+    styles = style_of(group)
+    colors = alt.Scale(domain=list(styles), range=[color for color, _ in styles.values()])
     steps = (0, max(1, group.last_step)) if x == STEP else alt.Undefined  # one axis for all panels
     return {
         "x": alt.X("x:Q", title=x, scale=alt.Scale(nice=False, zero=False, padding=10, domain=steps)),
         "y": y_axis("y", y, domain),
-        "color": color_scale(group),
+        "color": alt.Color("entry:N", scale=colors, title=None),
         "opacity": alt.condition(SHOWN, alt.value(1), alt.value(0.1)),
     }
 
@@ -172,14 +185,6 @@ def y_axis(field: str, title: str, domain: tuple[float, float] | None) -> Any:
     import altair as alt
 
     return alt.Y(f"{field}:Q", title=title, scale=alt.Scale(zero=False, domain=domain or alt.Undefined))
-
-
-def color_scale(group: Group) -> Any:
-    import altair as alt
-
-    styles = style_of(group)
-    scale = alt.Scale(domain=list(styles), range=[color for color, _ in styles.values()])
-    return alt.Color("entry:N", scale=scale, title=None)
 
 
 def dash_scale(group: Group) -> Any:
@@ -205,14 +210,6 @@ def chart(name: str) -> Any:
     import altair as alt
 
     return alt.Chart(alt.NamedData(name=name))
-
-
-def as_spec(layers: Sequence[Any]) -> dict[str, Any]:
-    """Layers as Vega-Lite, without the keys that belong to the top of a document."""
-    import altair as alt
-
-    spec: dict[str, Any] = alt.layer(*layers).to_dict()
-    return {key: value for key, value in spec.items() if key not in ("$schema", "config", "datasets")}
 
 
 def rows_of(table: Columns) -> list[dict[str, Any]]:

@@ -38,11 +38,13 @@ class Fit:
         return self.start + d * (self.alpha - self.beta * np.log(d))
 
 
-def fit(points: Points) -> Fit | str:
-    """The least-squares fit, which is linear in alpha and beta, or the reason why there is none.
+def fit(points: Points | None) -> Fit | str:
+    """The least-squares fit, which is linear in alpha and beta, or the reason why there is none; empty without points.
 
     The first point is R(0).
     """
+    if points is None:
+        return ""
     d, value = points
     moved = d > 1e-3
     if len(d) == 0 or moved[0]:
@@ -102,8 +104,7 @@ def _curves(group: Group, value: str) -> Columns:
     lines = {}
     for record in group.records:
         points = distances(record, value)
-        found = fit(points) if points is not None else ""
-        if points is not None and isinstance(found, Fit):
+        if points is not None and isinstance(found := fit(points), Fit):
             d = np.linspace(points[0].max() / 40, points[0].max(), 40)
             lines[record] = (np.r_[0.0, d], np.r_[found.start, found(d)])
     return columns_of(group, lines)
@@ -112,14 +113,13 @@ def _curves(group: Group, value: str) -> Columns:
 def _notes(group: Group) -> Iterator[str]:
     records = [record for record in group.records if distances(record, "win_rate") is not None]
     for record in records[:MOST_NOTES]:
-        found = {SHORT[value]: _fit_text(distances(record, value)) for value in PANELS}
+        found = {SHORT[value]: _fit_text(fit(distances(record, value))) for value in PANELS}
         yield f"{record.name}: " + "; ".join(f"{value} {said}" for value, said in found.items() if said)
     if len(records) > MOST_NOTES:
         yield f"and {len(records) - MOST_NOTES} more runs"
 
 
-def _fit_text(points: Points | None) -> str:
-    found = fit(points) if points is not None else ""
+def _fit_text(found: Fit | str) -> str:
     if isinstance(found, Fit):
         return f"α {found.alpha:.3g}, β {found.beta:.3g} (R² {found.r2:.2f})"
     return f"no fit, {found}" if found else ""

@@ -10,7 +10,7 @@ import numpy as np
 
 from overopt.analysis.report.collect import Group, ReportedRun
 from overopt.analysis.report.figures import drawing
-from overopt.analysis.report.figures.drawing import Columns, Figure, Panel, make_figure, metric_panels, tidy
+from overopt.analysis.report.figures.drawing import Figure, Panel, make_figure, metric_panels, table_of
 from overopt.statistics import Difference, paired_difference, wilson
 
 TERCILES = ("short", "middle", "long")
@@ -28,11 +28,9 @@ def draw_length(group: Group) -> Figure | None:
         [
             *metric_panels(
                 group,
-                {
-                    "len_mean": "length (tokens)",
-                    "eos_rate": "share that ends",
-                    "clipfrac": "share of samples clipped",
-                },
+                len_mean="length (tokens)",
+                eos_rate="share that ends",
+                clipfrac="share of samples clipped",
             ),
             _terciles(group),
             _controlled(group),
@@ -63,15 +61,15 @@ def cut_points(records: Sequence[ReportedRun]) -> tuple[float, float] | None:
 
 def _terciles(group: Group) -> Panel | None:
     cuts = cut_points(group.records)
-    table = _empty_bars()
-    for record in group.records if cuts is not None else ():
-        for name, outcomes in _by_length(record, cuts or ()):
-            wins = float(np.sum(outcomes))
-            _add(group, table, record, name, wins / len(outcomes), wilson(wins, len(outcomes)), len(outcomes))
-    if cuts is None or not table["run"]:
+    if cuts is None:
         return None
+    rows = []
+    for record in group.records:
+        for name, outcomes in _by_length(record, cuts):
+            wins, n = float(np.sum(outcomes)), len(outcomes)
+            rows.append((record.name, group.entry(record), name, wins / n, *wilson(wins, n), n))
     x = f"length (middle: {cuts[0]:.3g} to below {cuts[1]:.3g} tokens)"
-    return _bars(group, "terciles", x, "win rate by length", table, TERCILES)
+    return _bars(group, "terciles", x, "win rate by length", rows, TERCILES)
 
 
 def _by_length(record: ReportedRun, cuts: Sequence[float]) -> Iterator[tuple[str, list[float]]]:
@@ -86,7 +84,7 @@ def _by_length(record: ReportedRun, cuts: Sequence[float]) -> Iterator[tuple[str
 
 
 def _controlled(group: Group) -> Panel | None:
-    table = _empty_bars()
+    rows = []
     for record in group.records:
         changes = _changes(record)
         if not changes:
@@ -95,10 +93,9 @@ def _controlled(group: Group) -> Panel | None:
         found = [paired_difference(outcome, np.zeros(len(outcome))), at_equal_length(outcome, length)]
         for name, difference in zip(CONTROLS, found, strict=True):
             if difference is not None:
-                reach = 1.96 * difference.se
-                bounds = (difference.mean - reach, difference.mean + reach)
-                _add(group, table, record, name, difference.mean, bounds, len(changes))
-    return _bars(group, "controlled", "", "win rate minus SFT's", table, CONTROLS) if table["run"] else None
+                mean, reach = difference.mean, 1.96 * difference.se
+                rows.append((record.name, group.entry(record), name, mean, mean - reach, mean + reach, len(changes)))
+    return _bars(group, "controlled", "", "win rate minus SFT's", rows, CONTROLS)
 
 
 def _changes(record: ReportedRun) -> list[tuple[float, float]]:
@@ -114,22 +111,13 @@ def _changes(record: ReportedRun) -> list[tuple[float, float]]:
     ]
 
 
-def _empty_bars() -> Columns:
-    return {name: [] for name in ("run", "entry", "x", "y", "low", "high", "n")}
-
-
-def _add(
-    group: Group, table: Columns, record: ReportedRun, x: str, y: float, bounds: tuple[float, float], n: int
-) -> None:
-    values = (record.name, group.entry(record), x, tidy(y), tidy(bounds[0]), tidy(bounds[1]), n)
-    for column, value in zip(table.values(), values, strict=True):
-        column.append(value)
-
-
-def _bars(group: Group, name: str, x: str, y: str, table: Columns, order: Sequence[str]) -> Panel:
-    """A dot with its interval for each run; the runs stand side by side at each value of x."""
+def _bars(group: Group, name: str, x: str, y: str, rows: Sequence[Sequence[Any]], order: Sequence[str]) -> Panel | None:
+    """A dot with its interval for each row; the runs stand side by side at each value of x. None without rows."""
     import altair as alt
 
+    if not rows:
+        return None
+    table = table_of(("run", "entry", "x", "y", "low", "high", "n"), rows)
     encoding: dict[str, Any] = drawing.encoding(group, x, y, None) | {
         "x": alt.X("x:N", sort=list(order), title=x or None, axis=alt.Axis(labelAngle=0)),
         "xOffset": alt.XOffset("run:N"),

@@ -15,11 +15,9 @@ def draw_consecutive(group: Group) -> Figure | None:
         " instability before the win rate shows it.",
         metric_panels(
             group,
-            {
-                "kl_prev": "KL(new || old), nats",
-                "kl_prev_reverse": "KL(old || new), nats",
-                "approxkl": "½ mean squared log-ratio in the update",
-            },
+            kl_prev="KL(new || old), nats",
+            kl_prev_reverse="KL(old || new), nats",
+            approxkl="½ mean squared log-ratio in the update",
         ),
     )
 
@@ -33,11 +31,9 @@ def draw_entropy(group: Group) -> Figure | None:
         " reward. A bonus that rises beside the proxy is being farmed.",
         metric_panels(
             group,
-            {
-                "entropy_tok": "entropy per token (nats)",
-                "neg_logp_tok": "surprisal per token (nats)",
-                "bonus_mean": "mean bonus (reward units)",
-            },
+            entropy_tok="entropy per token (nats)",
+            neg_logp_tok="surprisal per token (nats)",
+            bonus_mean="mean bonus (reward units)",
         ),
     )
 
@@ -53,12 +49,10 @@ def draw_training(group: Group) -> Figure | None:
         " gold, and the gradient's norm before clipping.",
         metric_panels(
             group,
-            {
-                "rlhf_reward": "reward maximized",
-                "score_mean": "proxy on training samples",
-                "gold_mean": "gold on training samples",
-                "grad_norm": "gradient norm",
-            },
+            rlhf_reward="reward maximized",
+            score_mean="proxy on training samples",
+            gold_mean="gold on training samples",
+            grad_norm="gradient norm",
         ),
     )
 
@@ -75,16 +69,14 @@ def draw_offline(group: Group) -> Figure | None:
         " trend in it is the order of the data.",
         metric_panels(
             group,
-            {
-                "loss": "loss",
-                "rewards_acc": "accuracy on the batch",
-                "rewards_margin": "implicit reward margin",
-                "logps_chosen_sum": "log p(chosen), sum (nats)",
-                "logps_rejected_sum": "log p(rejected), sum (nats)",
-                "ref_margin": "reference's margin (nats)",
-                "logps_chosen_mean": "log p(chosen), per token (nats)",
-                "logps_rejected_mean": "log p(rejected), per token (nats)",
-                "grad_norm": "gradient norm",
-            },
+            loss="loss",
+            rewards_acc="accuracy on the batch",
+            rewards_margin="implicit reward margin",
+            logps_chosen_sum="log p(chosen), sum (nats)",
+            logps_rejected_sum="log p(rejected), sum (nats)",
+            ref_margin="reference's margin (nats)",
+            logps_chosen_mean="log p(chosen), per token (nats)",
+            logps_rejected_mean="log p(rejected), per token (nats)",
+            grad_norm="gradient norm",
         ),
     )

@@ -10,7 +10,7 @@ import numpy as np
 from overopt.analysis.report.collect import Group, ReportedRun
 from overopt.analysis.report.figures import drawing
 from overopt.analysis.report.figures.curves import GOLD, PROXY, WIN_RATE
-from overopt.analysis.report.figures.drawing import Columns, Figure, Panel, columns_of, make_figure, tidy
+from overopt.analysis.report.figures.drawing import Figure, Panel, columns_of, make_figure, table_of
 from overopt.statistics import interquartile_mean, seeds_interval
 
 PANELS = {"win_rate": WIN_RATE, "proxy_mean": PROXY, "gold_mean": GOLD}
@@ -47,16 +47,12 @@ def summary(members: list[ReportedRun], value: str) -> tuple[list[float], list[f
 
 
 def _panel(group: Group, value: str, title: str) -> Panel | None:
-    table: Columns = {name: [] for name in ("entry", "x", "y", "low", "high")}
-    members = [record for _, together in settings_of(group) for record in together]
-    for setting, together in settings_of(group):
-        columns = summary(together, value)
-        table["entry"] += [setting] * len(columns[0])
-        for name, column in zip(("x", "y", "low", "high"), columns, strict=True):
-            table[name] += [tidy(float(number)) for number in column]
-    if not table["x"]:
+    settings = list(settings_of(group))
+    rows = [(name, *row) for name, members in settings for row in zip(*summary(members, value), strict=True)]
+    if not rows:
         return None
-    thin = columns_of(group, {record: record.evaluated(value) for record in members})
+    table = table_of(("entry", "x", "y", "low", "high"), rows)
+    thin = columns_of(group, {record: record.evaluated(value) for _, members in settings for record in members})
     name = f"seeds_{value}"
     return drawing.make_panel(title, _layers(group, name, title), {f"{name}-mean": table, f"{name}-thin": thin})
 
