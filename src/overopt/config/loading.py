@@ -89,7 +89,7 @@ def _read(path: Path) -> yaml12.Document:
     try:
         document = yaml12.parse(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
-        raise ConfigError([f"{path}: there is no such file"]) from None
+        raise ConfigError([f"{path}: no such file"]) from None
     except UnicodeDecodeError as error:
         raise ConfigError(
             [f"{path}: not a text file in UTF-8 ({error.reason} at byte {error.start}); save it as UTF-8"]

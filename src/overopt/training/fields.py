@@ -15,4 +15,4 @@ Keep = Literal["last", "every", "best"]
 judge looks at completions). The run goes on from states of its own, whichever stay."""
 
 Provenance = dict[str, Literal["paper", "recipe", "trl", "our choice"]]
-"""Where a setting that departs from the recipe comes from, by its address."""
+"""Where a setting that departs from the recipe (Huang et al. 2024) comes from, by its address; training ignores it."""

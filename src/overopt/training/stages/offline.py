@@ -70,7 +70,7 @@ class Offline:
     checkpoint_every: Count | None = None
     """Steps between checkpoints, each evaluated; null: at 10, 25, 50, 75 and 100 percent."""
     keep: Keep = "every"
-    """Which checkpoints stay; best: by win rate."""
+    """Which checkpoints stay; best: by win rate, or by held-out pair accuracy where nothing judges completions."""
     stop_when: list[StopCondition] = Field(default_factory=list)
     """Conditions that end the run early."""
     sinks: list[Sink] = Field(default_factory=list)
