@@ -293,7 +293,7 @@ def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
             load(SFT, Path(path))
         return caught.value.problems
 
-    assert problem("gone.yaml") == ["gone.yaml: there is no such file"]
+    assert problem("gone.yaml") == ["gone.yaml: no such file"]
     os.mkdir("folder")
     assert problem("folder") == ["folder: cannot be read: Is a directory"]
     Path("bytes").write_bytes(b"lr: \xff")

@@ -57,3 +57,8 @@ def test_values_are_shown_as_yaml_spells_them(value: Any, text: str) -> None:
 )
 def test_kinds_of_errors(kind: str, value: Any, context: dict[str, Any], words: str) -> None:
     assert explain_error(kind, value, context, "Tuple should have at most 1 item") == words
+
+
+def test_names_of_trl_lead_to_ours() -> None:
+    assert did_you_mean("learning_rate", ["lr", "steps"]) == "did you mean 'lr'? valid: lr, steps"
+    assert did_you_mean("learning_rate", ["steps"]) == "valid: steps"  # where there is none, nothing is promised

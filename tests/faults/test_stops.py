@@ -178,7 +178,7 @@ def test_killed_between_the_last_state_and_the_stop(whole: Run, chain: Chain, tm
 
     ending = run_in_child(config, out, seen=seen)
     assert (ending.signal, ending.status) == (0, 0), ending.said
-    assert ending.said[0] == f"{out}: goes on after step {end} of 12" and "stopped in time, kl" in ending.said[1]
+    assert ending.said[0] == f"{out}: goes on after step {end} of 12" and "stopped early, kl" in ending.said[1]
     assert left_behind(out) == expected
 
 

@@ -16,7 +16,6 @@ from overopt.objectives.dictionary import (
     WHERE,
     classes,
     dictionary,
-    entries,
     find_objectives,
     other_libraries,
     split_docstring,
@@ -41,7 +40,9 @@ def test_a_row_says_what_it_is_and_where_it_is_from(row: dict[str, Any]) -> None
     assert set(row["elsewhere"]) <= {"trl", "openrlhf", "verl"}
 
 
-@pytest.mark.parametrize(("row", "cls"), entries(), ids=lambda value: ids(value) if isinstance(value, dict) else "")
+@pytest.mark.parametrize(
+    ("row", "cls"), find_objectives(), ids=lambda value: ids(value) if isinstance(value, dict) else ""
+)
 def test_the_class_says_the_rest(row: dict[str, Any], cls: type) -> None:
     first, _ = split_docstring(cls)
     assert first.endswith((".", ":")) or len(first) > 20
@@ -68,7 +69,7 @@ def blocks_in(annotation: Any) -> set[type]:
 def test_every_objective_that_a_stage_takes_has_a_row() -> None:
     reachable = set().union(*map(blocks_in, STAGES.values()))
     mathematics = {cls for cls in reachable if cls.__module__.startswith("overopt.objectives.")}
-    assert mathematics == {cls for _, cls in entries()}
+    assert mathematics == {cls for _, cls in find_objectives()}
 
 
 def test_kinds_and_names_do_not_collide() -> None:

@@ -7,7 +7,7 @@ import os
 import resource
 import shutil
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import datetime
 from itertools import pairwise
 from pathlib import Path
@@ -467,7 +467,7 @@ def test_a_condition_stops_a_run_in_time(tmp_path: Path) -> None:
     best = run.info["go_back_to"]
     assert rates[best] == max(rates.values())
     assert run.checkpoint().name == f"step-{best}"  # what a child starts from
-    assert any("stopped in time, wall_time at step 2" in text for text in said)
+    assert any("stopped early, wall_time at step 2" in text for text in said)
     train(config, tmp_path / "run", notice=said.append)
     assert said[-1].endswith("stopped already, left alone")
     child = train(tiny.sft(model={"name": "pretrained", "path": str(run.path)}, steps=1), tmp_path / "child")
@@ -556,14 +556,14 @@ def test_a_run_that_goes_on_another_day_asks_the_prompts_it_began_with(
     changes = {"missing_eos": "keep", "max_completion_tokens": 6, "checkpoint_every": 1}
     config, out = tiny.online(parents, task=task, **changes), tmp_path / "run"
     seen: list[str] = []
-    encode = Codec.prompt
+    encode = Codec.encode
 
-    def spied(self: Codec, record: Any) -> list[int]:
-        ids = encode(self, record)
-        seen.append(self.tokenizer.decode(ids))
-        return ids
+    def spied(self: Codec, *texts: Any) -> Iterator[Any]:
+        for prompt, completions in encode(self, *texts):
+            seen.append(self.tokenizer.decode(prompt))
+            yield prompt, completions
 
-    monkeypatch.setattr(Codec, "prompt", spied)
+    monkeypatch.setattr(Codec, "encode", spied)
     monkeypatch.setattr(session_module, "datetime", OtherDay)
     cut_short(config, out, 2)
     monkeypatch.setattr(session_module, "datetime", datetime)

@@ -115,7 +115,7 @@ def verdict(row: RunSummary) -> str:
     """What happened in a sentence, and a second sentence if the run diverged or was stopped."""
     ends = f" The run diverged at step {row.diverged_at}." if row.diverged_at is not None else ""
     if row.stopped_at is not None:
-        ends += f" Stopped in time at step {row.stopped_at}; go back to step {row.go_back_to}."
+        ends += f" Stopped early at step {row.stopped_at}; go back to step {row.go_back_to}."
     return _sentence(row) + ends
 
 

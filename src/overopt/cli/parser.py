@@ -110,7 +110,8 @@ REPORT = """\
 Write one self-contained HTML page about runs (a verdict per group, a table, figures, samples, and how the runs were
 made), and each figure as SVG into FILE_figures/. RUNS are run directories or folders that contain some. Runs in
 progress are drawn up to now; a run that cannot be read is named and left out.
-Figures: seeds, curves, gao, kl, consecutive, entropy, training, length, offline.
+Figures: seeds, curves, gao, kl, consecutive, entropy, training, length, offline. gao: gold and proxy against the KL
+to the reference (after Gao et al. 2023); consecutive: KL between successive policies.
 
   overopt report runs
   overopt report runs/kl runs/none -o kl.html --format html,pdf
@@ -224,10 +225,10 @@ def command_line() -> argparse.ArgumentParser:
     verb = add("evaluate", run.evaluate, "judge a run's checkpoints again", EVALUATE)
     verb.add_argument("run", type=Path, metavar="RUN_DIR", help="run directory of a finished or stopped run")
     verb.add_argument("--judge", choices=("gold", "reward_model"), help="default: gold if the task has a gold reward")
-    verb.add_argument("--split", choices=("tuning", "test"), help="default: the run's own")
+    verb.add_argument("--split", choices=("tuning", "test"), help="of the miniature's prompts; default: the run's own")
 
     verb = add("log", run.log, "send a run's records to a sink", LOG)
-    verb.add_argument("run", type=Path, metavar="RUN_DIR", help="any run directory")
+    verb.add_argument("run", type=Path, metavar="RUN_DIR", help="directory that `overopt train` wrote, finished or not")
     verb.add_argument("--sink", action="append", required=True, metavar="SINK", help="tensorboard, trackio or wandb")
 
     verb = add("report", run.report, "write one page about runs", REPORT)

@@ -6,7 +6,7 @@ import dataclasses
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar, overload
+from typing import Any, TypeVar
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
@@ -47,33 +47,13 @@ class _Places:
         return next((self.flags[a] for a in around + inside if a in self.flags), None)
 
 
-@overload
 def load(
-    target: type[T],
-    source: Path | str | Mapping[str, Any],
-    overrides: Sequence[tuple[str, str]] = ...,
-    base: Path | None = ...,
-    override_base: Path | None = ...,
-) -> T: ...
-
-
-@overload
-def load(
-    target: Mapping[str, type],
-    source: Path | str | Mapping[str, Any],
-    overrides: Sequence[tuple[str, str]] = ...,
-    base: Path | None = ...,
-    override_base: Path | None = ...,
-) -> Any: ...
-
-
-def load(
-    target: Any,
+    target: type[T] | Mapping[str, type[T]],
     source: Path | str | Mapping[str, Any],
     overrides: Sequence[tuple[str, str]] = (),
     base: Path | None = None,
     override_base: Path | None = None,
-) -> Any:
+) -> T:
     """Build an object from a YAML file or a plain tree.
 
     `target` is a block, or blocks by the names that the key `stage` may have. `overrides` are pairs of a dotted address
@@ -97,7 +77,7 @@ def load(
         except LookupError as error:
             problems.append(((1, 0), f"--{flag}: {error}"))
     try:
-        loaded = adapter(cls).validate_json(json.dumps(tree, default=repr), strict=True)
+        loaded: T = adapter(cls).validate_json(json.dumps(tree, default=repr), strict=True)
     except ValidationError as error:
         problems += [_problem(details, cls, tree, places) for details in error.errors(include_url=False)]
     if problems:
@@ -109,7 +89,7 @@ def _read(path: Path) -> yaml12.Document:
     try:
         document = yaml12.parse(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
-        raise ConfigError([f"{path}: there is no such file"]) from None
+        raise ConfigError([f"{path}: no such file"]) from None
     except UnicodeDecodeError as error:
         raise ConfigError(
             [f"{path}: not a text file in UTF-8 ({error.reason} at byte {error.start}); save it as UTF-8"]

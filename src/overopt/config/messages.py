@@ -29,11 +29,30 @@ _BOUNDS = {
 }
 
 
+NAMES_IN_TRL = {
+    "learning_rate": "lr",
+    "lr_scheduler_type": "schedule",
+    "max_grad_norm": "grad_clip",
+    "max_steps": "steps",
+    "num_generations": "samples_per_prompt",
+    "num_train_epochs": "epochs",
+    "per_device_train_batch_size": "batch_size",
+    "max_completion_length": "max_completion_tokens",
+    "max_prompt_length": "max_prompt_tokens",
+    "bf16": "compute",
+    "gradient_checkpointing": "compute",
+    "ref_model": "reference",
+    "report_to": "sinks",
+}
+"""What users of TRL write, and the key here."""
+
+
 def did_you_mean(word: str, valid: Iterable[str]) -> str:
     """List the valid names, after the nearest one if any is near: `did you mean 'x'? valid: x, y`."""
     names = list(valid)
     lowered = {name.lower(): name for name in reversed(names)}
     near = difflib.get_close_matches(word.lower(), lowered, n=1)
+    near = [name for name in (NAMES_IN_TRL.get(word),) if name in names] or near
     return (f"did you mean {lowered[near[0]]!r}? " if near else "") + f"valid: {', '.join(names) or 'none'}"
 
 

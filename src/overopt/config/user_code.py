@@ -95,10 +95,7 @@ def _switches() -> list[Switch]:
     torch: Any = sys.modules.get("torch")  # not imported here; its state cannot have changed if nobody imported it
     if torch is not None and hasattr(torch, "get_default_device"):
         switches += [
-            (
-                torch.is_inference_mode_enabled,
-                _set_inference_mode,
-            ),  # first: it changes whether gradients are on
+            (torch.is_inference_mode_enabled, _set_inference_mode),  # first: it changes whether gradients are on
             (torch.is_grad_enabled, torch.set_grad_enabled),
             (torch.get_default_dtype, torch.set_default_dtype),
             (

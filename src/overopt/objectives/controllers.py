@@ -64,10 +64,6 @@ class AdaptiveKL(ControllerProtocol):
         factor = max(0.0, 1.0 + error * len(kl_B) / self.horizon)  # a batch beyond 5 horizons must not flip the sign
         return coef, {"coef": coef * factor}
 
-    @property
-    def lowest(self) -> float:
-        return 0.0
-
 
 @block
 class Linear(ControllerProtocol):

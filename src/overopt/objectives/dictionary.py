@@ -66,11 +66,6 @@ def classes(kind: str) -> tuple[type, ...]:
     return union_members(unwrap(UNIONS[kind])[0])[0]
 
 
-def entries() -> list[tuple[Entry, type]]:
-    """Return every entry with its class."""
-    return [(_row(kind, cls), cls) for kind in UNIONS for cls in classes(kind)]
-
-
 def dictionary(name: str | None = None) -> list[Entry]:
     """Return entries `name, kind, formula, fields, needs, source, elsewhere`: all, or those of a name."""
     return [row for row, _ in find_objectives(name)]
@@ -78,7 +73,7 @@ def dictionary(name: str | None = None) -> list[Entry]:
 
 def find_objectives(name: str | None = None) -> list[tuple[Entry, type]]:
     """Return all entries with their classes, or those of a YAML name or class name. UserError if there is none."""
-    everything = entries()
+    everything = [(_row(kind, cls), cls) for kind in UNIONS for cls in classes(kind)]
     if name is None:
         return everything
     chosen = [(row, cls) for row, cls in everything if name.lower() in (row["name"], cls.__name__.lower())]

@@ -13,11 +13,6 @@ MAX_LOG_RATIO = 20.0
 """Log-ratios are clamped to [-20, 20] before they are exponentiated."""
 
 
-def k1(log_ratio: Tensor) -> Tensor:
-    """d, elementwise."""
-    return log_ratio
-
-
 def k2(log_ratio: Tensor) -> Tensor:
     """d^2 / 2, elementwise."""
     return log_ratio.square() / 2

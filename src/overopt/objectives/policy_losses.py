@@ -59,8 +59,11 @@ class PPOClip(PolicyLossProtocol):
         return clipped_B > plain_B
 
     def _terms(self, update: PolicyUpdate) -> tuple[Tensor, Tensor]:
-        ratio_B = ratio(update.logp_BT.sum(1) - update.old_logp_BT.sum(1))
-        return surrogates(update.advantage_B, ratio_B, self.clip, self.clip_high)
+        return surrogates(update.advantage_B, ratio(self._log_ratio(update)), self.clip, self.clip_high)
+
+    def _log_ratio(self, update: PolicyUpdate) -> Tensor:
+        """Log-ratios of the sequences, `[B]`."""
+        return update.logp_BT.sum(1) - update.old_logp_BT.sum(1)
 
 
 @block
@@ -114,7 +117,7 @@ class Reinforce(PolicyLossProtocol):
 
 
 @block
-class GSPO(PolicyLossProtocol):
+class GSPO(PPOClip):
     """GSPO: PPO's clipped surrogate with the geometric mean of the token ratios as the ratio of a sequence.
 
     Rows `[B]`, in units of the advantage. s is near 1 even for long completions, so the clip range is small; its
@@ -132,17 +135,9 @@ class GSPO(PolicyLossProtocol):
     clip_high: Positive | None = 4e-4
     """Upper side of the range; null: the same as `clip`."""
 
-    def __call__(self, update: PolicyUpdate) -> Tensor:
-        return torch.maximum(*self._terms(update))
-
-    def clipped(self, update: PolicyUpdate) -> Tensor:
-        """Rows whose clipped term is the larger one, so that they carry no gradient; bool `[B]`."""
-        plain_B, clipped_B = self._terms(update)
-        return clipped_B > plain_B
-
-    def _terms(self, update: PolicyUpdate) -> tuple[Tensor, Tensor]:
-        ratio_B = ratio(update.log_ratio_BT.sum(1) / update.length_B.clamp(min=1))
-        return surrogates(update.advantage_B, ratio_B, self.clip, self.clip_high)
+    def _log_ratio(self, update: PolicyUpdate) -> Tensor:
+        """Mean log-ratios of the sequences' tokens, `[B]`."""
+        return update.log_ratio_BT.sum(1) / update.length_B.clamp(min=1)
 
 
 @block

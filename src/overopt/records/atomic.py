@@ -7,7 +7,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,22 +20,21 @@ PARTIAL = ".{}.partial"
 def replace_file(path: Path, content: bytes) -> None:
     """Write a file and its parents atomically: readers see the old content or the new. UserError if that fails."""
     temporary = path.with_name(PARTIAL.format(path.name))
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        file = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
+    with writing(path):
         try:
-            write_all(file, content)
-            os.fsync(file)
-        finally:
-            os.close(file)
-        temporary.replace(path)
-        sync_folder(path.parent)
-    except BaseException as error:
-        if isinstance(error, OSError):
-            _try_to_remove(temporary)
-            raise cannot_write(path, error) from error
-        temporary.unlink(missing_ok=True)
-        raise
+            path.parent.mkdir(parents=True, exist_ok=True)
+            file = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
+            try:
+                write_all(file, content)
+                os.fsync(file)
+            finally:
+                os.close(file)
+            temporary.replace(path)
+            sync_folder(path.parent)
+        except BaseException:
+            with suppress(OSError):  # the folder is not writable, so there is nothing to remove
+                temporary.unlink(missing_ok=True)
+            raise
 
 
 def replace_json(path: Path, content: Any) -> None:
@@ -49,13 +48,6 @@ def to_plain(value: Any) -> Any:
     if isinstance(value, Path):
         return str(value)
     return value.item() if hasattr(value, "item") else value
-
-
-def _try_to_remove(file: Path) -> None:
-    try:
-        file.unlink(missing_ok=True)
-    except OSError:
-        pass  # the folder is not writable, so there is nothing to remove
 
 
 def write_all(file: int, content: bytes) -> None:
@@ -97,10 +89,15 @@ def remove_folder(folder: Path) -> None:
 def remove_partial(folder: Path) -> None:
     """Remove from a folder what a killed process was writing or removing."""
     for entry in folder.glob(PARTIAL.format("*")):
-        if entry.is_dir() and not entry.is_symlink():
-            shutil.rmtree(entry)
-        else:
-            entry.unlink()
+        remove_entry(entry)
+
+
+def remove_entry(entry: Path) -> None:
+    """Remove a file, a link or a folder, if there is one."""
+    if entry.is_dir() and not entry.is_symlink():
+        shutil.rmtree(entry)
+    else:
+        entry.unlink(missing_ok=True)
 
 
 def file_hashes(folder: Path) -> dict[str, str]:
@@ -120,6 +117,23 @@ def check_space(path: Path, needed: int) -> None:
             f"{path}: not written, it needs {_megabytes(needed)} and {_megabytes(free)} are free; make room and give "
             "the same command again: what was written before is intact"
         )
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Turn an OSError of the block into a UserError that says what cannot be written, and why."""
+    try:
+        yield
+    except OSError as error:
+        raise cannot_write(path, error) from error
+
+
+def make_folder(path: Path) -> list[Path]:
+    """Make a folder and its parents; return the new ones, innermost first."""
+    missing = [folder for folder in (path, *path.parents) if not folder.exists()]
+    with writing(path):  # a parent is a file, or may not be written
+        path.mkdir(parents=True, exist_ok=True)
+    return missing
 
 
 def cannot_write(path: Path, error: BaseException) -> UserError:

@@ -90,7 +90,8 @@ METRICS: dict[str, Meaning] = {
     "clipfrac": _online("share", "completions (or tokens) whose gradient the clipping removes", "the loss clips"),
     "sampler_gap": _online(
         "nats per token",
-        "largest absolute difference between a token's log-probability while sampling and in the training forward pass",
+        "largest absolute difference between a token's old log-probability (the sampler's; in bf16 one computed again) "
+        "and that of the first training forward pass",
     ),
     "coef_I": _online("", "current coefficient of `regularizers.I`", "that coefficient varies"),
     "loss_coef_I": _online("", "current coefficient of `loss_regularizers.I`", "that coefficient varies"),

@@ -9,12 +9,11 @@ import os
 import sys
 from contextlib import suppress
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
 from overopt.errors import UserError
 from overopt.records import layout
-from overopt.records.atomic import cannot_write
+from overopt.records.atomic import make_folder, writing
 
 
 class RunLock:
@@ -33,13 +32,10 @@ class RunLock:
         """Take the lock; UserError if another process holds it. Does nothing if this object holds it already."""
         if self._file is not None:
             return
-        self._made = [folder for folder in (self.run, *self.run.parents) if not folder.exists()]
-        try:
-            self.run.mkdir(parents=True, exist_ok=True)
+        self._made = make_folder(self.run)
+        with writing(self.path):
             while self._file is None:
                 self._file = self._locked()
-        except OSError as error:
-            raise cannot_write(self.path, error) from error
 
     def _locked(self) -> int | None:
         """Open and lock the lock file; None if its last owner removed it in the meantime."""
@@ -69,9 +65,7 @@ class RunLock:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *exception: object) -> None:
         self.release()
 
 

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 import yaml
 
-from overopt.datafiles import json_objects, opened
+from overopt.datafiles import json_objects, opened, shortened
 from overopt.errors import UserError
 from overopt.records import layout
 from overopt.records.hashing import Hashes, hash_file, hash_weights, model_files
@@ -186,12 +186,8 @@ def read_table(file: Path, names: Sequence[str] = tuple(layout.SAMPLE_COLUMNS)) 
         return parquet.ParquetFile(file).read(columns=list(names)).select(list(names)).cast(schema)
     except Exception as error:  # a damaged file may raise anything
         raise UserError(
-            f"{file}: cannot be read as Parquet ({_first_line(error)}); restore it, or remove it to go without"
+            f"{file}: cannot be read as Parquet ({shortened(error)}); restore it, or remove it to go without"
         ) from error
-
-
-def _first_line(error: Exception) -> str:
-    return next(iter(str(error).splitlines()), type(error).__name__)
 
 
 def load_run(path: Path | str) -> Run:

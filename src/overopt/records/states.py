@@ -8,21 +8,19 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from overopt.records import layout
-from overopt.records.atomic import file_hashes, remove_folder, replace_file, whole_folder
+from overopt.records.atomic import file_hashes, remove_entry, remove_folder, replace_file, whole_folder
+from overopt.records.hashing import Hashes
 
 DOCUMENT = "state.json"
 TENSORS = "tensors.safetensors"
 RETAINED = 2
 """States that a running run keeps: the last, and the one before in case the last is damaged."""
-
-Hashes = dict[str, str]
 
 
 @dataclass(frozen=True)
@@ -94,7 +92,8 @@ def _read_state(run: Path, step: int) -> SavedState:
         if checkpoint.is_dir():  # a missing one was removed by the user: a run never loses one
             _compare(checkpoint, hashes, file_hashes(checkpoint))
     for name, length in document["lengths"].items():
-        if length > (size := _size(run / name)):
+        size = (run / name).stat().st_size if (run / name).is_file() else 0
+        if length > size:
             raise DamagedState(f"{name} has {size} bytes of {length}")
     return SavedState(document["step"], document["lengths"], checkpoints, document["trainer"], folder / TENSORS)
 
@@ -118,8 +117,7 @@ def prune(run: Path, states: Collection[int], checkpoints: Collection[int]) -> N
 
 def remove_states(run: Path) -> None:
     """Remove all saved states of a run that has ended."""
-    if (run / layout.STATES).exists():
-        shutil.rmtree(run / layout.STATES)
+    remove_entry(run / layout.STATES)
 
 
 def _read_document(file: Path) -> dict[str, Any]:
@@ -145,7 +143,3 @@ def _compare(folder: Path, written: Mapping[str, str], found: Mapping[str, str])
 
 def _digest(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
-
-
-def _size(file: Path) -> int:
-    return file.stat().st_size if file.is_file() else 0

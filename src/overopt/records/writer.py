@@ -6,20 +6,19 @@ import gzip
 import json
 import math
 import os
-import shutil
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self, SupportsFloat
 
 from overopt.errors import UserError
 from overopt.records import layout
 from overopt.records.atomic import (
-    cannot_write,
     check_space,
     file_hashes,
+    make_folder,
+    remove_entry,
     remove_folder,
     remove_partial,
     replace_file,
@@ -28,6 +27,7 @@ from overopt.records.atomic import (
     to_plain,
     whole_folder,
     write_all,
+    writing,
 )
 from overopt.records.environment import environment
 from overopt.records.layout import SAMPLE_COLUMNS
@@ -54,7 +54,7 @@ class RunWriter:
         path = Path(path)
         _refuse_occupied(path, config_yaml)
         writer = cls(path, _first_info(path.resolve().name) | dict(info))
-        made = _make_folder(path)
+        made = make_folder(path)
         try:
             replace_file(path / layout.CONFIG, config_yaml.encode())
             writer.update()  # last, since run.json makes the directory a run
@@ -117,7 +117,8 @@ class RunWriter:
         new = [_sample_row(step, row) for row in rows]
         file = layout.samples_file(self.path, step)
         keys = {_sample_key(row) for row in new}
-        kept = [row for row in _read_rows(file) if _sample_key(row) not in keys]
+        before = read_table(file).to_pylist() if file.exists() else []
+        kept = [row for row in before if _sample_key(row) not in keys]
         replace_file(file, _parquet(kept + new))
 
     def write_pairs(self, rows: Iterable[Mapping[str, Any]]) -> None:
@@ -125,11 +126,9 @@ class RunWriter:
         text = "".join(_dumps(row) + "\n" for row in rows)
         replace_file(self.path / layout.PAIRS, gzip.compress(text.encode(), mtime=0))  # no time: same pairs, same bytes
 
-    @contextmanager
-    def checkpoint(self, step: int) -> Iterator[Path]:
-        """Yield a folder to write a checkpoint into; it becomes `checkpoints/step-N` once the block has succeeded."""
-        with whole_folder(layout.checkpoint_folder(self.path, step)) as folder:
-            yield folder
+    def checkpoint(self, step: int) -> AbstractContextManager[Path]:
+        """Give a folder to write a checkpoint into; it becomes `checkpoints/step-N` once the block has succeeded."""
+        return whole_folder(layout.checkpoint_folder(self.path, step))
 
     def lengths(self) -> dict[str, int]:
         """Flush the line files to the disk and return the size of each in bytes."""
@@ -183,9 +182,7 @@ class RunWriter:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *exception: object) -> None:
         self.close()
 
     def _line(self, file: Path, row: Mapping[str, Any]) -> None:
@@ -197,11 +194,7 @@ class RunWriter:
 def clear_run(path: Path | str) -> None:
     """Remove a run's own files from a directory; other files stay."""
     for name in layout.EVERYTHING:
-        entry = Path(path) / name
-        if entry.is_dir() and not entry.is_symlink():
-            shutil.rmtree(entry)
-        else:
-            entry.unlink(missing_ok=True)
+        remove_entry(Path(path) / name)
 
 
 class _LineFile:
@@ -209,34 +202,27 @@ class _LineFile:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        try:
+        with writing(path):
             path.parent.mkdir(exist_ok=True)
             self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666)
-        except OSError as error:
-            raise cannot_write(path, error) from error
         self._drop_cut_line()
 
     def write(self, line: str) -> None:
         size = os.fstat(self._file).st_size
-        try:
-            write_all(self._file, line.encode() + b"\n")
-        except BaseException as error:
-            os.ftruncate(self._file, size)  # back to the last whole line
-            if isinstance(error, OSError):
-                raise cannot_write(self.path, error) from error
-            raise
+        with writing(self.path):
+            try:
+                write_all(self._file, line.encode() + b"\n")
+            except BaseException:
+                os.ftruncate(self._file, size)  # back to the last whole line
+                raise
 
     def sync(self) -> None:
-        try:
+        with writing(self.path):  # network file systems report a full quota late
             os.fsync(self._file)
-        except OSError as error:  # network file systems report a full quota late
-            raise cannot_write(self.path, error) from error
 
     def close(self) -> None:
-        try:
+        with writing(self.path):
             os.close(self._file)
-        except OSError as error:
-            raise cannot_write(self.path, error) from error
 
     def _drop_cut_line(self) -> None:
         """Remove half a line that a killed process may have left."""
@@ -271,16 +257,6 @@ def _is_leftover(config: Path, config_yaml: str) -> bool:
     return config.is_file() and config.read_bytes() == config_yaml.encode()
 
 
-def _make_folder(path: Path) -> list[Path]:
-    """Make a folder and its parents; return the new ones, innermost first."""
-    missing = [folder for folder in (path, *path.parents) if not folder.exists()]
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:  # a parent is a file, or may not be written
-        raise cannot_write(path, error) from error
-    return missing
-
-
 def _dumps(row: Mapping[str, Any]) -> str:
     """Encode a row as strict JSON: values that are not finite are listed in `nonfinite`, absent ones left out."""
     plain = {name: to_plain(value) for name, value in row.items() if value is not None}
@@ -302,13 +278,6 @@ def _sample_row(step: int, row: Mapping[str, Any]) -> dict[str, Any]:
 
 def _sample_key(row: Mapping[str, Any]) -> tuple[Any, ...]:
     return tuple(row.get(name) for name in _SAMPLE_KEY)
-
-
-def _read_rows(file: Path) -> list[dict[str, Any]]:
-    if not file.exists():
-        return []
-    rows: list[dict[str, Any]] = read_table(file).to_pylist()
-    return rows
 
 
 def _parquet(rows: Sequence[Mapping[str, Any]]) -> bytes:

@@ -166,7 +166,7 @@ def _complete_config(tree: Mapping[str, Any], variant: Variant, base: Path) -> d
     folder = base / "<study>" / RUNS  # stands for the runs while other relative paths are resolved
     absolute = {f"{RUNS}/{run}": str(folder / name) for run, name in variant.parents.items()}
     overrides = [(address, json.dumps(replace_texts(value, absolute))) for address, value in variant.values.items()]
-    stage = load(STAGES, replace_texts(tree, absolute), overrides, base=base, override_base=base)
+    stage: Any = load(STAGES, replace_texts(tree, absolute), overrides, base=base, override_base=base)
     check_provenance(stage)
     relative = {str(folder / name): f"{RUNS}/{name}" for name in variant.parents.values()}
     complete: dict[str, Any] = replace_texts(dump(stage), relative)

@@ -6,7 +6,6 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-Positive = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(gt=0)]
 Seed = Annotated[int, Field(ge=0)]
 Temperature = Annotated[float, Field(gt=0)]
@@ -16,4 +15,4 @@ Keep = Literal["last", "every", "best"]
 judge looks at completions). The run goes on from states of its own, whichever stay."""
 
 Provenance = dict[str, Literal["paper", "recipe", "trl", "our choice"]]
-"""Where a setting that departs from the recipe comes from, by its address."""
+"""Where a setting that departs from the recipe (Huang et al. 2024) comes from, by its address; training ignores it."""

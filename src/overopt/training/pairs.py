@@ -12,7 +12,7 @@ from typing import Annotated, Any, Protocol, get_args
 
 from pydantic import Field
 
-from overopt.config import Choice, Location, block, name_of
+from overopt.config import Choice, Location, Positive, block, name_of
 from overopt.engine.sampler import DrawKey, sample_in_batches
 from overopt.errors import UserError
 from overopt.models.policy import Policy
@@ -22,7 +22,6 @@ from overopt.records import fits_schema, load_run
 from overopt.records.layout import PAIRS
 from overopt.tasks.base import TaskProtocol
 from overopt.training.data import random_stream
-from overopt.training.fields import Positive
 from overopt.types import Completion, Dropped, Preference, PreferenceRecord, PromptRecord, RankingRecord, preference
 
 

@@ -75,9 +75,9 @@ def test_a_running_a_diverged_and_a_failed_run_are_marked(tmp_path: Path) -> Non
     assert records["going"].mark == "still running, drawn up to step 8 of 20"
     assert records["broken"].mark == "diverged at step 21"
     assert records["died"].mark == "failed after step 0"
-    assert records["ended"].mark == "stopped in time at step 21 (KL 12 above 10 nats); go back to step 8"
+    assert records["ended"].mark == "stopped early at step 21 (KL 12 above 10 nats); go back to step 8"
     assert records["ended"].row.label == "OVER"
-    assert verdict(records["ended"].row).endswith(" Stopped in time at step 21; go back to step 8.")
+    assert verdict(records["ended"].row).endswith(" Stopped early at step 21; go back to step 8.")
     assert records["done"].mark == ""
     assert records["going"].row.label is None
     assert records["broken"].row.label == "OVER"

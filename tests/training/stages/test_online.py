@@ -278,8 +278,8 @@ def test_a_bf16_run_compares_like_with_like(chain: Chain, tmp_path: Path) -> Non
 
 BAD = [
     ({"samples_per_prompt": 1}, "samples_per_prompt: 1 is too few, RLOO needs 2"),
-    ({"episodes_per_update": 9}, "episodes_per_update: not a multiple of samples_per_prompt"),
-    ({"minibatches": 3}, "minibatches: does not divide the prompts of an update"),
+    ({"episodes_per_update": 9}, "episodes_per_update: 9 is not a multiple of samples_per_prompt, 2"),
+    ({"minibatches": 3}, "minibatches: 3 does not divide the 4 prompts of a step"),
     ({"total_episodes": 4}, "total_episodes: less than one update's episodes_per_update"),
     (
         {"episodes_per_update": 72, "total_episodes": 72},

@@ -72,7 +72,7 @@ class ReportedRun:
                 return f"diverged at step {self.run.info.get('diverged_at', self.last_step)}"
             case "stopped":
                 stopped, best = self.run.info.get("stopped_at", self.last_step), self.run.info.get("go_back_to")
-                return f"stopped in time at step {stopped} ({self.run.info.get('reason')}); go back to step {best}"
+                return f"stopped early at step {stopped} ({self.run.info.get('reason')}); go back to step {best}"
             case "failed":
                 return f"failed after step {self.last_step}"
         return ""

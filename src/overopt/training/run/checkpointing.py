@@ -48,7 +48,7 @@ class Checkpointer:
             self.kept = {**others, step: self.writer.checkpoint_hashes(step)}
             self.best = quality
         document = {
-            "moving": trainer.document(),  # the name under which records hold it
+            "moving": trainer.document(),  # this key is older than the class; runs that have it must stay resumable
             "best": self.best,
             "elapsed": elapsed,
             "token_budget": self.budget.tokens,

@@ -74,7 +74,10 @@ class Parents:
         if (path / "run.json").is_file():
             folder = _checkpoint(role, path, stages)
         elif not (path / "config.json").is_file():
-            raise UserError(f"{role}: {path} is neither a run directory nor a Hugging Face model folder")
+            raise UserError(
+                f"{role}: {path} is neither a run directory nor a Hugging Face model folder; nothing is "
+                "loaded from the Hub: download a model first (hf download NAME --local-dir FOLDER)"
+            )
         known = {"role": role, "path": str(path), "hash": hash_parent(path), "files": parent_files(path)}
         self.records.append(known)
         return folder

@@ -143,7 +143,7 @@ class Session:
         except StoppedError as stop:
             why = {"stopped_at": stop.step, "stopped_by": stop.condition, "reason": stop.reason}
             self._finish(checkpointer, "stopped", **why, go_back_to=stop.go_back_to)
-            self.notice(f"{self.out}: stopped in time, {stop}; go back to step {stop.go_back_to}")
+            self.notice(f"{self.out}: stopped early, {stop}; go back to step {stop.go_back_to}")
         except (KeyboardInterrupt, SystemExit):
             raise  # the record says running or interrupted: the same command goes on
         except BaseException:

@@ -87,7 +87,7 @@ class StartedRun:
             self.interrupts.leave()
 
     def _stop_if_met(self, step: int) -> None:
-        """End the run in time, by what it has recorded; at its last step it ends anyway."""
+        """Raise StoppedError if a condition of `stop_when` holds for what is recorded; not at the last step."""
         if 0 < step < self.steps:
             self.conditions.check(step)
 

@@ -8,7 +8,7 @@ from typing import ClassVar, Self
 
 from pydantic import Field, model_validator
 
-from overopt.config import Location, block
+from overopt.config import Location, Positive, block
 from overopt.engine.compute import Compute
 from overopt.engine.optimizer import AdamW, CosineDecay, Optimizer, OptimizerSettings, Schedule
 from overopt.integrations import Sink
@@ -21,7 +21,7 @@ from overopt.records.layout import REFERENCE_LOGPS
 from overopt.stopping import StopCondition
 from overopt.tasks import Miniature, Task
 from overopt.training.data import batches, common_size, encode_views, of_size, random_stream
-from overopt.training.fields import Count, Keep, Positive, Provenance, Seed, Temperature
+from overopt.training.fields import Count, Keep, Provenance, Seed, Temperature
 from overopt.training.loop import checkpoint_steps, make_evaluator, tokens_in
 from overopt.training.pairs import FromRun, Pairs, PairSampler, Stored, check_takes
 from overopt.training.preference_step import PreferenceBatch, PreferenceStep
@@ -70,11 +70,11 @@ class Offline:
     checkpoint_every: Count | None = None
     """Steps between checkpoints, each evaluated; null: at 10, 25, 50, 75 and 100 percent."""
     keep: Keep = "every"
-    """Which checkpoints stay; best: by win rate."""
+    """Which checkpoints stay; best: by win rate, or by held-out pair accuracy where nothing judges completions."""
     stop_when: list[StopCondition] = Field(default_factory=list)
-    """Conditions that end the run in time."""
+    """Conditions that end the run early."""
     sinks: list[Sink] = Field(default_factory=list)
-    """Where else its numbers go; no part of what the run is, so its record does not name them."""
+    """Where else its numbers go. Sinks do not affect the run, so its `config.yaml` does not name them."""
     compute: Compute = Compute()
     provenance: Provenance = Field(default_factory=dict)
 

@@ -9,7 +9,7 @@ from typing import ClassVar, NamedTuple, Self
 
 from pydantic import Field, model_validator
 
-from overopt.config import Location, block
+from overopt.config import Location, Positive, block
 from overopt.engine.compute import Compute
 from overopt.engine.memory import TokenBudget
 from overopt.engine.optimizer import AdamW, LinearDecay, Optimizer, OptimizerSettings, Schedule
@@ -26,7 +26,7 @@ from overopt.objectives.state import State, call, initial_state
 from overopt.stopping import StopCondition
 from overopt.tasks import Miniature, Task
 from overopt.training.data import Prompt, batches, encode_prompts, random_stream
-from overopt.training.fields import Count, Keep, Positive, Provenance, Seed, Temperature
+from overopt.training.fields import Count, Keep, Provenance, Seed, Temperature
 from overopt.training.loop import checkpoint_steps, make_evaluator, tokens_in
 from overopt.training.policy_step import PolicyStep, needs
 from overopt.training.probes import Metrics, Probes, consecutive, rollout_metrics
@@ -41,7 +41,8 @@ from overopt.training.shaping import bonus, coefficient_metrics, coefficients, i
 class Online:
     """Online RL against a reward model.
 
-    Defaults are the N+ recipe's (Huang et al. 2024) and, for the estimator, those of TRL's old RLOOTrainer.
+    Defaults are those of "The N+ Implementation Details of RLHF with PPO" (Huang et al. 2024) and, for the estimator,
+    those of TRL's old RLOOTrainer.
     """
 
     stage: ClassVar[str] = "online"
@@ -74,7 +75,7 @@ class Online:
     epochs: Count = 4
     """Passes over each batch of rollouts."""
     minibatches: Count = 1
-    """Updates per pass; a prompt's samples stay together."""
+    """Minibatches of a pass, with an optimizer step for each; a prompt's samples stay together."""
     temperature: Temperature = 0.7
     """Part of the policy: sampling, ratios, KL and bonus all use it."""
     max_prompt_tokens: Count = 512
@@ -82,11 +83,11 @@ class Online:
     checkpoint_every: Count | None = None
     """Steps between checkpoints, each evaluated; null: at 10, 25, 50, 75 and 100 percent."""
     keep: Keep = "every"
-    """Which checkpoints stay; best: by win rate."""
+    """Which checkpoints stay; best: by win rate, or by held-out pair accuracy where nothing judges completions."""
     stop_when: list[StopCondition] = Field(default_factory=list)
-    """Conditions that end the run in time."""
+    """Conditions that end the run early."""
     sinks: list[Sink] = Field(default_factory=list)
-    """Where else its numbers go; no part of what the run is, so its record does not name them."""
+    """Where else its numbers go. Sinks do not affect the run, so its `config.yaml` does not name them."""
     probes: Probes = Probes()
     compute: Compute = Compute()
     provenance: Provenance = Field(default_factory=dict)
@@ -107,9 +108,15 @@ class Online:
         if self.episodes_per_update < (least := self.advantage.minimum_batch):
             raise ValueError(f"episodes_per_update: {self.episodes_per_update} is too few, {name} needs {least}")
         if self.episodes_per_update % self.samples_per_prompt:
-            raise ValueError("episodes_per_update: not a multiple of samples_per_prompt")
+            raise ValueError(
+                f"episodes_per_update: {self.episodes_per_update} is not a multiple of samples_per_prompt, "
+                f"{self.samples_per_prompt}"
+            )
         if self.prompts_per_update % self.minibatches:
-            raise ValueError("minibatches: does not divide the prompts of an update")
+            raise ValueError(
+                f"minibatches: {self.minibatches} does not divide the {self.prompts_per_update} prompts of a step "
+                "(episodes_per_update / samples_per_prompt)"
+            )
         if self.total_episodes < self.episodes_per_update:
             raise ValueError("total_episodes: less than one update's episodes_per_update")
         if self.reward_model is None and not (self.rewards or self.regularizers or self.loss_regularizers):
@@ -127,6 +134,7 @@ def train_online(config: Online, session: Session) -> None:
     order = random_stream(config.seed, "prompt order")
     stream = batches(prompts, config.prompts_per_update, order, "episodes_per_update", dropped)
     worker = rollout_worker(config, policy, reference, scorer, codec)
+    # where decoding and the training forward pass disagree, old log-probabilities are computed again
     gap = session.budget.without_gradient(partial(worker.sampler_gap, prompts[0]))
     worker = replace(worker, sampler_is_exact=gap < SAMPLER_GAP)
     evaluator = make_evaluator(session, config.task, config.seed, codec, config.temperature, scorer, reference)
@@ -153,9 +161,9 @@ class Step(NamedTuple):
 
     metrics: Metrics
     states: State
-    """Of the coefficients and the advantage, for the next step."""
+    """States of the coefficients and of the advantage, for the next step."""
     tokens: int
-    """Of the rollouts, each prompt counted once."""
+    """Tokens in the rollouts, each prompt counted once."""
 
 
 def make_step(

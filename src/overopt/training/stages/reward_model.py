@@ -8,7 +8,7 @@ from typing import ClassVar, Literal
 import torch
 from pydantic import Field
 
-from overopt.config import Location, block
+from overopt.config import Location, Positive, block
 from overopt.engine.compute import Compute
 from overopt.engine.optimizer import AdamW, CosineDecay, Optimizer, OptimizerSettings, Schedule
 from overopt.engine.packing import Tree, micro_batches, pack
@@ -28,7 +28,7 @@ from overopt.training.data import (
     of_size,
     random_stream,
 )
-from overopt.training.fields import Count, Keep, Positive, Provenance, Seed
+from overopt.training.fields import Count, Keep, Provenance, Seed
 from overopt.training.heldout import Heldout, gaps
 from overopt.training.loop import checkpoint_steps, tokens_in
 from overopt.training.pairs import FromRun, Pairs, PairSampler, Sampled, check_takes, to_row
@@ -67,9 +67,9 @@ class RewardModelStage:
     keep: Keep = "every"
     """Which checkpoints stay; best: by held-out accuracy."""
     stop_when: list[StopCondition] = Field(default_factory=list)
-    """Conditions that end the run in time."""
+    """Conditions that end the run early."""
     sinks: list[Sink] = Field(default_factory=list)
-    """Where else its numbers go; no part of what the run is, so its record does not name them."""
+    """Where else its numbers go. Sinks do not affect the run, so its `config.yaml` does not name them."""
     compute: Compute = Compute()
     provenance: Provenance = Field(default_factory=dict)
 

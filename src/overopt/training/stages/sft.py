@@ -8,7 +8,7 @@ from typing import ClassVar
 import torch
 from pydantic import Field
 
-from overopt.config import block
+from overopt.config import Positive, block
 from overopt.engine.compute import Compute
 from overopt.engine.head import hidden_states, target_logps
 from overopt.engine.optimizer import AdamW, CosineDecay, Optimizer, OptimizerSettings, Schedule
@@ -20,7 +20,7 @@ from overopt.models.text import Codec
 from overopt.stopping import StopCondition
 from overopt.tasks import Miniature, Task
 from overopt.training.data import batches, encode_demonstrations, random_stream
-from overopt.training.fields import Count, Keep, Positive, Provenance, Seed
+from overopt.training.fields import Count, Keep, Provenance, Seed
 from overopt.training.loop import checkpoint_steps, make_evaluator, tokens_in
 from overopt.training.run.session import Session
 from overopt.training.run.trainer_state import TrainerState
@@ -51,9 +51,9 @@ class SFT:
     keep: Keep = "every"
     """Which checkpoints stay; best: by win rate."""
     stop_when: list[StopCondition] = Field(default_factory=list)
-    """Conditions that end the run in time."""
+    """Conditions that end the run early."""
     sinks: list[Sink] = Field(default_factory=list)
-    """Where else its numbers go; no part of what the run is, so its record does not name them."""
+    """Where else its numbers go. Sinks do not affect the run, so its `config.yaml` does not name them."""
     compute: Compute = Compute()
     provenance: Provenance = Field(default_factory=dict)
 
