@@ -12,7 +12,6 @@ from overopt.engine.head import (
     ChunkedLogits,
     completion_logps,
     frozen_logits,
-    hidden_states,
     logps_of_trees,
     target_logps,
 )
@@ -113,7 +112,7 @@ def test_gradients_of_a_tree_are_those_of_its_sequences_apart(policy: Policy) ->
 def test_a_graph_is_walked_backward_once(policy: Policy) -> None:
     """The probabilities between the passes become the gradient: a second walk would be wrong, so it is refused."""
     packed = pack(TREES)
-    total = target_logps(policy, hidden_states(policy, packed), packed, 0.7).sum()
+    total = target_logps(policy, policy.hidden(packed), packed, 0.7).sum()
     total.backward(retain_graph=True)
     with pytest.raises(RuntimeError, match="compute them again"):
         total.backward()
@@ -134,7 +133,7 @@ def test_a_chunked_head_changes_neither_values_nor_gradients(
         return plain_logits(hidden_MD)
 
     def values_and_gradients() -> tuple[torch.Tensor, tuple[torch.Tensor, ...]]:
-        logp_M = target_logps(policy, hidden_states(policy, packed), packed, 0.7)
+        logp_M = target_logps(policy, policy.hidden(packed), packed, 0.7)
         gradients = torch.autograd.grad((logp_M * weight_M).sum(), policy.parameters(), materialize_grads=True)
         return logp_M.detach(), gradients
 
@@ -191,7 +190,7 @@ def test_logits_by_the_chunk_are_those_in_one_piece(policy: Policy, monkeypatch:
         old_head = Head(policy)
         old = frozen_logits(policy, old_head, TREES, 30).at(range(len(TREES)))
         ref = frozen_logits(other, other.logits, TREES, 10**6)
-        source = ChunkedLogits(policy, hidden_states(policy, packed), packed, 0.7, old, ref)
+        source = ChunkedLogits(policy, policy.hidden(packed), packed, 0.7, old, ref)
         value_M = source.map(statistic)
         weight_M = torch.linspace(-1, 1, len(value_M))
         gradients = torch.autograd.grad((weight_M * value_M).sum(), policy.parameters(), allow_unused=True)
@@ -208,7 +207,7 @@ def test_logits_by_the_chunk_are_those_in_one_piece(policy: Policy, monkeypatch:
 def test_a_piece_is_what_one_plain_forward_says(policy: Policy) -> None:
     packed = pack(TREES)
     kept = frozen_logits(policy, policy.logits, TREES, 30)
-    source = ChunkedLogits(policy, hidden_states(policy, packed), packed, 0.7, old=kept)
+    source = ChunkedLogits(policy, policy.hidden(packed), packed, 0.7, old=kept)
 
     def old_logps(logits: TokenLogits) -> torch.Tensor:
         assert logits.ref_MV is None and logits.old_MV is not None
@@ -230,7 +229,7 @@ def test_some_trees_in_some_order(policy: Policy) -> None:
 def test_gradients_are_those_of_plain_forwards_at_the_temperature(policy: Policy, temperature: float) -> None:
     """One ordinary forward of the Hugging Face model a sequence, and autograd through its whole softmax."""
     packed = pack(TREES)
-    total = target_logps(policy, hidden_states(policy, packed), packed, temperature).sum()
+    total = target_logps(policy, policy.hidden(packed), packed, temperature).sum()
     ours = torch.autograd.grad(total, policy.head.weight)[0]
     plain = torch.zeros(())
     for prompt, completion in [(tree.prompt, c) for tree in TREES for c in tree.completions if c]:

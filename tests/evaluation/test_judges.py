@@ -1,7 +1,6 @@
 from __future__ import annotations
 
-from overopt.evaluation.judges import TIE, outcome, outcomes, reference_completion
-from overopt.types import Completion, PromptRecord
+from overopt.evaluation.judges import TIE, outcome, outcomes
 
 
 def test_a_win_a_tie_and_a_loss() -> None:
@@ -10,11 +9,6 @@ def test_a_win_a_tie_and_a_loss() -> None:
 
 def test_an_absent_score_gives_no_outcome() -> None:
     assert outcomes([1.0, None, 3.0], [0.0, 0.0, None]) == [1.0, None, None]
-
-
-def test_a_reference_has_ended() -> None:
-    assert reference_completion(PromptRecord("a", "x", "y")) == Completion("y", ended=True)
-    assert reference_completion(PromptRecord("a", "x")) is None
 
 
 def test_a_tie_is_as_wide_as_rounding() -> None:

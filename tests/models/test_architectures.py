@@ -11,7 +11,7 @@ from tiny_models import EOS, WORDS
 from torch import Tensor
 
 from overopt.engine import native
-from overopt.engine.head import hidden_states, logps_of_trees, target_logps
+from overopt.engine.head import logps_of_trees, target_logps
 from overopt.engine.packing import Tree, micro_batches, pack
 from overopt.engine.sampler import DrawKey, sample
 from overopt.errors import UserError
@@ -90,7 +90,7 @@ def descend(policy: Policy, trees: Sequence[Tree], token_budget: int) -> dict[st
     """The gradient of a loss in which each token has another weight, gathered by micro-batches."""
     for batch in micro_batches(trees, token_budget):
         packed = pack([trees[i] for i in batch])
-        logp_M = target_logps(policy, hidden_states(policy, packed), packed, 1.0)
+        logp_M = target_logps(policy, policy.hidden(packed), packed, 1.0)
         (logp_M * weight(packed.token_M, packed.column_M)).sum().backward()
     return gradients(policy)
 

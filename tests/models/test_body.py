@@ -10,7 +10,6 @@ import torch
 from rounding import rounding
 from transformers import AutoModelForCausalLM
 
-from overopt.engine.head import hidden_states
 from overopt.engine.packing import Tree, pack
 from overopt.models.load import load_policy
 from overopt.models.policy import Policy
@@ -33,7 +32,7 @@ def test_a_saved_folder_is_an_ordinary_one(policy: Policy, tmp_path: Path) -> No
     plain, report = AutoModelForCausalLM.from_pretrained(tmp_path, output_loading_info=True)
     assert not report["missing_keys"] and not report["unexpected_keys"] and not report["mismatched_keys"]
     ids = torch.tensor([[3, 4, 5, 20, 21]])
-    hidden = hidden_states(policy, pack([Tree([3], [[4, 5, 20, 21]])]))
+    hidden = policy.hidden(pack([Tree([3], [[4, 5, 20, 21]])]))
     with torch.no_grad():
         torch.testing.assert_close(plain(ids).logits[0], policy.logits(hidden), atol=1e-5, rtol=1e-5)
 
@@ -63,7 +62,7 @@ def test_settings_that_say_the_same_are_saved_as_they_are(policy: Policy, tmp_pa
 
 def test_hidden_states_of_a_tree_are_those_of_its_branches(policy: Policy) -> None:
     tree = Tree([3, 4, 5], [[20, 21, 1], [22, 23]])
-    together = hidden_states(policy, pack([tree]))
+    together = policy.hidden(pack([tree]))
     for completion, places in [(tree.completions[0], [2, 3, 4, 5]), (tree.completions[1], [2, 6, 7])]:  # what is read
         alone = policy.model.base_model(torch.tensor([[*tree.prompt, *completion]])).last_hidden_state[0, 2:]
         torch.testing.assert_close(together[places], alone, atol=1e-5, rtol=1e-5)
@@ -93,7 +92,7 @@ def test_checkpointed_layers_give_the_same_gradients_and_no_dropout(policy: Poli
     def gradients() -> list[torch.Tensor]:
         policy.model.zero_grad()
         packed = pack(tiny.TREES)
-        hidden_states(policy, packed)[packed.read_R].square().sum().backward()
+        policy.hidden(packed)[packed.read_R].square().sum().backward()
         return [p.grad.clone() for p in policy.model.base_model.parameters() if p.grad is not None]
 
     plain, calls = gradients(), []

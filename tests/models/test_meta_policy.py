@@ -9,14 +9,14 @@ import torch
 import transformers
 
 from overopt.engine.footprint import peak_bytes
-from overopt.engine.head import hidden_states, target_logps
+from overopt.engine.head import target_logps
 from overopt.engine.packing import pack
 from overopt.models.meta_policy import MetaPolicy, bytes_per_token
 
 
 def update(body: Any) -> int:
     packed = pack(tiny.TREES, body.device)
-    peak = peak_bytes(lambda: target_logps(body, hidden_states(body, packed), packed, 1.0).sum().backward())
+    peak = peak_bytes(lambda: target_logps(body, body.hidden(packed), packed, 1.0).sum().backward())
     body.model.zero_grad(set_to_none=True)
     return peak
 

@@ -4,7 +4,7 @@ import pytest
 import tiny
 import torch
 
-from overopt.engine.head import hidden_states, logps_of_trees
+from overopt.engine.head import logps_of_trees
 from overopt.engine.packing import Tree, pack
 from overopt.models.properties import LogitMap
 
@@ -48,7 +48,7 @@ def test_mean_logit_is_the_mean_of_the_logits(bias: bool) -> None:
     policy = tiny.policy()
     if bias:
         policy.head.bias = torch.nn.Parameter(torch.linspace(-1, 2, policy.vocabulary))
-    hidden = hidden_states(policy, pack(tiny.TREES))
+    hidden = policy.hidden(pack(tiny.TREES))
     torch.testing.assert_close(policy.mean_logit(hidden), policy.logits(hidden).mean(-1), atol=1e-5, rtol=1e-5)
 
 
@@ -67,7 +67,7 @@ def test_a_frozen_copy_stays_when_the_policy_moves() -> None:
 
 def test_a_frozen_head_stays_when_the_policy_moves() -> None:
     policy = tiny.policy()
-    hidden = hidden_states(policy, pack(tiny.TREES)).detach()
+    hidden = policy.hidden(pack(tiny.TREES)).detach()
     before, head = policy.logits(hidden).detach(), policy.frozen_head()
     with torch.no_grad():
         policy.head.weight.mul_(2.0)
@@ -79,7 +79,7 @@ def test_a_frozen_head_stays_when_the_policy_moves() -> None:
 def test_the_mean_of_capped_logits_is_taken_after_the_cap() -> None:
     policy = tiny.policy()
     policy.logit_map = LogitMap(scale=3.0, cap=0.5)
-    hidden = hidden_states(policy, pack(tiny.TREES))
+    hidden = policy.hidden(pack(tiny.TREES))
     raw = policy.head(hidden)
     torch.testing.assert_close(policy.mean_logit(hidden), (0.5 * (6.0 * raw).tanh()).mean(-1), atol=1e-6, rtol=1e-5)
     torch.testing.assert_close(policy.frozen_head()(hidden), 0.5 * (6.0 * raw).tanh(), atol=1e-6, rtol=1e-5)

@@ -18,7 +18,7 @@ from torch import Tensor
 from trl import GRPOConfig, GRPOTrainer
 
 from overopt.config import name_of
-from overopt.engine.head import ChunkedLogits, hidden_states, logps_of_trees, target_logps
+from overopt.engine.head import ChunkedLogits, logps_of_trees, target_logps
 from overopt.engine.packing import Tree, pack
 from overopt.models.policy import Policy
 from overopt.objectives.advantages import GroupMean, GroupNormalized
@@ -133,7 +133,7 @@ def gradient(loss: Tensor, policy: Policy) -> Tensor:
 
 def our_update(policy: Policy, old_BT: Tensor, ref_BT: Tensor) -> PolicyUpdate:
     packed = pack(TREES)
-    hidden = hidden_states(policy, packed)
+    hidden = policy.hidden(packed)
     return PolicyUpdate(
         logp_BT=packed.spread(target_logps(policy, hidden, packed, TEMPERATURE)),
         old_logp_BT=old_BT,

@@ -10,7 +10,7 @@ from tiny import Chain
 
 from overopt.config import load
 from overopt.engine.footprint import peak_bytes
-from overopt.engine.head import hidden_states, target_logps
+from overopt.engine.head import target_logps
 from overopt.engine.packing import pack
 from overopt.planning.memory import RUNTIME_MB, memory_of
 from overopt.planning.seconds import random_trees
@@ -43,7 +43,7 @@ def test_weights_and_the_optimizer_by_hand(chain: Chain) -> None:
 def test_activations_are_those_of_a_real_update(chain: Chain) -> None:
     policy = tiny.policy()
     packed = pack(random_trees(BATCH, SHAPE.vocabulary))
-    peak = peak_bytes(lambda: target_logps(policy, hidden_states(policy, packed), packed, 1.0).sum().backward())
+    peak = peak_bytes(lambda: target_logps(policy, policy.hidden(packed), packed, 1.0).sum().backward())
     parts = memory(chain, Work(3, BATCH, policies=1))
     assert parts["gradients"] + parts["activations"] == pytest.approx(peak, rel=0.05)
 

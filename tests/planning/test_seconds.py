@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import tiny
@@ -9,6 +10,8 @@ from tiny import Chain
 
 from overopt.config import load
 from overopt.engine.devices import Device
+from overopt.engine.head import target_logps
+from overopt.engine.packing import pack
 from overopt.planning import seconds
 from overopt.planning.seconds import DataSheetSpeed, MeasuredSpeed, prompts_at_a_time, random_trees, seconds_of
 from overopt.planning.work import Shape, Trees, Work
@@ -33,6 +36,9 @@ class Counting:
         return 10 * trees.count
 
 
+SPEED: Any = Counting()
+
+
 def test_the_parts_of_a_stage() -> None:
     heldout = replace(BATCH, count=5)
     work = Work(
@@ -40,10 +46,10 @@ def test_the_parts_of_a_stage() -> None:
         evaluations=3, answers=replace(BATCH, count=6), answered=2, evaluation_passes=[heldout, BATCH],
         pairs=replace(BATCH, count=100), first=[heldout],
     )  # fmt: skip
-    found = seconds_of(work, Counting())
+    found = seconds_of(work, SPEED)
     assert found.step == {"sampling": 40, "passes": 6, "updates": 24, "optimizer": 2}
     assert found.outside == {"evaluations": 3 * (5 + 4 + 2 * 60), "pairs": 1000, "passes over all pairs": 5}
-    assert seconds_of(Work(7, BATCH, policies=1), Counting()).outside == {}
+    assert seconds_of(Work(7, BATCH, policies=1), SPEED).outside == {}
 
 
 def test_a_gpu_is_bound_by_arithmetic_and_by_reading_the_weights() -> None:
@@ -88,9 +94,15 @@ def test_sampling_costs_a_token_whatever_the_rows_and_each_row_more(
 def test_random_trees_have_the_mean_lengths() -> None:
     trees = random_trees(BATCH, 20)
     assert [(len(t.prompt), [len(c) for c in t.completions]) for t in trees] == [(6, [2, 2])] * 4
+
+
+def test_an_update_on_all_tokens_learns_the_prompts_too() -> None:
     single = replace(BATCH, group=1, targets="all")
-    packed = seconds.pack_trees(single, random_trees(single, 20), torch.device("cpu"))
-    assert len(packed.token_M) == 4 * (6 - 1 + 2)
+    trees, ours, theirs = random_trees(single, 20), tiny.policy(), tiny.policy()
+    seconds.descend(ours, trees, single)
+    packed = pack(trees, prompt_targets=True)
+    target_logps(theirs, theirs.hidden(packed), packed, 1.0).sum().backward()
+    assert ours.head.weight.grad is not None and torch.equal(ours.head.weight.grad, theirs.head.weight.grad)
 
 
 def test_a_clock_may_be_another(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,7 +14,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from overopt.engine.head import hidden_states, logps_of_trees, target_logps
+from overopt.engine.head import logps_of_trees, target_logps
 from overopt.engine.packing import Tree, micro_batches, pack
 from overopt.engine.sampler import DrawKey, sample
 from overopt.models.load import load_policy
@@ -86,7 +86,7 @@ def test_gradients(policy: Policy, trees: list[Tree]) -> None:
     """
     for batch in micro_batches(trees, 40):
         packed = pack([trees[i] for i in batch])
-        target_logps(policy, hidden_states(policy, packed), packed, 1.0).sum().backward()
+        target_logps(policy, policy.hidden(packed), packed, 1.0).sum().backward()
     ours, alone = gradients(policy), plain_gradients(policy, trees)
     policy.model.double()
     truth = plain_gradients(policy, trees)

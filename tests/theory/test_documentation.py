@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from overopt.theory import closed_forms
 from overopt.theory.candidates import worked_example
-from overopt.theory.formulas import Formulas
-from overopt.theory.lengths import length_objective
+from overopt.theory.optima import entropy_objective
 from overopt.theory.statements import verify
 
 PAGE = (Path(__file__).parents[2] / "docs" / "theory.md").read_text(encoding="utf-8")
@@ -32,7 +32,7 @@ def test_the_page_shows_every_part_as_it_is_printed() -> None:
     ],
 )
 def test_the_example_by_hand(form: str, row: str) -> None:
-    c, function = worked_example(), getattr(Formulas(), form)
+    c, function = worked_example(), getattr(closed_forms, form)
     lengths = () if form == "maxent_optimum" else (c.length_N,)
     logp = function(c.reward_N, *lengths, c.temperature)
     (line,) = [line for line in PAGE.splitlines() if line.startswith(row)]
@@ -40,4 +40,4 @@ def test_the_example_by_hand(form: str, row: str) -> None:
     assert [first, second] == [f"{p:.3f}" for p in logp.exp().tolist()]
     reward = c.temperature * logp / c.length_N
     assert f"{float(reward[0] - reward[1]):.3f}" in difference
-    assert f"{float(length_objective(logp, c.reward_N, c.length_N, c.temperature)):.4f}" == value.strip("*")
+    assert f"{float(entropy_objective(logp, c.reward_N, c.temperature / c.length_N)):.4f}" == value.strip("*")

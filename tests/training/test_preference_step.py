@@ -7,7 +7,7 @@ import tiny
 import torch
 from preferences import DenseLogits
 
-from overopt.engine.head import TreeLogps, completion_logps, hidden_states
+from overopt.engine.head import TreeLogps, completion_logps
 from overopt.engine.memory import TokenBudget
 from overopt.engine.optimizer import SGD, Constant, Optimizer
 from overopt.engine.packing import Tree, pack
@@ -51,7 +51,7 @@ def direct_gradient(loss: Any) -> tuple[float, list[torch.Tensor]]:
     policy, reference = policies()
     batch = step(loss, policy, reference).batch(items(1 + len(loss.prompts)), reference, 1000)
     packed = pack(batch.trees)
-    logits_MV = policy.logits(hidden_states(policy, packed)[packed.source_M]).float() / 0.9
+    logits_MV = policy.logits(policy.hidden(packed)[packed.source_M]).float() / 0.9
     ranks = [packed.row_M % 2 == rank for rank in range(2)]
     sources = [DenseLogits(TokenLogits(logits_MV[at], packed.token_M[at], packed.row_M[at])) for at in ranks]
     logps = TreeLogps(completion_logps(policy, packed, 0.9), packed.mask_BT)

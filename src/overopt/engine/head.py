@@ -10,17 +10,12 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from overopt.engine.model import BodyModel, CausalModel
+from overopt.engine.model import CausalModel
 from overopt.engine.packing import Packed, Tree, micro_batches, pack
 from overopt.types import TokenLogits
 
 LOGITS_PER_CHUNK = 1 << 26
 """Logits in memory at a time (256 MiB in fp32); if there are more, the backward pass computes each chunk's again."""
-
-
-def hidden_states(model: BodyModel, packed: Packed) -> Tensor:
-    """Hidden states of a packed batch, `[N, D]`."""
-    return model.hidden(packed)
 
 
 def target_logps(model: CausalModel, hidden: Tensor, packed: Packed, temperature: float) -> Tensor:
@@ -89,7 +84,7 @@ class TreeLogps(NamedTuple):
 
 def completion_logps(model: CausalModel, packed: Packed, temperature: float) -> Tensor:
     """Log-probabilities `[B, T]` of one packed batch, 0 on padding; differentiable."""
-    return packed.spread(target_logps(model, hidden_states(model, packed), packed, temperature))
+    return packed.spread(target_logps(model, model.hidden(packed), packed, temperature))
 
 
 @torch.no_grad()
@@ -133,7 +128,7 @@ def frozen_logits(model: CausalModel, head: Head, trees: Sequence[Tree], token_b
         members = [trees[i] for i in batch]
         packed = pack(members, model.device)
         sizes = [sum(map(len, tree.completions)) for tree in members]
-        hidden += hidden_states(model, packed)[packed.source_M].split(sizes)
+        hidden += model.hidden(packed)[packed.source_M].split(sizes)
     return FrozenLogits(head, hidden)
 
 

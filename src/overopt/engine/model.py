@@ -13,23 +13,15 @@ if TYPE_CHECKING:
     from overopt.engine.packing import Packed
 
 
-class BodyModel(Protocol):
-    """The body of a transformer."""
+class CausalModel(Protocol):
+    """A body with a head over a vocabulary, which decodes from a `KeyValueStore` or from a cache of its own."""
 
     pad_id: int
+    end_ids: frozenset[int]
+    """The tokens at which sampling stops."""
 
     @property
     def device(self) -> torch.device: ...
-
-    def hidden(self, packed: Packed) -> Tensor:
-        """Hidden states after the final norm of a packed batch, `[N, D]`; undefined at positions outside `read_R`."""
-
-
-class CausalModel(BodyModel, Protocol):
-    """A body with a head over a vocabulary, which decodes from a `KeyValueStore` or from a cache of its own."""
-
-    end_ids: frozenset[int]
-    """The tokens at which sampling stops."""
 
     @property
     def vocabulary(self) -> int: ...
@@ -41,6 +33,9 @@ class CausalModel(BodyModel, Protocol):
     @property
     def pads_prompts(self) -> bool:
         """Whether `extend` takes prompts of different lengths together, the shorter ones padded on the left."""
+
+    def hidden(self, packed: Packed) -> Tensor:
+        """Hidden states after the final norm of a packed batch, `[N, D]`; undefined at positions outside `read_R`."""
 
     def logits(self, hidden_MD: Tensor) -> Tensor:
         """Logits of the next token, `[M, V]`."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import accumulate
 
 import torch
 from torch import Tensor
@@ -45,10 +44,8 @@ class NativeKeyValueStore:
         heads, _, size = key.shape
         prompts, samples = len(self.lengths), len(self.slots)
         keys, values = torch.zeros(prompts, heads, size, self.prompt), torch.zeros(prompts, heads, self.prompt, size)
-        ends = list(accumulate(self.lengths))
-        for i, (start, end) in enumerate(zip([0, *ends], ends, strict=False)):
-            keys[i, :, :, : end - start] = key[:, start:end].transpose(1, 2)
-            values[i, :, : end - start] = value[:, start:end]
+        for i, (k, v) in enumerate(zip(key.split(self.lengths, 1), value.split(self.lengths, 1), strict=True)):
+            keys[i, :, :, : k.shape[1]], values[i, :, : v.shape[1]] = k.transpose(1, 2), v
         own = torch.empty(samples, heads, size, self.width), torch.empty(samples, heads, self.width, size)
         self.stored.append((keys, values, *own))
 

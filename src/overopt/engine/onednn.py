@@ -7,7 +7,7 @@ its linear modules is replaced only within a `with` block, and only in fp32.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 import torch
@@ -19,11 +19,9 @@ PACKING_ROWS = 16
 """Rows of a product for which the layout is optimal; it is correct for any number."""
 
 
-@contextmanager
-def packed_linear_maps(modules: Iterable[nn.Module]) -> Iterator[None]:
+def packed_linear_maps(modules: Iterable[nn.Module]) -> AbstractContextManager[None]:
     """Large linear maps among the modules run on packed copies of their weights; without gradient, fp32, on a CPU."""
-    with _replaced_forwards([m for m in modules if _worth_packing(m)], _packed_forward):
-        yield
+    return _replaced_forwards([m for m in modules if _worth_packing(m)], _packed_forward)
 
 
 @contextmanager
@@ -55,11 +53,9 @@ def _packed_forward(module: nn.Linear) -> Callable[[Tensor], Tensor]:
     return lambda x: _product(x, weight, bias)
 
 
-@contextmanager
-def onednn_linear_maps(modules: Iterable[nn.Module]) -> Iterator[None]:
+def onednn_linear_maps(modules: Iterable[nn.Module]) -> AbstractContextManager[None]:
     """Linear maps among the modules by oneDNN, forward and backward; those that are replaced already stay so."""
-    with _replaced_forwards([m for m in modules if _can_be_replaced(m)], _onednn_forward):
-        yield
+    return _replaced_forwards([m for m in modules if _can_be_replaced(m)], _onednn_forward)
 
 
 def _onednn_forward(module: nn.Linear) -> Callable[[Tensor], Tensor]:

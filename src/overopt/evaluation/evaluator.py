@@ -12,8 +12,8 @@ from torch import Tensor
 
 from overopt.engine.head import logps_of_trees
 from overopt.engine.packing import Tree
-from overopt.engine.sampler import DrawKey, sample_in_batches
-from overopt.evaluation.judges import Judge, outcomes, reference_completion
+from overopt.engine.sampler import DrawKey, Samples, sample_in_batches
+from overopt.evaluation.judges import Judge, outcomes
 from overopt.models.policy import Policy
 from overopt.models.scorer import Scorer
 from overopt.models.text import Codec
@@ -53,7 +53,7 @@ class Evaluator:
     """The judge's scores of the references; None: the reward model has not been asked yet."""
 
     def __post_init__(self) -> None:
-        references = [reference_completion(record) for record in self.records]
+        references = [None if r.reference is None else Completion(r.reference) for r in self.records]
         known_texts = [[] if completion is None else [completion] for completion in references]
         self.encoded = [Tree(*row) for row in self.codec.encode(self.records, known_texts)]
         self.prompts = [tree.prompt for tree in self.encoded]
@@ -78,16 +78,7 @@ class Evaluator:
         `token_budget` is the size of a micro-batch. An evaluation that raises leaves no trace.
         """
         reference_scores = self._reference_scores(token_budget)
-        samples = sample_in_batches(
-            policy,
-            self.prompts,
-            [r.prompt_id for r in self.records],
-            group_size=1,
-            temperature=0.0,
-            max_tokens=self.max_completion_tokens,
-            key=DrawKey(self.seed, "greedy", 0),
-            token_budget=token_budget,
-        )
+        samples = self._sample(policy, 0.0, "greedy", token_budget)
         tokens = samples.completions()
         completions = [self.codec.decode(row, record) for row, record in zip(tokens, self.records, strict=True)]
         trees = [Tree(prompt, [row]) for prompt, row in zip(self.prompts, tokens, strict=True)]
@@ -117,6 +108,13 @@ class Evaluator:
         measured = self._distance(policy, token_budget) | self._reference_logp(policy, token_budget)
         row |= self._win_rate(results) | _means(rows) | measured
         return row, rows
+
+    def _sample(self, policy: Policy, temperature: float, purpose: str, token_budget: int) -> Samples:
+        """Draw one completion of each prompt, with the same random numbers at every evaluation."""
+        ids, key = [record.prompt_id for record in self.records], DrawKey(self.seed, purpose, 0)
+        return sample_in_batches(
+            policy, self.prompts, ids, 1, temperature, self.max_completion_tokens, key, token_budget
+        )
 
     def _reference_scores(self, token_budget: int) -> list[float | None]:
         """Return the judge's score of each prompt's reference; a reward model is run once."""
@@ -172,16 +170,7 @@ class Evaluator:
         """Estimate KL(pi || pi_ref), nats per sequence, on one sample per prompt, with the same draws every time."""
         if self.reference is None:
             return {}
-        samples = sample_in_batches(
-            policy,
-            self.prompts,
-            [r.prompt_id for r in self.records],
-            group_size=1,
-            temperature=self.temperature,
-            max_tokens=self.max_completion_tokens,
-            key=DrawKey(self.seed, "evaluation", 0),
-            token_budget=token_budget,
-        )
+        samples = self._sample(policy, self.temperature, "evaluation", token_budget)
         trees = [Tree(p, [row]) for p, row in zip(self.prompts, samples.completions(), strict=True)]
         reference = logps_of_trees(self.reference, trees, self.temperature, token_budget)
         logp_BT = samples.logp_BT

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
-from overopt.types import Completion, PromptRecord
-
 Judge = Literal["gold", "reward_model", "none"]
 """`none`: completions are not compared with references; the rest of an evaluation is still computed."""
 TIE = 1e-9
@@ -23,8 +21,3 @@ def outcome(ours: float, reference: float) -> float:
 def outcomes(ours: Sequence[float | None], references: Sequence[float | None]) -> list[float | None]:
     """Return the outcome of each prompt, None where either score is absent."""
     return [None if a is None or b is None else outcome(a, b) for a, b in zip(ours, references, strict=True)]
-
-
-def reference_completion(record: PromptRecord) -> Completion | None:
-    """Return the reference as a completion that ended with EOS, None without a reference."""
-    return None if record.reference is None else Completion(record.reference)

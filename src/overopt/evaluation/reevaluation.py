@@ -55,36 +55,27 @@ def evaluate_run(
     with RunLock(Path(path)) as lock:
         load_run(path)  # before the lock, which would create the directory
         lock.acquire()
-        return _evaluate(load_run(path), judge, split, progress, notice or say)
-
-
-def _evaluate(
-    run: Run,
-    judge: Judge | None,
-    split: str | None,
-    progress: Callable[[int, int], None] | None,
-    notice: Callable[[str], None],
-) -> list[dict[str, Any]]:
-    if run.stage == "reward_model":
-        raise UserError(f"{run.path}: a reward model writes no completions; evaluate a policy's run")
-    settings = configuration.load(
-        _Settings, {key: run.setting(key, dict) for key in ("task", "compute")}, base=run.path
-    )
-    judge = judge or ("gold" if settings.task.has_gold else "reward_model")
-    folders = _policies(run)
-    device, bf16 = settings.compute.resolve(), settings.compute.bf16
-    evaluator = _evaluator(run, settings, judge, split, _fitted(run, load_policy(folders[0][1], device, bf16)), notice)
-    budget, rows = TokenBudget(settings.compute.budget), []
-    with RunWriter.open(run.path) as writer:
-        for done, (step, folder) in enumerate(folders):
-            if progress is not None:
-                progress(done, len(folders))
-            policy = _fitted(run, _policy(folder, evaluator, device, bf16))
-            row, samples = budget.without_gradient(partial(evaluator.evaluate, policy, step))
-            writer.write_samples(step, samples)
-            writer.log_reevaluation(judge, row)
-            rows.append(row)
-    return rows
+        run = load_run(path)
+        if run.stage == "reward_model":
+            raise UserError(f"{run.path}: a reward model writes no completions; evaluate a policy's run")
+        saved = {key: run.setting(key, dict) for key in ("task", "compute")}
+        settings = configuration.load(_Settings, saved, base=run.path)
+        judge = judge or ("gold" if settings.task.has_gold else "reward_model")
+        folders = _policies(run)
+        device, bf16 = settings.compute.resolve(), settings.compute.bf16
+        first = _fitted(run, load_policy(folders[0][1], device, bf16))
+        evaluator = _evaluator(run, settings, judge, split, first, notice or say)
+        budget, rows = TokenBudget(settings.compute.budget), []
+        with RunWriter.open(run.path) as writer:
+            for done, (step, folder) in enumerate(folders):
+                if progress is not None:
+                    progress(done, len(folders))
+                policy = _fitted(run, _policy(folder, evaluator, device, bf16))
+                row, samples = budget.without_gradient(partial(evaluator.evaluate, policy, step))
+                writer.write_samples(step, samples)
+                writer.log_reevaluation(judge, row)
+                rows.append(row)
+        return rows
 
 
 def _policies(run: Run) -> list[tuple[int, Path]]:
@@ -115,11 +106,8 @@ def _parent(run: Run, role: str) -> Path | None:
 
 def _as_it_was(run: Run, role: str) -> Path | None:
     """Return the path at which the run found a parent, if it is still there and unchanged."""
-    recorded = [parent for parent in run.info.get("parents", []) if parent["role"] == role]
-    for path, known in [(Path(parent["path"]), parent["hash"]) for parent in recorded]:
-        if path.exists() and hash_parent(path) == known:
-            return path
-    return None
+    recorded = [(Path(p["path"]), p["hash"]) for p in run.info.get("parents", []) if p["role"] == role]
+    return next((path for path, known in recorded if path.exists() and hash_parent(path) == known), None)
 
 
 def _evaluator(

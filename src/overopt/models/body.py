@@ -33,14 +33,14 @@ def silence_transformers() -> None:
     logging.set_verbosity_error()
 
 
-def with_attention(make: Callable[[str], Any]) -> Any:
+def with_attention(make: Callable[..., Any], *arguments: Any, **settings: Any) -> Any:
     """The model that `make` builds with torch's fused attention, or with plain attention if it supports no other."""
     try:
-        return make("sdpa")
+        return make(*arguments, attn_implementation="sdpa", **settings)
     except ValueError as error:
         if "scaled_dot_product_attention" not in str(error):
             raise
-        return make("eager")
+        return make(*arguments, attn_implementation="eager", **settings)
 
 
 def enable_tree_attention(model: Any) -> bool:

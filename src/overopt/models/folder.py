@@ -20,7 +20,6 @@ HEADER_LIMIT = 100_000_000
 """The largest safetensors header, in bytes."""
 QUANTIZED = ("F8_", "F4", "F6_", "I8", "U8", "I4", "U4")
 """Prefixes of the dtypes of quantized weights, which cannot be trained."""
-SIZES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "I32": 4, "I16": 2, "I8": 1, "U8": 1, "BOOL": 1}
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
 SAVE = "load it where it came from and save it with save_pretrained"
 CODE = "asks for Python code of its own, which overopt does not run; only architectures that transformers knows train"

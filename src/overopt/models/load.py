@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Annotated, Any
 
 import torch
@@ -32,6 +33,8 @@ BUFFERS = re.compile(
 )
 """Names of tensors in some folders that are not weights: rotary angles, masks, scales of a quantized cache."""
 NEWER = "; if a newer library wrote it: pip install --upgrade tokenizers transformers"
+NO_TEXT = SimpleNamespace(eos_token_id=0, pad_token_id=0)
+"""The part of a tokenizer that a model needs where no text is read."""
 Size = Annotated[int, Field(gt=0)]
 
 
@@ -52,16 +55,19 @@ class Scratch:
 
     def build(self, vocabulary: Sequence[str] | None, seed: int, device: torch.device, bf16: bool) -> Policy:
         """A new policy over the tokenizer's vocabulary or the task's words."""
-        if self.tokenizer is not None:
-            tokenizer = load_tokenizer(Path(self.tokenizer))
-        elif vocabulary is not None:
-            tokenizer = word_tokenizer(vocabulary)
-        else:
-            raise UserError("model.tokenizer: this task has no word list, so a model from scratch needs a tokenizer")
+        tokenizer = self.choose_tokenizer(vocabulary)
         torch.manual_seed(seed)
         policy = Policy(_from_config(self, tokenizer).to(device), tokenizer, bf16)
         verify_policy(policy, "model")
         return policy
+
+    def choose_tokenizer(self, vocabulary: Sequence[str] | None) -> Any:
+        """The tokenizer of the settings, or one of the task's words."""
+        if self.tokenizer is not None:
+            return load_tokenizer(Path(self.tokenizer))
+        if vocabulary is None:
+            raise UserError("model.tokenizer: this task has no word list, so a model from scratch needs a tokenizer")
+        return word_tokenizer(vocabulary)
 
     def hf_config(self, tokenizer: Any) -> Any:
         """The Hugging Face configuration."""
@@ -97,7 +103,7 @@ def _from_config(settings: Scratch, tokenizer: Any) -> Any:
 
     try:
         config = settings.hf_config(tokenizer)
-        return with_attention(lambda attention: AutoModelForCausalLM.from_config(config, attn_implementation=attention))
+        return with_attention(AutoModelForCausalLM.from_config, config)
     except Exception as error:  # an architecture may raise anything
         raise UserError(f"model: cannot build a {settings.architecture!r} from these sizes: {error}") from error
 
@@ -113,12 +119,11 @@ def meta_model(config: Any) -> Any:
     return model
 
 
-def random_policy(config: Any, tokenizer: Any, device: torch.device, bf16: bool) -> Policy:
-    """A policy of a Hugging Face configuration with random weights, for measurements."""
+def random_policy(config: Any, device: torch.device, bf16: bool) -> Policy:
+    """A policy of a Hugging Face configuration with random weights and no tokenizer, for measurements."""
     from transformers import AutoModelForCausalLM
 
-    model = with_attention(lambda attention: AutoModelForCausalLM.from_config(config, attn_implementation=attention))
-    return Policy(model.to(device), tokenizer, bf16)
+    return Policy(with_attention(AutoModelForCausalLM.from_config, config).to(device), NO_TEXT, bf16)
 
 
 def folder_config(folder: Path) -> Any:
@@ -195,18 +200,16 @@ def _load(folder: Path, auto_class: Any, known: Any, device: torch.device) -> tu
     silence_transformers()
     with reading(folder, f"its weights cannot be loaded as {auto_class.__name__}"):
         model, report = with_attention(
-            lambda attention: auto_class.from_pretrained(
-                folder,
-                config=config,
-                dtype=torch.float32,
-                attn_implementation=attention,
-                local_files_only=True,
-                trust_remote_code=False,
-                use_safetensors=True,
-                ignore_mismatched_sizes=True,  # they are named below
-                key_mapping=None if config.model_type == kind else TEXT_WEIGHTS,
-                output_loading_info=True,
-            )
+            auto_class.from_pretrained,
+            folder,
+            config=config,
+            dtype=torch.float32,
+            local_files_only=True,
+            trust_remote_code=False,
+            use_safetensors=True,
+            ignore_mismatched_sizes=True,  # they are named below
+            key_mapping=None if config.model_type == kind else TEXT_WEIGHTS,
+            output_loading_info=True,
         )
     if config.model_type != kind:
         # else saving would rename the weights back, by patterns that cannot be inverted

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
-from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -14,7 +13,7 @@ from overopt.engine.attention import TreeAttention
 from overopt.engine.footprint import peak_bytes
 from overopt.engine.packing import Packed, Tree, pack
 from overopt.models.body import Body
-from overopt.models.load import meta_model
+from overopt.models.load import NO_TEXT, meta_model
 from overopt.models.policy import Policy
 
 PROBE = 256
@@ -28,8 +27,7 @@ class MetaPolicy(Policy):
     """
 
     def __init__(self, config: Any, longest: int, bf16: bool = False) -> None:
-        ends = SimpleNamespace(eos_token_id=0, pad_token_id=0)
-        super().__init__(meta_model(config).to(torch.bfloat16 if bf16 else torch.float32), ends, bf16)
+        super().__init__(meta_model(config).to(torch.bfloat16 if bf16 else torch.float32), NO_TEXT, bf16)
         if self.window is not None and self.window < longest:
             self.tree_attention = False
 

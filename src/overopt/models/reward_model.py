@@ -9,7 +9,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from overopt.engine.head import hidden_states
 from overopt.engine.packing import Packed, Tree, micro_batches, pack
 from overopt.errors import UserError
 from overopt.models.body import Body, with_attention
@@ -55,7 +54,7 @@ class RewardModel(Body):
 
     def raw_score(self, packed: Packed) -> Tensor:
         """head(h_last) of the B completions: what is trained, before normalization; differentiable."""
-        hidden_BD = hidden_states(self, packed)[packed.last_B]
+        hidden_BD = self.hidden(packed)[packed.last_B]
         return self.head(hidden_BD.float())[:, 0]
 
     def score(self, packed: Packed) -> Tensor:
@@ -81,7 +80,7 @@ def _classifier(config: Any) -> Any:
     from transformers import AutoModelForSequenceClassification as Classifier
 
     try:
-        model = with_attention(lambda attention: Classifier.from_config(config, attn_implementation=attention))
+        model = with_attention(Classifier.from_config, config)
     except ValueError as error:
         raise UserError(
             f"policy: transformers has no sequence classifier for {config.model_type} models, so none can become a "

@@ -15,11 +15,11 @@ from torch import nn
 
 from overopt.engine import onednn
 from overopt.engine.footprint import peak_bytes
-from overopt.engine.head import LOGITS_PER_CHUNK, hidden_states
+from overopt.engine.head import LOGITS_PER_CHUNK
 from overopt.engine.packing import micro_batches, pack
 from overopt.models.meta_policy import MetaPolicy
 from overopt.models.policy import WORTH_PACKING
-from overopt.planning.seconds import descend, pack_trees, prompts_at_a_time, random_trees
+from overopt.planning.seconds import descend, prompts_at_a_time, random_trees
 from overopt.planning.work import Shape, Trees, Work
 
 RUNTIME_MB = 88
@@ -65,8 +65,7 @@ def _update(outline: MetaPolicy, shape: Shape, work: Work, budget: int) -> dict[
 
     def work_through() -> None:
         for members in batches:
-            packed = pack_trees(work.batch, [trees[i] for i in members], outline.device)
-            descend(outline, packed, work.batch)
+            descend(outline, [trees[i] for i in members], work.batch)
 
     peak = peak_bytes(work_through)
     grads = [p.grad for p in outline.parameters() if p.grad is not None]
@@ -89,7 +88,7 @@ def _body(outline: MetaPolicy, trees: Trees) -> float:
     counted = max(1, min(trees.count, int(COUNTED_TOKENS / trees.tree_tokens)))
     made = random_trees(replace(trees, count=counted), outline.vocabulary)
     with torch.no_grad():
-        return peak_bytes(lambda: hidden_states(outline, pack(made, outline.device))) / sum(t.size for t in made)
+        return peak_bytes(lambda: outline.hidden(pack(made, outline.device))) / sum(t.size for t in made)
 
 
 def _sampling(outline: MetaPolicy, shape: Shape, trees: Trees, budget: int) -> float:

@@ -15,9 +15,8 @@ from typing import Any
 from overopt.engine.devices import Device, device_named
 from overopt.errors import UserError
 from overopt.models.load import Scratch, folder_config, load_tokenizer, model_folder
-from overopt.models.text import word_tokenizer
 from overopt.planning.memory import memory_of
-from overopt.planning.seconds import DataSheetSpeed, MeasuredSpeed, Seconds, Speed, seconds_of
+from overopt.planning.seconds import DataSheetSpeed, MeasuredSpeed, Seconds, seconds_of
 from overopt.planning.work import Shape, Work, work_of
 from overopt.records import load_run
 from overopt.training.stages.sft import SFT
@@ -66,11 +65,12 @@ def plan_stage(
     shape = Shape.of(config)
     work = work_of(stage, tokenizer, others)
     memory = memory_of(stage, config, shape, work)
+    speed: DataSheetSpeed | MeasuredSpeed
     if device is None:
-        speed: Speed = MeasuredSpeed(stage, config, shape, work)
+        speed, where = MeasuredSpeed(stage, config, shape, work), "this machine"
     else:
         speed = DataSheetSpeed(shape, device, stage.compute.bf16, stage.compute.evaluation_budget)
-    where = "this machine" if device is None else device.source
+        where = device.source
     return Plan(name, stage.stage, shape, work, seconds_of(work, speed), memory, where)
 
 
@@ -79,19 +79,9 @@ def _model(stage: Any, parent: Callable[[str], Any]) -> tuple[Any, Any]:
     if not isinstance(stage, SFT):
         return parent(stage.policy)
     if isinstance(stage.model, Scratch):
-        return scratch(stage.model, stage.task.vocabulary())
+        tokenizer = stage.model.choose_tokenizer(stage.task.vocabulary())
+        return stage.model.hf_config(tokenizer), tokenizer
     return parent(stage.model.path)
-
-
-def scratch(model: Scratch, vocabulary: Sequence[str] | None) -> tuple[Any, Any]:
-    """Configuration and tokenizer of a model with random weights."""
-    if model.tokenizer is not None:
-        tokenizer = load_tokenizer(Path(model.tokenizer))
-    elif vocabulary is not None:
-        tokenizer = word_tokenizer(vocabulary)
-    else:
-        raise UserError("model.tokenizer: this task has no word list, so a model from scratch needs a tokenizer")
-    return model.hf_config(tokenizer), tokenizer
 
 
 def from_folder(location: str) -> tuple[Any, Any]:

@@ -6,13 +6,13 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 
 from overopt.engine.devices import Device
-from overopt.engine.head import hidden_states, logps_of_trees, target_logps
-from overopt.engine.packing import Packed, Tree, micro_batches, pack
+from overopt.engine.head import logps_of_trees, target_logps
+from overopt.engine.packing import Tree, micro_batches, pack
 from overopt.engine.sampler import DrawKey, sample
 from overopt.models.load import random_policy
 from overopt.models.policy import Policy
@@ -28,23 +28,6 @@ MEASURED_ROWS, FEW = 256, 12
 CLOCK: Callable[[], float] = time.perf_counter
 
 
-class Speed(Protocol):
-    """How many seconds the parts of a stage take."""
-
-    @property
-    def optimizer(self) -> float:
-        """One step of the optimizer."""
-
-    def forward(self, trees: Trees) -> float:
-        """A pass without gradient."""
-
-    def update(self, trees: Trees) -> float:
-        """A pass with gradient, both ways."""
-
-    def sampling(self, trees: Trees) -> float:
-        """Sampling the trees' completions."""
-
-
 @dataclass(frozen=True)
 class Seconds:
     """The seconds of a step, and those of a whole stage outside its steps, by part."""
@@ -53,8 +36,8 @@ class Seconds:
     outside: dict[str, float]
 
 
-def seconds_of(work: Work, speed: Speed) -> Seconds:
-    """The sum of a stage's parts."""
+def seconds_of(work: Work, speed: DataSheetSpeed | MeasuredSpeed) -> Seconds:
+    """The sum of a stage's parts; a speed tells the seconds of each."""
     evaluation = sum(speed.forward(trees) for trees in work.evaluation_passes)
     if work.answers is not None:
         evaluation += work.answered * speed.sampling(work.answers)
@@ -74,21 +57,25 @@ def seconds_of(work: Work, speed: Speed) -> Seconds:
 
 @dataclass(frozen=True)
 class DataSheetSpeed:
-    """The speed of a GPU by its data sheet: passes by arithmetic, decoding by reading the weights once per token."""
+    """Seconds on a GPU by its data sheet: passes by arithmetic, decoding by reading the weights once per token."""
 
     shape: Shape
     device: Device
     bf16: bool
     evaluation_budget: int
     optimizer: float = 0.0
+    """Of one step of the optimizer."""
 
     def forward(self, trees: Trees) -> float:
+        """Of a pass without gradient."""
         return trees.flops(self.shape) / self.device.rate(self.bf16) / UTILIZATION
 
     def update(self, trees: Trees) -> float:
+        """Of a pass with gradient, forward and backward."""
         return 3 * self.forward(trees)
 
     def sampling(self, trees: Trees) -> float:
+        """Of sampling the trees' completions."""
         size = 2 if self.bf16 else 4
         batches = -(-trees.count // prompts_at_a_time(trees, self.evaluation_budget))
         reading = batches * trees.longest[1] * size * self.shape.parameters / (1e9 * self.device.bandwidth)
@@ -111,11 +98,11 @@ class Decoding:
 
 
 class MeasuredSpeed:
-    """The speed of this machine: a model of the same shape with random weights makes a piece of each kind of pass."""
+    """The same on this machine: a model of the same shape with random weights makes a piece of each kind of pass."""
 
     def __init__(self, stage: Any, config: Any, shape: Shape, work: Work) -> None:
         torch.manual_seed(0)
-        self.policy = random_policy(config, SimpleTokens(), stage.compute.resolve(), stage.compute.bf16)
+        self.policy = random_policy(config, stage.compute.resolve(), stage.compute.bf16)
         self.policy.end_ids = frozenset()  # nothing ends early
         self.shape, self.work, self.settings = shape, work, stage.optimizer
         self.budget, self.evaluation_budget = stage.compute.budget, stage.compute.evaluation_budget
@@ -166,7 +153,7 @@ class MeasuredSpeed:
 
         def run(trees: list[Tree]) -> None:
             for members in micro_batches(trees, self.budget):
-                descend(self.policy, pack_trees(batch, [trees[i] for i in members], self.policy.device), batch)
+                descend(self.policy, [trees[i] for i in members], batch)
 
         run(trees[:1])
         return seconds(lambda: run(trees)) / batch.flops(self.shape)
@@ -192,21 +179,10 @@ class MeasuredSpeed:
         return seconds(lambda: sample(self.policy, [t.prompt for t in made], ids, trees.group, 1.0, tokens, key))
 
 
-@dataclass(frozen=True)
-class SimpleTokens:
-    """The part of a tokenizer that a model needs where no text is read."""
-
-    eos_token_id: int = 0
-    pad_token_id: int = 0
-
-
-def pack_trees(batch: Trees, trees: list[Tree], device: torch.device) -> Packed:
-    return pack(trees, device, prompt_targets=batch.targets == "all")
-
-
-def descend(policy: Policy, packed: Packed, batch: Trees) -> None:
+def descend(policy: Policy, trees: list[Tree], batch: Trees) -> None:
     """Gather a gradient as a stage would: of log-probabilities, or of what a reward model reads."""
-    hidden_ND = hidden_states(policy, packed)
+    packed = pack(trees, policy.device, prompt_targets=batch.targets == "all")
+    hidden_ND = policy.hidden(packed)
     if batch.targets == "none":
         hidden_ND[packed.last_B].sum().backward()
     else:

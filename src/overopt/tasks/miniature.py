@@ -175,7 +175,7 @@ def write_posts(stream: str, count: int) -> list[PromptRecord]:
 
 # --- The gold reward. Each weight is a multiple of 0.1, so that a sum rounded to one decimal compares exactly.
 
-MISSING, WRONG, REPEATED, ILLEGAL, OVER_LENGTH, UNENDED = 1.0, 0.7, 1.0, 0.5, 0.3, 1.0
+PENALTIES = {"missing": 1.0, "wrong": 0.7, "repeated": 1.0, "illegal": 0.5, "over_length": 0.3, "unended": 1.0}
 LENGTH_LIMIT = 18
 """Words that a summary may have at no cost: as many as the longest without commas that states all possible facts."""
 
@@ -243,14 +243,7 @@ def gold(facts: Story, words: Sequence[str], ended: bool) -> float:
     It is 0 for a grammatical summary of at most 18 words that states every fact once, nothing else, and ends.
     """
     parts = gold_parts(facts, words, ended)
-    penalty = (
-        MISSING * parts["missing"]
-        + WRONG * parts["wrong"]
-        + REPEATED * parts["repeated"]
-        + ILLEGAL * parts["illegal"]
-        + OVER_LENGTH * parts["over_length"]
-        + UNENDED * parts["unended"]
-    )
+    penalty = sum(weight * parts[flaw] for flaw, weight in PENALTIES.items())
     return 0.0 - round(penalty, 1)  # not `-round(...)`: that is -0.0 for a perfect summary
 
 

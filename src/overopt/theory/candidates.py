@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -26,6 +27,15 @@ class Candidates:
         """Indices of all pairs, each once: over both orders some errors (a wrong sign of gamma) would cancel."""
         first, second = torch.triu_indices(len(self.reward_N), len(self.reward_N), offset=1)
         return first, second
+
+    def solve(self, form: Callable[[Tensor, Tensor, float], Tensor]) -> Tensor:
+        """A closed form at these rewards, lengths and temperature."""
+        return form(self.reward_N, self.length_N, self.temperature)
+
+    def of_pairs(self, value_N: Tensor) -> tuple[Tensor, Tensor]:
+        """A value of both candidates of all pairs; the first one counts as chosen."""
+        first, second = self.pairs
+        return value_N[first], value_N[second]
 
 
 def random_sets(seed: int = 0, count: int = 14) -> list[Candidates]:

@@ -51,12 +51,8 @@ def at_most(name: str, statement: str, excesses: Iterable[Tensor], tolerance: fl
 
 def differ(name: str, statement: str, difference: Tensor, required: float) -> Check:
     """Check that two things are at least `required` apart in their largest component."""
-    gap = _largest([difference])
-    return Check(name, f"{statement} (by {required:g} or more)", _clamped(required - gap), 0.0)
-
-
-def _clamped(value: float) -> float:
-    return value if math.isnan(value) else max(0.0, value)
+    missing = max(required - _largest([difference]), 0.0)  # NaN stays: `max` keeps its first argument
+    return Check(name, f"{statement} (by {required:g} or more)", missing, 0.0)
 
 
 def _largest(errors: Iterable[Tensor]) -> float:

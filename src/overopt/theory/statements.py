@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-
 from overopt.theory.checks import Check
-from overopt.theory.formulas import Formulas
 from overopt.theory.groups import t15
 from overopt.theory.lengths import t11, t12, t13, t14
 from overopt.theory.optima import t1, t2, t6, t7, t8, t16
 from overopt.theory.preferences import t3, t4, t5, t9, t10
 
-Statement = Callable[[Formulas], Iterator[Check]]
-
-STATEMENTS: tuple[Statement, ...] = (t1, t2, t3, t4, t5, t6, t7, t8, t9, t10, t11, t12, t13, t14, t15, t16)
+STATEMENTS = (t1, t2, t3, t4, t5, t6, t7, t8, t9, t10, t11, t12, t13, t14, t15, t16)
 
 
-def verify(formulas: Formulas | None = None) -> list[Check]:
-    """Check every part of every statement, with the given formulas in place of the true ones."""
-    formulas = formulas or Formulas()
-    return [check for statement in STATEMENTS for check in statement(formulas)]
+def verify() -> list[Check]:
+    """Check every part of every statement."""
+    return [check for statement in STATEMENTS for check in statement()]

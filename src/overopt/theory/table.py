@@ -12,7 +12,8 @@ HEADER = ("id", "holds", "residual", "tolerance", "statement")
 
 def checks_table(checks: Sequence[Check]) -> str:
     """A row for each check and a last line; the statement comes last, since it may be long."""
-    return "\n".join([text_table(HEADER, [_cells(check) for check in checks]), "", summary(checks)])
+    cells = [(c.id, "yes" if c.holds else "NO", f"{c.residual:.1e}", f"{c.tolerance:g}", c.statement) for c in checks]
+    return "\n".join([text_table(HEADER, cells), "", summary(checks)])
 
 
 def summary(checks: Sequence[Check]) -> str:
@@ -20,7 +21,3 @@ def summary(checks: Sequence[Check]) -> str:
     if broken:
         return f"{len(broken)} of {len(checks)} do not hold: {', '.join(broken)}"
     return f"all {len(checks)} hold"
-
-
-def _cells(check: Check) -> tuple[str, ...]:
-    return check.id, "yes" if check.holds else "NO", f"{check.residual:.1e}", f"{check.tolerance:g}", check.statement

@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import Tensor
 
-from overopt.engine.head import ChunkedLogits, FrozenLogits, frozen_logits, hidden_states, target_logps
+from overopt.engine.head import ChunkedLogits, FrozenLogits, frozen_logits, target_logps
 from overopt.engine.memory import TokenBudget
 from overopt.engine.optimizer import Optimizer
 from overopt.engine.packing import Tree, micro_batches, pack, row_ranges
@@ -116,7 +116,7 @@ class _Batch:
         rows_of = row_ranges(self.experience.trees)
         rows = [row for i in members for row in rows_of[i]]
         packed = pack([self.experience.trees[i] for i in members], policy.device)
-        hidden = hidden_states(policy, packed)
+        hidden = policy.hidden(packed)
         logits = None
         if "logits" in needs(self.step.loss, self.step.regularizers):
             old, ref = (None if kept is None else kept.at(members) for kept in (self.old, self.ref))

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from overopt.engine.head import ChunkedLogits, TreeLogps, hidden_states, logps_of_trees, target_logps
+from overopt.engine.head import ChunkedLogits, TreeLogps, logps_of_trees, target_logps
 from overopt.engine.memory import TokenBudget
 from overopt.engine.optimizer import Optimizer
 from overopt.engine.packing import Packed, Tree, micro_batches, pack, row_ranges
@@ -174,7 +174,7 @@ class PreferenceStep:
         logps, masks, means = [], [], _LogitSums(batch.completions, batch.mismatched)
         for members in micro_batches(trees, token_budget):
             packed = pack([trees[i] for i in members], policy.device)
-            hidden = hidden_states(policy, packed)
+            hidden = policy.hidden(packed)
             logp_BT = packed.spread(target_logps(policy, hidden, packed, self.temperature))
             here = range(rows[members[0]].start, rows[members[-1]].stop)
             visit(_Part(TreeLogps(logp_BT, packed.mask_BT), packed, hidden, here))

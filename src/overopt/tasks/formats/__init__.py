@@ -1,7 +1,9 @@
 """Readers of data files: `files` yields a file's rows, and each format turns a row into an `Example`.
 
-A format is one module with the functions `matches` and `read`, and its name in `FORMATS`. A row that cannot be used is
-left out and counted. Tools (`extras`) and labels (`labelled`) may be added to a row of any format.
+A format is one module with two functions, and its name in `FORMATS`. `matches(row)` says whether a row has the format;
+it is asked of a file's first row if the format is `auto`. `read(row, dropped)` returns the row's example; None if it
+was left out and counted; UserError if it is malformed. Tools (`extras`) and labels (`labelled`) may be added to a row
+of any format.
 """
 
 from __future__ import annotations
@@ -11,7 +13,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from types import ModuleType
+from typing import Literal
 
 from overopt.errors import UserError
 from overopt.tasks.formats import conversation, generic, hh, instruction, labelled, llmbar, ranking, sharegpt
@@ -23,20 +26,7 @@ from overopt.types import Dropped
 
 Format = Literal["auto", "generic", "hh", "llmbar", "ranking", "messages", "sharegpt", "alpaca"]
 
-
-class Form(Protocol):
-    """The functions of a format's module."""
-
-    def matches(self, row: Row) -> bool:
-        """Whether a row has this format; called for the first row of a file if the format is `auto`."""
-        ...
-
-    def read(self, row: Row, dropped: Dropped) -> Example | None:
-        """The row's example; None if it was left out and counted. UserError if it is malformed."""
-        ...
-
-
-FORMATS: dict[str, Any] = {
+FORMATS: dict[str, ModuleType] = {
     "hh": hh,
     "llmbar": llmbar,
     "ranking": ranking,
@@ -48,9 +38,8 @@ FORMATS: dict[str, Any] = {
 """In the order in which `auto` tries them; `generic` matches every row."""
 
 
-def detect(row: Row) -> Form:
-    form: Form = next(form for form in FORMATS.values() if form.matches(row))
-    return form
+def detect(row: Row) -> ModuleType:
+    return next(form for form in FORMATS.values() if form.matches(row))
 
 
 LONE_SURROGATE = re.compile("[\ud800-\udfff]")
@@ -81,7 +70,7 @@ def _flaw(example: Example, normalize: Normalize) -> str | None:
     return None
 
 
-def _examples(path: Path, form: Form | None, dropped: Dropped, normalize: Normalize) -> Iterator[Example]:
+def _examples(path: Path, form: ModuleType | None, dropped: Dropped, normalize: Normalize) -> Iterator[Example]:
     for place, row in read_rows(path, dropped):
         try:
             extras = read_extras(row)
@@ -111,4 +100,4 @@ def read_examples(
     return examples
 
 
-__all__ = ["FORMATS", "Example", "Form", "Format", "detect", "identical", "paired", "read_examples"]
+__all__ = ["FORMATS", "Example", "Format", "detect", "identical", "paired", "read_examples"]

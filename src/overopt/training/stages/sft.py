@@ -10,7 +10,7 @@ from pydantic import Field
 
 from overopt.config import Positive, block
 from overopt.engine.compute import Compute
-from overopt.engine.head import hidden_states, target_logps
+from overopt.engine.head import target_logps
 from overopt.engine.optimizer import AdamW, CosineDecay, Optimizer, OptimizerSettings, Schedule
 from overopt.engine.packing import Tree, micro_batches, pack
 from overopt.integrations import Sink
@@ -101,7 +101,7 @@ def descend(policy: Policy, trees: list[Tree], on_prompt: bool, token_budget: in
     total = torch.zeros(())
     for batch in micro_batches(trees, token_budget):
         packed = pack([trees[i] for i in batch], policy.device, prompt_targets=on_prompt)
-        loss = -target_logps(policy, hidden_states(policy, packed), packed, 1.0).sum() / targets
+        loss = -target_logps(policy, policy.hidden(packed), packed, 1.0).sum() / targets
         loss.backward()
         total += loss.detach().cpu()
     return float(total)
