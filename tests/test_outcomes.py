@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from overopt.outcomes import Outcome, Thresholds, label
+from overopt.outcomes import Outcome, label
 from overopt.records import RunWriter, load_run
 
 N = 16
@@ -209,12 +209,15 @@ def test_another_split_in_the_same_files_is_left_alone(tmp_path: Path) -> None:
     assert (found.label, found.numbers["difference"]) == ("GOOD", 0.5)
 
 
-def test_thresholds_are_parameters(tmp_path: Path) -> None:
+def test_the_thresholds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     labelled(tmp_path, {0: FOUR, 10: TWELVE}, {0: SFT_PROXY, 10: shifted(1)})  # D is 4 standard errors
     run = load_run(tmp_path / "run")
-    assert label(run, Thresholds(significance=4.0)).label == "GOOD"
-    assert label(run, Thresholds(significance=4.5)).label == "FLAT"
-    assert label(run, Thresholds(significance=4.5, stall=1.5)).label == "STALL"
+    monkeypatch.setattr("overopt.outcomes.SIGNIFICANCE", 4.0)
+    assert label(run).label == "GOOD"
+    monkeypatch.setattr("overopt.outcomes.SIGNIFICANCE", 4.5)
+    assert label(run).label == "FLAT"
+    monkeypatch.setattr("overopt.outcomes.STALL", 1.5)
+    assert label(run).label == "STALL"
 
 
 def test_the_label_so_far_is_that_of_the_first_evaluations(tmp_path: Path) -> None:

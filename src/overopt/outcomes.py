@@ -30,16 +30,13 @@ JUDGED_STAGES = ("online", "offline")
 """Stages whose runs are labeled; the runs of the other stages are their parents."""
 
 
-@dataclass(frozen=True)
-class Thresholds:
-    """The thresholds of the definitions, fixed before the first reported run."""
-
-    significance: float = 2.0
-    """Standard errors that a difference must exceed; a fall from a peak must be as unlikely by chance."""
-    stall: float = 0.1
-    """Least change of the mean proxy, in standard deviations of SFT's scores over prompts, that is no stall."""
-    ended: float = 0.8
-    """Least share of completions that end, relative to SFT's, in a stable run."""
+# The thresholds were fixed before the first reported run.
+SIGNIFICANCE = 2.0
+"""Standard errors that a difference must exceed; a fall from a peak must be as unlikely by chance."""
+STALL = 0.1
+"""Least change of the mean proxy, in standard deviations of SFT's scores over prompts, that is no stall."""
+ENDED = 0.8
+"""Least share of completions that end, relative to SFT's, in a stable run."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +77,7 @@ class Fall:
     """Probability that the best of so many lies this far above the last although none truly does."""
 
 
-def label(run: Run, thresholds: Thresholds = Thresholds(), until: int | None = None) -> Outcome:
+def label(run: Run, until: int | None = None) -> Outcome:
     """Label a run by its own evaluations; with `until`, by those up to that step, even if the run is unfinished."""
     if until is None and run.status not in ("finished", "stopped", "diverged"):
         return Outcome(None, f"the run is {run.status}, not finished")
@@ -93,11 +90,11 @@ def label(run: Run, thresholds: Thresholds = Thresholds(), until: int | None = N
     fall = fall_from_peak([checkpoint.outcome for checkpoint in evaluated])
     peak = evaluated[fall.place]
 
-    rose = proxy.mean > thresholds.significance * proxy.se
-    dropped = fall.p <= tail(thresholds.significance)
+    rose = proxy.mean > SIGNIFICANCE * proxy.se
+    dropped = fall.p <= tail(SIGNIFICANCE)
     proxy_sd = float(np.std(list(first.proxy.values())))
-    stalled = abs(proxy.mean) < thresholds.stall * proxy_sd
-    found = _label(_sign(difference, thresholds), rose=rose, dropped=dropped, stalled=stalled)
+    stalled = abs(proxy.mean) < STALL * proxy_sd
+    found = _label(_sign(difference), rose=rose, dropped=dropped, stalled=stalled)
     numbers = {
         "win_rate": _mean(last.outcome),
         "sft_win_rate": _mean(first.outcome),
@@ -120,7 +117,7 @@ def label(run: Run, thresholds: Thresholds = Thresholds(), until: int | None = N
     ending = f"; the run {_ENDINGS[run.status]}" if until is None and run.status in _ENDINGS else ""
     reason = _reason(found, numbers) + ending
     p = {"OVER-PEAK": fall.p, "FLAT": None, "STALL": None}.get(found, tail(abs(difference.z)))
-    return Outcome(found, reason, numbers, _stable(run, found, numbers, thresholds), p, dropped)
+    return Outcome(found, reason, numbers, _stable(run, found, numbers), p, dropped)
 
 
 def _label(sign: int, *, rose: bool, dropped: bool, stalled: bool) -> Label:
@@ -194,24 +191,23 @@ def fall_from_peak(columns: Sequence[dict[str, float]]) -> Fall:
     return Fall(place, drop, largest_p(values - np.array(list(last.values()))[:, None], drop.z))
 
 
-def _sign(difference: Difference, thresholds: Thresholds) -> int:
+def _sign(difference: Difference) -> int:
     """1 if a difference is significantly above zero, -1 if below, else 0."""
-    tied = abs(difference.mean) < thresholds.significance * difference.se
-    return 0 if tied else int(np.sign(difference.mean))
+    return 0 if abs(difference.mean) < SIGNIFICANCE * difference.se else int(np.sign(difference.mean))
 
 
 def _mean(values: dict[str, float]) -> float:
     return float(np.mean(list(values.values())))
 
 
-def _stable(run: Run, found: Label, numbers: dict[str, float], thresholds: Thresholds) -> bool | None:
+def _stable(run: Run, found: Label, numbers: dict[str, float]) -> bool | None:
     if found in (*OVER_OPTIMIZED, "COLLAPSE") or run.status == "diverged":
         return False
     if any("nonfinite" in row for row in run.iter_metrics()):
         return False
     if "ended_end" not in numbers:
         return None
-    return numbers["ended_end"] >= thresholds.ended * numbers["ended_start"]
+    return numbers["ended_end"] >= ENDED * numbers["ended_start"]
 
 
 def _reason(found: Label, numbers: dict[str, float]) -> str:

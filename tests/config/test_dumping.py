@@ -1,4 +1,4 @@
-"""Plain trees of objects: names, stages, paths relative to a folder, plug-ins, and the differences of two trees."""
+"""Plain trees of objects: names, stages, paths relative to a folder, and plug-ins."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field
 
-from overopt.config import Choice, Location, addresses, block, difference, dump, load, locations, plugins, save, to_yaml
+from overopt.config import Choice, Location, addresses, block, dump, load, locations, plugins, save, to_yaml
 
 
 class Color(Enum):
@@ -111,14 +111,3 @@ def test_addresses_are_flat() -> None:
     assert flat["optimizer.betas.1"] == 0.95
     assert flat["parents"] == []
     assert flat["provenance"] == {}
-
-
-def test_difference_lists_addresses_with_both_values() -> None:
-    a, b = dump(Offline(policy="/a")), dump(Offline(policy="/a", loss=DPO(), nothing=3))
-    assert difference(a, a) == []
-    assert difference(a, b) == [
-        ("loss.name", "simpo", "dpo"),
-        ("loss.gamma", 0.5, None),
-        ("nothing", None, 3),
-        ("loss.beta", None, 0.1),
-    ]

@@ -20,7 +20,8 @@ from tiny import Chain
 from faults import Config, Write, in_child, left_behind, run_in_child, steps_recorded
 from overopt.records import load_run
 from overopt.records import writer as writer_module
-from overopt.scheduler import Event, Job, Progressed, run_jobs
+from overopt.scheduler import run_jobs
+from overopt.scheduler.jobs import Event, Job, Progressed
 from overopt.training.run.progress import Progress
 from overopt.training.train import train
 

@@ -120,7 +120,7 @@ def test_a_sink_is_sent_the_run_and_its_end(tmp_path: Path) -> None:
 def test_a_dead_sink_is_found_while_the_run_goes_on(tmp_path: Path) -> None:
     with RunWriter.create(tmp_path / "run", "stage: sft\n", {}) as writer:
         said: list[str] = []
-        with SinkProcesses(writer.path, [fake_sinks.Raising()], said.append, grace=30.0) as sinks:
+        with SinkProcesses(writer.path, [fake_sinks.Raising()], said.append) as sinks:
             deadline = time.monotonic() + 60
             while not said and time.monotonic() < deadline:
                 time.sleep(0.1)

@@ -13,7 +13,8 @@ from typing import Any
 import fake_stages
 import pytest
 
-from overopt.scheduler import Event, Failed, Finished, Job, Noticed, Progressed, Skipped, Started, run_jobs
+from overopt.scheduler import run_jobs
+from overopt.scheduler.jobs import Event, Failed, Finished, Job, Noticed, Progressed, Skipped, Started
 
 TRAIN = "fake_stages:train"
 

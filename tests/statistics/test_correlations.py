@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from overopt.statistics import Correlation, kendall, spearman
+from overopt.statistics import kendall, spearman
+from overopt.statistics.correlations import Correlation
 
 random = np.random.default_rng(4)
 X = random.normal(size=30)

@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pytest
 
-from overopt.statistics import Difference, paired_difference, several_seeds, standard_error
+from overopt.statistics.differences import Difference, paired_difference, several_seeds, standard_error
 
 
 def test_paired_difference_is_mcnemars() -> None:

@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pytest
 
-from overopt.statistics import (
+from overopt.statistics.series import (
     Trend,
     binned,
     direction,

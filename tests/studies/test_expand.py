@@ -126,7 +126,11 @@ def test_errors_name_the_line_and_come_once(tmp_path: Path, old: str, new: str, 
     assert len([problem for problem in caught.value.problems if "grid." in problem]) <= 1
 
 
-def test_a_circle_through_the_grid_is_refused(tmp_path: Path) -> None:
-    text = TEXT.replace("  sft: {lr: [1e-3, 2e-3]}", "  sft: {model.path: [runs/kl]}")
-    with pytest.raises(UserError, match="descends from itself"):
-        study(tmp_path, text)
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [("  sft: {lr: [1e-3, 2e-3]}", "  sft: {model.path: [runs/kl]}"), ("steps: 5", "steps: 5, policy: runs/kl")],
+)
+def test_a_run_that_descends_from_itself_is_refused(tmp_path: Path, old: str, new: str) -> None:
+    assert old in TEXT
+    with pytest.raises(ConfigError, match=r"sweep.yaml:\d+: runs.\w+ descends from itself"):
+        study(tmp_path, TEXT.replace(old, new))

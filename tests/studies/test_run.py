@@ -11,7 +11,8 @@ from little_study import ONLINE, little, run, single
 
 from overopt.config import load
 from overopt.errors import UserError
-from overopt.scheduler import Event, Noticed, Result
+from overopt.scheduler import Event, Result
+from overopt.scheduler.jobs import Noticed
 from overopt.studies.run import PACKAGED, claim_folder, packaged_run, sweep_run
 from overopt.studies.study import load_study
 

@@ -83,7 +83,6 @@ def test_an_unknown_scale_names_the_flag_and_the_scales(tmp_path: Path) -> None:
         ("{run: base,", "{run: bas,", "gates.0.run: no run 'bas' .did you mean 'base'?"),
         ("default_scale: small", "default_scale: smal", "default_scale: no scale 'smal' .did you mean 'small'?"),
         ("base: {stage: sft}", "base: {lr: 1}", "runs.base has no stage"),
-        ("base: {stage: sft}", "base: {stage: sft, x: runs/slow}", "descends from itself"),
         ("costs: {online: 3}", "cost: {online: 3}", "little.yaml:3: cost: unknown key"),
     ],
 )

@@ -7,7 +7,7 @@ a weighted mean of all N. Intervals resample the prompts.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -153,16 +153,8 @@ def kl(n: int) -> float:
 
 def counts_up_to(largest: int) -> tuple[int, ...]:
     """The values of n of a curve: all up to 16, then three for each doubling, and the last."""
-    return (*range(1, min(16, largest) + 1), *_beyond_16(largest))
-
-
-def _beyond_16(largest: int) -> Iterator[int]:
-    doubling = 16
-    while doubling < largest:
-        yield from (n for n in (doubling * 5 // 4, doubling * 3 // 2, doubling * 2) if n < largest)
-        doubling *= 2
-    if largest > 16:
-        yield largest
+    later = (2**power * quarters // 4 for power in range(4, largest.bit_length()) for quarters in (5, 6, 8))
+    return (*(n for n in (*range(1, 17), *later) if n < largest), largest)
 
 
 def _band(curves: Floats, resamples: int, seed: int) -> Band:

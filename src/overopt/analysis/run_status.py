@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, TypeGuard
+from typing import Any
 
 from overopt.errors import UserError
 from overopt.records import FileStamps, Run, file_stamps, find_runs, load_run, reading_run
@@ -86,9 +86,8 @@ def _read(path: Path) -> tuple[RunStatus, float]:
     try:
         with reading_run(path):
             run = load_run(path)
-            metrics, timings, evaluations = list(run.iter_metrics()), run.timings(), run.evaluations()
-            elapsed = [float(value) for value in timings.get("elapsed", []) if _is_number(value)]
-            status = _status_at(run, metrics, evaluations)
+            elapsed = [seconds for seconds in run.timings().get("elapsed", []) if seconds is not None]
+            status = _recorded_status(run)
     except UserError as error:
         return RunStatus(path.name, status="unreadable", reason=str(error)), UNTIMED_SECONDS
     pace = [after - before for before, after in pairwise(elapsed) if after > before]
@@ -97,39 +96,31 @@ def _read(path: Path) -> tuple[RunStatus, float]:
     return status, max(QUIET_SECONDS, TIMES_A_STEP * max(pace)) if pace else UNTIMED_SECONDS
 
 
-def _status_at(run: Run, metrics: Sequence[dict[str, Any]], evaluations: Sequence[dict[str, Any]]) -> RunStatus:
-    steps = run.info.get("steps")
-    last = metrics[-1]["step"] if metrics else None
+def _recorded_status(run: Run) -> RunStatus:
+    metrics, evaluations = list(run.iter_metrics()), run.evaluations()
+    diverged = f"at step {run.info.get('diverged_at', '?')}" if run.status == "diverged" else ""
     curve, curve_of = _curve(metrics, evaluations)
     return RunStatus(
         name=run.name,
-        stage=str(run.stage or "?"),
+        stage=run.stage or "?",
         status=run.status,
-        step=int(last) if _is_number(last) else None,
-        steps=int(steps) if _is_number(steps) else None,
+        step=metrics[-1]["step"] if metrics else None,
+        steps=run.info.get("steps"),
         numbers=_numbers(metrics, evaluations),
         curve=curve,
         curve_of=curve_of,
-        reason=_reason(run),
+        reason=diverged or run.info.get("reason", ""),
     )
-
-
-def _reason(run: Run) -> str:
-    if run.status == "diverged":
-        return f"at step {run.info.get('diverged_at', '?')}"
-    return str(run.info.get("reason") or "")
 
 
 def _numbers(metrics: Sequence[dict[str, Any]], evaluations: Sequence[dict[str, Any]]) -> dict[str, float]:
     """Proxy and gold of evaluations, which are judged, are preferred to those of newer training steps."""
-    sources = {
-        "win_rate": (evaluations, "win_rate"),
-        "proxy": (evaluations, "proxy_mean"),
-        "gold": (evaluations, "gold_mean"),
-        "kl_ref": (metrics, "kl_ref"),
+    series = {
+        "win_rate": _series(evaluations, "win_rate"),
+        "proxy": _series(evaluations, "proxy_mean") or _series(metrics, "score_mean"),
+        "gold": _series(evaluations, "gold_mean"),
+        "kl_ref": _series(metrics, "kl_ref"),
     }
-    series = {name: _series(*source) for name, source in sources.items()}
-    series["proxy"] = series["proxy"] or _series(metrics, "score_mean")
     return {name: values[-1] for name, values in series.items() if values}
 
 
@@ -143,11 +134,7 @@ def _curve(metrics: Sequence[dict[str, Any]], evaluations: Sequence[dict[str, An
 
 
 def _series(rows: Sequence[dict[str, Any]], name: str) -> list[float]:
-    return [float(row[name]) for row in rows if _is_number(row.get(name))]
-
-
-def _is_number(value: Any) -> TypeGuard[int | float]:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+    return [row[name] for row in rows if name in row]
 
 
 def _names(paths: Sequence[Path]) -> dict[Path, str]:

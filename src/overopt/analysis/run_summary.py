@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from overopt.analysis.text import percent, signed
@@ -69,13 +69,13 @@ def summarize_run(
     )
     if run is None:
         return row
-    found = _numbers(evaluations_of(run))
+    row = replace(row, **_numbers(evaluations_of(run)))
     if reason or gate is not None:
-        return RunSummary(**asdict(row) | found)
-    found |= {name: run.info.get(name) for name in ("diverged_at", "stopped_at", "go_back_to")}
+        return row
+    ends: dict[str, Any] = {name: run.info.get(name) for name in ("diverged_at", "stopped_at", "go_back_to")}
     outcome = label(run)
     peak = outcome.numbers["peak_win_rate"] if outcome.past_peak else None
-    return RunSummary(**asdict(row) | found | {"label": outcome.label, "reason": outcome.reason, "peak_win_rate": peak})
+    return replace(row, **ends, label=outcome.label, reason=outcome.reason, peak_win_rate=peak)
 
 
 def describe_baselines(run: Run) -> str:
@@ -113,14 +113,10 @@ def objective_of(config: Mapping[str, Any]) -> tuple[str, float | None]:
 
 def verdict(row: RunSummary) -> str:
     """What happened in a sentence, and a second sentence if the run diverged or was stopped."""
-    diverged = f" The run diverged at step {row.diverged_at}." if row.diverged_at is not None else ""
-    return _sentence(row) + diverged + _stopped(row)
-
-
-def _stopped(row: RunSummary) -> str:
-    if row.stopped_at is None:
-        return ""
-    return f" Stopped early at step {row.stopped_at}; go back to step {row.go_back_to}."
+    ends = f" The run diverged at step {row.diverged_at}." if row.diverged_at is not None else ""
+    if row.stopped_at is not None:
+        ends += f" Stopped early at step {row.stopped_at}; go back to step {row.go_back_to}."
+    return _sentence(row) + ends
 
 
 def _sentence(row: RunSummary) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +39,7 @@ def scored_set_of_runs(paths: Sequence[Path]) -> ScoredSet:
     runs: list[Run] = []
     found: defaultdict[Evaluation, Checkpoints] = defaultdict(dict)
     left_out: list[str] = []
-    for path in _run_paths(paths):
+    for path in {run.resolve(): run for place in paths for run in find_runs(place)}.values():
         try:
             run, scores = _read(path, left_out)
         except UserError as error:
@@ -61,11 +61,6 @@ def scored_set_of_runs(paths: Sequence[Path]) -> ScoredSet:
         notes.append(f"left out: {incomplete} prompt{'s' * (incomplete > 1)} that not every checkpoint completed")
     name = paths[0].resolve().name + (f" and {len(paths) - 1} more" if len(paths) > 1 else "")
     return ScoredSet(name, prompts, "reward model", "gold", WITHOUT_KL, (*notes, *left_out))
-
-
-def _run_paths(paths: Sequence[Path]) -> Iterator[Path]:
-    """Each run at or below the paths once."""
-    yield from {run.resolve(): run for path in paths for run in find_runs(path)}.values()
 
 
 def _read(path: Path, left_out: list[str]) -> tuple[Run, dict[Evaluation, Checkpoints]]:

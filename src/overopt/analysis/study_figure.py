@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,45 +21,37 @@ COLUMN_TITLES = {"online": "online (RLOO)", "offline": "offline (pairs)"}
 
 @dataclass(frozen=True)
 class Curve:
-    """Win rate and proxy of a run at its evaluations; None where an evaluation lacks a value."""
+    """The evaluations of a run, with the name and label that the table gives it."""
 
     run: str
     stage: str
     label: str | None
-    steps: tuple[int, ...]
-    win_rate: tuple[float | None, ...]
-    proxy: tuple[float | None, ...]
+    rows: Sequence[Mapping[str, Any]]
 
 
 def curve_of(name: str, run: Run, label: str | None) -> Curve:
-    """The curve of a run, with the name and label that the table gives it."""
-    rows = evaluations_of(run)
-    return Curve(
-        run=name,
-        stage=run.stage or "?",
-        label=label,
-        steps=tuple(row["step"] for row in rows),
-        win_rate=tuple(row.get("win_rate") for row in rows),
-        proxy=tuple(row.get("proxy_mean") for row in rows),
-    )
+    """The curve of a run."""
+    return Curve(name, run.stage or "?", label, evaluations_of(run))
 
 
 def win_rate_and_proxy(curves: Sequence[Curve], title: str, sft_win_rate: float | None = None) -> Any:
     """A chart with one color for each run, labeled by name and outcome; the dashed line is the SFT policy."""
     import altair as alt
 
-    curves = [curve for curve in curves if curve.steps]
+    curves = [curve for curve in curves if curve.rows]
     styles = _styles([curve.run for curve in curves])
     columns = []
     for stage in dict.fromkeys(curve.stage for curve in curves):
         here = [curve for curve in curves if curve.stage == stage]
-        steps = alt.X("step:Q", title="step", scale=alt.Scale(domain=[0, max(curve.steps[-1] for curve in here)]))
+        steps = alt.X(
+            "step:Q", title="step", scale=alt.Scale(domain=[0, max(curve.rows[-1]["step"] for curve in here)])
+        )
         top = _panel(here, styles, steps.title(None), "win_rate", "win rate against the reference", [0, 1])
         if sft_win_rate is not None:
             rule = chart_of([{"value": sft_win_rate}]).mark_rule(strokeDash=[4, 4], color="gray")
             top = rule.encode(y="value:Q") + top
         top = (top + _names(here, styles)).properties(title=COLUMN_TITLES.get(stage, stage), width=WIDTH, height=HEIGHT)
-        bottom = _panel(here, styles, steps, "proxy", "proxy (reward model's score)", _extent(curves))
+        bottom = _panel(here, styles, steps, "proxy_mean", "proxy (reward model's score)", _extent(curves))
         columns.append(alt.vconcat(top, bottom.properties(width=WIDTH, height=HEIGHT)).resolve_scale(x="shared"))
     return side_by_side(columns, alt.TitleParams(title, fontSize=15, anchor="start"))
 
@@ -118,14 +110,14 @@ def _names(curves: Sequence[Curve], styles: dict[str, dict[str, Any]]) -> Any:
 
 
 def _points(curve: Curve, value: str) -> Iterator[dict[str, Any]]:
-    for step, number in zip(curve.steps, getattr(curve, value), strict=True):
-        if number is not None:
-            yield {"run": curve.run, "step": step, "value": number}
+    for row in curve.rows:
+        if value in row:
+            yield {"run": curve.run, "step": row["step"], "value": row[value]}
 
 
 def _extent(curves: Sequence[Curve]) -> list[float]:
     """The range of the proxy over all columns, so that they can be compared."""
-    values = [number for curve in curves for number in curve.proxy if number is not None] or [0.0, 1.0]
+    values = [point["value"] for curve in curves for point in _points(curve, "proxy_mean")] or [0.0, 1.0]
     margin = 0.05 * (max(values) - min(values)) or 0.5
     return [min(values) - margin, max(values) + margin]
 

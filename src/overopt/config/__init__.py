@@ -16,7 +16,7 @@ A field that a YAML leaves out has the default of the enclosing block. This pack
 from __future__ import annotations
 
 from overopt.config.blocks import Choice, Function, Location, block, name_of
-from overopt.config.dumping import addresses, difference, dump, locations, plugin_files, save, to_yaml
+from overopt.config.dumping import addresses, dump, locations, plugin_files, save, to_yaml
 from overopt.config.fields import NonNegative, Positive
 from overopt.config.loading import load
 from overopt.config.user_code import calling_user_code
@@ -30,7 +30,6 @@ __all__ = [
     "addresses",
     "block",
     "calling_user_code",
-    "difference",
     "dump",
     "load",
     "locations",

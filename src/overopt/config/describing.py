@@ -72,15 +72,9 @@ def describe_type(annotation: Any) -> str:
 
 def _bounds(marks: list[Any]) -> list[str]:
     """List the bounds among the marks of an annotation, those inside pydantic's `Field` included."""
-    found = []
-    for mark in marks:
-        for limit in (mark, *getattr(mark, "metadata", ())):
-            found += [f"{sign} {getattr(limit, key):g}" for key, sign in _SIGNS.items() if _is_number(limit, key)]
-    return found
-
-
-def _is_number(limit: Any, key: str) -> bool:
-    return isinstance(getattr(limit, key, None), int | float)
+    limits = [limit for mark in marks for limit in (mark, *getattr(mark, "metadata", ()))]
+    bounds = [(sign, getattr(limit, key, None)) for limit in limits for key, sign in _SIGNS.items()]
+    return [f"{sign} {bound:g}" for sign, bound in bounds if isinstance(bound, int | float)]
 
 
 def shown_default(row: dict[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""Objects to plain trees and YAML, and the differences between two trees."""
+"""Objects to plain trees and YAML."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from overopt.addresses import differences, flatten
+from overopt.addresses import flatten
 from overopt.config import plugins, yaml12
 from overopt.config.blocks import (
     adapter,
@@ -139,8 +139,3 @@ def _walk(value: Any, annotation: Any, address: str) -> Iterator[tuple[str, Any,
             yield from _walk(item, item_annotation(inner, place), f"{prefix}{place}")
     elif isinstance(value, str):
         yield address, value, marks
-
-
-def difference(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[tuple[str, Any, Any]]:
-    """List the addresses at which two plain trees differ, with both values; an absent one is None."""
-    return [(address, was, now) for address, (was, now) in differences([a, b]).items()]

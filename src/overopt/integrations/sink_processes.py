@@ -37,10 +37,8 @@ class _SinkProcess:
 class SinkProcesses:
     """The sink processes of one run. No method raises."""
 
-    def __init__(
-        self, run: Path, sinks: Sequence[Any], warn: Callable[[str], None], grace: float | None = None
-    ) -> None:
-        self.run, self.warn, self.grace = run, warn, GRACE_SECONDS if grace is None else grace
+    def __init__(self, run: Path, sinks: Sequence[Any], warn: Callable[[str], None]) -> None:
+        self.run, self.warn = run, warn
         self._followers: list[_SinkProcess] = []
         for sink in sinks:
             self._start(sink)
@@ -51,17 +49,17 @@ class SinkProcesses:
             self._give_up(follower, follower.last_words())
 
     def close(self) -> None:
-        """Give the sinks `grace` seconds to send the rest, then kill them."""
+        """Give the sinks GRACE_SECONDS to send the rest, then kill them."""
         for follower in self._followers:
             with suppress(OSError):  # the process has ended already
                 assert follower.process.stdin is not None
                 follower.process.stdin.close()
-        deadline = time.monotonic() + self.grace
+        deadline = time.monotonic() + GRACE_SECONDS
         for follower in list(self._followers):
             try:
                 status = follower.process.wait(max(0.0, deadline - time.monotonic()))
             except subprocess.TimeoutExpired:
-                self._give_up(follower, f"not done {self.grace:g} s after the run")
+                self._give_up(follower, f"not done {GRACE_SECONDS:g} s after the run")
                 continue
             if status:
                 self._give_up(follower, follower.last_words())
@@ -89,7 +87,7 @@ class SinkProcesses:
             )
             assert process.stdin is not None
             self._followers.append(_SinkProcess(name, process, errors))
-            process.stdin.write(task_line(self.run, sink, self.grace))
+            process.stdin.write(task_line(self.run, sink, GRACE_SECONDS))
             process.stdin.flush()
         except (OSError, ValueError) as error:
             self.warn(f"sink {name} could not be started ({error}); the run goes on without it")

@@ -13,7 +13,7 @@ from torch import Tensor
 from overopt.config import Choice, NonNegative, Positive, block
 from overopt.objectives.contracts import PreferenceLossProtocol
 from overopt.objectives.pair_losses import PairLosses
-from overopt.objectives.pair_losses.terms import reference_rewards, token_mean_nll
+from overopt.objectives.pair_losses.terms import LogRatioReward, token_mean_nll
 from overopt.objectives.plackett_luce import plackett_luce
 from overopt.types import CompletionLogps, PreferenceScores
 
@@ -47,7 +47,7 @@ class PlackettLuceSimPO(PreferenceLossProtocol):
 
 
 @block
-class PlackettLuceDPO(PreferenceLossProtocol):
+class PlackettLuceDPO(LogRatioReward):
     """DPO of K ranked completions: the Plackett-Luce likelihood of the log-ratios to a reference.
 
     Sums over tokens, nats. K = 2 is DPO exactly; at initialization L = log K!. Default as DPO's.
@@ -55,17 +55,12 @@ class PlackettLuceDPO(PreferenceLossProtocol):
 
     formula = "L = -sum_{k<K} [s_k - log sum_{j>=k} e^{s_j}], s = beta (l - lref)"
     source = "Rafailov et al. 2023, arXiv 2305.18290, App. A.3"
-    needs = frozenset({"reference"})
     takes = "rankings"
 
     beta: Positive = 0.05
 
     def __call__(self, scores: PreferenceScores) -> Tensor:
         return plackett_luce(torch.stack([self.beta * s.log_ratio_P for s in scores.ranked], 1))
-
-    def reward(self, scores: PreferenceScores) -> tuple[Tensor, Tensor]:
-        """beta (l - lref), nats, of the best and the worst completion."""
-        return reference_rewards(scores, self.beta)
 
 
 @block

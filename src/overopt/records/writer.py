@@ -15,7 +15,6 @@ from typing import Any, Self, SupportsFloat
 from overopt.errors import UserError
 from overopt.records import layout
 from overopt.records.atomic import (
-    check_space,
     file_hashes,
     make_folder,
     remove_entry,
@@ -137,10 +136,6 @@ class RunWriter:
         sync_folder(self.path)
         files = {name: self.path / name for name in layout.LINES}
         return {name: file.stat().st_size for name, file in files.items() if file.exists()}
-
-    def check_space(self, needed: int) -> None:
-        """Raise a UserError if a checkpoint of `needed` bytes does not fit."""
-        check_space(self.path, needed)
 
     def checkpoint_hashes(self, step: int) -> dict[str, str]:
         """Return the SHA-256 of each file of a checkpoint."""

@@ -2,33 +2,8 @@
 
 from __future__ import annotations
 
-from overopt.scheduler.jobs import (
-    Event,
-    Failed,
-    Finished,
-    Job,
-    Noticed,
-    Progressed,
-    Result,
-    Skipped,
-    Started,
-    result_of,
-)
+from overopt.scheduler.jobs import Event, Job, Result, result_of
 from overopt.scheduler.local import available_cores
 from overopt.scheduler.schedule import TRAIN, run_jobs
 
-__all__ = [
-    "TRAIN",
-    "Event",
-    "Failed",
-    "Finished",
-    "Job",
-    "Noticed",
-    "Progressed",
-    "Result",
-    "Skipped",
-    "Started",
-    "available_cores",
-    "result_of",
-    "run_jobs",
-]
+__all__ = ["TRAIN", "Event", "Job", "Result", "available_cores", "result_of", "run_jobs"]

@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
@@ -106,16 +106,12 @@ class _Worker:
 
     def start(self, job: Job) -> None:
         self.job = job
-        try:
+        with suppress(OSError):  # it died; its pipe says so next, and the job counts as failed
             self.pipe.send(job)
-        except OSError:
-            pass  # it died; its pipe says so next, and the job counts as failed
 
     def release(self) -> None:
-        try:
+        with suppress(OSError):  # it is dead already
             self.pipe.send(None)
-        except OSError:
-            pass  # it is dead already
         self.process.join(STOP_SECONDS)
 
     def join_or_kill(self) -> None:

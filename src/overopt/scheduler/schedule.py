@@ -8,6 +8,7 @@ can compare configurations.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from graphlib import TopologicalSorter
 
 from overopt.scheduler.jobs import Event, Failed, Finished, Job, Noticed, Result, Skipped, Started, result_of
@@ -38,22 +39,21 @@ def run_jobs(
     return _Schedule(jobs, executor, on_event, retries, obstacle).run()
 
 
+@dataclass
 class _Schedule:
-    def __init__(
-        self,
-        jobs: Sequence[Job],
-        executor: LocalWorkers,
-        on_event: Callable[[Event], None],
-        retries: int,
-        obstacle: Callable[[str], str | None],
-    ) -> None:
-        self.jobs = {job.name: job for job in jobs}
-        self.graph = _graph(jobs)
+    listed: Sequence[Job]
+    executor: LocalWorkers
+    on_event: Callable[[Event], None]
+    retries: int
+    obstacle: Callable[[str], str | None]
+
+    def __post_init__(self) -> None:
+        self.jobs = {job.name: job for job in self.listed}
+        self.graph = _graph(self.listed)
         self.graph.prepare()
-        self.executor, self.on_event, self.obstacle = executor, on_event, obstacle
-        self.order = {job.name: place for place, job in enumerate(jobs)}
+        self.order = {name: place for place, name in enumerate(self.jobs)}
         self.ready: list[str] = []
-        self.tries_left = dict.fromkeys(self.jobs, retries)
+        self.tries_left = dict.fromkeys(self.jobs, self.retries)
         self.results: dict[str, Result] = {}
 
     def run(self) -> dict[str, Result]:
@@ -95,7 +95,7 @@ class _Schedule:
 
     def _skip_descendants(self, lost: str, because: str) -> None:
         gone = {lost}
-        for name in _graph(list(self.jobs.values())).static_order():
+        for name in _graph(self.listed).static_order():
             if name not in self.results and gone & set(self.jobs[name].parents):
                 gone.add(name)
                 self._end(Skipped(name, because))

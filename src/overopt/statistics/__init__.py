@@ -3,36 +3,16 @@
 scipy is imported where it is needed only. Resampling is seeded: the same data give the same interval and p-value.
 """
 
-from overopt.statistics.correlations import Correlation, kendall, spearman
-from overopt.statistics.differences import (
-    Difference,
-    Floats,
-    paired_difference,
-    several_seeds,
-    standard_error,
-)
+from overopt.statistics.correlations import kendall, spearman
+from overopt.statistics.differences import Difference, Floats, paired_difference, several_seeds
 from overopt.statistics.maxima import largest_p, tail
 from overopt.statistics.rates import wilson
-from overopt.statistics.seeds import Interval, bootstrap, interquartile_mean, seeds_interval
-from overopt.statistics.series import (
-    StartEnd,
-    Trend,
-    binned,
-    direction,
-    fall,
-    kendall_trend,
-    rise,
-    start_end,
-)
+from overopt.statistics.seeds import bootstrap, interquartile_mean, seeds_interval
+from overopt.statistics.series import direction, fall, kendall_trend, rise
 
 __all__ = [
-    "Correlation",
     "Difference",
     "Floats",
-    "Interval",
-    "StartEnd",
-    "Trend",
-    "binned",
     "bootstrap",
     "direction",
     "fall",
@@ -45,8 +25,6 @@ __all__ = [
     "seeds_interval",
     "several_seeds",
     "spearman",
-    "standard_error",
-    "start_end",
     "tail",
     "wilson",
 ]

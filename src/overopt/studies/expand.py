@@ -86,7 +86,7 @@ def expand(file: Path, scale: str | None = None, seed: int = 0) -> ExpandedStudy
     """
     study = load_study(file)
     scale = study.default_scale if scale is None else scale
-    variants = _Variants(study, scale).all()
+    variants = _Variants(file, study, scale).all()
     _check_names(file, variants)
     runs, problems = {}, []
     for variant in variants:
@@ -108,6 +108,7 @@ def expand(file: Path, scale: str | None = None, seed: int = 0) -> ExpandedStudy
 class _Variants:
     """Computes the variants of every run, parents first, and remembers them."""
 
+    file: Path
     study: Study
     scale: str
 
@@ -122,7 +123,7 @@ class _Variants:
     def of(self, run: str, descendants: tuple[str, ...]) -> list[Variant]:
         """The variants of one run; `descendants` are the runs for whose sake they are asked."""
         if run in descendants:
-            raise UserError(f"runs.{run} descends from itself")
+            raise ConfigError([f"{_line(self.file, [(RUNS, run)])}runs.{run} descends from itself"])
         if run not in self.known:
             own = axes_at(self.axes, (EVERY, str(self.study.runs[run]["stage"]), run))
             self.known[run] = [

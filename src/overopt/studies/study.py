@@ -74,8 +74,6 @@ class Study:
     def _fits_together(self) -> Self:
         if problems := list(_problems(self)):
             raise ValueError("; ".join(problems))
-        if cycle := next((run for run in self.runs if run in self.ancestors(run)), None):
-            raise ValueError(f"runs.{cycle} descends from itself")
         return self
 
     def config(self, run: str, scale: str, seed: int) -> Tree:
@@ -89,16 +87,6 @@ class Study:
         for selector in (EVERY, stage):
             tree = _with_addresses(tree, self.scales[scale].get(selector, {}))
         return _with_addresses(merge(tree, own), self.scales[scale].get(run, {}))
-
-    def ancestors(self, run: str) -> set[str]:
-        """The runs that this one descends from at the default scale."""
-        found: set[str] = set()
-        waiting = [run]
-        while waiting:
-            parents = set(runs_named_in(self.config(waiting.pop(), self.default_scale, 0))) - found
-            found |= parents
-            waiting += parents
-        return found
 
     def fingerprint(self, scale: str, seed: int) -> str:
         """SHA-256 of every configuration: it changes if another version of the study would train something else."""

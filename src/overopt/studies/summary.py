@@ -38,7 +38,7 @@ def draw_figure(study_run: StudyRun, rows: Sequence[RunSummary]) -> list[Path]:
 
     records = [(row, study_run.record(row.run)) for row in rows]
     curves = [curve_of(row.run, run, row.label) for row, run in records if run is not None]
-    if not any(curve.steps for curve in curves):
+    if not any(curve.rows for curve in curves):
         return []
     sft = next((row.sft_win_rate for row in rows if row.sft_win_rate is not None), None)
     chart = win_rate_and_proxy(curves, study_run.title, sft)

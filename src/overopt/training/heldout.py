@@ -52,10 +52,6 @@ class Heldout:
         dropped.kept = len(trees)
         return cls(kept, trees, size, Baselines(train, kept))
 
-    def scores(self, reward_model: RewardModel, token_budget: int) -> Tensor:
-        """Scores, the best-labelled completion's first, `[n, K]`."""
-        return reward_model.score_trees(self.trees, token_budget).view(-1, self.size)
-
     def agreement(self, reward_model: RewardModel, token_budget: int) -> dict[str, float]:
         """Accuracy on the labels and margin; where gold is known, agreement with it and what its labels allow.
 
@@ -63,10 +59,10 @@ class Heldout:
         """
         if not self.trees:
             return {"n": 0}
-        score = self.scores(reward_model, token_budget).double().cpu()
-        gap = gaps(score).flatten()
+        score = reward_model.score_trees(self.trees, token_budget).double().cpu()
+        gap = gaps(score.view(-1, self.size)).flatten()
         row = {
-            "n": len(score),
+            "n": len(self.trees),
             "accuracy": float(in_order(gap).mean()),
             "margin": float(gap.mean()),
             "score_mean": float(score.mean()),

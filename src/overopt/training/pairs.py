@@ -242,10 +242,8 @@ def from_row(row: dict[str, Any]) -> Preference:
     if "ranked" in row:
         ranked = tuple(map(Completion, row["ranked"], row["ranked_ended"]))
         return RankingRecord(row["prompt_id"], row["prompt"], ranked, row["meta"])
-    chosen = Completion(row["chosen"], row["chosen_ended"])
-    return PreferenceRecord(
-        row["prompt_id"], row["prompt"], chosen, Completion(row["rejected"], row["rejected_ended"]), row["meta"]
-    )
+    chosen, rejected = (Completion(row[name], row[f"{name}_ended"]) for name in ("chosen", "rejected"))
+    return PreferenceRecord(row["prompt_id"], row["prompt"], chosen, rejected, row["meta"])
 
 
 def check_takes(

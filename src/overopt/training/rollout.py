@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
 
 from overopt.engine.head import logps_of_trees
 from overopt.engine.packing import Tree
@@ -18,7 +17,7 @@ from overopt.objectives.missing_eos import MissingEOS
 from overopt.tasks.base import TaskProtocol
 from overopt.training.data import Prompt
 from overopt.training.rewards import RewardFunction, add_rewards
-from overopt.types import Completion, Rollouts
+from overopt.types import Rollouts
 
 SAMPLER_GAP = 1e-3
 """Nats a token; above, old log-probabilities are computed again by the training forward (bf16 decoding would fire the
@@ -106,7 +105,11 @@ class RolloutWorker:
         records = [prompts[i // group_size].record for i in range(len(rows))]
         completions = [self.codec.decode(row, record) for row, record in zip(rows, records, strict=True)]
         gold = [self.task.gold(record, completion) for record, completion in zip(records, completions, strict=True)]
-        score_B = self._score(prompts, completions, trees, samples.ended_B, token_budget)
+        if self.scorer is None:
+            score_B = torch.zeros(len(rows), device=samples.ended_B.device)
+        else:
+            asked = [prompt.record for prompt in prompts]
+            score_B = self.missing_eos(self.scorer.score(asked, completions, trees, token_budget), samples.ended_B)
         score_B, rewards = add_rewards(self.rewards, score_B, records, completions, self.scorer is not None)
         rollouts = Rollouts(
             logp_BT=logp_BT,
@@ -121,17 +124,3 @@ class RolloutWorker:
             progress=(step - 1) / self.steps,
         )
         return Experience(trees, samples, rollouts, rewards)
-
-    def _score(
-        self,
-        prompts: Sequence[Prompt],
-        completions: Sequence[Completion],
-        trees: Sequence[Tree],
-        ended_B: Tensor,
-        token_budget: int,
-    ) -> Tensor:
-        """The reward model's score after the rule for a missing EOS; 0 without one."""
-        if self.scorer is None:
-            return torch.zeros(len(ended_B), device=ended_B.device)
-        score_B = self.scorer.score([prompt.record for prompt in prompts], completions, trees, token_budget)
-        return self.missing_eos(score_B, ended_B)

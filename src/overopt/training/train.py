@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from overopt import config as configuration
+from overopt.addresses import differences
 from overopt.config.messages import did_you_mean
 from overopt.errors import ConfigError, UserError, say
 from overopt.records import Run, RunLock, load_run, remove_states
@@ -105,7 +106,7 @@ def _existing(stage: Any, out: Path) -> Run | None:
     run = load_run(out)
     changes, moved = _changes(stage, run)
     if changes:
-        shown = "; ".join(f"{address}: {was!r} there, {now!r} here" for address, was, now in changes[:3])
+        shown = "; ".join(f"{address}: {was!r} there, {now!r} here" for address, (was, now) in changes[:3])
         raise UserError(f"{out}: holds a run of another configuration ({shown}); choose another --out")
     if run.status == "diverged":
         step, kept = run.info.get("diverged_at"), last_checkpoint(run)
@@ -115,16 +116,16 @@ def _existing(stage: Any, out: Path) -> Run | None:
     return run
 
 
-def _changes(stage: Any, run: Run) -> tuple[list[tuple[str, Any, Any]], list[str]]:
+def _changes(stage: Any, run: Run) -> tuple[list[tuple[str, list[Any]]], list[str]]:
     """The addresses at which the run's configuration differs, with both values; and locations that only read otherwise.
 
     Of these the run knows the content by hash, which decides once it has been found: the run was copied to another
     place perhaps, or its parents were.
     """
-    changes = configuration.difference(_saved(run), configuration.dump(stage, run.path))
+    changes = differences([_saved(run), configuration.dump(stage, run.path)])
     locations = configuration.locations(stage)
-    moved = [address for address, _, _ in changes if address in locations and may_lie_elsewhere(run, address)]
-    return [change for change in changes if change[0] not in moved], moved
+    moved = [address for address in changes if address in locations and may_lie_elsewhere(run, address)]
+    return [(address, values) for address, values in changes.items() if address not in moved], moved
 
 
 def _saved(run: Run) -> dict[str, Any]:

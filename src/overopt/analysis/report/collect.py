@@ -256,8 +256,6 @@ def _title(key: Sequence[str]) -> str:
 def _setting_names(settings: Sequence[tuple[str, str]]) -> list[str]:
     """Short names of settings, numbered where different settings would share a name."""
     alike: dict[str, list[str]] = {}
-    for short, key in settings:
-        keys = alike.setdefault(short, [])
-        if key not in keys:
-            keys.append(key)
+    for short, key in dict.fromkeys(settings):
+        alike.setdefault(short, []).append(key)
     return [short if len(alike[short]) == 1 else f"{short} ({alike[short].index(key) + 1})" for short, key in settings]

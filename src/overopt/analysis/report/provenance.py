@@ -46,31 +46,21 @@ def _origin(record: ReportedRun) -> dict[str, Any]:
         "steps": record.last_step,
         "minutes": spent["seconds"] / 60 if "seconds" in spent else None,
         "tokens": spent.get("tokens"),
-        "hardware": _hardware(info.get("hardware")),
+        "hardware": _hardware(info.get("hardware") or {}),
         "device": str(info.get("device", "")),
         "threads": info.get("threads"),
-        "versions": _versions(info.get("versions")),
+        "versions": ", ".join(f"{name} {version}" for name, version in (info.get("versions") or {}).items()),
         "commit": str(info.get("commit", ""))[:12] + ("+changes" if info.get("diff_hash") else ""),
         "started": str(info.get("started", "")),
-        "resumes": len(info.get("resumes") or []),
-        "parents": [
-            f"{parent.get('role')}: {parent.get('path')} ({str(parent.get('hash', ''))[:12]})"
-            for parent in info.get("parents") or []
-            if isinstance(parent, Mapping)
-        ],
+        "resumes": len(info.get("resumes", [])),
+        "parents": [f"{made['role']}: {made['path']} ({made['hash'][:12]})" for made in info.get("parents", [])],
     }
 
 
-def _hardware(found: Any) -> str:
-    if not isinstance(found, Mapping):
-        return ""
+def _hardware(found: Mapping[str, Any]) -> str:
     cores = f"{found['usable_cpus']} of {found['cpus']} CPUs" if {"usable_cpus", "cpus"} <= found.keys() else ""
     parts = [found.get("processor"), cores, found.get("accelerator"), found.get("system"), found.get("machine")]
     return ", ".join(str(part) for part in parts if part)
-
-
-def _versions(found: Any) -> str:
-    return ", ".join(f"{name} {version}" for name, version in found.items()) if isinstance(found, Mapping) else ""
 
 
 def _without_provenance(config: Mapping[str, Any]) -> dict[str, Any]:

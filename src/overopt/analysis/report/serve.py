@@ -10,9 +10,9 @@ from overopt.errors import UserError
 HOST = "127.0.0.1"
 
 
-def serve(make_page: Callable[[], str], say: Callable[[str], None], port: int = 0) -> None:
-    """Serve until Ctrl-C; `port` 0 means any free port."""
-    with make_server(make_page, port) as server:
+def serve(make_page: Callable[[], str], say: Callable[[str], None]) -> None:
+    """Serve on a free port until Ctrl-C."""
+    with make_server(make_page) as server:
         say(f"http://{HOST}:{server.server_address[1]}/ (Ctrl-C ends it; reload to see what is new)")
         try:
             server.serve_forever()
@@ -20,7 +20,7 @@ def serve(make_page: Callable[[], str], say: Callable[[str], None], port: int = 
             say("ended")
 
 
-def make_server(make_page: Callable[[], str], port: int = 0) -> ThreadingHTTPServer:
+def make_server(make_page: Callable[[], str]) -> ThreadingHTTPServer:
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             if self.path.partition("?")[0] != "/":
@@ -41,4 +41,4 @@ def make_server(make_page: Callable[[], str], port: int = 0) -> ThreadingHTTPSer
         def log_message(self, format: str, *args: object) -> None:
             """Log nothing: there is one visitor."""
 
-    return ThreadingHTTPServer((HOST, port), Handler)
+    return ThreadingHTTPServer((HOST, 0), Handler)

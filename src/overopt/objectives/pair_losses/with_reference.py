@@ -11,12 +11,12 @@ from torch import Tensor
 
 from overopt.config import NonNegative, Positive, block
 from overopt.objectives.contracts import PreferenceLossProtocol
-from overopt.objectives.pair_losses.terms import reference_rewards, token_mean_nll
+from overopt.objectives.pair_losses.terms import LogRatioReward, token_mean_nll
 from overopt.types import PreferenceScores
 
 
 @block
-class DPO(PreferenceLossProtocol):
+class DPO(LogRatioReward):
     """Direct preference optimization: the reward is the log-ratio to a reference.
 
     l is summed over tokens, nats. At initialization, where the policy is the reference, L = log 2. With
@@ -32,7 +32,6 @@ class DPO(PreferenceLossProtocol):
         "robust [-(1-e) log sigma(u) + e log sigma(-u)] / (1 - 2e)"
     )
     source = "Rafailov et al. 2023, arXiv 2305.18290, Eq. 7"
-    needs = frozenset({"reference"})
 
     beta: Positive = 0.05
     label_smoothing: Annotated[float, Field(ge=0, lt=0.5)] = 0.0
@@ -46,10 +45,6 @@ class DPO(PreferenceLossProtocol):
         if self.smoothing == "robust":
             return ((1 - share) * right_P - share * flipped_P) / (1 - 2 * share)
         return (1 - share) * right_P + share * flipped_P
-
-    def reward(self, scores: PreferenceScores) -> tuple[Tensor, Tensor]:
-        """beta (l - lref), nats, of the chosen and the rejected completion."""
-        return reference_rewards(scores, self.beta)
 
 
 @block
@@ -83,7 +78,7 @@ class IPO(PreferenceLossProtocol):
 
 
 @block
-class Hinge(PreferenceLossProtocol):
+class Hinge(LogRatioReward):
     """Hinge loss on DPO's reward margin: pairs that are ordered by a sufficient margin have no gradient.
 
     Sums over tokens, nats; at initialization L = 1. TRL calls it `hinge` and credits SLiC, whose own loss has no
@@ -92,7 +87,6 @@ class Hinge(PreferenceLossProtocol):
 
     formula = "L = max(0, 1 - beta [(l_w - lref_w) - (l_l - lref_l)])"
     source = "Liu et al. 2023, arXiv 2309.06657 (RSO), hinge-norm loss"
-    needs = frozenset({"reference"})
 
     beta: Positive = 0.1
 
@@ -100,13 +94,9 @@ class Hinge(PreferenceLossProtocol):
         chosen_P, rejected_P = self.reward(scores)
         return (1 - (chosen_P - rejected_P)).clamp(min=0)
 
-    def reward(self, scores: PreferenceScores) -> tuple[Tensor, Tensor]:
-        """beta (l - lref), nats, of the chosen and the rejected completion."""
-        return reference_rewards(scores, self.beta)
-
 
 @block
-class RPO(PreferenceLossProtocol):
+class RPO(LogRatioReward):
     """Regularized preference optimization: DPO with imitation of the chosen, which acts as a pessimistic adversary.
 
     l is summed over tokens, nats. The papers and codes of that name take the negative log-likelihood as a sum over
@@ -118,7 +108,6 @@ class RPO(PreferenceLossProtocol):
         "NLL = -l_w (sum) or a mean over chosen tokens (token_mean)"
     )
     source = "Liu et al. 2024, arXiv 2405.16436"
-    needs = frozenset({"reference"})
 
     beta: Positive = 0.01
     nll_weight: NonNegative = 0.005
@@ -128,10 +117,6 @@ class RPO(PreferenceLossProtocol):
         chosen_P, rejected_P = self.reward(scores)
         nll_P = -scores.chosen.logp_P if self.nll == "sum" else token_mean_nll(scores)
         return -F.logsigmoid(chosen_P - rejected_P) + self.nll_weight * nll_P
-
-    def reward(self, scores: PreferenceScores) -> tuple[Tensor, Tensor]:
-        """beta (l - lref), nats, of the chosen and the rejected completion."""
-        return reference_rewards(scores, self.beta)
 
 
 @block
@@ -170,7 +155,7 @@ class ChiPO(PreferenceLossProtocol):
 
 
 @block
-class KTO(PreferenceLossProtocol):
+class KTO(LogRatioReward):
     """Kahneman-Tversky optimization: each completion by itself is desirable or not, relative to the policy's drift.
 
     z is the drift on mismatched completions (each prompt with the next pair's chosen one), without gradient: a
@@ -199,7 +184,3 @@ class KTO(PreferenceLossProtocol):
         zero = (self.beta * scores.mismatched.log_ratio_P).detach().mean().clamp(min=0)
         desirable_P = self.desirable_weight * (1 - torch.sigmoid(chosen_P - zero))
         return desirable_P + self.undesirable_weight * (1 - torch.sigmoid(zero - rejected_P))
-
-    def reward(self, scores: PreferenceScores) -> tuple[Tensor, Tensor]:
-        """beta (l - lref), nats, of the chosen and the rejected completion."""
-        return reference_rewards(scores, self.beta)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from overopt.engine.memory import TokenBudget
 from overopt.records import RunWriter, remove_states
+from overopt.records.atomic import check_space
 from overopt.records.states import SavedState
 from overopt.training.fields import Keep
 from overopt.training.run.stopping import check_weights
@@ -40,7 +41,7 @@ class Checkpointer:
         trainer = self.trainer
         check_weights(trainer.model, step)
         due = step in self.checkpoint_steps
-        self.writer.check_space(trainer.size() + (trainer.model_size() if due else 0))
+        check_space(self.writer.path, trainer.size() + (trainer.model_size() if due else 0))
         if due and self._is_wanted(quality):
             with self.writer.checkpoint(step) as folder:
                 trainer.model.save(folder)

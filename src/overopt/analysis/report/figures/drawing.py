@@ -195,14 +195,11 @@ def dash_scale(group: Group) -> Any:
     return alt.StrokeDash("entry:N", scale=scale, title=None)
 
 
-def tooltips(x: str, y: str, **more: str) -> list[Any]:
+def tooltips(x: str, y: str) -> list[Any]:
     import altair as alt
 
-    fields = {"run": ("run", "N"), "x": (x, "Q"), "y": (y, "Q"), **{name: (title, "Q") for name, title in more.items()}}
-    return [
-        alt.Tooltip(f"{field}:{kind}", title=title, format=".4~g" if kind == "Q" else alt.Undefined)
-        for field, (title, kind) in fields.items()
-    ]
+    numbers = [alt.Tooltip(f"{field}:Q", title=title, format=".4~g") for field, title in (("x", x), ("y", y))]
+    return [alt.Tooltip("run:N", title="run"), *numbers]
 
 
 def chart(name: str) -> Any:
