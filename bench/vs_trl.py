@@ -154,9 +154,6 @@ class NoTask(Miniature):
     def gold(self, record: Any, completion: Any) -> None:
         return None
 
-    def gold_parts(self, record: Any, completion: Any) -> dict[str, float]:
-        return {}
-
 
 # -- models and data ---------------------------------------------------------------------------------------------------
 

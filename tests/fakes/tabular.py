@@ -239,6 +239,3 @@ class TwoPrompts:
 
     def gold(self, record: PromptRecord, completion: Completion) -> float | None:
         return None
-
-    def gold_parts(self, record: PromptRecord, completion: Completion) -> dict[str, float]:
-        return {}

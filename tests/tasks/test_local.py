@@ -107,7 +107,6 @@ def test_there_is_no_gold(tmp_path: Path) -> None:
     record = PromptRecord("0", "p0")
     assert not task.has_gold
     assert task.gold(record, Completion("x")) is None
-    assert task.gold_parts(record, Completion("x")) == {}
     assert task.vocabulary() is None
 
 

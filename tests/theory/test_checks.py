@@ -5,13 +5,9 @@ from math import inf, nan
 
 import pytest
 import torch
-from torch import Tensor
+from float64 import numbers
 
 from overopt.theory.checks import Check, at_most, differ, equal
-
-
-def numbers(*values: float) -> Tensor:
-    return torch.tensor(values, dtype=torch.float64)
 
 
 def test_equality_takes_the_largest_error_of_either_sign() -> None:

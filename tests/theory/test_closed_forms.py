@@ -6,13 +6,10 @@ from math import e, log, sqrt
 
 import pytest
 import torch
+from float64 import numbers
 from torch import Tensor
 
 from overopt.theory import closed_forms as formulas
-
-
-def numbers(*values: float) -> Tensor:
-    return torch.tensor(values, dtype=torch.float64)
 
 
 def close(tensor: Tensor, *values: float) -> bool:

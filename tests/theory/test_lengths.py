@@ -3,8 +3,7 @@ from __future__ import annotations
 from math import log
 
 import pytest
-import torch
-from torch import Tensor
+from float64 import numbers
 
 from overopt.theory import closed_forms, objectives
 from overopt.theory.candidates import Candidates, easy_bandit, worked_example
@@ -15,10 +14,6 @@ from overopt.theory.lengths import (
     trained_gradient,
 )
 from overopt.theory.optima import entropy_objective
-
-
-def numbers(*values: float) -> Tensor:
-    return torch.tensor(values, dtype=torch.float64)
 
 
 def test_the_objective_by_hand() -> None:

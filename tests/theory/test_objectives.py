@@ -6,13 +6,9 @@ from math import log
 
 import pytest
 import torch
-from torch import Tensor
+from float64 import numbers
 
 from overopt.theory import objectives
-
-
-def numbers(*values: float) -> Tensor:
-    return torch.tensor(values, dtype=torch.float64)
 
 
 def test_simpo() -> None:

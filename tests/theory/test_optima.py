@@ -3,15 +3,10 @@ from __future__ import annotations
 from math import log
 
 import pytest
-import torch
-from torch import Tensor
+from float64 import numbers
 
 from overopt.theory import closed_forms
 from overopt.theory.optima import entropy_objective, kl, t1
-
-
-def numbers(*values: float) -> Tensor:
-    return torch.tensor(values, dtype=torch.float64)
 
 
 def test_kl_by_hand() -> None:

@@ -3,16 +3,10 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-import torch
-from torch import Tensor
 
 from overopt.theory import closed_forms
 from overopt.theory.candidates import worked_example
 from overopt.theory.preferences import implicit_reward, t9
-
-
-def numbers(*values: float) -> Tensor:
-    return torch.tensor(values, dtype=torch.float64)
 
 
 def test_the_implicit_reward_is_the_reward_up_to_a_constant() -> None:

@@ -71,7 +71,7 @@ def sample(
         def sample_at(same: Sequence[int]) -> Samples:
             return sample(model, [prompts[i] for i in same], [prompt_ids[i] for i in same], *rest)
 
-        return _by_length(prompts, group_size, sample_at)
+        return _by_length(list(map(len, prompts)), group_size, sample_at)
     device = model.device
     end_E = torch.tensor(sorted(model.end_ids), dtype=torch.long, device=device)
     uniform_BT = torch.from_numpy(
@@ -119,16 +119,10 @@ def sample_in_batches(
     return _joined(parts)
 
 
-def _by_length(
-    prompts: Sequence[Sequence[int]], group_size: int, sample_at: Callable[[Sequence[int]], Samples]
-) -> Samples:
-    """Samples of the prompts, one batch for each prompt length, for models that cannot take padding."""
-
-    def length(i: int) -> int:
-        return len(prompts[i])
-
-    order = sorted(range(len(prompts)), key=length)
-    whole = _joined([sample_at(list(same)) for _, same in groupby(order, key=length)])
+def _by_length(lengths: list[int], group_size: int, sample_at: Callable[[Sequence[int]], Samples]) -> Samples:
+    """Samples of prompts of these lengths, one batch for each length, for models that cannot take padding."""
+    order = sorted(range(len(lengths)), key=lengths.__getitem__)
+    whole = _joined([sample_at(list(same)) for _, same in groupby(order, key=lengths.__getitem__)])
     rows = torch.tensor([i * group_size + g for i in order for g in range(group_size)]).argsort()
     rows = rows.to(whole.tokens_BT.device)
     return Samples(*(getattr(whole, field.name)[rows] for field in fields(Samples)))

@@ -86,9 +86,8 @@ class Body:
         self.end_ids = end_ids(model, tokenizer)
         """The tokens at which sampling stops; a codec adds its template's end of a turn."""
         pad, eos = tokenizer.pad_token_id, tokenizer.eos_token_id
-        self.pad_id: int = (
-            eos if pad is None or pad >= self.known_tokens else pad
-        )  # it is masked, but must have an embedding
+        # Padding is masked, but must have an embedding.
+        self.pad_id: int = eos if pad is None or pad >= self.known_tokens else pad
         self.tree_attention = enable_tree_attention(model)
         """Whether completions share the computation of their prompt; else each is a row of the ordinary forward."""
         self.flex_attention = False

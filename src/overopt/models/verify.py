@@ -74,10 +74,10 @@ def verify_reward_model(reward_model: RewardModel, name: str) -> None:
     check_finite(reward_model, name)
     kind = reward_model.model.config.model_type
     padding = getattr(reward_model.model.config, "pad_token_id", None)  # transformers reads the last other token
-    ids = torch.tensor([[i for i in _probe(reward_model, 6) if i != padding]], device=reward_model.device)
+    ids = [i for i in _probe(reward_model, 6) if i != padding]
     try:
         with _in_float32(reward_model):
-            theirs = reward_model.model(input_ids=ids).logits
+            theirs = reward_model.model(input_ids=torch.tensor([ids], device=reward_model.device)).logits
             ours = reward_model.head(_hidden(reward_model, ids)[-1:])
             ahead = _future_gap(reward_model)
     except Exception as error:  # as above
@@ -196,7 +196,7 @@ def _decoding_gap(policy: Policy) -> float:
         rows = [[*rows[i], token[i]] for i in keep]
         state.advance(torch.tensor(token, device=policy.device), torch.tensor(keep, device=policy.device), t)
         for row, ours in zip(rows, state.hidden.float(), strict=True):
-            gap = max(gap, _distance(ours, _hidden(policy, torch.tensor([row], device=policy.device))[-1]))
+            gap = max(gap, _distance(ours, _hidden(policy, row)[-1]))
     return gap
 
 
@@ -230,7 +230,7 @@ def _logit_gap(policy: Policy) -> float:
 def _future_gap(body: Body) -> float:
     """The largest change of hidden states when only later tokens change: 0 for a causal model."""
     one, other = _probe(body, 6), [*_probe(body, 4), *_probe(body, 2)]
-    before, after = (_hidden(body, torch.tensor([ids], device=body.device))[:4] for ids in (one, other))
+    before, after = (_hidden(body, ids)[:4] for ids in (one, other))
     return _distance(before, after)
 
 
@@ -241,18 +241,18 @@ def _tree_gap(body: Body) -> float:
     tree = body.hidden(pack([Tree(prompt, branches)], body.device)).float()
     place, gap = len(prompt), 0.0
     for branch in branches:
-        ids = torch.tensor([prompt + branch], device=body.device)
-        alone = _hidden(body, ids)
+        alone = _hidden(body, prompt + branch)
         read = [len(prompt) - 1, *range(place, place + len(branch))]  # others may be left out
         place += len(branch)
         gap = max(gap, _distance(tree[read], alone[len(prompt) - 1 :]))
     return gap
 
 
-def _hidden(body: Body, ids: Tensor) -> Tensor:
+def _hidden(body: Body, ids: list[int]) -> Tensor:
     """Hidden states `[L, D]` of one row by the model's ordinary forward."""
     with body.autocast():
-        hidden: Tensor = body.model.base_model(input_ids=ids, use_cache=False).last_hidden_state[0]
+        out = body.model.base_model(input_ids=torch.tensor([ids], device=body.device), use_cache=False)
+    hidden: Tensor = out.last_hidden_state[0]
     return hidden.float()
 
 

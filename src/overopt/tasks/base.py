@@ -136,7 +136,3 @@ class TaskProtocol(Protocol):
     @abstractmethod
     def gold(self, record: PromptRecord, completion: Completion) -> float | None:
         """The gold reward; None if the task has none."""
-
-    @abstractmethod
-    def gold_parts(self, record: PromptRecord, completion: Completion) -> dict[str, float]:
-        """The parts of the gold reward by name; empty if the task has none."""

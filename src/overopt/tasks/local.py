@@ -104,9 +104,6 @@ class Local(TaskProtocol):
         functions.check_columns(self.gold_function, "task.gold_function", [record])
         return functions.score(self.gold_function, "task.gold_function", [record], [completion])[0]
 
-    def gold_parts(self, record: PromptRecord, completion: Completion) -> dict[str, float]:
-        return {}
-
     # --- Examples: read, split, filtered
 
     @property

@@ -207,24 +207,14 @@ def _illegal(words: Iterable[str], ended: bool) -> int:
 
 def _count_facts(words: Iterable[str], facts: Story) -> tuple[int, int, int]:
     """Counts of words of slots: facts stated, words that are no facts of the post, repetitions of either."""
-    told = wrong = repeated = 0
-    seen: set[str] = set()
-    for word in words:
-        slot = SLOT_OF.get(word)
-        if slot is None:
-            continue
-        if word in seen:
-            repeated += 1
-        elif facts.get(slot) == word:
-            told += 1
-        else:
-            wrong += 1
-        seen.add(word)
-    return told, wrong, repeated
+    mentioned = [word for word in words if word in SLOT_OF]
+    different = set(mentioned)
+    told = sum(facts.get(SLOT_OF[word]) == word for word in different)
+    return told, len(different) - told, len(mentioned) - len(different)
 
 
-def gold_parts(facts: Story, words: Sequence[str], ended: bool) -> dict[str, float]:
-    """The counts that gold weighs, and the summary's length in words. `unended` is 1 where no EOS followed."""
+def gold_parts(facts: Story, words: Sequence[str], ended: bool) -> dict[str, int]:
+    """The counts that gold weighs. `unended` is 1 where no EOS followed."""
     told, wrong, repeated = _count_facts(words, facts)
     return {
         "missing": len(facts) - told,
@@ -233,7 +223,6 @@ def gold_parts(facts: Story, words: Sequence[str], ended: bool) -> dict[str, flo
         "illegal": _illegal(words, ended),
         "over_length": max(0, len(words) - LENGTH_LIMIT),
         "unended": 0 if ended else 1,
-        "length": len(words),
     }
 
 
@@ -310,6 +299,3 @@ class Miniature(TaskProtocol):
 
     def gold(self, record: PromptRecord, completion: Completion) -> float | None:
         return gold(record.meta["facts"], completion.text.split(), completion.ended)
-
-    def gold_parts(self, record: PromptRecord, completion: Completion) -> dict[str, float]:
-        return gold_parts(record.meta["facts"], completion.text.split(), completion.ended)
