@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
-from overopt.training.fields import Count, Keep, Positive, Provenance, Seed, Temperature
+from overopt.config import Positive
+from overopt.training.fields import Count, Keep, Provenance, Seed, Temperature
 
 
 @pytest.mark.parametrize(
