@@ -111,7 +111,7 @@ Write one self-contained HTML page about runs (a verdict per group, a table, fig
 made), and each figure as SVG into FILE_figures/. RUNS are run directories or folders that contain some. Runs in
 progress are drawn up to now; a run that cannot be read is named and left out.
 Figures: seeds, curves, gao, kl, consecutive, entropy, training, length, offline. gao: gold and proxy against the KL
-to the reference (after Gao et al. 2023); consecutive: KL between successive policies.
+to the reference (after Gao et al. 2022); consecutive: KL between successive policies.
 
   overopt report runs
   overopt report runs/kl runs/none -o kl.html --format html,pdf

@@ -9,11 +9,11 @@ from overopt.training.run.trainer_state import TrainerState
 QUALITY = {1: 0.4, 2: 0.6, 3: 0.6, 4: 0.5}
 
 
-@pytest.mark.parametrize(("policy", "kept"), [("every", [1, 2, 3, 4]), ("last", [4]), ("best", [2])])
-def test_which_checkpoints_stay(session: Session, trainer: TrainerState, policy: str, kept: list[int]) -> None:
+@pytest.mark.parametrize(("keep", "kept"), [("every", [1, 2, 3, 4]), ("last", [4]), ("best", [2])])
+def test_which_checkpoints_stay(session: Session, trainer: TrainerState, keep: str, kept: list[int]) -> None:
     """Of equals the earlier is the best."""
     with session.start(trainer, 4, checkpoints=QUALITY) as run:
-        run.checkpointer.policy = policy  # type: ignore[assignment]
+        run.checkpointer.keep = keep  # type: ignore[assignment]
         for step, quality in QUALITY.items():
             run.checkpointer.save(step, quality, elapsed=1.0)
         assert run.checkpointer.best == QUALITY[kept[-1]]

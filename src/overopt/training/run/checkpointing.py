@@ -15,12 +15,12 @@ from overopt.training.run.trainer_state import TrainerState
 
 @dataclass
 class Checkpointer:
-    """Saves a run after the steps at which that is due; `policy` says which checkpoints stay."""
+    """Saves a run after the steps at which that is due; `keep` says which checkpoints stay."""
 
     writer: RunWriter
     trainer: TrainerState
     budget: TokenBudget
-    policy: Keep
+    keep: Keep
     checkpoint_steps: frozenset[int]
     state_steps: frozenset[int]
     """Steps after which the run can go on; among them those of the checkpoints."""
@@ -45,7 +45,7 @@ class Checkpointer:
         if due and self._is_wanted(quality):
             with self.writer.checkpoint(step) as folder:
                 trainer.model.save(folder)
-            others = self.kept if self.policy == "every" else {}
+            others = self.kept if self.keep == "every" else {}
             self.kept = {**others, step: self.writer.checkpoint_hashes(step)}
             self.best = quality
         document = {
@@ -63,13 +63,13 @@ class Checkpointer:
         self.budget.tokens = state.trainer["token_budget"]
 
     def finish(self, status: str, **fields: object) -> None:
-        """Record how the run ended, keeping the checkpoints that `policy` says and nothing to go on from."""
+        """Record how the run ended, keeping the checkpoints that `keep` says and nothing to go on from."""
         self.writer.keep_checkpoints(self.kept)
         self.writer.finish(status, **fields)
         remove_states(self.writer.path)  # last: until now a run that is killed goes on from them
 
     def _is_wanted(self, quality: float | None) -> bool:
         """Whether to keep this checkpoint for now: of equals the earlier is best; without a measure the last is."""
-        if self.policy != "best" or quality is None or self.best is None:
+        if self.keep != "best" or quality is None or self.best is None:
             return True
         return quality > self.best

@@ -148,7 +148,7 @@ def train_online(config: Online, session: Session) -> None:
             run.evaluate(evaluator, policy, 0)
             run.keep(0)
         for step in run.steps_left():
-            made = make_step(config, worker, update, trainer.objectives, next(stream), step, run.budget)
+            made = make_step(config, worker, update, trainer.objectives, next(trainer.stream), step, run.budget)
             trainer.objectives = made.states
             run.log(step, made.metrics, made.tokens)
             if step in checkpoints:

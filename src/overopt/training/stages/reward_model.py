@@ -110,7 +110,7 @@ def train_reward_model(config: RewardModelStage, session: Session) -> None:
             _evaluate(run, heldout, reward_model, split, 0)
             run.keep(0)
         for step in run.steps_left():
-            batch = next(stream)
+            batch = next(trainer.stream)
             loss, accuracy = run.budget.within(partial(descend, reward_model, config.loss, batch), optimizer.discard)
             lr, norm = optimizer.lr_at(step), optimizer.step(step, config.grad_clip)
             metrics = {"loss": loss, "rewards_acc": accuracy, "lr": lr, "grad_norm": float(norm)}

@@ -78,7 +78,7 @@ def train_sft(config: SFT, session: Session) -> None:
     trainer = TrainerState(policy, optimizer, stream, evaluator)
     with session.start(trainer, steps, checkpoints, split=evaluator.split) as run:
         for step in run.steps_left():
-            batch = next(stream)
+            batch = next(trainer.stream)
             loss = run.budget.within(partial(descend, policy, batch, config.loss_on_prompt), optimizer.discard)
             lr, norm = optimizer.lr_at(step), optimizer.step(step, config.grad_clip)
             run.log(step, {"loss": loss, "lr": lr, "grad_norm": float(norm)}, tokens_in(batch))
