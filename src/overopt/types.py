@@ -178,9 +178,9 @@ class TokenLogits:
     row_M: Tensor
     """The row of the batch it stands in."""
     old_MV: Tensor | None = None
-    """Those of the policy that sampled; only if `old_logits` are needed."""
+    """Log-probabilities under the policy that sampled; only if `old_logits` are needed."""
     ref_MV: Tensor | None = None
-    """The reference's; only if `ref_logits` are needed."""
+    """Log-probabilities under the reference; only if `ref_logits` are needed."""
 
     def map(self, function: Callable[[TokenLogits], Tensor]) -> Tensor:
         """Return the function's values `[M]`, computed in one piece."""

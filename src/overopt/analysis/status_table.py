@@ -132,7 +132,7 @@ def duration(seconds: float) -> str:
 
 
 def most_urgent(statuses: Sequence[RunStatus], lines: int) -> list[RunStatus]:
-    """As many as the screen holds, in their own order; runs in trouble are kept first, then those that are running."""
+    """The runs that fit on the screen, in their own order: those in trouble first, then those that are running."""
     rank = {"running": 1} | dict.fromkeys(TROUBLED, 0)
     first = sorted(range(len(statuses)), key=lambda place: (rank.get(statuses[place].status, 2), place))
     return [statuses[place] for place in sorted(first[: max(1, lines)])]

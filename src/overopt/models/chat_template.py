@@ -33,13 +33,13 @@ class Turn:
     opening: str = ""
     """The whole prompt of one short question, up to where the assistant is to answer."""
     lead: str = ""
-    """What stands between prompt and answer only once there is an answer, such as empty thoughts."""
+    """The text that a template puts before an answer, but not at the end of a prompt, such as empty thoughts."""
     gap: str = ""
     """White space between the content and the end."""
     end: str = ""
     """The text of the token that ends the turn; empty where no known token follows the content."""
     rest: str = ""
-    """What follows `end`: the line end of ChatML, for example."""
+    """The text after `end`, such as the line end of ChatML."""
 
 
 @dataclass(frozen=True)

@@ -119,7 +119,7 @@ class LossRegularizerProtocol(Objective, Protocol):
     """A regularizer in the loss: differentiable, added to the loss of a row."""
 
     needs: ClassVar[frozenset[Literal["reference", "logits", "old_logits", "ref_logits"]]] = frozenset()
-    """As those of a policy loss."""
+    """The same words as a policy loss has."""
     coef: Any
     """A field: a number, or a controller."""
 
@@ -144,7 +144,7 @@ class ControllerProtocol(Objective, Protocol):
 
 
 class MissingEOSProtocol(Objective, Protocol):
-    """What a completion scores that was cut off at the length limit."""
+    """A rule for the score of a completion that was cut off at the length limit."""
 
     @abstractmethod
     def __call__(self, score_B: Tensor, ended_B: Tensor) -> Tensor:

@@ -64,18 +64,18 @@ class DataSheetSpeed:
     bf16: bool
     evaluation_budget: int
     optimizer: float = 0.0
-    """Of one step of the optimizer."""
+    """Seconds of one optimizer step."""
 
     def forward(self, trees: Trees) -> float:
-        """Of a pass without gradient."""
+        """Seconds of a pass without gradient."""
         return trees.flops(self.shape) / self.device.rate(self.bf16) / UTILIZATION
 
     def update(self, trees: Trees) -> float:
-        """Of a pass with gradient, forward and backward."""
+        """Seconds of a pass with gradient, forward and backward."""
         return 3 * self.forward(trees)
 
     def sampling(self, trees: Trees) -> float:
-        """Of sampling the trees' completions."""
+        """Seconds of sampling the trees' completions."""
         size = 2 if self.bf16 else 4
         batches = -(-trees.count // prompts_at_a_time(trees, self.evaluation_budget))
         reading = batches * trees.longest[1] * size * self.shape.parameters / (1e9 * self.device.bandwidth)

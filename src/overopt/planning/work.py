@@ -94,7 +94,7 @@ class Work:
 
     steps: int
     batch: Trees
-    """Of a step."""
+    """The prompts and completions of a step."""
     policies: int
     """Policies that are held, the reference among them."""
     reward_models: int = 0
@@ -105,10 +105,10 @@ class Work:
     passes: Sequence[tuple[float, Trees]] = ()
     """Passes without gradient in a step, by how many times."""
     samplings: Sequence[Trees] = ()
-    """What a step samples."""
+    """The completions that a step samples."""
     evaluations: int = 0
     answers: Trees | None = None
-    """What an evaluation samples greedily, and once more where there is a reference."""
+    """The completions that an evaluation samples greedily, and once more if there is a reference."""
     answered: int = 1
     evaluation_passes: Sequence[Trees] = ()
     """Passes without gradient of an evaluation."""
@@ -117,7 +117,7 @@ class Work:
     first: Sequence[Trees] = ()
     """Passes without gradient before the first step, or after the last."""
     lengths: str = ""
-    """Where the length of completions is from."""
+    """The source of the lengths of completions, for the printed plan."""
 
     def flops(self, shape: Shape) -> float:
         """FLOPs of a step. An update counts as three forward passes, sampling as one."""
@@ -208,7 +208,7 @@ def _(stage: Offline, codec: Codec, others: Mapping[str, Any]) -> Work:
 
 
 def _sampled(batch: Trees, pairs: PairLengths) -> Trees | None:
-    """What is sampled before the first step, if the pairs are."""
+    """The completions that are sampled for pairs before the first step; None if the pairs are read."""
     return replace(batch, count=pairs.count + pairs.heldout) if pairs.sampled else None
 
 

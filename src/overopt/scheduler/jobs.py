@@ -56,7 +56,7 @@ class Failed:
     job: str
     message: str
     traceback: str | None = None
-    """None for an error that the user must correct."""
+    """The traceback; None if the user must correct the error."""
 
 
 @dataclass(frozen=True)

@@ -36,7 +36,7 @@ class StopConditionProtocol(Protocol):
     stages: Sequence[str] = ("sft", "reward_model", "online", "offline")
     """The stages whose runs record what it looks at."""
     at: At = "evaluation"
-    """What `problems` yields one entry for."""
+    """Which records `problems` yields one entry for each of: updates or evaluations."""
     patience: int = 1
     """How many of the latest entries must all be problems."""
 

@@ -45,7 +45,7 @@ def t1() -> Iterator[Check]:
 
 
 def t2() -> Iterator[Check]:
-    """Eq. 4 and 10."""
+    """Check Eq. 4 and 10 of the paper."""
     errors = [
         c.temperature
         * (exact.maxent_optimum(c.reward_N, c.temperature) + exact.log_partition(c.reward_N, c.temperature))
@@ -56,7 +56,7 @@ def t2() -> Iterator[Check]:
 
 
 def t6() -> Iterator[Check]:
-    """Lemma 2."""
+    """Check Lemma 2 of the paper."""
     errors = [
         exact.maxent_optimum(c.reward_N + SHIFT, c.temperature) - exact.maxent_optimum(c.reward_N, c.temperature)
         for c in random_sets()
@@ -65,7 +65,7 @@ def t6() -> Iterator[Check]:
 
 
 def t7() -> Iterator[Check]:
-    """Theorem 1."""
+    """Check Theorem 1 of the paper."""
     offsets, masses, rewards = [], [], []
     for c in random_sets():
         projected = exact.projection(c.reward_N, c.temperature)
@@ -79,7 +79,7 @@ def t7() -> Iterator[Check]:
 
 
 def t8() -> Iterator[Check]:
-    """Proposition 1."""
+    """Check Proposition 1 of the paper."""
     again, shifted = [], []
     for c in random_sets():
         projected = exact.projection(c.reward_N, c.temperature)

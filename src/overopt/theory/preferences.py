@@ -22,7 +22,7 @@ DIFFERENCE = 1e-5
 """Half the step of central differences."""
 
 VOCABULARY = 50.0
-"""Of the reference that is uniform over tokens."""
+"""Size of the vocabulary over which the uniform reference spreads its probability."""
 
 
 def implicit_reward(c: Candidates) -> Tensor:
@@ -45,7 +45,7 @@ def _rankings(count: int) -> Tensor:
 
 
 def t4() -> Iterator[Check]:
-    """C.3, for all rankings."""
+    """Check C.3 of the paper: the likelihood of all rankings of a set (Plackett-Luce)."""
     through_policy, masses, pairs, firsts, losses = [], [], [], [], []
     for c in random_sets():
         reward = c.reward_N[:RANKED]
@@ -69,7 +69,7 @@ def t4() -> Iterator[Check]:
 
 
 def t5() -> Iterator[Check]:
-    """Lemma 1."""
+    """Check Lemma 1 of the paper."""
     pairs, rankings = [], []
     for c in random_sets():
         first, second = c.of_pairs(c.reward_N)

@@ -37,7 +37,7 @@ class PolicyStep:
     optimizer: Optimizer
     loss: PolicyLoss
     regularizers: Sequence[LossRegularizer]
-    """Those in the loss."""
+    """Regularizers in the loss."""
     epochs: int
     minibatches: int
     grad_clip: float | None

@@ -79,14 +79,14 @@ class MicroBatchResult:
     """A micro-batch of an update, detached."""
 
     logp_BT: Tensor
-    """The policy's log-probabilities before the update."""
+    """Log-probabilities under the current weights, before this minibatch's optimizer step."""
     old_logp_BT: Tensor
-    """Those of the policy that sampled."""
+    """Log-probabilities under the policy that sampled."""
     loss_B: Tensor
     clipped_B: Tensor | None
     """Which rows were clipped, where the loss clips."""
     rows: int
-    """Of the whole minibatch."""
+    """Rows of the whole minibatch."""
     parts: Mapping[str, float] = field(default_factory=dict)
     """Sums over these rows of the regularizers in the loss, by name."""
 

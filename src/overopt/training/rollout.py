@@ -53,7 +53,7 @@ class RolloutWorker:
     max_completion_tokens: int
     seed: int
     steps: int
-    """Of the whole run."""
+    """Steps of the whole run."""
     sampler_is_exact: bool = True
     """Whether the log-probabilities captured while sampling serve as the old ones."""
 

@@ -37,5 +37,5 @@ def _varies_with_seed(address: str) -> bool:
 
 
 def _text(value: Any) -> str:
-    """As YAML has it."""
+    """A value as it stands in the YAML file."""
     return value if isinstance(value, str) else json.dumps(value, default=str)

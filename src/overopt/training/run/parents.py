@@ -64,7 +64,7 @@ class Parents:
             policy.checkpoint_layers()
 
     def fit(self, model: Body) -> None:
-        """Hold a model's positions and window against the run's limits."""
+        """Refuse limits beyond the model's positions; beyond its attention window, compute it row by row."""
         check_limits(model, self.limits.prompt, self.limits.completion)
 
     def folder(self, role: str, location: str, stages: Collection[str]) -> Path:

@@ -32,7 +32,7 @@ class StartedRun:
     done: int
     """Steps made before this process."""
     resumed: bool
-    """Whether this goes on with a run whose beginning is recorded: then the first evaluation is, too."""
+    """Whether this process continues an earlier one; the evaluation of step 0 is then recorded already."""
     began: float
     """The time of `time.monotonic()` at which a run without interruptions would have begun."""
     budget: TokenBudget

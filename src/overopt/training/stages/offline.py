@@ -62,9 +62,9 @@ class Offline:
     optimizer: OptimizerSettings = AdamW()
     grad_clip: Positive | None = None
     temperature: Temperature = 1.0
-    """Of the log-probabilities in the loss."""
+    """Temperature of the log-probabilities in the loss."""
     evaluation_temperature: Temperature = 0.7
-    """Of the samples on which KL to the reference is measured."""
+    """Temperature of the samples on which KL to the reference is measured."""
     max_prompt_tokens: Count = 512
     max_completion_tokens: Count = 169
     checkpoint_every: Count | None = None
