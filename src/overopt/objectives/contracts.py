@@ -2,8 +2,8 @@
 
 The built-in classes inherit their contract. A class of your own need not: when the configuration is loaded it is
 checked against the contract, and gets the defaults from it. Abstract methods, and attributes without a value, are
-required; all other members are defaults. What is called with one argument may have state, too (`objectives/state.py`).
-Shapes are those of `overopt.types`.
+required; all other members are defaults. A class whose `__call__` takes one argument may have state: with a method
+`init()`, `__call__(x, state)` returns `(value, state)` (`objectives/state.py`). Shapes are those of `overopt.types`.
 """
 
 from __future__ import annotations
@@ -99,7 +99,7 @@ class PolicyLossProtocol(Objective, Protocol):
         """Return one loss per row, `[B]`; their mean is the loss."""
 
     def clipped(self, update: PolicyUpdate) -> Tensor | None:
-        """Return where the clip holds: bool rows `[B]` or each row's share of tokens; None if nothing is clipped."""
+        """Return which rows the clip removes from the gradient: bool `[B]`, or each row's share; None: no clip."""
         return None
 
 

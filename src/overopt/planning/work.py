@@ -193,7 +193,8 @@ def _(stage: Offline, codec: Codec, others: Mapping[str, Any]) -> Work:
     views = 1 + len(stage.loss.prompts)
     group = pairs.group + ("mismatched" in stage.loss.needs)
     batch = _trees(stage.batch_size * views, group, pairs.prompt, pairs.completion)
-    at_each, once = stage.compares and not stage.asks_once, stage.compares and stage.asks_once
+    asked = stage.uses_reference
+    at_each, once = asked and not stage.reference_is_fixed, asked and stage.reference_is_fixed
     used = replace(batch, count=min(steps * stage.batch_size, pairs.count) * views)
     heldout = replace(batch, count=min(pairs.heldout, HELDOUT_PAIRS) * views)
     work = Work(

@@ -33,7 +33,7 @@ class PreferenceBatch:
     trees: list[Tree]
     """The trees of all items under their own prompts, then those under the loss's first other prompt, and so on."""
     views: int
-    """How many times P trees these are."""
+    """Prompts that each item is scored under: 1 plus the loss's other prompts; `len(trees) == views * P`."""
     mismatched: bool
     """Whether each tree has one completion more: its neighbor's best."""
     ref_logp_BT: Tensor | None
@@ -149,7 +149,11 @@ class PreferenceStep:
     def _together(
         self, batch: PreferenceBatch, state: State, token_budget: int, train: bool
     ) -> tuple[_Rows, Tensor, State]:
-        """A loss that couples items: its gradient in the tokens' log-probabilities is taken once, then replayed."""
+        """A loss that couples items, in two passes.
+
+        The first, without a graph, gives the log-probabilities of the whole batch, and dL/dlogp is taken from them. The
+        second, by micro-batches, takes the gradient of sum(logp dL/dlogp), which is the same and fits into memory.
+        """
         with torch.no_grad():
             rows = self._forward(batch, token_budget)
         leaf_BT = rows.logps.logp_BT.detach().requires_grad_(train)

@@ -23,9 +23,10 @@ MODEL, OPTIMIZER, RANDOM = "model.", "optimizer.", "random."
 
 @dataclass
 class TrainerState:
-    """The model and its optimizer, the position in the data, the states of objectives, and the global random streams.
+    """Model, optimizer, position in the data, states of objectives, and the global random streams.
 
-    The draws of overopt itself are functions of seed and step; the global streams are for plug-ins.
+    The position is not saved: `restore` passes over as many batches as there were steps. The draws of overopt itself
+    are functions of seed and step; the global streams are for plug-ins.
     """
 
     model: Body

@@ -45,8 +45,8 @@ class Offline:
     """What training starts from: a run or a model folder."""
     reference: Location | None = None
     """What the loss compares with; null: the policy as it starts. It is asked once for each pair, before the first
-    step. A loss that needs none spares that pass, and its steps the record of `ref_margin`, unless this is set or the
-    task is the miniature; held-out pairs are always compared."""
+    step. A loss without a reference skips that pass, and `ref_margin` is then not recorded, unless this is set or the
+    task is the miniature. Held-out pairs are always compared."""
     reward_model: Location | None = None
     """Scores the evaluations' completions (the proxy); training does not use it."""
     task: Task = Miniature()
@@ -86,13 +86,13 @@ class Offline:
         return self
 
     @property
-    def compares(self) -> bool:
+    def uses_reference(self) -> bool:
         """Whether the loss, or the record of each step, needs the reference."""
         wanted = self.reference is not None or self.task.cheap_to_measure
         return wanted or "reference" in self.loss.needs
 
     @property
-    def asks_once(self) -> bool:
+    def reference_is_fixed(self) -> bool:
         """Whether the reference's answer about a pair is the same in every batch."""
         return "mismatched" not in self.loss.needs
 
@@ -110,21 +110,21 @@ def train_offline(config: Offline, session: Session) -> None:
     steps = config.updates(len(train))
     order = random_stream(config.seed, "pair order")
     stream = batches(range(len(train)), config.batch_size, order, "batch_size", session.dropped("pairs"))
-    chosen = list(itertools.islice(stream, steps))
+    drawn = list(itertools.islice(stream, steps))
     temperature = config.evaluation_temperature
     evaluator = make_evaluator(session, config.task, config.seed, codec, temperature, scorer, reference)
     optimizer = Optimizer(policy.parameters(), config.optimizer, config.lr, config.schedule, steps)
-    compared = reference if config.compares else None
+    compared = reference if config.uses_reference else None
     update = PreferenceStep(policy, compared, optimizer, config.loss, config.temperature, config.grad_clip)
     heldout = None
     if len(heldout_items) >= 2:
         heldout = session.budget.without_gradient(partial(update.batch, heldout_items, reference))
     checkpoints = checkpoint_steps(steps, config.checkpoint_every)
-    trainer = TrainerState(policy, optimizer, iter(chosen), evaluator, initial_state(config.loss))
+    trainer = TrainerState(policy, optimizer, iter(drawn), evaluator, initial_state(config.loss))
     with session.start(trainer, steps, checkpoints, split=evaluator.split) as run:
         items = dict(enumerate(train))
-        if config.asks_once and compared is not None:
-            used = sorted({i for batch in chosen for i in batch})
+        if config.reference_is_fixed and compared is not None:
+            used = sorted({i for batch in drawn for i in batch})
             asked, file = [train[i] for i in used], session.out / REFERENCE_LOGPS
             ask = partial(ask_reference, compared, asked, config.temperature, file)
             items = dict(zip(used, run.budget.without_gradient(ask), strict=True))
