@@ -22,3 +22,8 @@ def test_differences_keep_one_value_a_run_and_say_where_there_is_none() -> None:
     assert differing == [("lr", ["0.1", "0.2"]), ("c", ["x", "-"])]
     assert shared == [("a.b", "null")]
     assert differing_and_shared([{"lr": 0.1}])[0] == []
+
+
+def test_of_no_run_nothing_differs() -> None:
+    """As on a page whose runs are all damaged."""
+    assert differing_and_shared([]) == ([], [])

@@ -28,7 +28,8 @@ def differing_and_shared(
 ) -> tuple[list[tuple[str, list[str]]], list[tuple[str, str]]]:
     """Addresses whose values differ, with one value a run (`-` where it has none); and those that all share."""
     differing = differences(configs, absent="-")
-    shared = [(address, _text(value)) for address, value in flatten(configs[0]).items() if address not in differing]
+    first = flatten(configs[0]) if configs else {}
+    shared = [(address, _text(value)) for address, value in first.items() if address not in differing]
     return [(address, [_text(value) for value in values]) for address, values in differing.items()], shared
 
 
