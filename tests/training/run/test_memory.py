@@ -34,6 +34,15 @@ def test_a_token_budget_that_had_to_shrink_is_recorded(session: Session, trainer
         assert run.budget.within(work) == 16_384 // 4  # remembered
 
 
+def test_a_token_budget_that_shrank_before_the_run_was_written_is_recorded(
+    session: Session, trainer: TrainerState
+) -> None:
+    """As while pairs are sampled."""
+    session.budget.change(16_384 // 2)
+    with session.start(trainer, 3):
+        assert load_run(session.out).info["token_budget"] == 16_384 // 2
+
+
 def test_a_gpu_s_free_memory_chooses_the_token_budget(monkeypatch: pytest.MonkeyPatch) -> None:
     """Not on a CPU; and what the user asks for stays."""
     monkeypatch.setattr(torch.cuda, "empty_cache", lambda: None)

@@ -104,6 +104,8 @@ class Session:
             self.notice(f"{self.out}: {sentence}")
         writer = self._writer(steps, info)
         self.budget.on_change = lambda tokens: writer.update(token_budget=tokens)
+        if self.budget.tokens != self.config.compute.budget:  # memory ran out before there was a record of it
+            self.budget.change(self.budget.tokens)
         kept = frozenset(checkpoints)
         checkpointer = Checkpointer(writer, trainer, self.budget, self.config.keep, kept, kept | frozenset(states))
         with SinkProcesses(self.out, self.sinks, self.notice) as sinks, self._recorded(checkpointer):
