@@ -37,7 +37,8 @@ ALLOWED = {
     "planning": GROUND | {"objectives", "engine", "tasks", "models", "evaluation", "training"},
     "scheduler": GROUND | {"outcomes", "objectives", "engine", "tasks", "models", "evaluation", "training"},
     "analysis": {"records", "statistics", "outcomes", "errors", "addresses", "datafiles", "text_table"},
-    "studies": GROUND | {"outcomes", "tasks", "training", "scheduler", "analysis"},
+    "replication": {"records", "statistics", "outcomes", "analysis", "theory", "errors", "text_table"},
+    "studies": GROUND | {"outcomes", "tasks", "training", "scheduler", "analysis", "replication"},
     "cli": GROUND
     | {
         "outcomes",
@@ -47,6 +48,7 @@ ALLOWED = {
         "scheduler",
         "analysis",
         "studies",
+        "replication",
         "theory",
         "objectives",
         "integrations",

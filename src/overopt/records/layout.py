@@ -23,7 +23,9 @@ LOCK = ".lock"
 RUNS = "runs"
 CLAIM = "study.json"
 SUMMARY = "summary.json"
-"""Names inside a study's folder: its run directories, the study that it belongs to, and a row for each judged run."""
+MEMBERS = "members.json"
+"""Names inside a study's folder: its run directories, the study that it belongs to, a row for each judged run, and
+the row, setting and seed of every run."""
 
 LINES = (METRICS, TIMINGS, EVALUATIONS)
 """Files to which a run appends a line at its steps."""
