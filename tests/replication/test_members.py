@@ -1,5 +1,12 @@
+import json
+from pathlib import Path
+
+import pytest
+from fake_runs import WORSE, online_run
+
+from overopt.errors import UserError
 from overopt.outcomes import Outcome
-from overopt.replication.members import Member, Members, size_of
+from overopt.replication.members import Member, Members, load_members, size_of
 
 
 def test_the_size_is_part_of_a_rows_name() -> None:
@@ -19,3 +26,27 @@ def test_runs_of_a_row_by_setting_and_seed() -> None:
     assert [r.seed for r in study.of("ME-1B-1e-6", coef=0.5)] == [100, 101]
     assert study.values("ME-1B-1e-6", "coef") == [0.0, 0.5]
     assert [r.seed for r in study.of_seed(101).runs] == [101, 101] and study.seeds == (100, 101)
+
+
+def test_a_study_is_read_from_its_folder(tmp_path: Path) -> None:
+    parents = [{"role": "policy", "path": str(tmp_path / "runs" / "SFT-1B-seed=1"), "hash": "0"}]
+    online_run(tmp_path / "runs" / "a", WORSE, commit="747491b", diff_hash="1f", parents=parents)
+    online_run(tmp_path / "runs" / "b", commit="747491b", diff_hash=None)
+    entries = {name: {"row": "KL-1B", "setting": {"coef": 0.1}, "seed": seed} for seed, name in enumerate("abc")}
+    plan = {"study": "s", "scale": "quick", "runs": entries}
+    (tmp_path / "members.json").write_text(json.dumps(plan))
+    (tmp_path / "summary.json").write_text(json.dumps([{"run": "b", "gate": "too few pairs"}]))
+    study = load_members(tmp_path)
+    a, b = study.runs
+    assert (study.seeds, study.rows(), a.setting, a.lr) == ((0, 1, 2), ["KL-1B"], {"coef": 0.1}, 5e-4)
+    assert (a.outcome.label, a.gate) == ("OVER", None)
+    assert b.gate == "a gate is closed: too few pairs"
+    assert (a.commit, b.commit) == ("747491b-dirty", "747491b")
+    assert (a.parents, b.parents) == ({"policy": "SFT-1B-seed=1"}, {})
+    assert [column.tolist()[:2] for column in a.series["kl_ref"]] == [[1, 2], [0.25, 0.5]]
+    assert sum(a.won[0].values()) == 4 and sum(a.won[20].values()) == 0 and len(a.won[20]) == 10
+
+
+def test_another_folder_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"holds no members\.json; name the --out folder of `overopt study`"):
+        load_members(tmp_path)

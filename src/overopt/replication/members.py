@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 import numpy as np
@@ -51,6 +51,10 @@ class Member:
     """By evaluated step the outcome against the reference by prompt: 1 win, 1/2 tie, 0 loss."""
     proxy: Mapping[int, Mapping[str, float]] = field(default_factory=dict)
     """By evaluated step the proxy's score of the same completions."""
+    commit: str | None = None
+    """Hash of overopt's commit that trained the run, with `-dirty` if there were changes; None outside a checkout."""
+    parents: Mapping[str, str] = field(default_factory=dict)
+    """Names of the runs that this one starts from, by role: `policy`, `reward_model`."""
 
     @property
     def size(self) -> str | None:
@@ -154,7 +158,14 @@ def _member(run: Run, name: str, entry: Mapping[str, Any], gate: str | None) -> 
         evaluations=[row for row in run.evaluations() if run.stage == "reward_model" or row["judge"] != "pairs"],
         won={checkpoint.step: checkpoint.outcome for checkpoint in evaluated},
         proxy={checkpoint.step: checkpoint.proxy for checkpoint in evaluated},
+        commit=_commit(run.info),
+        parents={parent["role"]: PurePath(parent["path"]).name for parent in run.info.get("parents", [])},
     )
+
+
+def _commit(info: Mapping[str, Any]) -> str | None:
+    commit = info.get("commit")
+    return f"{commit}-dirty" if commit and info.get("diff_hash") else commit
 
 
 def _series(columns: Mapping[str, list[Any]]) -> Iterator[tuple[str, Points]]:
