@@ -37,7 +37,7 @@ ALLOWED = {
     "planning": GROUND | {"objectives", "engine", "tasks", "models", "evaluation", "training"},
     "scheduler": GROUND | {"outcomes", "objectives", "engine", "tasks", "models", "evaluation", "training"},
     "analysis": {"records", "statistics", "outcomes", "errors", "addresses", "datafiles", "text_table"},
-    "replication": {"records", "statistics", "outcomes", "analysis", "theory", "errors", "datafiles", "text_table"},
+    "replication": GROUND - {"types", "addresses"} | {"outcomes", "analysis", "theory"},
     "studies": GROUND | {"outcomes", "tasks", "training", "scheduler", "analysis", "replication"},
     "cli": GROUND
     | {

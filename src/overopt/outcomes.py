@@ -11,8 +11,8 @@ above the last by chance: a fall from it counts if it is as unlikely as two stan
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
@@ -81,7 +81,15 @@ def label(run: Run, until: int | None = None) -> Outcome:
     """Label a run by its own evaluations; with `until`, by those up to that step, even if the run is unfinished."""
     if until is None and run.status not in ("finished", "stopped", "diverged"):
         return Outcome(None, f"the run is {run.status}, not finished")
-    evaluated = checkpoints(run, until)
+    outcome = label_checkpoints(checkpoints(run, until))
+    if outcome.label is None:
+        return outcome
+    ending = f"; the run {_ENDINGS[run.status]}" if until is None and run.status in _ENDINGS else ""
+    return replace(outcome, reason=outcome.reason + ending, stable=_stable(run, outcome.label, outcome.numbers))
+
+
+def label_checkpoints(evaluated: Sequence[Checkpoint]) -> Outcome:
+    """Label evaluated steps in their order, the first of them step 0; whether the run was stable stays unknown."""
     if problem := _undecidable(evaluated):
         return Outcome(None, problem)
     first, last = evaluated[0], evaluated[-1]
@@ -94,7 +102,7 @@ def label(run: Run, until: int | None = None) -> Outcome:
     dropped = fall.p <= tail(SIGNIFICANCE)
     proxy_sd = float(np.std(list(first.proxy.values())))
     stalled = abs(proxy.mean) < STALL * proxy_sd
-    found = _label(_sign(difference), rose=rose, dropped=dropped, stalled=stalled)
+    found = by_definition(sign(difference), rose=rose, dropped=dropped, stalled=stalled)
     numbers = {
         "win_rate": _mean(last.outcome),
         "sft_win_rate": _mean(first.outcome),
@@ -114,13 +122,11 @@ def label(run: Run, until: int | None = None) -> Outcome:
     }
     if first.ended and last.ended:
         numbers |= {"ended_start": _mean(first.ended), "ended_end": _mean(last.ended)}
-    ending = f"; the run {_ENDINGS[run.status]}" if until is None and run.status in _ENDINGS else ""
-    reason = _reason(found, numbers) + ending
     p = {"OVER-PEAK": fall.p, "FLAT": None, "STALL": None}.get(found, tail(abs(difference.z)))
-    return Outcome(found, reason, numbers, _stable(run, found, numbers), p, dropped)
+    return Outcome(found, _reason(found, numbers), numbers, None, p, dropped)
 
 
-def _label(sign: int, *, rose: bool, dropped: bool, stalled: bool) -> Label:
+def by_definition(sign: int, *, rose: bool, dropped: bool, stalled: bool) -> Label:
     """The label by its definition; `sign` is 1 if D is above zero, 0 if tied, -1 if below."""
     if sign < 0:
         return "OVER" if rose else "COLLAPSE"
@@ -173,7 +179,7 @@ def _undecidable(checkpoints: Sequence[Checkpoint]) -> str | None:
     return None
 
 
-def paired(a: dict[str, float], b: dict[str, float]) -> Difference:
+def paired(a: Mapping[str, float], b: Mapping[str, float]) -> Difference:
     """Mean of a - b over the prompts that both contain."""
     both = sorted(a.keys() & b.keys())
     return paired_difference([a[prompt] for prompt in both], [b[prompt] for prompt in both])
@@ -191,7 +197,7 @@ def fall_from_peak(columns: Sequence[dict[str, float]]) -> Fall:
     return Fall(place, drop, largest_p(values - np.array(list(last.values()))[:, None], drop.z))
 
 
-def _sign(difference: Difference) -> int:
+def sign(difference: Difference) -> int:
     """1 if a difference is significantly above zero, -1 if below, else 0."""
     return 0 if abs(difference.mean) < SIGNIFICANCE * difference.se else int(np.sign(difference.mean))
 
