@@ -11,7 +11,10 @@ import overopt
 from overopt import cli
 from overopt.cli import parser
 
-VERBS = ("demo", "train", "sweep", "watch", "evaluate", "log", "report", "best-of-n", "plan", "theory", "objectives")
+VERBS = (
+    "demo", "study", "train", "sweep", "watch", "evaluate", "log", "report", "best-of-n", "plan", "theory",
+    "objectives",
+)  # fmt: skip
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["theory", "--help"], ["objectives", "--help"]])
@@ -92,3 +95,12 @@ def test_reports_help_names_every_figure() -> None:
     from overopt.analysis.report.figures import FAMILIES
 
     assert f"Figures: {', '.join(FAMILIES)}." in parser.REPORT
+
+
+def test_seeds_are_ranges_and_lists(capsys: pytest.CaptureFixture[str]) -> None:
+    seeds = [parser.parse(["study", "demo", "--seeds", text]).seeds for text in ("7", "3..5", "1,4..5")]
+    assert seeds == [(7,), (3, 4, 5), (1, 4, 5)]
+    for text in ("5..3", "1,1", "-1", "a", ""):
+        with pytest.raises(SystemExit):
+            parser.parse(["study", "demo", f"--seeds={text}"])
+        assert "expected seeds such as 110..114" in capsys.readouterr().err

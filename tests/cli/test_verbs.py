@@ -75,7 +75,8 @@ def test_sweep_end_to_end_in_a_pipe(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     Path("small.yaml").write_text(SWEEP)
     assert cli.main(["sweep", "small.yaml", "--only", "kl*seed=1", "--workers", "1"]) == 0
     shown = capsys.readouterr()
-    assert "4 of 8 runs, 1 at a time, in overopt-sweep/small" in shown.err
+    assert "4 of 8 runs, 1 at a time; 4 to do, about " in shown.err
+    assert " of CPU time), in overopt-sweep/small" in shown.err
     assert shown.out.startswith("small\n")
     assert "kl-coef=0.1-seed=1  kl         0.1" in shown.out
     assert "\n4 finished; summary: overopt-sweep/small/summary.json\n" in shown.out
@@ -297,3 +298,19 @@ def test_a_stage_and_a_study_are_planned_before_anything_runs(
     shown = capsys.readouterr().out
     assert "kl: stage online, 6" in shown and "sum: 9 stages" in shown
     assert cli.main(["plan", str(stage), "--device", "abacus"]) == 2
+
+
+def test_study_end_to_end_in_a_pipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    monkeypatch.setattr("overopt.studies.run.run_jobs", _with_fakes)
+    monkeypatch.chdir(tmp_path)
+    demo = ["study", "demo", "--scale-set", "xs", "--seeds", "3..4", "--only", "kl", "--workers", "1"]
+    assert cli.main(demo) == 0
+    shown = capsys.readouterr()
+    assert "Miniature study, xs: 6 of 18 runs, 1 at a time; 6 to do, about " in shown.err
+    assert shown.out.startswith("6 finished\n")
+    plan = json.loads(Path("overopt-demo/xs/members.json").read_text())
+    assert plan["runs"]["kl-seed=4"] == {"row": "kl", "setting": {}, "seed": 4}
+    assert cli.main(["study", "demo", "--quick", "--scale-set", "xs"]) == 2
+    assert "--quick: is a scale set of its own" in capsys.readouterr().err
+    assert cli.main(["study"]) == 0
+    assert "maxent-failure-modes" in capsys.readouterr().out

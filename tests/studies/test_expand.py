@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from overopt.errors import ConfigError, UserError
-from overopt.studies.expand import UNKNOWN_COST, ExpandedStudy, expand
-from overopt.studies.study import Gate
+from overopt.studies.expand import ExpandedStudy, expand
+from overopt.studies.study import UNKNOWN_COST, Gate
 
 TEXT = """\
 costs: {sft: 7}
@@ -83,9 +83,9 @@ def test_a_grid_may_choose_the_parent(tmp_path: Path) -> None:
 
 def test_a_pattern_chooses_runs_and_their_ancestors(tmp_path: Path) -> None:
     whole = study(tmp_path)
-    assert [run.split("-")[0] for run in whole.matching("none*seed=1")] == ["sft", "sft", "rm", "rm", "none", "none"]
+    assert [run.split("-")[0] for run in whole.matching(["none*seed=1"])] == ["sft", "sft", "rm", "rm", "none", "none"]
     with pytest.raises(UserError, match="--only nine: matches no run of sweep"):
-        whole.matching("nine")
+        whole.matching(["nine"])
 
 
 def test_gates_lie_before_descendants_only(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,15 @@ from overopt.config import load
 from overopt.errors import UserError
 from overopt.scheduler import Event, Result
 from overopt.scheduler.jobs import Noticed
-from overopt.studies.run import PACKAGED, claim_folder, packaged_run, sweep_run
+from overopt.studies.run import (
+    PACKAGED,
+    claim_folder,
+    list_studies,
+    packaged_run,
+    plan_members,
+    replication_run,
+    sweep_run,
+)
 from overopt.studies.study import load_study
 
 
@@ -54,6 +63,56 @@ def test_a_packaged_study_has_a_folder_a_title_and_a_claim() -> None:
     assert demo.title == "Miniature study, scale s, seed 4"
     fingerprint = load_study(PACKAGED / "demo.yaml").fingerprint("s", 4)
     assert demo.claim == {"study": "demo", "scale": "s", "seed": 4, "fingerprint": fingerprint}
+
+
+STUDY = "maxent-failure-modes"
+
+
+def test_the_papers_study_has_its_rows_at_three_sizes(tmp_path: Path) -> None:
+    study = replication_run(STUDY, None, None, [30, 31])
+    assert study.out == Path("overopt-maxent-failure-modes/miniature")
+    runs = study.study.runs
+    assert len(runs) == 160 and {run.seed for run in runs.values()} == {30, 31}
+    coefs = [run.setting for run in runs.values() if run.row == "ME-2.8B-5e-8" and run.seed == 30]
+    assert coefs == [{"coef": 0}, {"coef": 0.1}, {"coef": 0.5}, {"coef": 1.0}]
+    low = runs["ME-6.9B-1e-7-coef=0.5-seed=31"]
+    assert low.parents == ("SFT-6.9B-seed=31", "RM-6.9B-seed=31") and low.setting == {"coef": 0.5}
+    hidden = {run.row: run.config["model"]["hidden_size"] for run in runs.values() if run.row.startswith("SFT")}
+    assert hidden == {"SFT-1B": 40, "SFT-2.8B": 64, "SFT-6.9B": 128}
+
+
+def test_quick_runs_each_row_once_with_one_size() -> None:
+    quick, full = replication_run(STUDY, None, "quick", None), replication_run(STUDY, None, None, [110])
+    rows = [run.row for run in quick.study.runs.values()]
+    assert rows == list(dict.fromkeys(run.row for run in full.study.runs.values()))
+    sizes = {r.config["model"]["hidden_size"] for r in quick.study.runs.values() if r.row.startswith("SFT")}
+    assert sizes == {40} and {run.seed for run in quick.study.runs.values()} == {110}
+
+
+def test_rows_are_chosen_with_their_parents() -> None:
+    part = replication_run(STUDY, None, None, [110], ["KL-1B", "ME-2.8B-1e-7-coef=0-*"])
+    assert part.chosen == (
+        "SFT-1B-seed=110", "SFT-2.8B-seed=110", "RM-1B-seed=110", "RM-2.8B-seed=110", "KL-1B-seed=110",
+        "ME-2.8B-1e-7-coef=0-seed=110",
+    )  # fmt: skip
+    with pytest.raises(UserError, match="--only KL-1C: matches no run of maxent-failure-modes .did you mean 'KL-1B'"):
+        replication_run(STUDY, None, None, [110], ["KL-1C"])
+
+
+def test_members_of_a_folder_grow_with_its_seeds(tmp_path: Path) -> None:
+    for seed in (30, 31):
+        study = replication_run("demo", tmp_path / "demo", "xs", [seed])
+        claim_folder(study)
+        plan_members(study)
+    plan = json.loads((tmp_path / "demo/members.json").read_text())
+    assert (plan["study"], plan["scale"], len(plan["runs"])) == ("demo", "xs", 18)
+    assert plan["runs"]["kl-seed=31"] == {"row": "kl", "setting": {}, "seed": 31}
+
+
+def test_studies_are_listed_and_others_refused() -> None:
+    assert "demo                  Miniature study" in list_studies()
+    with pytest.raises(UserError, match="demon: no such study .did you mean 'demo'"):
+        replication_run("demon", None, None, None)
 
 
 def test_it_runs_and_goes_on_where_it_was(tmp_path: Path) -> None:

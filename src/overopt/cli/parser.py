@@ -17,6 +17,7 @@ DESCRIPTION = """\
 Train language models by preference optimization, and see when they over-optimize their reward.
 
   overopt demo                                     see it happen: nine small runs, a few minutes on a laptop
+  overopt study maxent-failure-modes --quick       repeat the paper: every run, figure and claim in miniature
   overopt train sft.yaml --lr 1e-3 --out runs/sft  train one stage from a YAML file
   overopt sweep sweep.yaml --out out/sweep         run grids, lists and seeds of runs with their parents, on all cores
   overopt watch out/sweep                          show a live table of runs, from their records
@@ -39,6 +40,20 @@ After an interruption, give the same command again: finished runs are kept and u
 
   overopt demo
   overopt demo --seed 3 --scale xs --out /tmp/demo
+"""
+
+STUDY = """\
+Run a study that comes with overopt, on all its seeds; without a name, list the studies. maxent-failure-modes repeats
+every run behind the figures and claims of "Failure Modes of Maximum Entropy RLHF" with three small transformers, on
+five seeds. Writes run directories to DIR/runs/NAME and DIR/members.json, which says which run is which.
+After an interruption, give the same command again. --only takes rows or runs, with * for any text; their parents are
+run, too. The folder may grow: more seeds or more rows are added by another call.
+
+  overopt study
+  overopt study maxent-failure-modes --quick                 every row once with the smallest model, to see all figures
+  overopt study maxent-failure-modes --seeds 110..114
+  overopt study maxent-failure-modes --only "KL-*,ME-1B-*" --out out/part
+  overopt study maxent-failure-modes --scale-set pythia      the paper's models; see docs/pythia.md first
 """
 
 TRAIN = """\
@@ -206,6 +221,17 @@ def command_line() -> argparse.ArgumentParser:
     verb.add_argument("--scale", metavar="NAME", help="size of the study: xs, s (default) or m")
     verb.add_argument("--workers", type=_positive, metavar="N", help="runs at a time; default: one per core")
 
+    verb = add("study", run.study, "run a packaged study with all its seeds", STUDY)
+    verb.add_argument("name", nargs="?", metavar="NAME", help="default: list the studies")
+    verb.add_argument("--quick", action="store_true", help="the study's scale `quick`, by default its first seed only")
+    verb.add_argument("--scale-set", metavar="NAME", help="scale of the study: miniature (default), pythia, ...")
+    verb.add_argument(
+        "--seeds", type=_seeds, metavar="N..M", help="seeds, such as 110..114 or 110,112; default: its own"
+    )
+    verb.add_argument("--only", type=_names, default=(), metavar="ROW,...", help="only these rows or runs, and parents")
+    verb.add_argument("--out", type=Path, metavar="DIR", help="output folder; default overopt-NAME/SCALE")
+    verb.add_argument("--workers", type=_positive, metavar="N", help="runs at a time; default: one per core")
+
     usage = "overopt train CONFIG [--dotted.field VALUE ...] --out RUN_DIR"
     verb = add("train", run.train, "train one stage from a YAML", TRAIN, usage=usage)
     verb.add_argument("config", type=Path, metavar="CONFIG", help="YAML file of one stage")
@@ -281,6 +307,19 @@ def _seed(text: str) -> int:
     if not text.isdecimal() or not text.isascii():
         raise argparse.ArgumentTypeError(f"expected 0, 1, 2, ..., got {text!r}")
     return int(text)
+
+
+def _seeds(text: str) -> tuple[int, ...]:
+    """`110..114`, `110,112` or `110`."""
+    parts = [part.partition("..") for part in text.split(",")]
+    try:
+        ranges = [range(_seed(first), _seed(last if dots else first) + 1) for first, dots, last in parts]
+    except argparse.ArgumentTypeError:
+        ranges = []
+    seeds = tuple(seed for one in ranges for seed in one)
+    if not seeds or not all(ranges) or len(set(seeds)) < len(seeds):
+        raise argparse.ArgumentTypeError(f"expected seeds such as 110..114 or 110,112, got {text!r}")
+    return seeds
 
 
 def _positive(text: str) -> int:
