@@ -26,7 +26,8 @@ DETAILS = {
     "missing-eos-keep": "missing EOS: score kept",
     "advantage-grpo": "advantage divided by the group's deviation",
     "advantage-whitened": "advantage whitened over the batch",
-    "temperature-1": "temperature 1 instead of 0.7",
+    "bonus-temperature-1": "bonus at temperature 1",
+    "temperature-1": "everything at temperature 1",
 }
 LEAST = 0.1
 """Mean difference of win rates over training from which a detail that differs significantly is said to matter."""
