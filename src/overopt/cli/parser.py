@@ -12,6 +12,10 @@ from overopt.cli import verbs as run
 from overopt.errors import UserError
 
 REPORT_FORMATS = ("html", "svg", "pdf", "png")
+PLAN_FLAGS = ("--device", "--scale", "--only", "--inputs", "--price")
+"""Flags of `plan` that take a value and are no settings."""
+
+INPUTS = "folder of the models and data that a study names; default: the working directory"
 
 DESCRIPTION = """\
 Train language models by preference optimization, and see when they over-optimize their reward.
@@ -142,6 +146,7 @@ that GPU's data sheet. For a stage, every field is also a flag, as with `train`.
   overopt plan online.yaml
   overopt plan online.yaml --compute.precision bf16 --device h100 --price 3
   overopt plan study.yaml --scale m
+  overopt plan maxent-failure-modes --scale pythia --only "KL-*" --device h100
 """
 
 THEORY = """\
@@ -170,7 +175,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     if arguments[:1] == ["train"]:
         arguments, overrides = split_overrides(arguments, ("--out",))
     elif arguments[:1] == ["plan"]:
-        arguments, overrides = split_overrides(arguments, ("--device", "--scale", "--price"), ("--json",))
+        arguments, overrides = split_overrides(arguments, PLAN_FLAGS, ("--json",))
     options = parser.parse_args(arguments)
     options.overrides = overrides
     return options
@@ -229,6 +234,7 @@ def command_line() -> argparse.ArgumentParser:
         "--seeds", type=_seeds, metavar="N..M", help="seeds, such as 110..114 or 110,112; default: its own"
     )
     verb.add_argument("--only", type=_names, default=(), metavar="ROW,...", help="only these rows or runs, and parents")
+    verb.add_argument("--inputs", type=Path, metavar="DIR", help=INPUTS)
     verb.add_argument("--out", type=Path, metavar="DIR", help="output folder; default overopt-NAME/SCALE")
     verb.add_argument("--workers", type=_positive, metavar="N", help="runs at a time; default: one per core")
 
@@ -275,9 +281,13 @@ def command_line() -> argparse.ArgumentParser:
     )
 
     verb = add("plan", run.plan, "estimate time, memory and cost of a run", PLAN)
-    verb.add_argument("config", type=Path, metavar="CONFIG", help="YAML file of a stage, study or sweep")
+    verb.add_argument(
+        "config", type=Path, metavar="CONFIG", help="YAML file of a stage, study or sweep; or a study's name"
+    )
     verb.add_argument("--device", metavar="NAME", help="GPU by name; default: this machine, measured")
     verb.add_argument("--scale", metavar="NAME", help="scale of a study; default: the study's own")
+    verb.add_argument("--only", type=_names, default=(), metavar="ROW,...", help="only these rows or runs, and parents")
+    verb.add_argument("--inputs", type=Path, metavar="DIR", help=INPUTS)
     verb.add_argument("--price", type=float, metavar="X", help="price of one hour on the device, for the cost")
     verb.add_argument("--json", action="store_true", help="JSON rows, one per stage")
 

@@ -56,7 +56,7 @@ def study(options: argparse.Namespace) -> int:
     if options.quick and options.scale_set:
         raise UserError("--quick: is a scale set of its own; leave --scale-set out")
     scale = "quick" if options.quick else options.scale_set
-    study_run = replication_run(options.name, options.out, scale, options.seeds, options.only)
+    study_run = replication_run(options.name, options.out, scale, options.seeds, options.only, options.inputs)
     results = _run(study_run, options.workers, prepare=plan_members)
     summarize(study_run, results)
     print(_counts(results))
@@ -187,10 +187,11 @@ def report(options: argparse.Namespace) -> int:
 
 def plan(options: argparse.Namespace) -> int:
     from overopt.planning import plan_all, table
-    from overopt.studies.planning import missing_parents, stages_of
+    from overopt.studies.planning import missing_parents, stages_of, study_file
 
-    stages = stages_of(options.config, options.scale, options.overrides)
-    plans = plan_all(stages, options.device, missing_parents(options.config, stages))
+    file = study_file(options.config)
+    stages = stages_of(file, options.scale, options.overrides, options.inputs, options.only)
+    plans = plan_all(stages, options.device, missing_parents(file, stages))
     rows = [stage.row(options.price) for stage in plans]
     print(json.dumps(rows, indent=1) if options.json else table(plans, options.price))
     return DONE
