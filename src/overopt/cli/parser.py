@@ -25,6 +25,7 @@ Train language models by preference optimization, and see when they over-optimiz
   overopt report runs                              write one page: verdicts, figures, samples
   overopt best-of-n scored.jsonl                   measure what choosing the best of n by a proxy gains
   overopt plan kl.yaml                             estimate hours and memory of a run before it starts
+  overopt claims out/study                         test the paper's claims C1 to C44 on the runs of a study
   overopt theory                                   check the derivation from maximum-entropy RL to SimPO
   overopt objectives simpo                         show an objective: formula, fields, source, names in other libraries
 
@@ -138,6 +139,21 @@ two things differ, it is how far their gap falls short. Exit code 1 if a stateme
   overopt theory --json
 """
 
+CLAIMS = """\
+Test the claims C1 to C44 of the paper (arXiv 2509.20265) on the runs of a study, from their records alone. STUDY_DIR is
+the folder of a study, or one with its Parquet files. A verdict is one of
+  replicated      the test of the claim comes out true
+  contradicted    the opposite is significant, at two standard errors
+  inconclusive    neither
+  not tested      a run or a metric that the test needs is missing
+Behind it stands on how many single seeds the test comes out true. Every threshold of the tests is also a flag.
+Exit code 0 whatever the verdicts are.
+
+  overopt claims out/study
+  overopt claims out/study --json
+  overopt claims out/study --trend.tau 0.4 --comparison.comparable 0.05
+"""
+
 OBJECTIVES = """\
 List every objective, or explain one: formula, fields with defaults, what it needs, source, and its name and parameters
 in other libraries.
@@ -149,13 +165,15 @@ in other libraries.
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:
-    """Parse arguments into options: `verb` is the function to call, `overrides` the settings of `train` and `plan`."""
+    """Parse arguments into options: `verb` is the function to call, `overrides` the settings of `train` and others."""
     parser = command_line()
     overrides: list[tuple[str, str]] = []
     if arguments[:1] == ["train"]:
         arguments, overrides = split_overrides(arguments, ("--out",))
     elif arguments[:1] == ["plan"]:
         arguments, overrides = split_overrides(arguments, ("--device", "--scale", "--price"), ("--json",))
+    elif arguments[:1] == ["claims"]:
+        arguments, overrides = split_overrides(arguments, (), ("--json",))
     options = parser.parse_args(arguments)
     options.overrides = overrides
     return options
@@ -254,6 +272,13 @@ def command_line() -> argparse.ArgumentParser:
     verb.add_argument("--scale", metavar="NAME", help="scale of a study; default: the study's own")
     verb.add_argument("--price", type=float, metavar="X", help="price of one hour on the device, for the cost")
     verb.add_argument("--json", action="store_true", help="JSON rows, one per stage")
+
+    usage = "overopt claims STUDY_DIR [--json] [--dotted.threshold VALUE ...]"
+    verb = add("claims", run.claims, "test the paper's claims on a study", CLAIMS, usage=usage)
+    verb.add_argument("study", type=Path, metavar="STUDY_DIR", help="folder of a study, or of its Parquet files")
+    verb.add_argument(
+        "--json", action="store_true", help="JSON rows of id, statement, verdict, reason, numbers, runs, seeds"
+    )
 
     verb = add("theory", run.theory, "check statements T1 to T16", THEORY)
     verb.add_argument("--json", action="store_true", help="JSON rows of id, statement, holds, residual, tolerance")
