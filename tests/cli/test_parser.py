@@ -11,7 +11,20 @@ import overopt
 from overopt import cli
 from overopt.cli import parser
 
-VERBS = ("demo", "train", "sweep", "watch", "evaluate", "log", "report", "best-of-n", "plan", "theory", "objectives")
+VERBS = (
+    "demo",
+    "train",
+    "sweep",
+    "watch",
+    "evaluate",
+    "log",
+    "report",
+    "best-of-n",
+    "plan",
+    "claims",
+    "theory",
+    "objectives",
+)
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["theory", "--help"], ["objectives", "--help"]])

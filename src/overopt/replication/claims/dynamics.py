@@ -82,13 +82,13 @@ def passes(
     truth, number = beyond(
         f"{cell.name}: {what}", value, cell.by_seed(statistic), t, at_least=at_least, at_most=at_most, opposite=opposite
     )
-    sign = ">=" if at_least is not None else "<="
+    limit = f"{'>=' if at_least is not None else '<='} {number.threshold:g}"
     return about(
         cell,
         truth,
-        f"{what} of {cell.name} is {value:.3g} ({sign} {number.threshold:g} wanted)",
+        f"{what} of {cell.name} is {value:.3g} ({limit} wanted)",
         number,
-        brief=f"{what} {sign} {number.threshold:g}",
+        brief=f"{what} {limit}",
     )
 
 

@@ -21,7 +21,7 @@ from overopt.replication.claims.logic import (
     at_least,
     untested,
 )
-from overopt.replication.claims.study import MAXENT, SIZES, Study, Test, with_entropy
+from overopt.replication.claims.study import MAXENT, SIZES, Study, Test, absent, with_entropy
 
 KL_ROWS = tuple(f"KL-{size}" for size in SIZES)
 
@@ -85,7 +85,6 @@ def _judged_online(study: Study) -> tuple[list[Cell], str | None]:
     """The MaxEnt cells, 0 among the coefficients, and the KL-constrained ones."""
     rows = (*MAXENT, *KL_ROWS)
     cells = [cell for row in rows for cell in study.row(row)]
-    absent = next((f"{row} is not part of the study" for row in rows if not study.row(row)), None)
     unmeasured = next(
         (
             f"{cell.name}: the likelihood of references is not recorded"
@@ -95,7 +94,7 @@ def _judged_online(study: Study) -> tuple[list[Cell], str | None]:
         ),
         None,
     )
-    return cells, absent or missing(*cells) or unmeasured
+    return cells, absent(study, rows) or missing(*cells) or unmeasured
 
 
 def _likelihood_falls_more(study: Study) -> Finding:
@@ -125,13 +124,13 @@ ENTROPY: tuple[Claim, ...] = (
         (
             Claim(
                 "C14.a",
-                "stable runs: it decays",
+                "the entropy of stable MaxEnt runs decays",
                 "neg_logp_tok has a trend downward in at least 80 % of the settings with coefficient > 0",
                 _entropy_of("stable", partial(falls, metric="neg_logp_tok")),
             ),
             Claim(
                 "C14.b",
-                "over-optimized runs: it rises",
+                "the entropy of over-optimized MaxEnt runs rises",
                 "neg_logp_tok has a trend upward in at least 80 % of them",
                 _entropy_of("over-optimized", partial(rises, metric="neg_logp_tok")),
             ),
@@ -145,7 +144,7 @@ ENTROPY: tuple[Claim, ...] = (
         (
             Claim(
                 "C15.a",
-                "the more entropy grows, the lower the win rate",
+                "the more the entropy of a MaxEnt run grows, the lower its win rate",
                 "Spearman's rho of the change of neg_logp_tok and win rate less SFT's over settings < 0 with p < .05",
                 _entropy_goes_with_harm,
             ),
@@ -165,13 +164,13 @@ ENTROPY: tuple[Claim, ...] = (
         (
             Claim(
                 "C29.a",
-                "references fall much more in likelihood",
+                "references fall much more in likelihood in over-optimized online runs",
                 "the mean fall per token in over-optimized settings >= 3 x that in good ones",
                 _likelihood_falls_more,
             ),
             Claim(
                 "C29.b",
-                "the more they fall, the lower the win rate",
+                "the more references fall in likelihood, the lower the win rate",
                 "Spearman's rho of fall and win rate less SFT's over settings < 0 with p < .05",
                 _likelihood_goes_with_harm,
             ),

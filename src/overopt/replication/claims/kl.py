@@ -29,7 +29,7 @@ from overopt.replication.claims.logic import (
     untested,
     yes_no,
 )
-from overopt.replication.claims.study import LOW, LOWEST, SIZES, Study, Test, maxent, with_entropy
+from overopt.replication.claims.study import LOW, LOWEST, SIZES, Study, Test, absent, maxent, with_entropy
 from overopt.replication.claims.thresholds import Thresholds
 from overopt.statistics import Difference
 
@@ -58,7 +58,8 @@ def _sensitive(size: str) -> Rule:
     def rule(study: Study) -> Finding:
         by_beta = _by_beta(study, size)
         cells = [cell for _, cell in by_beta]
-        problem = next((p for cell in cells if (p := unrecorded(cell, "kl_ref"))), None)
+        rows = (f"KL-{size}", f"KL-relaxed-{size}")
+        problem = absent(study, rows) or next((p for cell in cells if (p := unrecorded(cell, "kl_ref"))), None)
         if problem or len(cells) < study.thresholds.grid.nonzero:
             return untested(problem or f"grid too small: {len(cells)} KL coefficients at {size}")
         rising = [_ends_below(a, b, study.thresholds) for (_, a), (_, b) in pairwise(by_beta)]
@@ -110,8 +111,7 @@ def _clearly_below(a: Cell, b: Cell, t: Thresholds) -> Finding:
 
 def _kl_runs(study: Study) -> tuple[list[Cell], str | None]:
     cells = [cell for row in (*KL_ROWS, *RELAXED) for cell in study.row(row)]
-    absent = next((f"{row} is not part of the study" for row in (*KL_ROWS, *RELAXED) if not study.row(row)), None)
-    return cells, absent or missing(*cells)
+    return cells, absent(study, (*KL_ROWS, *RELAXED)) or missing(*cells)
 
 
 def _all_bounded(study: Study) -> Finding:
@@ -203,7 +203,12 @@ KL: tuple[Claim, ...] = (
         "at both sizes: the end of kl_ref falls with the coefficient over at least 3 values, by a factor of 2 or more",
         None,
         tuple(
-            Claim(f"C21.{size}", f"the same at {size}", f"KL-{size} and KL-relaxed-{size}", _sensitive(size))
+            Claim(
+                f"C21.{size}",
+                f"at {size} the KL coefficient decides how far KL-constrained runs go",
+                f"KL-{size} and KL-relaxed-{size}",
+                _sensitive(size),
+            )
             for size in SIZES[:2]
         ),
     ),
@@ -215,13 +220,13 @@ KL: tuple[Claim, ...] = (
         (
             Claim(
                 "C22.a",
-                "bounded in every KL-constrained run",
+                "consecutive KL stays bounded in every KL-constrained run",
                 "kl_prev in bins: its maximum over the last 80 % <= 2 x its median over 10-30 %, and no trend upward",
                 _all_bounded,
             ),
             Claim(
                 "C22.b",
-                "also in relaxed runs that over-optimize",
+                "it stays bounded in relaxed runs that over-optimize",
                 "the same for those labeled OVER or OVER-PEAK",
                 _bounded_though_over,
             ),
@@ -235,16 +240,19 @@ KL: tuple[Claim, ...] = (
         (
             Claim(
                 "C23.a",
-                "it rises in every MaxEnt run",
+                "consecutive KL rises in every MaxEnt run",
                 "kl_prev has a trend upward and ends at 1.5 x its start or more, for every coefficient > 0",
                 _every_maxent(drifts),
             ),
             Claim(
-                "C23.b", "also in the stable ones", "the same for stable runs", _every_maxent(drifts, only_stable=True)
+                "C23.b",
+                "consecutive KL rises in stable MaxEnt runs",
+                "the same for stable runs",
+                _every_maxent(drifts, only_stable=True),
             ),
             Claim(
                 "C23.c",
-                "also relative to the learning rate",
+                "consecutive KL of MaxEnt rises relative to the learning rate",
                 "the same for kl_prev / lr^2, which a decaying schedule does not lower",
                 _every_maxent(drifts_by_lr2),
                 counts=False,
@@ -259,7 +267,7 @@ KL: tuple[Claim, ...] = (
         tuple(
             Claim(
                 f"C24.{size}",
-                f"the same at {size}",
+                f"KL to the reference of the KL-constrained run at {size} grows at first, then slowly",
                 f"KL-{size}",
                 single(f"KL-{size}", levels_off),
             )
@@ -272,7 +280,12 @@ KL: tuple[Claim, ...] = (
         "low rate, every coefficient > 0: stable, R2 of a line >= .9, late/early slope >= .5 over rates summed up",
         None,
         tuple(
-            Claim(f"C25.{size}", f"the same at {size}", maxent(size, LOW), _stable_and_steady(size))
+            Claim(
+                f"C25.{size}",
+                f"KL of MaxEnt grows about linearly at {size}, without a collapse",
+                maxent(size, LOW),
+                _stable_and_steady(size),
+            )
             for size in ("1B", "6.9B")
         ),
     ),
@@ -288,10 +301,15 @@ KL: tuple[Claim, ...] = (
         "both parts",
         None,
         (
-            Claim("C27.a", "stable and effective", "KL-6.9B is GOOD and stable", single("KL-6.9B", good_and_stable)),
+            Claim(
+                "C27.a",
+                "KL-constrained RL at 6.9B is stable and effective",
+                "KL-6.9B is GOOD and stable",
+                single("KL-6.9B", good_and_stable),
+            ),
             Claim(
                 "C27.b",
-                "at a small KL",
+                "KL to the reference of the KL-constrained run at 6.9B is small",
                 "kl_ref ends below that of KL-1B by 2 SE, or below that of every stable MaxEnt run at 6.9B",
                 _small_budget,
             ),

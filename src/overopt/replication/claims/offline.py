@@ -27,7 +27,7 @@ from overopt.replication.claims.dynamics import beyond, falls_more, rank_correla
 from overopt.replication.claims.logic import Finding, Number, Truth, all_of, any_of, untested, yes_no
 from overopt.replication.claims.margins import MARGINS
 from overopt.replication.claims.online import BEST_BELOW_KL
-from overopt.replication.claims.study import Study
+from overopt.replication.claims.study import Study, absent
 from overopt.replication.claims.thresholds import Thresholds
 from overopt.statistics import fall, kendall, paired_difference, rise, several_seeds
 
@@ -94,8 +94,7 @@ def _offline(study: Study) -> tuple[list[Cell], str | None]:
     """The cells of SimPO and DPO, and what they lack."""
     rows = (FAST, SLOW, "DPO-1B")
     cells = [cell for row in rows for cell in study.row(row)]
-    absent = next((f"{row} is not part of the study" for row in rows if not study.row(row)), None)
-    return cells, absent or _lacking(cells, "logps_chosen_mean")
+    return cells, absent(study, rows) or _lacking(cells, "logps_chosen_mean")
 
 
 def _lacking(cells: Sequence[Cell], *metrics: str) -> str | None:
@@ -211,10 +210,15 @@ WORKS = Claim(
     "both parts",
     None,
     (
-        Claim("C39.a", "some margin beats SFT", "GOOD for at least one gamma", _some_margin),
+        Claim(
+            "C39.a",
+            "SimPO at 1B and the low learning rate beats SFT for some margin",
+            "GOOD for at least one gamma",
+            _some_margin,
+        ),
         Claim(
             "C39.b",
-            "no win rate falls from its peak",
+            "SimPO at 1B and the low learning rate falls from its peak for no margin",
             "for every gamma: the fall is not as unlikely by chance as 2 SE (p of the best of all checkpoints)",
             every(SLOW, kept_its_peak, "gamma"),
         ),
@@ -230,19 +234,19 @@ OFFLINE: tuple[Claim, ...] = (
     ),
     Claim(
         "C35",
-        "there a larger margin is worse",
+        "for SimPO at 1B and the high learning rate a larger margin is worse",
         "both parts, over 5 values of gamma",
         None,
         (
             Claim(
                 "C35.a",
-                "for the win rate",
+                "a larger margin is worse for the win rate",
                 "Kendall's tau of gamma and the final win rate <= -.6",
                 _ranks("win rate", "win_rate"),
             ),
             Claim(
                 "C35.b",
-                "for the likelihood",
+                "a larger margin is worse for the likelihood",
                 "Kendall's tau of gamma and the end of logps_chosen_mean <= -.6",
                 _ranks("chosen log-probability", "logps_chosen_mean"),
             ),
@@ -263,13 +267,13 @@ OFFLINE: tuple[Claim, ...] = (
         (
             Claim(
                 "C38.a",
-                "chosen completions fall much more",
+                "chosen completions fall much more in likelihood in over-optimized offline runs",
                 "the mean fall of logps_chosen_mean in over-optimized settings >= 3 x that in good ones",
                 _chosen_fall_more,
             ),
             Claim(
                 "C38.b",
-                "the more they fall, the lower the win rate",
+                "the more chosen completions fall in likelihood, the lower the win rate",
                 "Spearman's rho of fall and win rate less SFT's over settings < 0 with p < .05",
                 _chosen_fall_with_harm,
             ),
@@ -278,13 +282,13 @@ OFFLINE: tuple[Claim, ...] = (
     WORKS,
     Claim(
         "C40",
-        "there an appropriate margin helps",
+        "for SimPO at 1B and the low learning rate an appropriate margin helps",
         "the best gamma > 0 wins more than gamma 0 by 2 SE (p of the best of several); inconclusive otherwise",
         _margin_helps,
     ),
     Claim(
         "C41",
-        "there SimPO without a margin is as good as DPO",
+        "SimPO at 1B and the low learning rate without a margin is as good as DPO",
         "win rates of gamma 0 and DPO-1B are comparable: within .03 or 2 SE",
         _as_good_as_dpo,
     ),

@@ -178,7 +178,7 @@ ONLINE: tuple[Claim, ...] = (
         tuple(
             Claim(
                 f"C10.{size}",
-                f"the same at {size}",
+                f"at {size} and the high learning rate MaxEnt over-optimizes for every coefficient",
                 f"{maxent(size, HIGH)}: every coefficient",
                 every(maxent(size, HIGH), over),
             )
@@ -187,11 +187,16 @@ ONLINE: tuple[Claim, ...] = (
     ),
     Claim(
         "C11",
-        "it does so rapidly",
+        "MaxEnt at the high learning rate over-optimizes rapidly",
         "below SFT's win rate by 2 SE before 50 % of the training, in at least half of the settings at 1B and 6.9B",
         _early("1B", "6.9B"),
         tuple(
-            Claim(f"C11.{size}", f"the same at {size}", f"{maxent(size, HIGH)}", _early(size))
+            Claim(
+                f"C11.{size}",
+                f"MaxEnt at {size} and the high learning rate over-optimizes rapidly",
+                f"{maxent(size, HIGH)}",
+                _early(size),
+            )
             for size in ("1B", "6.9B")
         ),
     ),
@@ -201,23 +206,38 @@ ONLINE: tuple[Claim, ...] = (
         "both parts",
         None,
         (
-            Claim("C12.a", "stable for every coefficient", _STABLE, every(maxent("1B", LOW), stable)),
-            Claim("C12.b", "better than SFT for some coefficient", "GOOD for at least one coefficient > 0", _some_good),
+            Claim(
+                "C12.a",
+                "MaxEnt at 1B and the low learning rate is stable for every coefficient",
+                _STABLE,
+                every(maxent("1B", LOW), stable),
+            ),
+            Claim(
+                "C12.b",
+                "MaxEnt at 1B and the low learning rate beats SFT for some coefficient",
+                "GOOD for at least one coefficient > 0",
+                _some_good,
+            ),
         ),
     ),
     Claim(
         "C13",
-        "those gains are not due to entropy",
+        "the gains of MaxEnt at 1B and the low learning rate are not due to entropy",
         "both parts",
         None,
         (
             Claim(
                 "C13.a",
-                "no coefficient is better than 0",
+                "at 1B and the low learning rate no entropy coefficient is better than 0",
                 "best coefficient > 0 and 0: win rates within .03 or 2 SE of each other (p of the best of several)",
                 _not_due_to_entropy,
             ),
-            Claim("C13.b", "without entropy the run beats SFT", "coefficient 0 is GOOD", _without_entropy_good),
+            Claim(
+                "C13.b",
+                "at 1B and the low learning rate the run without entropy beats SFT",
+                "coefficient 0 is GOOD",
+                _without_entropy_good,
+            ),
         ),
     ),
     Claim(
@@ -229,7 +249,7 @@ ONLINE: tuple[Claim, ...] = (
             *(
                 Claim(
                     f"C16.{lr}",
-                    f"the same at {lr}",
+                    f"at 2.8B and {lr} every MaxEnt run over-optimizes",
                     f"{maxent('2.8B', lr)}: every coefficient",
                     every(maxent("2.8B", lr), over),
                 )
@@ -238,7 +258,7 @@ ONLINE: tuple[Claim, ...] = (
             *(
                 Claim(
                     f"C16.weak.{lr}",
-                    f"weak form: none beats SFT at {lr}",
+                    f"weak form: at 2.8B and {lr} no MaxEnt run beats SFT",
                     "win rate not above SFT's by 2 SE, for every coefficient",
                     every(maxent("2.8B", lr), not_above),
                     counts=False,
@@ -260,10 +280,15 @@ ONLINE: tuple[Claim, ...] = (
         "both parts",
         None,
         (
-            Claim("C19.a", "stable for every coefficient", _STABLE, every(maxent("6.9B", LOW), stable)),
+            Claim(
+                "C19.a",
+                "MaxEnt at 6.9B and the low learning rate is stable for every coefficient",
+                _STABLE,
+                every(maxent("6.9B", LOW), stable),
+            ),
             Claim(
                 "C19.b",
-                "while its score rises",
+                "its score rises for every coefficient",
                 "score_mean has a trend upward, for every coefficient",
                 every(maxent("6.9B", LOW), partial(rises, metric="score_mean")),
             ),
@@ -277,18 +302,18 @@ ONLINE: tuple[Claim, ...] = (
     ),
     Claim(
         "C28",
-        "size does not act monotonely: 6.9B behaves as 1B does, 2.8B does not",
+        "size does not act monotonically: 6.9B behaves as 1B does, 2.8B does not",
         "at the low learning rate: all three parts",
         None,
         (
-            Claim("C28.1B", "1B is stable", _STABLE, every(maxent("1B", LOW), stable)),
+            Claim("C28.1B", "MaxEnt at 1B is stable", _STABLE, every(maxent("1B", LOW), stable)),
             Claim(
                 "C28.2.8B",
-                "2.8B over-optimizes",
+                "MaxEnt at 2.8B over-optimizes",
                 "OVER or OVER-PEAK for every coefficient",
                 every(maxent("2.8B", LOW), over),
             ),
-            Claim("C28.6.9B", "6.9B is stable", _STABLE, every(maxent("6.9B", LOW), stable)),
+            Claim("C28.6.9B", "MaxEnt at 6.9B is stable", _STABLE, every(maxent("6.9B", LOW), stable)),
         ),
     ),
     Claim(
@@ -299,11 +324,13 @@ ONLINE: tuple[Claim, ...] = (
         (
             Claim(
                 "C30.a",
-                "consecutive KL rises",
+                "consecutive KL rises at the smallest clip range",
                 "kl_prev has a trend upward",
                 _smallest_clip(partial(rises, metric="kl_prev")),
             ),
-            Claim("C30.b", "the run over-optimizes", "OVER or OVER-PEAK", _smallest_clip(over)),
+            Claim(
+                "C30.b", "the run at the smallest clip range over-optimizes", "OVER or OVER-PEAK", _smallest_clip(over)
+            ),
         ),
     ),
     Claim(
@@ -318,7 +345,12 @@ ONLINE: tuple[Claim, ...] = (
                 "a coefficient that is stable, with a win rate above KL-1B's or comparable",
                 _a_minent_run_keeps_up,
             ),
-            Claim("C31.b", "every MaxEnt run over-optimizes there", "as C10.1B", every(maxent("1B", HIGH), over)),
+            Claim(
+                "C31.b",
+                "every MaxEnt run over-optimizes at 1B and the high learning rate",
+                "as C10.1B",
+                every(maxent("1B", HIGH), over),
+            ),
         ),
     ),
     Claim(
@@ -329,11 +361,16 @@ ONLINE: tuple[Claim, ...] = (
         (
             Claim(
                 "C32.a",
-                "every run does one or the other",
+                "every MinEnt run at 2.8B does one or the other",
                 "STALL, FLAT, OVER or OVER-PEAK for every coefficient",
                 lambda study: study.every("MIN-2.8B", conservative_or_over, zero=False),
             ),
-            Claim("C32.b", "both happen", "at least one coefficient on each side", _minent_on_both_sides),
+            Claim(
+                "C32.b",
+                "both happen among MinEnt runs at 2.8B",
+                "at least one coefficient on each side",
+                _minent_on_both_sides,
+            ),
         ),
     ),
     Claim(

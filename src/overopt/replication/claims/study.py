@@ -114,3 +114,8 @@ def with_entropy(study: Study) -> tuple[list[Cell], str | None]:
     cells = study.nonzero(MAXENT)
     problem = next((problem for row in MAXENT if (problem := study.too_small(row))), None)
     return cells, problem or next((cell.problem for cell in cells if cell.problem), None)
+
+
+def absent(study: Study, rows: Iterable[str]) -> str | None:
+    """Which of some rows the study does not have, if any."""
+    return next((f"{row} is not part of the study" for row in rows if not study.row(row)), None)
