@@ -30,6 +30,8 @@ Train language models by preference optimization, and see when they over-optimiz
   overopt report runs                              write one page: verdicts, figures, samples
   overopt best-of-n scored.jsonl                   measure what choosing the best of n by a proxy gains
   overopt plan kl.yaml                             estimate hours and memory of a run before it starts
+  overopt claims out/study                         test the paper's claims C1 to C44 on the runs of a study
+  overopt power --difference 0.1 --sd 0.05         how many seeds and prompts it takes to tell two runs apart
   overopt theory                                   check the derivation from maximum-entropy RL to SimPO
   overopt objectives simpo                         show an objective: formula, fields, source, names in other libraries
 
@@ -149,6 +151,20 @@ that GPU's data sheet. For a stage, every field is also a flag, as with `train`.
   overopt plan maxent-failure-modes --scale pythia --only "KL-*" --device h100
 """
 
+POWER = """\
+Compute how many seeds and judged prompts tell two runs apart whose win rates differ by so much: the standard error of
+their difference, the chance to find it (power), the chance to find one where there is none, and the least numbers of
+seeds and of prompts. The spread over seeds is given as a standard deviation, or measured from the runs of a study
+(--out of `overopt study`, or its Parquet files). Two tests are compared: two standard errors, the rule of all
+verdicts, and a t-test at 5 % over seeds.
+With one ROW, the last evaluation is compared with that of step 0, the SFT policy. More in docs/power.md.
+
+  overopt power --difference 0.1 --sd 0.05
+  overopt power --difference 0.1 --sd 0.05 --base 0.3 --discordance 0.25 --seeds 3,5,10 --prompts 256,1000
+  overopt power --study out/study --runs ME-1B-1e-6:coef=0.5 KL-1B
+  overopt power --study out/study --runs KL-1B --difference 0.05 --seeds 5 --json
+"""
+
 THEORY = """\
 Check the statements T1 to T16 that lead from maximum-entropy RL to SimPO, and where that derivation fails, on finite
 sets of candidates, in closed form and in float64. A residual is the largest error found; where a statement says that
@@ -156,6 +172,21 @@ two things differ, it is how far their gap falls short. Exit code 1 if a stateme
 
   overopt theory
   overopt theory --json
+"""
+
+CLAIMS = """\
+Test the claims C1 to C44 of the paper (arXiv 2509.20265) on the runs of a study, from their records alone. STUDY_DIR is
+the folder of a study, or one with its Parquet files. A verdict is one of
+  replicated      the test of the claim comes out true
+  contradicted    the opposite is significant, at two standard errors
+  inconclusive    neither
+  not tested      a run or a metric that the test needs is missing
+Behind it stands on how many single seeds the test comes out true. Every threshold of the tests is also a flag.
+Exit code 0 whatever the verdicts are.
+
+  overopt claims out/study
+  overopt claims out/study --json
+  overopt claims out/study --trend.tau 0.4 --comparison.comparable 0.05
 """
 
 OBJECTIVES = """\
@@ -169,13 +200,15 @@ in other libraries.
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:
-    """Parse arguments into options: `verb` is the function to call, `overrides` the settings of `train` and `plan`."""
+    """Parse arguments into options: `verb` is the function to call, `overrides` the settings of `train` and others."""
     parser = command_line()
     overrides: list[tuple[str, str]] = []
     if arguments[:1] == ["train"]:
         arguments, overrides = split_overrides(arguments, ("--out",))
     elif arguments[:1] == ["plan"]:
         arguments, overrides = split_overrides(arguments, PLAN_FLAGS, ("--json",))
+    elif arguments[:1] == ["claims"]:
+        arguments, overrides = split_overrides(arguments, (), ("--json",))
     options = parser.parse_args(arguments)
     options.overrides = overrides
     return options
@@ -291,6 +324,26 @@ def command_line() -> argparse.ArgumentParser:
     verb.add_argument("--price", type=float, metavar="X", help="price of one hour on the device, for the cost")
     verb.add_argument("--json", action="store_true", help="JSON rows, one per stage")
 
+    usage = "overopt claims STUDY_DIR [--json] [--dotted.threshold VALUE ...]"
+    verb = add("claims", run.claims, "test the paper's claims on a study", CLAIMS, usage=usage)
+    verb.add_argument("study", type=Path, metavar="STUDY_DIR", help="folder of a study, or of its Parquet files")
+    verb.add_argument(
+        "--json", action="store_true", help="JSON rows of id, statement, verdict, reason, numbers, runs, seeds"
+    )
+
+    verb = add("power", run.power, "seeds and prompts that tell two runs apart", POWER)
+    verb.add_argument("--difference", type=float, metavar="D", help="difference of the win rates; default: as measured")
+    verb.add_argument("--sd", type=float, metavar="SD", help="standard deviation of the true difference over seeds")
+    verb.add_argument("--base", type=float, metavar="P", help="win rate of the second run; default 0.5")
+    verb.add_argument("--correlation", type=float, metavar="R", help="of the runs' outcomes; default 0")
+    verb.add_argument("--discordance", type=float, metavar="Q", help="share of prompts that one run alone wins")
+    verb.add_argument("--study", type=Path, metavar="DIR", help="measure the spread on the runs of a study")
+    verb.add_argument("--runs", nargs="+", metavar="ROW", help="one or two rows, with their setting: ROW:coef=0.5")
+    verb.add_argument("--seeds", type=_counts(2), metavar="S,...", help="default 5, or the study's")
+    verb.add_argument("--prompts", type=_counts(1), metavar="N,...", help="default 256, or the study's")
+    verb.add_argument("--power", type=_power, default=0.8, metavar="P", help="power to reach; default 0.8")
+    verb.add_argument("--json", action="store_true", help="all numbers as JSON")
+
     verb = add("theory", run.theory, "check statements T1 to T16", THEORY)
     verb.add_argument("--json", action="store_true", help="JSON rows of id, statement, holds, residual, tolerance")
 
@@ -336,6 +389,26 @@ def _positive(text: str) -> int:
     if not text.isdecimal() or not text.isascii() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"expected 1, 2, ..., got {text!r}")
     return int(text)
+
+
+def _counts(least: int) -> Callable[[str], list[int]]:
+    def counts(text: str) -> list[int]:
+        numbers = [int(part) for part in text.split(",") if part.isdecimal() and part.isascii()]
+        if len(numbers) != len(text.split(",")) or not all(least <= number <= 10**6 for number in numbers):
+            raise argparse.ArgumentTypeError(f"expected whole numbers from {least} to 1000000, got {text!r}")
+        return numbers
+
+    return counts
+
+
+def _power(text: str) -> float:
+    try:
+        power = float(text)
+    except ValueError:
+        power = 0.0
+    if not 0.5 <= power <= 0.999:
+        raise argparse.ArgumentTypeError(f"expected a probability from 0.5 to 0.999, got {text!r}")
+    return power
 
 
 def _seconds(text: str) -> float:

@@ -13,6 +13,7 @@ from overopt.errors import UserError
 
 if TYPE_CHECKING:
     from overopt.scheduler import Result
+    from overopt.statistics.power import Comparison
     from overopt.studies.run import StudyRun
 
 DONE, OUR_FAULT, USERS_INPUT, INTERRUPTED, TERMINATED = 0, 1, 2, 130, 143
@@ -197,6 +198,45 @@ def plan(options: argparse.Namespace) -> int:
     return DONE
 
 
+def power(options: argparse.Namespace) -> int:
+    from overopt.analysis.power_table import power_rows, power_text
+
+    found, title, seeds, prompts, measured = _of_numbers(options) if options.study is None else _of_study(options)
+    rows = power_rows(found, options.seeds or [seeds], options.prompts or [prompts], options.power)
+    print(json.dumps(measured | rows, indent=1) if options.json else power_text(rows, title))
+    return DONE
+
+
+_Question = tuple["Comparison", str, int, int, dict[str, object]]
+"""Two runs to tell apart, a title, the numbers of seeds and prompts unless others are named, what was measured."""
+
+
+def _of_numbers(options: argparse.Namespace) -> _Question:
+    from overopt.statistics.power import comparison
+
+    if options.runs or options.difference is None or options.sd is None:
+        raise UserError("power: give --difference and --sd; or --study DIR and --runs, which measures both")
+    base = 0.5 if options.base is None else options.base
+    found = comparison(
+        options.difference, options.sd, base, correlation=options.correlation, discordance=options.discordance
+    )
+    return found, f"win rates of {base + options.difference:g} and {base:g}", 5, 256, {}
+
+
+def _of_study(options: argparse.Namespace) -> _Question:
+    from overopt.replication.exchange import read_study
+    from overopt.replication.spread import measure
+
+    flags = ("sd", "base", "correlation", "discordance")
+    if given := [f"--{name}" for name in flags if getattr(options, name) is not None]:
+        raise UserError(f"power: --study measures {', '.join(given)}; leave out the one or the other")
+    if not 1 <= len(options.runs or ()) <= 2:
+        raise UserError("power: --study needs one or two --runs, such as `--runs KL-1B ME-1B-1e-6:coef=0.5`")
+    spread = measure(read_study(options.study), *options.runs)
+    found = spread.comparison if options.difference is None else spread.comparison.of(options.difference)
+    return found, spread.title(), len(spread.seeds), spread.prompts, {"measured": spread.row()}
+
+
 def theory(options: argparse.Namespace) -> int:
     from overopt.theory.statements import verify
     from overopt.theory.table import checks_table
@@ -204,6 +244,21 @@ def theory(options: argparse.Namespace) -> int:
     checks = verify()
     print(json.dumps([check.row() for check in checks], indent=1) if options.json else checks_table(checks))
     return DONE if all(check.holds for check in checks) else OUR_FAULT
+
+
+def claims(options: argparse.Namespace) -> int:
+    from overopt.config import load
+    from overopt.replication.claims.check import check, study_of
+    from overopt.replication.claims.table import print_claims
+    from overopt.replication.claims.thresholds import Thresholds
+
+    thresholds = load(Thresholds, {}, options.overrides)
+    rows = check(study_of(options.study), thresholds)
+    if options.json:
+        print(json.dumps([row.row() for row in rows], indent=1))
+    else:
+        print_claims(rows, f"The claims of the paper, tested on {options.study}")
+    return DONE
 
 
 def objectives(options: argparse.Namespace) -> int:
