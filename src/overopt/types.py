@@ -125,6 +125,9 @@ class Rollouts:
     """The limit on a completion's length, in tokens; 0 means T."""
     progress: float = 0.0
     """The fraction of the run's updates that were made before this one, in [0, 1)."""
+    logp_at: Callable[[float], Tensor] | None = None
+    """Log-probabilities of the same tokens, `[B, T]`, under the same policy at another temperature, without gradient:
+    one forward pass each time it is asked."""
 
     @property
     def length_B(self) -> Tensor:

@@ -11,7 +11,10 @@ import overopt
 from overopt import cli
 from overopt.cli import parser
 
-VERBS = ("demo", "train", "sweep", "watch", "evaluate", "log", "report", "best-of-n", "plan", "theory", "objectives")
+VERBS = (
+    "demo", "study", "train", "sweep", "watch", "evaluate", "log", "report", "best-of-n", "plan", "power",
+    "theory", "objectives",
+)  # fmt: skip
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["theory", "--help"], ["objectives", "--help"]])
@@ -75,6 +78,9 @@ def test_a_setting_without_a_value_is_refused(arguments: list[str], capsys: pyte
         (["demo", "--workers", "0"], "argument --workers: expected 1, 2, ..., got '0'"),
         (["demo", "--sed", "1"], "unrecognized arguments: --sed 1"),
         (["train", "a.yaml"], "required: --out"),
+        (["power", "--seeds", "1"], "argument --seeds: expected whole numbers from 2 to 1000000, got '1'"),
+        (["power", "--prompts", "100,"], "argument --prompts: expected whole numbers from 1 to 1000000, got '100,'"),
+        (["power", "--power", "1"], "argument --power: expected a probability from 0.5 to 0.999, got '1'"),
         (["evaluate", "runs/kl", "--judge", "glod"], "invalid choice: 'glod'"),
         (["report"], "required: RUNS"),
         (["report", "runs", "--format", "html,gif"], "expected some of html,svg,pdf,png, got 'html,gif'"),
@@ -92,3 +98,12 @@ def test_reports_help_names_every_figure() -> None:
     from overopt.analysis.report.figures import FAMILIES
 
     assert f"Figures: {', '.join(FAMILIES)}." in parser.REPORT
+
+
+def test_seeds_are_ranges_and_lists(capsys: pytest.CaptureFixture[str]) -> None:
+    seeds = [parser.parse(["study", "demo", "--seeds", text]).seeds for text in ("7", "3..5", "1,4..5")]
+    assert seeds == [(7,), (3, 4, 5), (1, 4, 5)]
+    for text in ("5..3", "1,1", "-1", "a", ""):
+        with pytest.raises(SystemExit):
+            parser.parse(["study", "demo", f"--seeds={text}"])
+        assert "expected seeds such as 110..114" in capsys.readouterr().err

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fake_runs import online_run
+from fake_runs import BETTER, WORSE, online_run
 from fake_study import finished_run
 
 import overopt
@@ -75,7 +75,8 @@ def test_sweep_end_to_end_in_a_pipe(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     Path("small.yaml").write_text(SWEEP)
     assert cli.main(["sweep", "small.yaml", "--only", "kl*seed=1", "--workers", "1"]) == 0
     shown = capsys.readouterr()
-    assert "4 of 8 runs, 1 at a time, in overopt-sweep/small" in shown.err
+    assert "4 of 8 runs, 1 at a time; 4 to do, about " in shown.err
+    assert " of CPU time), in overopt-sweep/small" in shown.err
     assert shown.out.startswith("small\n")
     assert "kl-coef=0.1-seed=1  kl         0.1" in shown.out
     assert "\n4 finished; summary: overopt-sweep/small/summary.json\n" in shown.out
@@ -251,6 +252,45 @@ def test_theory_prints_a_row_per_part_and_fails_if_one_does_not_hold(
     assert json.loads(capsys.readouterr().out)[0]["residual"] == 1.0
 
 
+def test_power_by_numbers_and_from_a_study(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A base of .5 and a difference of .1 leave half of the prompts to one run alone: .5 - .01 - .0025."""
+    assert cli.main(["power", "--difference", "0.1", "--sd", "0.05", "--seeds", "2,4", "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)
+    assert [(case["seeds"], case["prompts"]) for case in rows["cases"]] == [(2, 256), (4, 256)]
+    assert rows["sd_prompts"] == pytest.approx(0.4875**0.5)
+
+    for seed in (0, 1):
+        online_run(tmp_path / "runs" / f"kl-{seed}", BETTER)
+        online_run(tmp_path / "runs" / f"none-{seed}", WORSE)
+    entries = {f"{row}-{seed}": {"row": row, "setting": {}, "seed": seed} for row in ("kl", "none") for seed in (0, 1)}
+    plan = {"study": "s", "scale": "miniature", "runs": entries}
+    (tmp_path / "members.json").write_text(json.dumps(plan))
+    study = ["power", "--study", str(tmp_path), "--runs", "none"]
+    assert cli.main([*study, "kl"]) == 0
+    shown = capsys.readouterr().out
+    assert shown.startswith("none against kl, over 2 seeds\nmeasured: -1.000 from a win rate of 1.000;")
+    assert cli.main([*study, "--difference", "-0.2", "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)
+    assert (rows["measured"]["difference"], rows["difference"], rows["cases"][0]["prompts"]) == (-0.4, -0.2, 10)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--sd", "0.1"], "give --difference and --sd; or --study DIR and --runs, which measures both"),
+        (["--difference", "0.1"], "give --difference and --sd"),
+        (["--difference", "0.1", "--sd", "0.1", "--runs", "a"], "give --difference and --sd"),
+        (["--study", ".", "--sd", "0.1"], "--study measures --sd; leave out the one or the other"),
+        (["--study", "."], "--study needs one or two --runs"),
+        (["--study", ".", "--runs", "a", "b", "c"], "--study needs one or two --runs"),
+        (["--difference", "0.1", "--sd", "0.1", "--base", "1.5"], "a base win rate of 1.5"),
+    ],
+)
+def test_power_asks_for_what_it_needs(arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["power", *arguments]) == 2
+    assert message in capsys.readouterr().err
+
+
 def test_objectives_are_listed_shown_and_given_as_data(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["objectives"]) == 0
     listed = capsys.readouterr().out
@@ -297,3 +337,19 @@ def test_a_stage_and_a_study_are_planned_before_anything_runs(
     shown = capsys.readouterr().out
     assert "kl: stage online, 6" in shown and "sum: 9 stages" in shown
     assert cli.main(["plan", str(stage), "--device", "abacus"]) == 2
+
+
+def test_study_end_to_end_in_a_pipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    monkeypatch.setattr("overopt.studies.run.run_jobs", _with_fakes)
+    monkeypatch.chdir(tmp_path)
+    demo = ["study", "demo", "--scale-set", "xs", "--seeds", "3..4", "--only", "kl", "--workers", "1"]
+    assert cli.main(demo) == 0
+    shown = capsys.readouterr()
+    assert "Miniature study, xs: 6 of 18 runs, 1 at a time; 6 to do, about " in shown.err
+    assert shown.out.startswith("6 finished\n")
+    plan = json.loads(Path("overopt-demo/xs/members.json").read_text())
+    assert plan["runs"]["kl-seed=4"] == {"row": "kl", "setting": {}, "seed": 4}
+    assert cli.main(["study", "demo", "--quick", "--scale-set", "xs"]) == 2
+    assert "--quick: is a scale set of its own" in capsys.readouterr().err
+    assert cli.main(["study"]) == 0
+    assert "maxent-failure-modes" in capsys.readouterr().out

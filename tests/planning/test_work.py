@@ -63,6 +63,8 @@ def test_online(chain: Chain) -> None:
     assert [trees.group for trees in greedy.samplings] == [2, 1]
     thinned = planned(chain, tiny.online(chain, probes={"every": 4}))
     assert thinned.passes[0][0] == 1.25
+    bonus = {"name": "entropy_length_normalized", "temperature": 1.0}
+    assert planned(chain, tiny.online(chain, regularizers=[bonus])).passes[0][0] == 3.0  # log-probabilities once more
 
 
 def test_a_reward_model(chain: Chain) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,15 @@ from overopt.config import load
 from overopt.errors import UserError
 from overopt.scheduler import Event, Result
 from overopt.scheduler.jobs import Noticed
-from overopt.studies.run import PACKAGED, claim_folder, packaged_run, sweep_run
+from overopt.studies.run import (
+    PACKAGED,
+    claim_folder,
+    list_studies,
+    packaged_run,
+    plan_members,
+    replication_run,
+    sweep_run,
+)
 from overopt.studies.study import load_study
 
 
@@ -54,6 +63,91 @@ def test_a_packaged_study_has_a_folder_a_title_and_a_claim() -> None:
     assert demo.title == "Miniature study, scale s, seed 4"
     fingerprint = load_study(PACKAGED / "demo.yaml").fingerprint("s", 4)
     assert demo.claim == {"study": "demo", "scale": "s", "seed": 4, "fingerprint": fingerprint}
+
+
+STUDY = "maxent-failure-modes"
+
+
+def test_the_papers_study_has_its_rows_at_three_sizes(tmp_path: Path) -> None:
+    study = replication_run(STUDY, None, None, [30, 31])
+    assert study.out == Path("overopt-maxent-failure-modes/miniature")
+    runs = study.study.runs
+    assert len(runs) == 160 and {run.seed for run in runs.values()} == {30, 31}
+    coefs = [run.setting for run in runs.values() if run.row == "ME-2.8B-5e-8" and run.seed == 30]
+    assert coefs == [{"coef": 0}, {"coef": 0.1}, {"coef": 0.5}, {"coef": 1.0}]
+    low = runs["ME-6.9B-1e-7-coef=0.5-seed=31"]
+    assert low.parents == ("SFT-6.9B-seed=31", "RM-6.9B-seed=31") and low.setting == {"coef": 0.5}
+    hidden = {run.row: run.config["model"]["hidden_size"] for run in runs.values() if run.row.startswith("SFT")}
+    assert hidden == {"SFT-1B": 40, "SFT-2.8B": 64, "SFT-6.9B": 128}
+
+
+def test_quick_runs_each_row_once_with_one_size() -> None:
+    quick, full = replication_run(STUDY, None, "quick", None), replication_run(STUDY, None, None, [110])
+    rows = [run.row for run in quick.study.runs.values()]
+    assert rows == list(dict.fromkeys(run.row for run in full.study.runs.values()))
+    sizes = {r.config["model"]["hidden_size"] for r in quick.study.runs.values() if r.row.startswith("SFT")}
+    assert sizes == {40} and {run.seed for run in quick.study.runs.values()} == {110}
+
+
+def test_at_the_scale_pythia_the_rows_have_the_papers_models_data_and_learning_rates(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    pythia = replication_run(STUDY, None, "pythia", None).study
+    assert {run.row for run in pythia.runs.values()} == {
+        run.row for run in replication_run(STUDY, None, None, [110]).study.runs.values()
+    }
+    config = {name.removesuffix("-seed=110"): run.config for name, run in pythia.runs.items()}
+    paths = {name: config[f"SFT-{name}"]["model"]["path"] for name in ("1B", "2.8B", "6.9B")}
+    assert paths == {name: f"{tmp_path}/models/pythia-{name.lower()}-deduped" for name in paths}
+    assert {name: config[name]["lr"] for name in config if "coef" not in name and "gamma" not in name} == {
+        **dict.fromkeys(("SFT-1B", "SFT-2.8B", "SFT-6.9B", "RM-1B", "RM-2.8B", "RM-6.9B", "HH-SFT", "HH-RM"), 3e-6),
+        **dict.fromkeys(("KL-1B", "KL-2.8B", "KL-6.9B", "DPO-1B"), 1e-6),
+        **{name: 1e-6 for name in config if name.startswith("CHI")},
+        **{name: 1e-7 for name in config if name.startswith("CLIP")},
+        "ME-1B-proportions-lr=5e-8": 5e-8, "HH-DPO": 5e-7,
+    }  # fmt: skip
+    named = {name: float(rate) for name in config for rate in ("1e-6", "1e-7", "5e-8", "2e-7") if f"-{rate}-" in name}
+    assert len(named) == 12 + 14 + 12 + 9 and {name: config[name]["lr"] for name in named} == named
+    grid = sorted(run.setting["coef"] for run in pythia.runs.values() if run.row == "ME-6.9B-1e-7")
+    assert grid == [0, 0.01, 0.05, 0.1, 0.5, 1.0]
+    assert [run.setting["coef"] for run in pythia.runs.values() if run.row == "KL-relaxed-1B"] == [0.01, 0.03, 0.1]
+    assert (config["KL-1B"]["regularizers"], config["KL-1B"]["total_episodes"]) == ([{"name": "kl", "coef": 0.05}], 1e6)
+    alphas = {name: config[name]["loss"]["alpha"] for name in config if name.startswith("SIMPO")}
+    assert {alpha for name, alpha in alphas.items() if "alpha" in name} == {0.1}
+    assert {alpha for name, alpha in alphas.items() if "alpha" not in name} == {2.0}
+    assert config["RM-1B"]["task"]["path"] == f"{tmp_path}/data/tldr-comparisons/train*"
+    assert config["HH-DPO"]["task"]["path"] == f"{tmp_path}/data/hh-rlhf/*/train*"
+    assert all(run["compute"]["device"] == "cuda" and run["compute"]["precision"] == "bf16" for run in config.values())
+    assert {(gate.run[:2], gate.value) for gate in pythia.gates} == {("RM", "above_baselines")}, "nothing judges here"
+    moved = replication_run(STUDY, None, "pythia", None, inputs=tmp_path / "big").study.runs["KL-1B-seed=110"]
+    assert moved.config["task"]["path"] == f"{tmp_path}/big/data/tldr/train*"
+
+
+def test_rows_are_chosen_with_their_parents() -> None:
+    part = replication_run(STUDY, None, None, [110], ["KL-1B", "ME-2.8B-1e-7-coef=0-*"])
+    assert part.chosen == (
+        "SFT-1B-seed=110", "SFT-2.8B-seed=110", "RM-1B-seed=110", "RM-2.8B-seed=110", "KL-1B-seed=110",
+        "ME-2.8B-1e-7-coef=0-seed=110",
+    )  # fmt: skip
+    with pytest.raises(UserError, match="--only KL-1C: matches no run of maxent-failure-modes .did you mean 'KL-1B'"):
+        replication_run(STUDY, None, None, [110], ["KL-1C"])
+
+
+def test_members_of_a_folder_grow_with_its_seeds(tmp_path: Path) -> None:
+    for seed in (30, 31):
+        study = replication_run("demo", tmp_path / "demo", "xs", [seed])
+        claim_folder(study)
+        plan_members(study)
+    plan = json.loads((tmp_path / "demo/members.json").read_text())
+    assert (plan["study"], plan["scale"], len(plan["runs"])) == ("demo", "xs", 18)
+    assert plan["runs"]["kl-seed=31"] == {"row": "kl", "setting": {}, "seed": 31}
+
+
+def test_studies_are_listed_and_others_refused() -> None:
+    assert any(line.split()[:3] == ["demo", "Miniature", "study"] for line in list_studies().splitlines())
+    with pytest.raises(UserError, match="demon: no such study .did you mean 'demo'"):
+        replication_run("demon", None, None, None)
 
 
 def test_it_runs_and_goes_on_where_it_was(tmp_path: Path) -> None:

@@ -161,6 +161,8 @@ def test_pair_metrics_by_hand() -> None:
             "logps_rejected_sum": -5.0,
             "logps_rejected_mean": (-2 - 2) / 2,
             "ref_margin": (1 - 3) / 2,
+            "ref_margin_sd": 2.0,
+            "ref_margin_iqr": 0 - -2,
             "logits_chosen": 0.25,
             "logits_rejected": -0.25,
         }

@@ -65,6 +65,11 @@ def test_collected_rollouts_carry_everything_that_objectives_ask_for(plain: Sett
     forward = logps_of_trees(plain.worker.policy, experience.trees, 0.7, 10_000).logp_BT
     torch.testing.assert_close(rollouts.logp_BT, forward, rtol=0, atol=1e-4)
     torch.testing.assert_close(rollouts.ref_logp_BT, forward, rtol=0, atol=1e-5)  # the reference is the policy still
+    assert rollouts.logp_at is not None
+    torch.testing.assert_close(rollouts.logp_at(0.7), forward, rtol=0, atol=1e-5)
+    warm = logps_of_trees(plain.worker.policy, experience.trees, 1.0, 10_000).logp_BT
+    torch.testing.assert_close(rollouts.logp_at(1.0), warm, rtol=0, atol=1e-5)
+    assert float((warm - forward).abs().max()) > 1e-2
     assert plain.worker.sampler_gap(plain.prompts[0], BUDGET) < 1e-4
 
 

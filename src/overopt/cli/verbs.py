@@ -5,12 +5,15 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from overopt.errors import UserError
+
 if TYPE_CHECKING:
     from overopt.scheduler import Result
+    from overopt.statistics.power import Comparison
     from overopt.studies.run import StudyRun
 
 DONE, OUR_FAULT, USERS_INPUT, INTERRUPTED, TERMINATED = 0, 1, 2, 130, 143
@@ -44,6 +47,25 @@ def demo(options: argparse.Namespace) -> int:
     return _run_study(packaged_run("demo", options.out, options.scale, options.seed), options.workers)
 
 
+def study(options: argparse.Namespace) -> int:
+    from overopt.studies.run import list_studies, plan_members, replication_run
+    from overopt.studies.summary import conclude, summarize
+
+    if options.name is None:
+        print(list_studies())
+        return DONE
+    if options.quick and options.scale_set:
+        raise UserError("--quick: is a scale set of its own; leave --scale-set out")
+    scale = "quick" if options.quick else options.scale_set
+    study_run = replication_run(options.name, options.out, scale, options.seeds, options.only, options.inputs)
+    results = _run(study_run, options.workers, prepare=plan_members)
+    summarize(study_run, results)
+    print(_counts(results))
+    for line in conclude(study_run):
+        print(line, flush=True)
+    return worst_of(results)
+
+
 def sweep(options: argparse.Namespace) -> int:
     from overopt.studies.run import sweep_run
 
@@ -54,32 +76,44 @@ def sweep(options: argparse.Namespace) -> int:
 def _run_study(study_run: StudyRun, workers: int | None) -> int:
     """Run a study and print its table; what it has written is named below the table."""
     from overopt.analysis.summary_table import print_table
-    from overopt.records import RunLock
     from overopt.records.layout import SUMMARY
-    from overopt.scheduler import available_cores
-    from overopt.scheduler.terminal import Reporter
-    from overopt.studies.run import claim_folder, run_studies
     from overopt.studies.summary import baseline_lines, draw_figure, summarize, write_study_report
 
-    claim_folder(study_run)
-    out, jobs, total = study_run.out, study_run.jobs, len(study_run.study.runs)
-    workers = workers or available_cores()
-    with RunLock(out) as lock, Reporter(jobs, workers) as reporter:
-        lock.acquire()
-        count = f"{total} runs" if len(jobs) == total else f"{len(jobs)} of {total} runs"
-        reporter.say(f"{study_run.title}: {count}, {workers} at a time, in {out}")
-        results = run_studies([study_run], workers=workers, on_event=reporter)
+    results = _run(study_run, workers)
     rows = summarize(study_run, results)
     figure = draw_figure(study_run, rows)
     print_table(rows, study_run.title)
-    statuses = [result.status for result in results.values()]
-    counts = ", ".join(f"{statuses.count(status)} {status}" for status in dict.fromkeys(statuses))
-    print("", *baseline_lines(study_run), f"{counts}; summary: {out / SUMMARY}", sep="\n")
+    print("", *baseline_lines(study_run), f"{_counts(results)}; summary: {study_run.out / SUMMARY}", sep="\n")
     if figure:
         print(f"figure: {figure[0]} and {figure[1].suffix}", flush=True)
     if (page := write_study_report(study_run)) is not None:
         print(f"report: {page}")
     return worst_of(results)
+
+
+def _run(
+    study_run: StudyRun, workers: int | None, prepare: Callable[[StudyRun], None] = lambda run: None
+) -> dict[str, Result]:
+    """Run a study with its progress on stderr, after saying what it will cost."""
+    from overopt.records import RunLock
+    from overopt.scheduler import available_cores
+    from overopt.scheduler.terminal import Reporter
+    from overopt.studies.run import claim_folder, run_studies
+
+    claim_folder(study_run)
+    workers = workers or available_cores()
+    jobs = study_run.jobs
+    with RunLock(study_run.out) as lock, Reporter(jobs, workers) as reporter:
+        lock.acquire()
+        prepare(study_run)
+        reporter.say(f"{study_run.title}: {study_run.extent(workers)}, in {study_run.out}")
+        return run_studies([study_run], workers=workers, on_event=reporter)
+
+
+def _counts(results: Mapping[str, Result]) -> str:
+    """`9 finished, 1 failed`."""
+    statuses = [result.status for result in results.values()]
+    return ", ".join(f"{statuses.count(status)} {status}" for status in dict.fromkeys(statuses))
 
 
 def watch(options: argparse.Namespace) -> int:
@@ -154,13 +188,53 @@ def report(options: argparse.Namespace) -> int:
 
 def plan(options: argparse.Namespace) -> int:
     from overopt.planning import plan_all, table
-    from overopt.studies.planning import missing_parents, stages_of
+    from overopt.studies.planning import missing_parents, stages_of, study_file
 
-    stages = stages_of(options.config, options.scale, options.overrides)
-    plans = plan_all(stages, options.device, missing_parents(options.config, stages))
+    file = study_file(options.config)
+    stages = stages_of(file, options.scale, options.overrides, options.inputs, options.only)
+    plans = plan_all(stages, options.device, missing_parents(file, stages))
     rows = [stage.row(options.price) for stage in plans]
     print(json.dumps(rows, indent=1) if options.json else table(plans, options.price))
     return DONE
+
+
+def power(options: argparse.Namespace) -> int:
+    from overopt.analysis.power_table import power_rows, power_text
+
+    found, title, seeds, prompts, measured = _of_numbers(options) if options.study is None else _of_study(options)
+    rows = power_rows(found, options.seeds or [seeds], options.prompts or [prompts], options.power)
+    print(json.dumps(measured | rows, indent=1) if options.json else power_text(rows, title))
+    return DONE
+
+
+_Question = tuple["Comparison", str, int, int, dict[str, object]]
+"""Two runs to tell apart, a title, the numbers of seeds and prompts unless others are named, what was measured."""
+
+
+def _of_numbers(options: argparse.Namespace) -> _Question:
+    from overopt.statistics.power import comparison
+
+    if options.runs or options.difference is None or options.sd is None:
+        raise UserError("power: give --difference and --sd; or --study DIR and --runs, which measures both")
+    base = 0.5 if options.base is None else options.base
+    found = comparison(
+        options.difference, options.sd, base, correlation=options.correlation, discordance=options.discordance
+    )
+    return found, f"win rates of {base + options.difference:g} and {base:g}", 5, 256, {}
+
+
+def _of_study(options: argparse.Namespace) -> _Question:
+    from overopt.replication.exchange import read_study
+    from overopt.replication.spread import measure
+
+    flags = ("sd", "base", "correlation", "discordance")
+    if given := [f"--{name}" for name in flags if getattr(options, name) is not None]:
+        raise UserError(f"power: --study measures {', '.join(given)}; leave out the one or the other")
+    if not 1 <= len(options.runs or ()) <= 2:
+        raise UserError("power: --study needs one or two --runs, such as `--runs KL-1B ME-1B-1e-6:coef=0.5`")
+    spread = measure(read_study(options.study), *options.runs)
+    found = spread.comparison if options.difference is None else spread.comparison.of(options.difference)
+    return found, spread.title(), len(spread.seeds), spread.prompts, {"measured": spread.row()}
 
 
 def theory(options: argparse.Namespace) -> int:

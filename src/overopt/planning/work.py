@@ -12,6 +12,7 @@ import torch
 from overopt.evaluation.evaluator import REFERENCE_SUMMARIES
 from overopt.models.load import meta_model
 from overopt.models.text import Codec
+from overopt.objectives.regularizers import EntropyLengthNormalized
 from overopt.planning.lengths import Lengths, PairLengths, pairs_of, prompts_of, references_of, written_from
 from overopt.training.loop import checkpoint_steps
 from overopt.training.policy_step import needs
@@ -156,7 +157,8 @@ def _(stage: Online, codec: Codec, others: Mapping[str, Any]) -> Work:
     scored, scores = stage.reward_model is not None, replace(batch, targets="none")
     frozen = len(needs(stage.loss, stage.loss_regularizers) & {"old_logits", "ref_logits"})
     probes = 1 / stage.probes.interval(stage.task.cheap_to_measure)
-    passes = [(1.0 + stage.compute.bf16 + probes, batch), (float(scored + frozen), scores)]
+    again = sum(isinstance(r, EntropyLengthNormalized) and r.temperature is not None for r in stage.regularizers)
+    passes = [(1.0 + stage.compute.bf16 + probes + again, batch), (float(scored + frozen), scores)]
     samplings = [batch]
     if "greedy" in stage.advantage.needs:
         greedy = replace(batch, group=1)

@@ -38,6 +38,7 @@ _KNOWN = "the task has a gold reward"
 _GOLD = "the pairs have gold rewards"
 _CLEAR = "gold, or else the labels, prefer one completion of some pair"
 _REFERENCES = "there are references"
+_MARGIN = "the loss needs a reference"
 
 
 def _online(unit: str, text: str, condition: str = "") -> Meaning:
@@ -106,9 +107,9 @@ METRICS: dict[str, Meaning] = {
     "logps_chosen_mean": _offline("nats per token", "mean of log pi(y_w|x) / |y_w|"),
     "logps_rejected_sum": _offline("nats per sequence", "mean of log pi(y_l|x) of the rejected completion"),
     "logps_rejected_mean": _offline("nats per token", "mean of log pi(y_l|x) / |y_l|"),
-    "ref_margin": _offline(
-        "nats per sequence", "mean of log pi_ref(y_w|x) - log pi_ref(y_l|x)", "the loss needs a reference"
-    ),
+    "ref_margin": _offline("nats per sequence", "mean of log pi_ref(y_w|x) - log pi_ref(y_l|x)", _MARGIN),
+    "ref_margin_sd": _offline("nats per sequence", "standard deviation of that margin over the batch", _MARGIN),
+    "ref_margin_iqr": _offline("nats per sequence", "interquartile range of that margin over the batch", _MARGIN),
     "logits_chosen": _offline("", "mean logit over the chosen completion's tokens and the vocabulary"),
     "logits_rejected": _offline("", "mean logit over the rejected completion's tokens and the vocabulary"),
     "nonfinite": Meaning("", "names of metrics that were NaN or infinite, and are left out", ALL, "there are any"),

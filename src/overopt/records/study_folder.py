@@ -1,4 +1,4 @@
-"""The folder of a study: the claim that reserves it for one study, and the summary of its runs."""
+"""The folder of a study: the claim that reserves it for one study, its runs' places in the table, and their summary."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 from overopt.errors import UserError
 from overopt.records.atomic import replace_json
-from overopt.records.layout import CLAIM, RUNS, SUMMARY
+from overopt.records.layout import CLAIM, MEMBERS, RUNS, SUMMARY
 
 
 def read_claim(folder: Path) -> dict[str, Any] | None:
@@ -34,6 +34,17 @@ def write_claim(folder: Path, claim: Mapping[str, Any]) -> None:
     except OSError as error:
         raise UserError(f"--out {folder}: cannot be made: {error.strerror}") from error
     replace_json(folder / CLAIM, claim)
+
+
+def write_members(folder: Path, plan: Mapping[str, Any]) -> None:
+    """Write row, setting and seed of every run, beside those that the folder already lists."""
+    try:
+        before = json.loads((folder / MEMBERS).read_bytes())["runs"]
+    except FileNotFoundError:
+        before = {}
+    except Exception as error:
+        raise UserError(f"{folder / MEMBERS}: not as overopt writes it ({error}); restore or remove it") from error
+    replace_json(folder / MEMBERS, {**plan, "runs": before | plan["runs"]})
 
 
 def write_summary(folder: Path, rows: Sequence[Mapping[str, Any]]) -> None:

@@ -15,13 +15,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from overopt.datafiles import json_object, json_value, shortened
 from overopt.errors import UserError
 from overopt.outcomes import Outcome
 from overopt.records.atomic import replace_file, replace_json, to_plain
 from overopt.records.layout import MEMBERS
-from overopt.replication.members import Member, Members, Points
+from overopt.replication.members import Member, Members, Points, load_members
 
 SCHEMA = 1
 RUNS = "runs.parquet"
@@ -110,6 +111,11 @@ def read_exchange(folder: Path) -> Members:
     return Members(about["study"], about["scale"], tuple(runs), about["planned"])
 
 
+def read_study(folder: Path) -> Members:
+    """Read the runs of a study from its Parquet files, if the folder holds them, or else from its run directories."""
+    return read_exchange(folder) if (folder / RUNS).exists() else load_members(folder)
+
+
 def _run_row(run: Member) -> dict[str, Any]:
     return {
         **{name: getattr(run, name) for name in ("name", "row", "seed", "stage", "status", "commit")},
@@ -141,12 +147,11 @@ def _series_rows(runs: Iterable[Member]) -> Iterator[dict[str, Any]]:
 def _series(table: Table) -> dict[str, dict[str, Points]]:
     """Series by run and metric."""
     series: dict[str, dict[str, Points]] = defaultdict(dict)
-    runs = np.array(table["run"].to_pylist(), dtype=object)
     steps = table["step"].to_numpy().astype(float)
-    places = {run: np.flatnonzero(runs == run) for run in dict.fromkeys(runs)}
+    rows_of = _rows_of(table)
     for name in METRICS:
         values = table[name].to_numpy().astype(float)  # a null is NaN
-        for run, rows in places.items():
+        for run, rows in rows_of.items():
             known = rows[np.isfinite(values[rows])]
             if known.size:
                 series[run][name] = steps[known], values[known]
@@ -192,15 +197,28 @@ ByPrompt = dict[str, dict[int, dict[str, float]]]
 
 def _by_prompt(table: Table) -> tuple[ByPrompt, ByPrompt]:
     """Outcomes, and proxies."""
-    won: ByPrompt = {}
-    proxies: ByPrompt = {}
-    columns = [table[name].to_pylist() for name in PROMPT_COLUMNS]
-    for run, step, prompt, outcome, proxy in zip(*columns, strict=True):
-        if outcome is not None:
-            won.setdefault(run, {}).setdefault(step, {})[prompt] = outcome
-        if proxy is not None:
-            proxies.setdefault(run, {}).setdefault(step, {})[prompt] = proxy
-    return won, proxies
+    prompts = np.array(table["prompt"].to_pylist(), dtype=object)
+    steps = table["step"].to_numpy()
+    found: list[ByPrompt] = []
+    rows_of = _rows_of(table)
+    for name in ("outcome", "proxy"):
+        values = table[name].to_numpy()  # a null is NaN
+        by_run: ByPrompt = defaultdict(dict)
+        for run, rows in rows_of.items():
+            known = rows[np.isfinite(values[rows])]
+            for step in dict.fromkeys(steps[known].tolist()):
+                here = known[steps[known] == step]
+                by_run[run][step] = dict(zip(prompts[here], values[here].tolist(), strict=True))
+        found.append(by_run)
+    return found[0], found[1]
+
+
+def _rows_of(table: Table) -> dict[str, NDArray[np.int64]]:
+    """Places of each run's rows, in order."""
+    runs = table["run"].combine_chunks().dictionary_encode()
+    numbers = runs.indices.to_numpy()
+    parts = np.split(np.argsort(numbers, kind="stable"), np.cumsum(np.bincount(numbers)))
+    return dict(zip(runs.dictionary.to_pylist(), parts, strict=False))  # behind the last part is an empty one
 
 
 def _about(file: Path) -> dict[str, Any]:

@@ -120,6 +120,20 @@ def run_name(run: str, assignment: Assignment, own: Sequence[Axis], axes: Sequen
     return "-".join([run, *parts])
 
 
+def setting_of(own: Assignment) -> dict[str, Any]:
+    """What a run's own axes set, the seed apart, by the last part of the address; a label stands for its values."""
+    setting: dict[str, Any] = {}
+    for axis, chosen in own.items():
+        point = axis.points[chosen]
+        for address, value in point.values.items():
+            if address != "seed":
+                plain = isinstance(value, int | float | str) and not isinstance(value, bool)
+                setting[address.removesuffix(".name").rpartition(".")[2]] = point.label or (
+                    value if plain else value_text(value)
+                )
+    return setting
+
+
 def _settings(point: Point, others: set[str]) -> str:
     return "-".join(f"{_short_address(address, others)}={value_text(value)}" for address, value in point.values.items())
 

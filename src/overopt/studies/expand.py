@@ -6,7 +6,7 @@ import itertools
 import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
@@ -15,11 +15,8 @@ from overopt.config import dump, load, yaml12
 from overopt.config.messages import did_you_mean
 from overopt.errors import ConfigError, UserError
 from overopt.records.layout import RUNS
-from overopt.studies.axes import EVERY, LONGEST_NAME, Assignment, axes_at, axes_of, run_name
+from overopt.studies.axes import EVERY, LONGEST_NAME, Assignment, axes_at, axes_of, run_name, setting_of
 from overopt.studies.study import Gate, Study, load_study, runs_named_in
-
-UNKNOWN_COST = 60.0
-"""Seconds assumed for a run whose cost the study does not give; the first finished runs soon correct the estimate."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +27,15 @@ class SingleRun:
     config: Mapping[str, Any]
     parents: tuple[str, ...]
     cost: float
-    """Expected CPU seconds."""
+    """Expected seconds."""
+    row: str = ""
+    """The run of the file that this is a variant of."""
+    setting: Mapping[str, Any] = field(default_factory=dict)
+    """What the axes set, without the seed, by the last part of its address or the label in the file."""
+
+    @property
+    def seed(self) -> int:
+        return int(self.config["seed"])
 
     @property
     def stage(self) -> str:
@@ -55,11 +60,15 @@ class ExpandedStudy:
         """The gates at ancestors of a run."""
         return [gate for gate in self.gates if gate.run in self.ancestors(run)]
 
-    def matching(self, pattern: str) -> list[str]:
-        """The runs whose name matches a glob pattern, and their ancestors."""
-        chosen = [run for run in self.runs if fnmatchcase(run, pattern)]
-        if not chosen:
-            raise UserError(f"--only {pattern}: matches no run of {self.name} ({did_you_mean(pattern, self.runs)})")
+    def matching(self, patterns: Sequence[str]) -> list[str]:
+        """The runs that a glob pattern chooses, by their own name or by that of their row, and their ancestors."""
+        chosen: set[str] = set()
+        for pattern in patterns:
+            found = {n for n, run in self.runs.items() if fnmatchcase(n, pattern) or fnmatchcase(run.row, pattern)}
+            if not found:
+                names = [*(run.row for run in self.runs.values()), *self.runs]
+                raise UserError(f"--only {pattern}: matches no run of {self.name} ({did_you_mean(pattern, names)})")
+            chosen |= found
         kept = set(chosen).union(*(self.ancestors(run) for run in chosen))
         return [run for run in self.runs if run in kept]
 
@@ -73,33 +82,49 @@ class Variant:
     assignment: Assignment
     values: Mapping[str, Any]
     """The values that the axes set, by address."""
+    setting: Mapping[str, Any]
+    """The same by short name, without the seed."""
     places: Mapping[str, tuple[str, ...]]
     """Where the file holds each of these values."""
     parents: Mapping[str, str]
     """The name of each parent in the file, and of the variant that this one descends from."""
 
 
-def expand(file: Path, scale: str | None = None, seed: int = 0) -> ExpandedStudy:
+def expand(
+    file: Path,
+    scale: str | None = None,
+    seed: int = 0,
+    seeds: Sequence[int] | None = None,
+    base: Path | None = None,
+) -> ExpandedStudy:
     """The single runs of a study's file; one error lists everything that is wrong with their configurations.
 
-    Relative paths start from the folder of the file. `seed` is used by runs to which the study gives none.
+    Relative paths start from `base`, by default the folder of the file. `seed` is used by runs to which the study gives
+    none; `seeds` replace those of the file.
     """
     study = load_study(file)
     scale = study.default_scale if scale is None else scale
+    study = replace(study, seeds=study.seeds_at(scale) if seeds is None else tuple(seeds))
+    folder = (base or file.parent).resolve()
     variants = _Variants(file, study, scale).all()
     _check_names(file, variants)
     runs, problems = {}, []
     for variant in variants:
         try:
-            config = _complete_config(study.config(variant.run, scale, seed), variant, file.resolve().parent)
+            config = _complete_config(study.config(variant.run, scale, seed), variant, folder)
         except ConfigError as error:
             problems += [_located(problem, study, variant, file) for problem in error.problems]
             continue
-        cost = study.costs.get(config["stage"], UNKNOWN_COST)
-        runs[variant.name] = SingleRun(variant.name, config, tuple(runs_named_in(config)), cost)
+        parents, cost = tuple(runs_named_in(config)), study.cost(variant.run, scale)
+        runs[variant.name] = SingleRun(variant.name, config, parents, cost, variant.run, variant.setting)
     if problems:
         raise ConfigError(list(dict.fromkeys(problems)))
-    gates = [replace(gate, run=variant.name) for gate in study.gates for variant in variants if variant.run == gate.run]
+    gates = [
+        replace(gate, run=variant.name)
+        for gate in study.gates_at(scale)
+        for variant in variants
+        if fnmatchcase(variant.run, gate.run)
+    ]
     name = study.name or file.stem
     return ExpandedStudy(name, study.title or name, runs, tuple(gates), study.retries)
 
@@ -113,7 +138,7 @@ class _Variants:
     scale: str
 
     def __post_init__(self) -> None:
-        self.axes = axes_of(self.study.grid, self.study.lists, self.study.seeds)
+        self.axes = axes_of(self.study.grid_at(self.scale), self.study.lists, self.study.seeds)
         self.known: dict[str, list[Variant]] = {}
 
     def all(self) -> list[Variant]:
@@ -125,7 +150,7 @@ class _Variants:
         if run in descendants:
             raise ConfigError([f"{_line(self.file, [(RUNS, run)])}runs.{run} descends from itself"])
         if run not in self.known:
-            own = axes_at(self.axes, (EVERY, str(self.study.runs[run]["stage"]), run))
+            own = axes_at(self.axes, self.study.selectors(run, [axis.selector for axis in self.axes]))
             self.known[run] = [
                 variant
                 for points in itertools.product(*(range(len(axis.points)) for axis in own))
@@ -150,7 +175,7 @@ class _Variants:
             ]
         for assignment, parents in families:
             name = run_name(run, assignment, list(own), self.axes)
-            yield Variant(run, name, assignment, values, places, parents)
+            yield Variant(run, name, assignment, values, setting_of(own), places, parents)
 
     def _parents(self, run: str, values: Mapping[str, Any]) -> list[str]:
         """The runs that the configuration names once the axes have set their values."""

@@ -13,13 +13,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from overopt.config.messages import did_you_mean
 from overopt.errors import UserError
 from overopt.records import Run, load_run
 from overopt.records.layout import RUNS
-from overopt.records.study_folder import read_claim, write_claim
+from overopt.records.study_folder import read_claim, write_claim, write_members
 from overopt.scheduler import TRAIN, Event, Job, Result, result_of, run_jobs
+from overopt.scheduler.time_left import duration_text
 from overopt.studies.expand import ExpandedStudy, expand, replace_texts
-from overopt.studies.study import Gate, load_study
+from overopt.studies.study import Gate, Study, load_study
+from overopt.text_table import text_table
 
 PACKAGED = Path(__file__).parent
 """The folder of the studies that come with the package, one YAML each."""
@@ -55,6 +58,23 @@ class StudyRun:
             for run in map(self.study.runs.__getitem__, self.chosen)
         ]
 
+    def extent(self, workers: int) -> str:
+        """How many runs, and about how long those without a finished record take."""
+        left = [self.study.runs[run] for run in self.chosen if not self._is_complete(run)]
+        total, count = len(self.study.runs), len(self.chosen)
+        text = f"{total} runs" if count == total else f"{count} of {total} runs"
+        seconds = sum(run.cost for run in left)
+        longest = max((run.cost for run in left), default=0.0)
+        wall = max(longest, seconds / workers)
+        return (
+            f"{text}, {workers} at a time; {len(left)} to do, about {duration_text(wall)} "
+            f"({duration_text(seconds)} of CPU time)"
+        )
+
+    def _is_complete(self, run: str) -> bool:
+        record = self.record(run)
+        return record is not None and record.complete
+
     def record(self, run: str) -> Run | None:
         """The record of a run, or None if it has left none yet."""
         try:
@@ -89,10 +109,58 @@ def packaged_run(name: str, out: Path | None, scale: str | None = None, seed: in
     return StudyRun(study, out, claim, f"{study.title}, scale {scale}, seed {seed}", tuple(study.runs), prefix)
 
 
+def packaged_studies() -> dict[str, Study]:
+    """The studies that come with the package, by name."""
+    return {study.name: study for study in map(load_study, sorted(PACKAGED.glob("*.yaml")))}
+
+
+def list_studies() -> str:
+    """A table of the packaged studies: name, title, seeds, number of runs and their CPU time."""
+    rows = []
+    for name, study in packaged_studies().items():
+        runs = expand(PACKAGED / f"{name}.yaml").runs.values()
+        seeds = ", ".join(map(str, study.seeds)) or "0"
+        time = duration_text(sum(run.cost for run in runs))
+        rows.append([name, study.title, ", ".join(study.scales), seeds, str(len(runs)), time])
+    return text_table(["study", "title", "scale sets", "seeds", "runs", "CPU time"], rows, right=("runs",))
+
+
+def replication_run(
+    name: str,
+    out: Path | None,
+    scale: str | None,
+    seeds: Sequence[int] | None,
+    only: Sequence[str] = (),
+    inputs: Path | None = None,
+) -> StudyRun:
+    """A study of the package whose seeds share a folder, by default `overopt-NAME/SCALE`; `only` chooses rows or runs.
+
+    The folder belongs to one scale and one version of the study. Seeds may be added to it. Without `seeds` they are
+    those of the study. Its relative paths, to models and data of the user's, start from `inputs`, by default the
+    working directory.
+    """
+    known = packaged_studies()
+    if name not in known:
+        raise UserError(f"{name}: no such study ({did_you_mean(name, known)})")
+    file, source = PACKAGED / f"{name}.yaml", known[name]
+    scale = scale or source.default_scale
+    study = expand(file, scale, seeds=seeds or source.seeds_at(scale) or (0,), base=inputs or Path.cwd())
+    claim = {"study": name, "scale": scale, "seed": "many", "fingerprint": source.fingerprint(scale, 0)}
+    chosen = study.matching(only) if only else study.runs
+    title = f"{study.title}, {scale}"
+    return StudyRun(study, out or Path(f"overopt-{name}", scale), claim, title, tuple(chosen))
+
+
+def plan_members(run: StudyRun) -> None:
+    """Write which run of the folder is which row, setting and seed of the study; what was planned before stays."""
+    entries = {r.name: {"row": r.row, "setting": r.setting, "seed": r.seed} for r in run.study.runs.values()}
+    write_members(run.out, {"study": run.claim["study"], "scale": run.claim["scale"], "runs": entries})
+
+
 def sweep_run(file: Path, out: Path, pattern: str | None = None) -> StudyRun:
     """A study of the user's. `pattern` chooses runs by name; their ancestors are run, too."""
     study = expand(file)
-    chosen = study.runs if pattern is None else study.matching(pattern)
+    chosen = study.runs if pattern is None else study.matching([pattern])
     return StudyRun(study, out, {"study": study.name, "sweep": True}, study.title, tuple(chosen))
 
 

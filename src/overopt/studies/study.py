@@ -4,15 +4,20 @@
 name: demo
 title: Miniature study
 default_scale: s
-costs: {STAGE: seconds}                         # expected CPU seconds, used for the estimate of the time left only
+costs: {SELECTOR: seconds}                      # expected CPU seconds, used for estimates of time only
 gates: [{run: NAME, value: FIELD, at_least: X}] # FIELD of the run's last evaluation; `stops: false`: no label
+                                                # NAME may be a pattern; `scales: [SCALE, ...]`: only at these
 defaults: {SELECTOR: {key: value}}
 runs: {NAME: {stage: ..., key: value}}          # a value `runs/NAME` makes NAME a parent
 scales: {SCALE: {SELECTOR: {dotted.address: value}}}
+scale_grids: {SCALE: {SELECTOR: {...}}}         # what replaces the values of `grid` at a scale
+scale_costs: {SCALE: {SELECTOR: seconds}}       # what replaces `costs` at a scale
+scale_seeds: {SCALE: [seed, ...]}               # what replaces `seeds` at a scale
 retries: 1                                      # how often a run that crashed is tried again
 ```
 
-A selector is a run, a stage or `"*"`. The narrower selector wins; of two that are equally narrow, the scale's does.
+A selector is a run, a pattern of runs' names (`"*-1B*"`), a stage or `"*"`. The narrower selector wins, of several
+patterns the last; of two that are equally narrow, the scale's does.
 `axes.py` explains `grid`, `lists` and `seeds`; `expand.py` resolves a study into single runs.
 """
 
@@ -22,8 +27,9 @@ import copy
 import hashlib
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import field
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Annotated, Any, Self
 
@@ -36,6 +42,10 @@ from overopt.records.layout import RUNS
 from overopt.studies.axes import EVERY, problems_in
 
 Tree = dict[str, Any]
+Seed = Annotated[int, Field(ge=0)]
+
+UNKNOWN_COST = 60.0
+"""Seconds assumed for a run whose cost the study does not give; the first finished runs soon correct the estimate."""
 
 
 @block
@@ -43,10 +53,13 @@ class Gate:
     """The value that a run must reach for the runs that descend from it to be judged."""
 
     run: str
+    """A run, or a pattern of runs' names."""
     value: str
     at_least: float
     stops: bool = True
     """Whether the descendants are skipped behind a closed gate; otherwise they run and get no label."""
+    scales: tuple[str, ...] | None = None
+    """The scales at which there is this gate; null: all."""
 
     @property
     def name(self) -> str:
@@ -66,8 +79,11 @@ class Study:
     gates: tuple[Gate, ...] = ()
     costs: dict[str, float] = field(default_factory=dict)
     grid: dict[str, Tree] = field(default_factory=dict)
+    scale_grids: dict[str, dict[str, Tree]] = field(default_factory=dict)
     lists: dict[str, Any] = field(default_factory=dict)
-    seeds: tuple[Annotated[int, Field(ge=0)], ...] = ()
+    scale_costs: dict[str, dict[str, float]] = field(default_factory=dict)
+    seeds: tuple[Seed, ...] = ()
+    scale_seeds: dict[str, tuple[Seed, ...]] = field(default_factory=dict)
     retries: Annotated[int, Field(ge=0)] = 0
 
     @model_validator(mode="after")
@@ -80,13 +96,38 @@ class Study:
         """The raw configuration of one run, before `grid`, `lists` and `seeds`; parents are written `runs/NAME`."""
         if scale not in self.scales:
             raise UserError(f"--scale {scale}: no such scale; {self.name} has {', '.join(self.scales)}")
-        own, stage = self.runs[run], str(self.runs[run]["stage"])
-        tree: Tree = {"stage": stage, "seed": seed}
-        for selector in (EVERY, stage, run):
+        own, at_scale = self.runs[run], self.scales[scale]
+        tree: Tree = {"stage": str(own["stage"]), "seed": seed}
+        for selector in self.selectors(run, [*self.defaults, *at_scale]):
             tree = merge(tree, self.defaults.get(selector, {}))
-        for selector in (EVERY, stage):
-            tree = _with_addresses(tree, self.scales[scale].get(selector, {}))
-        return _with_addresses(merge(tree, own), self.scales[scale].get(run, {}))
+            tree = merge(tree, own) if selector == run else tree
+            tree = _with_addresses(tree, at_scale.get(selector, {}))
+        return tree
+
+    def selectors(self, run: str, given: Iterable[str]) -> list[str]:
+        """The selectors that choose a run, from wide to narrow: `*`, its stage, patterns as `given`, its name."""
+        stage = str(self.runs[run]["stage"])
+        patterns = [one for one in dict.fromkeys(given) if one not in (EVERY, stage, run) and fnmatchcase(run, one)]
+        return [EVERY, stage, *patterns, run]
+
+    def grid_at(self, scale: str) -> dict[str, Tree]:
+        """`grid` with the values that the scale replaces."""
+        return {
+            selector: self.grid.get(selector, {}) | self.scale_grids.get(scale, {}).get(selector, {})
+            for selector in [*self.grid, *self.scale_grids.get(scale, {})]
+        }
+
+    def seeds_at(self, scale: str) -> tuple[int, ...]:
+        return self.scale_seeds.get(scale, self.seeds)
+
+    def gates_at(self, scale: str) -> list[Gate]:
+        return [gate for gate in self.gates if gate.scales is None or scale in gate.scales]
+
+    def cost(self, run: str, scale: str) -> float:
+        """Expected seconds of a run."""
+        costs = self.scale_costs.get(scale, self.costs)
+        known = [costs[selector] for selector in self.selectors(run, costs) if selector in costs]
+        return known[-1] if known else UNKNOWN_COST
 
     def fingerprint(self, scale: str, seed: int) -> str:
         """SHA-256 of every configuration: it changes if another version of the study would train something else."""
@@ -123,23 +164,41 @@ def _problems(study: Study) -> Iterator[str]:
     """What contradicts itself in a study."""
     if not study.runs:
         yield "runs: there are none"
-    yield from problems_in(study.grid, study.lists, study.seeds)
+    for scale in dict.fromkeys(["", *study.scale_grids, *study.scale_seeds]):
+        yield from problems_in(study.grid_at(scale), study.lists, study.seeds_at(scale))
     for run, config in study.runs.items():
         if not isinstance(config.get("stage"), str):
             yield f"runs.{run} has no stage"
         if not re.fullmatch(r"[\w+=,][\w.+=,-]*", run):
             yield f"runs.{run}: a run's name is a folder's: letters, digits and _ . + = , - only"
     stages = {str(config.get("stage")) for config in study.runs.values()}
-    selectors = {"defaults": study.defaults, "grid": study.grid, "lists": study.lists} | {
-        f"scales.{scale}": block for scale, block in study.scales.items()
+    selectors: dict[str, Mapping[str, Any]] = {
+        "defaults": study.defaults,
+        "grid": study.grid,
+        "lists": study.lists,
+        **{f"scales.{scale}": block for scale, block in study.scales.items()},
+        **{f"scale_grids.{scale}": block for scale, block in study.scale_grids.items()},
+        **{f"scale_costs.{scale}": block for scale, block in study.scale_costs.items()},
     }
     for where, chosen in selectors.items():
         for selector in chosen.keys() - study.runs.keys() - stages - {EVERY}:
-            yield f"{where}.{selector}: neither a run nor a stage ({did_you_mean(selector, [*study.runs, *stages])})"
+            if not any(fnmatchcase(run, selector) for run in study.runs):
+                known = did_you_mean(selector, [*study.runs, *stages])
+                yield f"{where}.{selector}: neither a run nor a stage, nor a pattern of runs ({known})"
+    named: dict[str, Iterable[str]] = {
+        "scale_grids": study.scale_grids,
+        "scale_costs": study.scale_costs,
+        "scale_seeds": study.scale_seeds,
+        **{f"gates.{place}.scales": gate.scales or () for place, gate in enumerate(study.gates)},
+    }
+    for where, scales in named.items():
+        for scale in set(scales) - study.scales.keys():
+            yield f"{where}.{scale}: no such scale ({did_you_mean(scale, study.scales)})"
     for place, gate in enumerate(study.gates):
-        if gate.run not in study.runs:
+        if not any(fnmatchcase(run, gate.run) for run in study.runs):
             yield f"gates.{place}.run: no run {gate.run!r} ({did_you_mean(gate.run, study.runs)})"
-    for parent in runs_named_in([study.runs, study.defaults, study.scales, study.grid, study.lists]):
+    trees = [study.runs, study.defaults, study.scales, study.grid, study.scale_grids, study.lists]
+    for parent in runs_named_in(trees):
         if parent not in study.runs:
             yield f"{RUNS}/{parent}: no such run ({did_you_mean(parent, study.runs)})"
     if study.default_scale not in study.scales:

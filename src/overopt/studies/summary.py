@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from overopt.analysis.run_summary import RunSummary, describe_baselines, summarize_run
 from overopt.outcomes import JUDGED_STAGES
 from overopt.records import find_runs
-from overopt.records.layout import RUNS
+from overopt.records.layout import RUNS, SUMMARY
 from overopt.records.study_folder import write_summary
 from overopt.scheduler import Result
 from overopt.studies.run import StudyRun
@@ -57,6 +57,11 @@ def write_study_report(study_run: StudyRun) -> Path | None:
     if not runs.is_dir() or not find_runs(runs):
         return None
     return write_report(collect([runs]), study_run.out / REPORT, title=study_run.title)[0]
+
+
+def conclude(study_run: StudyRun) -> Iterator[str]:
+    """Write what the study's records show; a line for each result or file."""
+    yield f"summary: {study_run.out / SUMMARY}"
 
 
 def baseline_lines(study_run: StudyRun) -> list[str]:

@@ -137,14 +137,14 @@ def _post(rng: Random, story: Story, facts: Story) -> tuple[list[str], Story]:
     return [*words, "TL;DR:"], mentioned
 
 
-def _reference(rng: Random, facts: Story, mentioned: Story) -> list[str]:
+def _reference(rng: Random, facts: Story, mentioned: Story, omission: float) -> list[str]:
     """The words of a reference summary, in which optional facts are omitted and a few facts are wrong."""
     told = dict(facts)
     for slot in facts:
         luck = rng.random()
         if luck < MISTAKE:
             told[slot] = mentioned.get(slot, rng.choice(SLOTS[slot]))
-        elif luck < MISTAKE + OMISSION and slot in OPTIONAL:
+        elif luck < MISTAKE + omission and slot in OPTIONAL:
             del told[slot]
     words = _fill(rng.choice(SUMMARY_MAIN), told)
     for slot in OPTIONAL:
@@ -154,23 +154,23 @@ def _reference(rng: Random, facts: Story, mentioned: Story) -> list[str]:
     return words
 
 
-def write_post(rng: Random, prompt_id: str) -> PromptRecord:
+def write_post(rng: Random, prompt_id: str, omission: float = OMISSION) -> PromptRecord:
     """One post with its reference; `meta["facts"]` maps the slots of the facts that it states to their words."""
     story = _story(rng)
     kept = set(rng.sample(OPTIONAL, rng.choice([2, 3, 3, 4])))
     facts = {slot: word for slot, word in story.items() if slot not in OPTIONAL or slot in kept}
     post, mentioned = _post(rng, story, facts)
-    reference = _reference(rng, facts, mentioned)
+    reference = _reference(rng, facts, mentioned, omission)
     return PromptRecord(prompt_id, " ".join(post), " ".join(reference), {"facts": facts})
 
 
-def write_posts(stream: str, count: int) -> list[PromptRecord]:
+def write_posts(stream: str, count: int, omission: float = OMISSION) -> list[PromptRecord]:
     """The first `count` posts of a named random stream; streams of different names are independent.
 
     (Python derives a generator's state from a text by SHA-512.)
     """
     rng = Random(f"overopt miniature {stream}")
-    return [write_post(rng, f"{stream}-{index}") for index in range(count)]
+    return [write_post(rng, f"{stream}-{index}", omission) for index in range(count)]
 
 
 # --- The gold reward. Each weight is a multiple of 0.1, so that a sum rounded to one decimal compares exactly.
@@ -261,6 +261,8 @@ class Miniature(TaskProtocol):
     """Posts on which the reward model is tested, none of which it is trained on."""
     evaluation_count: Count = 256
     """Posts on which every checkpoint is evaluated."""
+    omission: Annotated[float, Field(ge=0, le=1 - MISTAKE)] = OMISSION
+    """Probability that a reference omits an optional fact: the smaller, the harder references are to beat."""
     report: Report = Report()
     """`{samples: hidden}` keeps the texts out of reports."""
 
@@ -276,16 +278,16 @@ class Miniature(TaskProtocol):
         return _vocabulary()
 
     def demonstrations(self, seed: int, dropped: Dropped) -> list[PromptRecord]:
-        return write_posts(f"demonstration-{seed}", self.demonstration_count)
+        return write_posts(f"demonstration-{seed}", self.demonstration_count, self.omission)
 
     def prompts(self, seed: int, dropped: Dropped) -> list[PromptRecord]:
-        return write_posts(f"prompt-{seed}", self.prompt_count)
+        return write_posts(f"prompt-{seed}", self.prompt_count, self.omission)
 
     def pair_prompts(self, seed: int, n: int) -> list[PromptRecord]:
-        return write_posts(f"pair-{seed}", n)
+        return write_posts(f"pair-{seed}", n, self.omission)
 
     def reward_test_prompts(self, seed: int) -> list[PromptRecord]:
-        return write_posts(f"reward-test-{seed}", self.reward_test_count)
+        return write_posts(f"reward-test-{seed}", self.reward_test_count, self.omission)
 
     def preferences(self, seed: int, dropped: Dropped) -> list[Preference]:
         raise UserError("pairs: the miniature task stores no preference pairs; let the policy sample them ('sampled')")
@@ -295,7 +297,7 @@ class Miniature(TaskProtocol):
 
     def evaluation(self, seed: int, dropped: Dropped) -> tuple[str, list[PromptRecord]]:
         split = "tuning" if seed < FIRST_TEST_SEED else "test"
-        return split, write_posts(f"evaluation-{split}", self.evaluation_count)
+        return split, write_posts(f"evaluation-{split}", self.evaluation_count, self.omission)
 
     def gold(self, record: PromptRecord, completion: Completion) -> float | None:
         return gold(record.meta["facts"], completion.text.split(), completion.ended)

@@ -161,6 +161,9 @@ def pair_metrics(
         "logps_rejected_mean": rejected.mean_logp_P.mean(),
     }
     if chosen.ref_logp_PT is not None and rejected.ref_logp_PT is not None:
-        metrics["ref_margin"] = (chosen.ref_logp_P - rejected.ref_logp_P).mean()
+        margin_P = chosen.ref_logp_P - rejected.ref_logp_P
+        low, high = torch.quantile(margin_P.float(), margin_P.new_tensor([0.25, 0.75], dtype=torch.float32))
+        metrics |= {"ref_margin": margin_P.mean(), "ref_margin_sd": margin_P.std(correction=0)}
+        metrics["ref_margin_iqr"] = high - low
     values = {name: float(value.detach()) for name, value in metrics.items()}
     return values | {"logits_chosen": logits[0], "logits_rejected": logits[1]}

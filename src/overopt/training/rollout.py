@@ -119,6 +119,7 @@ class RolloutWorker:
             entropy_BT=samples.entropy_BT,
             max_len=self.max_completion_tokens,
             progress=(step - 1) / self.steps,
+            logp_at=lambda other: logps_of_trees(self.policy, trees, other, token_budget).logp_BT,
         )
         return Experience(trees, samples, rollouts, rewards)
 

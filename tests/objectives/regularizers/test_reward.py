@@ -124,6 +124,17 @@ def test_the_sentinel_pays_for_what_a_completion_stays_below_the_limit() -> None
     assert regularizer(rollouts(), 0.1).tolist() == pytest.approx([0.2, -0.15])  # no limit is known: the batch's width
 
 
+def test_the_bonus_at_another_temperature_takes_log_probabilities_from_there() -> None:
+    """Twice the log-probabilities where a temperature of 1 is asked: -0.1 (-12)/3 and -0.1 (-1)/1."""
+    batch = rollouts()
+    batch.logp_at = lambda temperature: {1.0: 2.0}[temperature] * batch.logp_BT
+    assert EntropyLengthNormalized(temperature=1.0)(batch, 0.1).tolist() == pytest.approx([0.4, 0.1])
+    with pytest.raises(ValueError, match="no log-probabilities at another temperature"):
+        EntropyLengthNormalized(temperature=1.0)(rollouts(), 0.1)
+    with pytest.raises(ValidationError, match="gradient_correction: is for the entropy of the sampled policy"):
+        EntropyLengthNormalized(temperature=1.0, gradient_correction=True)
+
+
 def test_the_gradient_correction_is_one_more_nat() -> None:
     regularizer = EntropyLengthNormalized(gradient_correction=True)
     assert regularizer(rollouts(), 0.1).tolist() == pytest.approx([0.1 * 5 / 3, -0.1 * 0.5])

@@ -7,9 +7,12 @@ grad log pi(y), with completions drawn from the policy itself.
 
 from __future__ import annotations
 
+from typing import Self
+
+from pydantic import model_validator
 from torch import Tensor
 
-from overopt.config import block
+from overopt.config import Positive, block
 from overopt.objectives.contracts import RewardRegularizerProtocol
 from overopt.objectives.controllers import Coefficient, NonNegativeCoefficient
 from overopt.types import Rollouts
@@ -61,6 +64,8 @@ class EntropyLengthNormalized(RewardRegularizerProtocol):
 
     `emulate_trl_sentinel` shows what a patch of TRL's old RLOOTrainer would pay, whose log-probabilities are 1.0 on
     padding: -coef/|y| more for each token that the completion stays below the limit, hence a reward for length.
+    `temperature` shows what log pi at another temperature than that of sampling would pay; the bonus is then no entropy
+    of the policy that is trained, and costs a forward pass.
     With coef -1 and no reward model it is EM-RL-sequence (Agarwal et al. 2025). The default coefficient is our choice.
     """
 
@@ -72,11 +77,25 @@ class EntropyLengthNormalized(RewardRegularizerProtocol):
     """Pay -coef/|y| too, so that the gradient is that of the bonus's mean."""
     emulate_trl_sentinel: bool = False
     """Count 1.0 for every token below the limit, as a tensor of TRL's old trainer has it; for diagnosis only."""
+    temperature: Positive | None = None
+    """Temperature of the log-probabilities of the bonus; null: that of sampling. Another one is for diagnosis only."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.gradient_correction and self.temperature is not None:
+            raise ValueError("gradient_correction: is for the entropy of the sampled policy; leave temperature out")
+        return self
 
     def __call__(self, rollouts: Rollouts, coef: float) -> Tensor:
-        logp_B = rollouts.sequence_logp_B.detach()
+        logp_B = rollouts.sequence_logp_B.detach() if self.temperature is None else self._at(self.temperature, rollouts)
         if self.emulate_trl_sentinel:
             logp_B = logp_B + rollouts.padding_B
         if self.gradient_correction:
             logp_B = logp_B + 1.0
         return -coef * (logp_B / rollouts.length_B.clamp(min=1))
+
+    @staticmethod
+    def _at(temperature: float, rollouts: Rollouts) -> Tensor:
+        if rollouts.logp_at is None:
+            raise ValueError("these rollouts carry no log-probabilities at another temperature")
+        return rollouts.logp_at(temperature).sum(1)

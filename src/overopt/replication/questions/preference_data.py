@@ -1,0 +1,181 @@
+"""How much do the number of preference pairs and the noise of their labels matter?
+
+Offline losses on the pairs themselves, and online runs against reward models of the same pairs: does a better reward
+model remove the failure, or delay it?
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from overopt.replication.members import Member, Members
+from overopt.replication.questions.answer import Answer, Estimate, listed, not_tested, over_seeds
+from overopt.replication.questions.drawing import dots
+from overopt.replication.questions.measures import (
+    FAILED,
+    baselines,
+    curve,
+    gain,
+    last,
+    pooled_label,
+    reward_model_of,
+    step_of_fall,
+    usable,
+)
+
+NAME = "preference-data"
+QUESTION = "Number of pairs and label noise: does a better reward model remove the failure, or delay it?"
+
+OFFLINE = {"SimPO": "SimPO", "DPO": "DPO"}
+ONLINE = {"none": "no regularizer", "ME": "maximum entropy", "KL": "KL"}
+
+
+class Pairs(NamedTuple):
+    """The preference pairs behind a run."""
+
+    number: int
+    label_scale: float
+
+    @property
+    def text(self) -> str:
+        return f"{self.number} pairs, label scale {self.label_scale:g}"
+
+
+Runs = Mapping[Pairs, list[Member]]
+
+
+def answer(members: Members) -> Answer:
+    runs = {kind: _by_cell(kind, members) for kind in [*ONLINE, *OFFLINE]}
+    agreement = _agreement(members)
+    cells = [cell for cell in sorted(agreement) if all(runs[kind].get(cell) for kind in ("none", "ME"))]
+    if len(cells) < 2:
+        return not_tested(NAME, QUESTION, "fewer than two kinds of pairs have usable online runs behind them")
+    worst, *_, best = sorted(cells, key=lambda cell: agreement[cell].mean)
+    findings = {kind: _finding(runs[kind][worst], runs[kind][best]) for kind in ("none", "ME")}
+    decision = "; ".join(f"{ONLINE[kind]}: a better reward model {verb}" for kind, (verb, _) in findings.items())
+    table = [row for kind in runs for cell in sorted(runs[kind]) for row in _rows(kind, cell, runs[kind][cell])]
+    table += [{"kind": "reward model", "cell": c.text, "measure": "agreement"} | agreement[c].row() for c in cells]
+    paragraph = _paragraph(runs, agreement, worst, best, findings) + baselines(members)
+    return Answer(NAME, QUESTION, decision, paragraph, _chart(table), table)
+
+
+def _by_cell(kind: str, members: Members) -> Runs:
+    found: dict[Pairs, list[Member]] = {}
+    for run in usable(members.runs):
+        if run.row.rpartition("-")[0] == kind and (cell := _cell(run, members)):
+            found.setdefault(cell, []).append(run)
+    return found
+
+
+def _cell(run: Member, members: Members) -> Pairs | None:
+    parent = reward_model_of(run, members)
+    pairs = None if parent is None else parent.config["pairs"]
+    return None if pairs is None else Pairs(int(pairs["count"]), float(pairs["label_scale"]))
+
+
+def _agreement(members: Members) -> dict[Pairs, Estimate]:
+    """Agreement of the reward models with gold on held-out pairs, over seeds, by the pairs they were trained on."""
+    found: dict[Pairs, list[float]] = {}
+    for run in members.runs:
+        if run.stage == "reward_model" and len(curve(run, "gold_agreement")[1]):
+            cell = Pairs(int(run.config["pairs"]["count"]), float(run.config["pairs"]["label_scale"]))
+            found.setdefault(cell, []).append(last(run, "gold_agreement"))
+    return {cell: over_seeds(values) for cell, values in found.items()}
+
+
+def _finding(worst: Sequence[Member], best: Sequence[Member]) -> tuple[str, Estimate | None]:
+    """What a better reward model does to the failure, and by how many steps the fall comes later.
+
+    Removed: the pooled outcome is a failure with the worst, and GOOD with the best. Delayed: the interval over seeds of
+    the difference between their steps of fall is above 0.
+    """
+    later = [_fall(one) - _fall(other) for one in best for other in worst if one.seed == other.seed]
+    delay = over_seeds(later) if later else None
+    failed = pooled_label(worst) in FAILED
+    if not failed:
+        return "changes nothing, since there is no failure with the worst", delay
+    if pooled_label(best) == "GOOD":
+        return "removes the failure", delay
+    if delay is not None and delay.sign:
+        return "delays the failure" if delay.sign > 0 else "hastens the failure", delay
+    return "neither removes nor clearly delays the failure", delay
+
+
+def _fall(run: Member) -> float:
+    """The step of the fall; a run that does not fall counts as if it did one evaluation after its last."""
+    steps = sorted(run.won)
+    return min(step_of_fall(run), 2 * steps[-1] - steps[-2])
+
+
+def _rows(kind: str, cell: Pairs, runs: Sequence[Member]) -> list[dict[str, Any]]:
+    place = {"kind": {**ONLINE, **OFFLINE}[kind], "cell": cell.text, "label": pooled_label(runs)}
+    measures = {
+        "change of win rate": [gain(run) for run in runs],
+        "peak": [float(curve(run, "win_rate")[1].max()) for run in runs],
+        "win_rate": [last(run, "win_rate") for run in runs],
+        "step of fall": [_fall(run) for run in runs],
+    }
+    return [place | {"measure": name} | over_seeds(values).row() for name, values in measures.items()]
+
+
+def _chart(table: Sequence[Mapping[str, Any]]) -> Any:
+    import altair as alt
+
+    def panel(kinds: Mapping[str, str], measure: str, x: str, zero: float | None) -> Any:
+        chosen = [row for row in table if row["kind"] in kinds.values() and row["measure"] == measure]
+        return dots([{**row, "category": row["cell"], "entry": row["kind"]} for row in chosen], x=x, zero=zero)
+
+    change = "change of the win rate from SFT"
+    panels = [
+        panel({"": "reward model"}, "agreement", "agreement with gold on held-out pairs", None),
+        panel(ONLINE, "change of win rate", change, 0.0),
+        panel(ONLINE, "step of fall", "step at which the win rate is below SFT's", None),
+        panel(OFFLINE, "change of win rate", change, 0.0),
+    ]
+    return alt.concat(*panels, columns=2).resolve_scale(color="independent")
+
+
+def _paragraph(
+    runs: Mapping[str, Runs],
+    agreement: Mapping[Pairs, Estimate],
+    worst: Pairs,
+    best: Pairs,
+    findings: Mapping[str, tuple[str, Estimate | None]],
+) -> str:
+    said = []
+    for kind, (verb, delay) in findings.items():
+        ends = [over_seeds([gain(run) for run in runs[kind][cell]]).text() for cell in (worst, best)]
+        later = "" if delay is None else f"; the fall below SFT comes {delay.text('+.0f')} steps later"
+        said.append(f"under {ONLINE[kind]} it {verb} (win rate less SFT's: {ends[0]} and {ends[1]}{later})")
+    kl = [f"{cell.text}: {pooled_label(runs['KL'][cell])}" for cell in sorted(agreement) if runs["KL"].get(cell)]
+    offline = [sentence for kind in OFFLINE for sentence in [_effects(kind, runs[kind])] if sentence]
+    return (
+        f"The best reward model ({best.text}) agrees with gold on {agreement[best].text('.2f')} of held-out pairs, the"
+        f" worst ({worst.text}) on {agreement[worst].text('.2f')}. From the worst to the best, {listed(said)}."
+        f" Under KL the pooled outcome is {listed(kl)}. " + " ".join(offline)
+    ).rstrip()
+
+
+def _effects(kind: str, runs: Runs) -> str:
+    """What more pairs and less noise do to the win rate of an offline loss: means over the levels of the other."""
+    counts, scales = sorted({cell.number for cell in runs}), sorted({cell.label_scale for cell in runs})
+    if len(counts) < 2 or len(scales) < 2:
+        return ""
+    by_seed = {
+        seed: {cell: gain(run) for cell, found in runs.items() for run in found if run.seed == seed}
+        for seed in {run.seed for found in runs.values() for run in found}
+    }
+    whole = [found for found in by_seed.values() if len(found) == len(counts) * len(scales)]
+    if not whole:
+        return ""
+    more = over_seeds(
+        [sum(f[Pairs(counts[-1], s)] - f[Pairs(counts[0], s)] for s in scales) / len(scales) for f in whole]
+    )
+    cleaner = over_seeds(
+        [sum(f[Pairs(c, scales[-1])] - f[Pairs(c, scales[0])] for c in counts) / len(counts) for f in whole]
+    )
+    return (
+        f"{OFFLINE[kind]}'s final win rate changes by {more.text()} with {counts[-1]} instead of {counts[0]} pairs, and"
+        f" by {cleaner.text()} with label scale {scales[-1]:g} instead of {scales[0]:g}."
+    )
