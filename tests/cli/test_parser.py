@@ -12,8 +12,8 @@ from overopt import cli
 from overopt.cli import parser
 
 VERBS = (
-    "demo", "study", "train", "sweep", "watch", "evaluate", "log", "report", "best-of-n", "plan", "theory",
-    "objectives",
+    "demo", "study", "train", "sweep", "watch", "evaluate", "log", "report", "best-of-n", "plan", "power",
+    "theory", "objectives",
 )  # fmt: skip
 
 
@@ -78,6 +78,9 @@ def test_a_setting_without_a_value_is_refused(arguments: list[str], capsys: pyte
         (["demo", "--workers", "0"], "argument --workers: expected 1, 2, ..., got '0'"),
         (["demo", "--sed", "1"], "unrecognized arguments: --sed 1"),
         (["train", "a.yaml"], "required: --out"),
+        (["power", "--seeds", "1"], "argument --seeds: expected whole numbers from 2 to 1000000, got '1'"),
+        (["power", "--prompts", "100,"], "argument --prompts: expected whole numbers from 1 to 1000000, got '100,'"),
+        (["power", "--power", "1"], "argument --power: expected a probability from 0.5 to 0.999, got '1'"),
         (["evaluate", "runs/kl", "--judge", "glod"], "invalid choice: 'glod'"),
         (["report"], "required: RUNS"),
         (["report", "runs", "--format", "html,gif"], "expected some of html,svg,pdf,png, got 'html,gif'"),

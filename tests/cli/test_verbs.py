@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fake_runs import online_run
+from fake_runs import BETTER, WORSE, online_run
 from fake_study import finished_run
 
 import overopt
@@ -250,6 +250,45 @@ def test_theory_prints_a_row_per_part_and_fails_if_one_does_not_hold(
     assert capsys.readouterr().out.endswith("1 of 1 do not hold: T1\n")
     assert cli.main(["theory", "--json"]) == 1
     assert json.loads(capsys.readouterr().out)[0]["residual"] == 1.0
+
+
+def test_power_by_numbers_and_from_a_study(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A base of .5 and a difference of .1 leave half of the prompts to one run alone: .5 - .01 - .0025."""
+    assert cli.main(["power", "--difference", "0.1", "--sd", "0.05", "--seeds", "2,4", "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)
+    assert [(case["seeds"], case["prompts"]) for case in rows["cases"]] == [(2, 256), (4, 256)]
+    assert rows["sd_prompts"] == pytest.approx(0.4875**0.5)
+
+    for seed in (0, 1):
+        online_run(tmp_path / "runs" / f"kl-{seed}", BETTER)
+        online_run(tmp_path / "runs" / f"none-{seed}", WORSE)
+    entries = {f"{row}-{seed}": {"row": row, "setting": {}, "seed": seed} for row in ("kl", "none") for seed in (0, 1)}
+    plan = {"study": "s", "scale": "miniature", "runs": entries}
+    (tmp_path / "members.json").write_text(json.dumps(plan))
+    study = ["power", "--study", str(tmp_path), "--runs", "none"]
+    assert cli.main([*study, "kl"]) == 0
+    shown = capsys.readouterr().out
+    assert shown.startswith("none against kl, over 2 seeds\nmeasured: -1.000 from a win rate of 1.000;")
+    assert cli.main([*study, "--difference", "-0.2", "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)
+    assert (rows["measured"]["difference"], rows["difference"], rows["cases"][0]["prompts"]) == (-0.4, -0.2, 10)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--sd", "0.1"], "give --difference and --sd; or --study DIR and --runs, which measures both"),
+        (["--difference", "0.1"], "give --difference and --sd"),
+        (["--difference", "0.1", "--sd", "0.1", "--runs", "a"], "give --difference and --sd"),
+        (["--study", ".", "--sd", "0.1"], "--study measures --sd; leave out the one or the other"),
+        (["--study", "."], "--study needs one or two --runs"),
+        (["--study", ".", "--runs", "a", "b", "c"], "--study needs one or two --runs"),
+        (["--difference", "0.1", "--sd", "0.1", "--base", "1.5"], "a base win rate of 1.5"),
+    ],
+)
+def test_power_asks_for_what_it_needs(arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["power", *arguments]) == 2
+    assert message in capsys.readouterr().err
 
 
 def test_objectives_are_listed_shown_and_given_as_data(capsys: pytest.CaptureFixture[str]) -> None:

@@ -11,7 +11,7 @@ from overopt.errors import UserError
 from overopt.outcomes import Outcome
 from overopt.records import legend
 from overopt.replication import exchange
-from overopt.replication.exchange import KEPT, read_exchange, write_exchange
+from overopt.replication.exchange import KEPT, read_exchange, read_study, write_exchange
 from overopt.replication.members import Member, Members, Points
 
 
@@ -100,6 +100,13 @@ def test_the_files_are_readable_tables(folder: Path) -> None:
 def test_a_study_without_evaluations_comes_back(tmp_path: Path) -> None:
     write_exchange(Members("s", "quick", (PARENT,), ()), tmp_path)
     assert [run.name for run in read_exchange(tmp_path).runs] == [PARENT.name]
+
+
+def test_a_study_is_read_from_either_form(folder: Path, tmp_path: Path) -> None:
+    plan = {"study": "in progress", "scale": "quick", "runs": {}}
+    (tmp_path / "members.json").write_text(json.dumps(plan))
+    assert read_study(folder).study == "maxent-failure-modes"
+    assert read_study(tmp_path).study == "in progress"
 
 
 def test_the_folder_of_the_runs_themselves_is_refused(tmp_path: Path) -> None:

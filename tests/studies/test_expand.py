@@ -56,6 +56,8 @@ def test_configs_are_complete_and_paths_start_from_the_file(tmp_path: Path) -> N
     runs = study(tmp_path).runs
     sft, child = runs["sft-lr=1e-3-seed=0"], runs["none-sft.lr=1e-3-seed=0"]
     assert sft.config["model"]["path"] == str(tmp_path / "models/base")
+    moved = expand(tmp_path / "sweep.yaml", base=tmp_path / "elsewhere").runs["sft-lr=1e-3-seed=0"]
+    assert moved.config["model"]["path"] == str(tmp_path / "elsewhere/models/base")
     assert child.config["policy"] == "runs/sft-lr=1e-3-seed=0"
     assert child.config["missing_eos"] == {"name": "replace", "value": -1.0}, "a default that the file leaves out"
     assert (sft.cost, child.cost) == (7.0, UNKNOWN_COST)
@@ -93,6 +95,10 @@ def test_gates_lie_before_descendants_only(tmp_path: Path) -> None:
     assert whole.gates_before("sft-lr=1e-3-seed=0") == []
     (gate,) = whole.gates_before("none-sft.lr=1e-3-seed=0")
     assert (gate.name, gate.stops) == ("sft-lr=1e-3-seed=0.win_rate", True)
+    scaled = (
+        TEXT.replace("at_least: 0.3}", "at_least: 0.3, scales: [b]}") + "default_scale: a\nscales: {a: {}, b: {}}\n"
+    )
+    assert scaled != TEXT and study(tmp_path, scaled).gates == ()
 
 
 def test_a_scale_and_a_seed_reach_every_run(tmp_path: Path) -> None:

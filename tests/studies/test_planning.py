@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from overopt.errors import UserError
-from overopt.studies.planning import missing_parents, stages_of
+from overopt.studies.planning import missing_parents, stages_of, study_file
 
 ROOT = Path(__file__).parents[2]
 SWEEP = ROOT / "examples" / "sweeps" / "kl_strength.yaml"
@@ -32,6 +32,21 @@ def test_every_run_of_a_sweep_is_planned() -> None:
     assert stages["kl-coef=0.2-lr=2e-5-seed=1"].regularizers[0].coef == 0.2
 
 
+def test_a_study_of_the_package_is_planned_by_its_name_from_the_working_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    file = study_file(Path("maxent-failure-modes"))
+    stages = stages_of(file, "pythia", only=["KL-1B"])
+    assert list(stages) == ["SFT-1B-seed=110", "RM-1B-seed=110", "KL-1B-seed=110"]
+    assert stages["SFT-1B-seed=110"].model.path == str(tmp_path / "models/pythia-1b-deduped")
+    moved = stages_of(file, "pythia", inputs=tmp_path / "big", only=["SFT-1B"])
+    assert moved["SFT-1B-seed=110"].model.path == str(tmp_path / "big/models/pythia-1b-deduped")
+    Path("maxent-failure-modes").mkdir()
+    assert study_file(Path("maxent-failure-modes")) == Path("maxent-failure-modes"), "a path that exists is meant"
+    assert study_file(Path("studies/demo")) == Path("studies/demo")
+
+
 def test_a_file_in_another_encoding_is_refused_by_its_loader(tmp_path: Path) -> None:
     file = tmp_path / "sft.yaml"
     file.write_bytes("stage: sft\n".encode("utf-16"))
@@ -42,8 +57,10 @@ def test_a_file_in_another_encoding_is_refused_by_its_loader(tmp_path: Path) -> 
 def test_what_does_not_fit_the_file_is_refused(tmp_path: Path) -> None:
     file = tmp_path / "sft.yaml"
     file.write_text("stage: sft\nmodel: {name: scratch}\n")
-    with pytest.raises(UserError, match="only a study has scales"):
+    with pytest.raises(UserError, match="--scale: .*sft.yaml is one stage"):
         stages_of(file, "xs")
+    with pytest.raises(UserError, match="--only: .*sft.yaml is one stage"):
+        stages_of(file, only=["sft"])
     with pytest.raises(UserError, match="--lr: .*holds many runs"):
         stages_of(SWEEP, overrides=[("lr", "1")])
 

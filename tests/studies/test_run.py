@@ -89,6 +89,41 @@ def test_quick_runs_each_row_once_with_one_size() -> None:
     assert sizes == {40} and {run.seed for run in quick.study.runs.values()} == {110}
 
 
+def test_at_the_scale_pythia_the_rows_have_the_papers_models_data_and_learning_rates(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    pythia = replication_run(STUDY, None, "pythia", None).study
+    assert {run.row for run in pythia.runs.values()} == {
+        run.row for run in replication_run(STUDY, None, None, [110]).study.runs.values()
+    }
+    config = {name.removesuffix("-seed=110"): run.config for name, run in pythia.runs.items()}
+    paths = {name: config[f"SFT-{name}"]["model"]["path"] for name in ("1B", "2.8B", "6.9B")}
+    assert paths == {name: f"{tmp_path}/models/pythia-{name.lower()}-deduped" for name in paths}
+    assert {name: config[name]["lr"] for name in config if "coef" not in name and "gamma" not in name} == {
+        **dict.fromkeys(("SFT-1B", "SFT-2.8B", "SFT-6.9B", "RM-1B", "RM-2.8B", "RM-6.9B", "HH-SFT", "HH-RM"), 3e-6),
+        **dict.fromkeys(("KL-1B", "KL-2.8B", "KL-6.9B", "DPO-1B"), 1e-6),
+        **{name: 1e-6 for name in config if name.startswith("CHI")},
+        **{name: 1e-7 for name in config if name.startswith("CLIP")},
+        "ME-1B-proportions-lr=5e-8": 5e-8, "HH-DPO": 5e-7,
+    }  # fmt: skip
+    named = {name: float(rate) for name in config for rate in ("1e-6", "1e-7", "5e-8", "2e-7") if f"-{rate}-" in name}
+    assert len(named) == 12 + 14 + 12 + 9 and {name: config[name]["lr"] for name in named} == named
+    grid = sorted(run.setting["coef"] for run in pythia.runs.values() if run.row == "ME-6.9B-1e-7")
+    assert grid == [0, 0.01, 0.05, 0.1, 0.5, 1.0]
+    assert [run.setting["coef"] for run in pythia.runs.values() if run.row == "KL-relaxed-1B"] == [0.01, 0.03, 0.1]
+    assert (config["KL-1B"]["regularizers"], config["KL-1B"]["total_episodes"]) == ([{"name": "kl", "coef": 0.05}], 1e6)
+    alphas = {name: config[name]["loss"]["alpha"] for name in config if name.startswith("SIMPO")}
+    assert {alpha for name, alpha in alphas.items() if "alpha" in name} == {0.1}
+    assert {alpha for name, alpha in alphas.items() if "alpha" not in name} == {2.0}
+    assert config["RM-1B"]["task"]["path"] == f"{tmp_path}/data/tldr-comparisons/train*"
+    assert config["HH-DPO"]["task"]["path"] == f"{tmp_path}/data/hh-rlhf/*/train*"
+    assert all(run["compute"]["device"] == "cuda" and run["compute"]["precision"] == "bf16" for run in config.values())
+    assert {(gate.run[:2], gate.value) for gate in pythia.gates} == {("RM", "above_baselines")}, "nothing judges here"
+    moved = replication_run(STUDY, None, "pythia", None, inputs=tmp_path / "big").study.runs["KL-1B-seed=110"]
+    assert moved.config["task"]["path"] == f"{tmp_path}/big/data/tldr/train*"
+
+
 def test_rows_are_chosen_with_their_parents() -> None:
     part = replication_run(STUDY, None, None, [110], ["KL-1B", "ME-2.8B-1e-7-coef=0-*"])
     assert part.chosen == (

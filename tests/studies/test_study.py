@@ -117,7 +117,7 @@ def test_a_pattern_chooses_runs_and_is_narrower_than_a_stage(tmp_path: Path) -> 
     lr = {run: patterns.config(run, "small", 0)["lr"] for run in patterns.runs}
     assert lr == {"kl-1B": 3, "kl-2B": 3, "me-2B": 2}, "of two patterns the last wins"
     assert patterns.config("me-2B", "big", 0) == {"stage": "online", "seed": 9, "lr": 20}
-    assert [patterns.cost(run) for run in patterns.runs] == [3, 4, 9]
+    assert [patterns.cost(run, "small") for run in patterns.runs] == [3, 4, 9]
 
 
 def test_a_scale_replaces_values_of_the_grid(tmp_path: Path) -> None:
@@ -126,3 +126,34 @@ def test_a_scale_replaces_values_of_the_grid(tmp_path: Path) -> None:
     assert patterns.grid_at("big") == {"*-2B": {"coef": [5]}, "kl-1B": {"coef": [3]}, "me-2B": {"clip": [0.1, 0.2]}}
     with pytest.raises(ConfigError, match="scale_grids.bug: no such scale .did you mean 'big'"):
         study(tmp_path, PATTERNS.replace("scale_grids: {big", "scale_grids: {bug"))
+
+
+def test_a_scale_has_costs_seeds_and_gates_of_its_own(tmp_path: Path) -> None:
+    at_big = """\
+seeds: [1, 2]
+scale_costs: {big: {"*": 100, me-2B: 7}}
+scale_seeds: {big: [5]}
+gates:
+  - {run: "kl-*", value: win_rate, at_least: 0.3}
+  - {run: kl-1B, value: accuracy, at_least: 0.6, scales: [small]}
+"""
+    patterns = study(tmp_path, PATTERNS + at_big)
+    assert [patterns.cost(run, "big") for run in patterns.runs] == [100, 100, 7]
+    assert (patterns.seeds_at("small"), patterns.seeds_at("big")) == ((1, 2), (5,))
+    gates = {scale: [gate.value for gate in patterns.gates_at(scale)] for scale in ("small", "big")}
+    assert gates == {"small": ["win_rate", "accuracy"], "big": ["win_rate"]}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("scale_costs: {bug: {}}", "scale_costs.bug: no such scale .did you mean 'big'"),
+        ("scale_costs: {big: {kl-3B: 1}}", "scale_costs.big.kl-3B: neither a run nor a stage"),
+        ("scale_seeds: {bug: [1]}", "scale_seeds.bug: no such scale"),
+        ("scale_seeds: {big: [1, 1]}", "seeds: one of them is repeated"),
+        ("gates: [{run: kl-1B, value: x, at_least: 1, scales: [bug]}]", "gates.0.scales.bug: no such scale"),
+    ],
+)
+def test_a_scale_that_is_misspelt_is_refused(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        study(tmp_path, f"{PATTERNS}{text}\n")

@@ -12,6 +12,10 @@ from overopt.cli import verbs as run
 from overopt.errors import UserError
 
 REPORT_FORMATS = ("html", "svg", "pdf", "png")
+PLAN_FLAGS = ("--device", "--scale", "--only", "--inputs", "--price")
+"""Flags of `plan` that take a value and are no settings."""
+
+INPUTS = "folder of the models and data that a study names; default: the working directory"
 
 DESCRIPTION = """\
 Train language models by preference optimization, and see when they over-optimize their reward.
@@ -26,6 +30,7 @@ Train language models by preference optimization, and see when they over-optimiz
   overopt report runs                              write one page: verdicts, figures, samples
   overopt best-of-n scored.jsonl                   measure what choosing the best of n by a proxy gains
   overopt plan kl.yaml                             estimate hours and memory of a run before it starts
+  overopt power --difference 0.1 --sd 0.05         how many seeds and prompts it takes to tell two runs apart
   overopt theory                                   check the derivation from maximum-entropy RL to SimPO
   overopt objectives simpo                         show an objective: formula, fields, source, names in other libraries
 
@@ -142,6 +147,21 @@ that GPU's data sheet. For a stage, every field is also a flag, as with `train`.
   overopt plan online.yaml
   overopt plan online.yaml --compute.precision bf16 --device h100 --price 3
   overopt plan study.yaml --scale m
+  overopt plan maxent-failure-modes --scale pythia --only "KL-*" --device h100
+"""
+
+POWER = """\
+Compute how many seeds and judged prompts tell two runs apart whose win rates differ by so much: the standard error of
+their difference, the chance to find it (power), the chance to find one where there is none, and the least numbers of
+seeds and of prompts. The spread over seeds is given as a standard deviation, or measured from the runs of a study
+(--out of `overopt study`, or its Parquet files). Two tests are compared: two standard errors, the rule of all
+verdicts, and a t-test at 5 % over seeds.
+With one ROW, the last evaluation is compared with that of step 0, the SFT policy. More in docs/power.md.
+
+  overopt power --difference 0.1 --sd 0.05
+  overopt power --difference 0.1 --sd 0.05 --base 0.3 --discordance 0.25 --seeds 3,5,10 --prompts 256,1000
+  overopt power --study out/study --runs ME-1B-1e-6:coef=0.5 KL-1B
+  overopt power --study out/study --runs KL-1B --difference 0.05 --seeds 5 --json
 """
 
 THEORY = """\
@@ -170,7 +190,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     if arguments[:1] == ["train"]:
         arguments, overrides = split_overrides(arguments, ("--out",))
     elif arguments[:1] == ["plan"]:
-        arguments, overrides = split_overrides(arguments, ("--device", "--scale", "--price"), ("--json",))
+        arguments, overrides = split_overrides(arguments, PLAN_FLAGS, ("--json",))
     options = parser.parse_args(arguments)
     options.overrides = overrides
     return options
@@ -229,6 +249,7 @@ def command_line() -> argparse.ArgumentParser:
         "--seeds", type=_seeds, metavar="N..M", help="seeds, such as 110..114 or 110,112; default: its own"
     )
     verb.add_argument("--only", type=_names, default=(), metavar="ROW,...", help="only these rows or runs, and parents")
+    verb.add_argument("--inputs", type=Path, metavar="DIR", help=INPUTS)
     verb.add_argument("--out", type=Path, metavar="DIR", help="output folder; default overopt-NAME/SCALE")
     verb.add_argument("--workers", type=_positive, metavar="N", help="runs at a time; default: one per core")
 
@@ -275,11 +296,28 @@ def command_line() -> argparse.ArgumentParser:
     )
 
     verb = add("plan", run.plan, "estimate time, memory and cost of a run", PLAN)
-    verb.add_argument("config", type=Path, metavar="CONFIG", help="YAML file of a stage, study or sweep")
+    verb.add_argument(
+        "config", type=Path, metavar="CONFIG", help="YAML file of a stage, study or sweep; or a study's name"
+    )
     verb.add_argument("--device", metavar="NAME", help="GPU by name; default: this machine, measured")
     verb.add_argument("--scale", metavar="NAME", help="scale of a study; default: the study's own")
+    verb.add_argument("--only", type=_names, default=(), metavar="ROW,...", help="only these rows or runs, and parents")
+    verb.add_argument("--inputs", type=Path, metavar="DIR", help=INPUTS)
     verb.add_argument("--price", type=float, metavar="X", help="price of one hour on the device, for the cost")
     verb.add_argument("--json", action="store_true", help="JSON rows, one per stage")
+
+    verb = add("power", run.power, "seeds and prompts that tell two runs apart", POWER)
+    verb.add_argument("--difference", type=float, metavar="D", help="difference of the win rates; default: as measured")
+    verb.add_argument("--sd", type=float, metavar="SD", help="standard deviation of the true difference over seeds")
+    verb.add_argument("--base", type=float, metavar="P", help="win rate of the second run; default 0.5")
+    verb.add_argument("--correlation", type=float, metavar="R", help="of the runs' outcomes; default 0")
+    verb.add_argument("--discordance", type=float, metavar="Q", help="share of prompts that one run alone wins")
+    verb.add_argument("--study", type=Path, metavar="DIR", help="measure the spread on the runs of a study")
+    verb.add_argument("--runs", nargs="+", metavar="ROW", help="one or two rows, with their setting: ROW:coef=0.5")
+    verb.add_argument("--seeds", type=_counts(2), metavar="S,...", help="default 5, or the study's")
+    verb.add_argument("--prompts", type=_counts(1), metavar="N,...", help="default 256, or the study's")
+    verb.add_argument("--power", type=_power, default=0.8, metavar="P", help="power to reach; default 0.8")
+    verb.add_argument("--json", action="store_true", help="all numbers as JSON")
 
     verb = add("theory", run.theory, "check statements T1 to T16", THEORY)
     verb.add_argument("--json", action="store_true", help="JSON rows of id, statement, holds, residual, tolerance")
@@ -326,6 +364,26 @@ def _positive(text: str) -> int:
     if not text.isdecimal() or not text.isascii() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"expected 1, 2, ..., got {text!r}")
     return int(text)
+
+
+def _counts(least: int) -> Callable[[str], list[int]]:
+    def counts(text: str) -> list[int]:
+        numbers = [int(part) for part in text.split(",") if part.isdecimal() and part.isascii()]
+        if len(numbers) != len(text.split(",")) or not all(least <= number <= 10**6 for number in numbers):
+            raise argparse.ArgumentTypeError(f"expected whole numbers from {least} to 1000000, got {text!r}")
+        return numbers
+
+    return counts
+
+
+def _power(text: str) -> float:
+    try:
+        power = float(text)
+    except ValueError:
+        power = 0.0
+    if not 0.5 <= power <= 0.999:
+        raise argparse.ArgumentTypeError(f"expected a probability from 0.5 to 0.999, got {text!r}")
+    return power
 
 
 def _seconds(text: str) -> float:

@@ -13,6 +13,7 @@ from overopt.errors import UserError
 
 if TYPE_CHECKING:
     from overopt.scheduler import Result
+    from overopt.statistics.power import Comparison
     from overopt.studies.run import StudyRun
 
 DONE, OUR_FAULT, USERS_INPUT, INTERRUPTED, TERMINATED = 0, 1, 2, 130, 143
@@ -56,7 +57,7 @@ def study(options: argparse.Namespace) -> int:
     if options.quick and options.scale_set:
         raise UserError("--quick: is a scale set of its own; leave --scale-set out")
     scale = "quick" if options.quick else options.scale_set
-    study_run = replication_run(options.name, options.out, scale, options.seeds, options.only)
+    study_run = replication_run(options.name, options.out, scale, options.seeds, options.only, options.inputs)
     results = _run(study_run, options.workers, prepare=plan_members)
     summarize(study_run, results)
     print(_counts(results))
@@ -187,13 +188,53 @@ def report(options: argparse.Namespace) -> int:
 
 def plan(options: argparse.Namespace) -> int:
     from overopt.planning import plan_all, table
-    from overopt.studies.planning import missing_parents, stages_of
+    from overopt.studies.planning import missing_parents, stages_of, study_file
 
-    stages = stages_of(options.config, options.scale, options.overrides)
-    plans = plan_all(stages, options.device, missing_parents(options.config, stages))
+    file = study_file(options.config)
+    stages = stages_of(file, options.scale, options.overrides, options.inputs, options.only)
+    plans = plan_all(stages, options.device, missing_parents(file, stages))
     rows = [stage.row(options.price) for stage in plans]
     print(json.dumps(rows, indent=1) if options.json else table(plans, options.price))
     return DONE
+
+
+def power(options: argparse.Namespace) -> int:
+    from overopt.analysis.power_table import power_rows, power_text
+
+    found, title, seeds, prompts, measured = _of_numbers(options) if options.study is None else _of_study(options)
+    rows = power_rows(found, options.seeds or [seeds], options.prompts or [prompts], options.power)
+    print(json.dumps(measured | rows, indent=1) if options.json else power_text(rows, title))
+    return DONE
+
+
+_Question = tuple["Comparison", str, int, int, dict[str, object]]
+"""Two runs to tell apart, a title, the numbers of seeds and prompts unless others are named, what was measured."""
+
+
+def _of_numbers(options: argparse.Namespace) -> _Question:
+    from overopt.statistics.power import comparison
+
+    if options.runs or options.difference is None or options.sd is None:
+        raise UserError("power: give --difference and --sd; or --study DIR and --runs, which measures both")
+    base = 0.5 if options.base is None else options.base
+    found = comparison(
+        options.difference, options.sd, base, correlation=options.correlation, discordance=options.discordance
+    )
+    return found, f"win rates of {base + options.difference:g} and {base:g}", 5, 256, {}
+
+
+def _of_study(options: argparse.Namespace) -> _Question:
+    from overopt.replication.exchange import read_study
+    from overopt.replication.spread import measure
+
+    flags = ("sd", "base", "correlation", "discordance")
+    if given := [f"--{name}" for name in flags if getattr(options, name) is not None]:
+        raise UserError(f"power: --study measures {', '.join(given)}; leave out the one or the other")
+    if not 1 <= len(options.runs or ()) <= 2:
+        raise UserError("power: --study needs one or two --runs, such as `--runs KL-1B ME-1B-1e-6:coef=0.5`")
+    spread = measure(read_study(options.study), *options.runs)
+    found = spread.comparison if options.difference is None else spread.comparison.of(options.difference)
+    return found, spread.title(), len(spread.seeds), spread.prompts, {"measured": spread.row()}
 
 
 def theory(options: argparse.Namespace) -> int:

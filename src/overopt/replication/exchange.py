@@ -22,7 +22,7 @@ from overopt.errors import UserError
 from overopt.outcomes import Outcome
 from overopt.records.atomic import replace_file, replace_json, to_plain
 from overopt.records.layout import MEMBERS
-from overopt.replication.members import Member, Members, Points
+from overopt.replication.members import Member, Members, Points, load_members
 
 SCHEMA = 1
 RUNS = "runs.parquet"
@@ -109,6 +109,11 @@ def read_exchange(folder: Path) -> Members:
         }
         runs.append(_member(row, f"{folder / RUNS}: {name}", measured))
     return Members(about["study"], about["scale"], tuple(runs), about["planned"])
+
+
+def read_study(folder: Path) -> Members:
+    """Read the runs of a study from its Parquet files, if the folder holds them, or else from its run directories."""
+    return read_exchange(folder) if (folder / RUNS).exists() else load_members(folder)
 
 
 def _run_row(run: Member) -> dict[str, Any]:

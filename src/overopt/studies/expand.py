@@ -27,7 +27,7 @@ class SingleRun:
     config: Mapping[str, Any]
     parents: tuple[str, ...]
     cost: float
-    """Expected CPU seconds."""
+    """Expected seconds."""
     row: str = ""
     """The run of the file that this is a variant of."""
     setting: Mapping[str, Any] = field(default_factory=dict)
@@ -90,31 +90,38 @@ class Variant:
     """The name of each parent in the file, and of the variant that this one descends from."""
 
 
-def expand(file: Path, scale: str | None = None, seed: int = 0, seeds: Sequence[int] | None = None) -> ExpandedStudy:
+def expand(
+    file: Path,
+    scale: str | None = None,
+    seed: int = 0,
+    seeds: Sequence[int] | None = None,
+    base: Path | None = None,
+) -> ExpandedStudy:
     """The single runs of a study's file; one error lists everything that is wrong with their configurations.
 
-    Relative paths start from the folder of the file. `seed` is used by runs to which the study gives none; `seeds`
-    replace those of the file.
+    Relative paths start from `base`, by default the folder of the file. `seed` is used by runs to which the study gives
+    none; `seeds` replace those of the file.
     """
     study = load_study(file)
-    study = study if seeds is None else replace(study, seeds=tuple(seeds))
     scale = study.default_scale if scale is None else scale
+    study = replace(study, seeds=study.seeds_at(scale) if seeds is None else tuple(seeds))
+    folder = (base or file.parent).resolve()
     variants = _Variants(file, study, scale).all()
     _check_names(file, variants)
     runs, problems = {}, []
     for variant in variants:
         try:
-            config = _complete_config(study.config(variant.run, scale, seed), variant, file.resolve().parent)
+            config = _complete_config(study.config(variant.run, scale, seed), variant, folder)
         except ConfigError as error:
             problems += [_located(problem, study, variant, file) for problem in error.problems]
             continue
-        parents, cost = tuple(runs_named_in(config)), study.cost(variant.run)
+        parents, cost = tuple(runs_named_in(config)), study.cost(variant.run, scale)
         runs[variant.name] = SingleRun(variant.name, config, parents, cost, variant.run, variant.setting)
     if problems:
         raise ConfigError(list(dict.fromkeys(problems)))
     gates = [
         replace(gate, run=variant.name)
-        for gate in study.gates
+        for gate in study.gates_at(scale)
         for variant in variants
         if fnmatchcase(variant.run, gate.run)
     ]

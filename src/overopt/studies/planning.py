@@ -10,18 +10,40 @@ from typing import Any
 from overopt.config import load, locations
 from overopt.errors import UserError
 from overopt.studies.expand import expand
+from overopt.studies.run import PACKAGED
 from overopt.training.stages import STAGES
 
 
-def stages_of(file: Path, scale: str | None = None, overrides: Sequence[tuple[str, str]] = ()) -> dict[str, Any]:
-    """The stages that a YAML describes, by name. `overrides` apply to a single stage only, `scale` to a study only."""
+def study_file(named: Path) -> Path:
+    """The YAML that is named: a file, or a study of the package by its name."""
+    packaged = PACKAGED / f"{named}.yaml"
+    return packaged if len(named.parts) == 1 and packaged.is_file() and not named.exists() else named
+
+
+def stages_of(
+    file: Path,
+    scale: str | None = None,
+    overrides: Sequence[tuple[str, str]] = (),
+    inputs: Path | None = None,
+    only: Sequence[str] = (),
+) -> dict[str, Any]:
+    """The stages that a YAML describes, by name. `overrides` apply to a single stage only, the rest to a study only.
+
+    Relative paths of a study start from `inputs`: by default from the folder of its file or, if it is one of the
+    package, from the working directory.
+    """
     if _value_of("runs", file) is None:
-        if scale is not None:
-            raise UserError(f"--scale: {file} is one stage; only a study has scales")
+        for flag, given in {"--scale": scale is not None, "--inputs": inputs is not None, "--only": only}.items():
+            if given:
+                raise UserError(f"{flag}: {file} is one stage; this is for a study of many runs")
         return {file.stem: load(STAGES, file, overrides)}
     if overrides:
         raise UserError(f"--{overrides[0][0]}: {file} holds many runs; change the file, or plan one stage")
-    return {run.name: load(STAGES, dict(run.config)) for run in expand(file, scale).runs.values()}
+    if inputs is None and file.resolve().parent == PACKAGED.resolve():
+        inputs = Path.cwd()
+    study = expand(file, scale, base=inputs)
+    chosen = study.matching(only) if only else study.runs
+    return {name: load(STAGES, dict(study.runs[name].config)) for name in chosen}
 
 
 def missing_parents(file: Path, stages: Mapping[str, Any]) -> dict[str, Any]:

@@ -24,9 +24,6 @@ from overopt.studies.expand import ExpandedStudy, expand, replace_texts
 from overopt.studies.study import Gate, Study, load_study
 from overopt.text_table import text_table
 
-QUICK = "quick"
-"""The scale of a study at which each row is run once, at least cost."""
-
 PACKAGED = Path(__file__).parent
 """The folder of the studies that come with the package, one YAML each."""
 
@@ -129,20 +126,25 @@ def list_studies() -> str:
 
 
 def replication_run(
-    name: str, out: Path | None, scale: str | None, seeds: Sequence[int] | None, only: Sequence[str] = ()
+    name: str,
+    out: Path | None,
+    scale: str | None,
+    seeds: Sequence[int] | None,
+    only: Sequence[str] = (),
+    inputs: Path | None = None,
 ) -> StudyRun:
     """A study of the package whose seeds share a folder, by default `overopt-NAME/SCALE`; `only` chooses rows or runs.
 
     The folder belongs to one scale and one version of the study. Seeds may be added to it. Without `seeds` they are
-    those of the study; at the scale `quick` its first one.
+    those of the study. Its relative paths, to models and data of the user's, start from `inputs`, by default the
+    working directory.
     """
     known = packaged_studies()
     if name not in known:
         raise UserError(f"{name}: no such study ({did_you_mean(name, known)})")
     file, source = PACKAGED / f"{name}.yaml", known[name]
     scale = scale or source.default_scale
-    given = source.seeds or (0,)
-    study = expand(file, scale, seeds=seeds or (given[:1] if scale == QUICK else given))
+    study = expand(file, scale, seeds=seeds or source.seeds_at(scale) or (0,), base=inputs or Path.cwd())
     claim = {"study": name, "scale": scale, "seed": "many", "fingerprint": source.fingerprint(scale, 0)}
     chosen = study.matching(only) if only else study.runs
     title = f"{study.title}, {scale}"

@@ -6,11 +6,13 @@ title: Miniature study
 default_scale: s
 costs: {SELECTOR: seconds}                      # expected CPU seconds, used for estimates of time only
 gates: [{run: NAME, value: FIELD, at_least: X}] # FIELD of the run's last evaluation; `stops: false`: no label
-                                                # NAME may be a pattern
+                                                # NAME may be a pattern; `scales: [SCALE, ...]`: only at these
 defaults: {SELECTOR: {key: value}}
 runs: {NAME: {stage: ..., key: value}}          # a value `runs/NAME` makes NAME a parent
 scales: {SCALE: {SELECTOR: {dotted.address: value}}}
 scale_grids: {SCALE: {SELECTOR: {...}}}         # what replaces the values of `grid` at a scale
+scale_costs: {SCALE: {SELECTOR: seconds}}       # what replaces `costs` at a scale
+scale_seeds: {SCALE: [seed, ...]}               # what replaces `seeds` at a scale
 retries: 1                                      # how often a run that crashed is tried again
 ```
 
@@ -40,6 +42,7 @@ from overopt.records.layout import RUNS
 from overopt.studies.axes import EVERY, problems_in
 
 Tree = dict[str, Any]
+Seed = Annotated[int, Field(ge=0)]
 
 UNKNOWN_COST = 60.0
 """Seconds assumed for a run whose cost the study does not give; the first finished runs soon correct the estimate."""
@@ -55,6 +58,8 @@ class Gate:
     at_least: float
     stops: bool = True
     """Whether the descendants are skipped behind a closed gate; otherwise they run and get no label."""
+    scales: tuple[str, ...] | None = None
+    """The scales at which there is this gate; null: all."""
 
     @property
     def name(self) -> str:
@@ -76,7 +81,9 @@ class Study:
     grid: dict[str, Tree] = field(default_factory=dict)
     scale_grids: dict[str, dict[str, Tree]] = field(default_factory=dict)
     lists: dict[str, Any] = field(default_factory=dict)
-    seeds: tuple[Annotated[int, Field(ge=0)], ...] = ()
+    scale_costs: dict[str, dict[str, float]] = field(default_factory=dict)
+    seeds: tuple[Seed, ...] = ()
+    scale_seeds: dict[str, tuple[Seed, ...]] = field(default_factory=dict)
     retries: Annotated[int, Field(ge=0)] = 0
 
     @model_validator(mode="after")
@@ -110,9 +117,16 @@ class Study:
             for selector in [*self.grid, *self.scale_grids.get(scale, {})]
         }
 
-    def cost(self, run: str) -> float:
-        """Expected CPU seconds of a run."""
-        known = [self.costs[selector] for selector in self.selectors(run, self.costs) if selector in self.costs]
+    def seeds_at(self, scale: str) -> tuple[int, ...]:
+        return self.scale_seeds.get(scale, self.seeds)
+
+    def gates_at(self, scale: str) -> list[Gate]:
+        return [gate for gate in self.gates if gate.scales is None or scale in gate.scales]
+
+    def cost(self, run: str, scale: str) -> float:
+        """Expected seconds of a run."""
+        costs = self.scale_costs.get(scale, self.costs)
+        known = [costs[selector] for selector in self.selectors(run, costs) if selector in costs]
         return known[-1] if known else UNKNOWN_COST
 
     def fingerprint(self, scale: str, seed: int) -> str:
@@ -150,8 +164,8 @@ def _problems(study: Study) -> Iterator[str]:
     """What contradicts itself in a study."""
     if not study.runs:
         yield "runs: there are none"
-    for scale in ["", *study.scale_grids]:
-        yield from problems_in(study.grid_at(scale), study.lists, study.seeds)
+    for scale in dict.fromkeys(["", *study.scale_grids, *study.scale_seeds]):
+        yield from problems_in(study.grid_at(scale), study.lists, study.seeds_at(scale))
     for run, config in study.runs.items():
         if not isinstance(config.get("stage"), str):
             yield f"runs.{run} has no stage"
@@ -164,14 +178,22 @@ def _problems(study: Study) -> Iterator[str]:
         "lists": study.lists,
         **{f"scales.{scale}": block for scale, block in study.scales.items()},
         **{f"scale_grids.{scale}": block for scale, block in study.scale_grids.items()},
+        **{f"scale_costs.{scale}": block for scale, block in study.scale_costs.items()},
     }
     for where, chosen in selectors.items():
         for selector in chosen.keys() - study.runs.keys() - stages - {EVERY}:
             if not any(fnmatchcase(run, selector) for run in study.runs):
                 known = did_you_mean(selector, [*study.runs, *stages])
                 yield f"{where}.{selector}: neither a run nor a stage, nor a pattern of runs ({known})"
-    for scale in study.scale_grids.keys() - study.scales.keys():
-        yield f"scale_grids.{scale}: no such scale ({did_you_mean(scale, study.scales)})"
+    named: dict[str, Iterable[str]] = {
+        "scale_grids": study.scale_grids,
+        "scale_costs": study.scale_costs,
+        "scale_seeds": study.scale_seeds,
+        **{f"gates.{place}.scales": gate.scales or () for place, gate in enumerate(study.gates)},
+    }
+    for where, scales in named.items():
+        for scale in set(scales) - study.scales.keys():
+            yield f"{where}.{scale}: no such scale ({did_you_mean(scale, study.scales)})"
     for place, gate in enumerate(study.gates):
         if not any(fnmatchcase(run, gate.run) for run in study.runs):
             yield f"gates.{place}.run: no run {gate.run!r} ({did_you_mean(gate.run, study.runs)})"
