@@ -94,7 +94,7 @@ def test_a_cell_without_half_of_its_seeds_has_a_problem() -> None:
         return cell_of(Members("s", "miniature", runs, kept.planned), "R", {})
 
     assert mixed(3).problem is None
-    assert (len(mixed(3).runs), mixed(3).planned, len(mixed(3).left_out)) == (3, 5, 2)
+    assert (len(mixed(3).runs), mixed(3).planned, len(mixed(3).others)) == (3, 5, 2)
     problem = mixed(2).problem
     assert problem is not None
     assert "only 2 of 5 seeds" in problem and "no better than length" in problem

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import NamedTuple
 
@@ -44,8 +44,10 @@ class Cell:
     """By seed."""
     planned: int
     """Seeds that the study has for it."""
-    left_out: tuple[str, ...] = ()
-    """Why the others do not count."""
+    others: tuple[Member, ...] = ()
+    """Those that do not count."""
+
+    _trends: dict[str, Trend] = field(default_factory=dict, repr=False)
 
     @cached_property
     def name(self) -> str:
@@ -59,7 +61,7 @@ class Cell:
             return f"{self.name} is not part of the study"
         if 2 * len(self.runs) >= self.planned and self.runs:
             return None
-        why = dict.fromkeys(self.left_out)
+        why = dict.fromkeys(run.outcome.reason for run in self.others)
         count = "no run" if not self.runs else f"only {len(self.runs)} of {self.planned} seeds"
         return f"{self.name}: {count} to judge" + (f" ({'; '.join(why)})" if why else " (no record)")
 
@@ -76,7 +78,7 @@ class Cell:
 
     @cached_property
     def win_rate(self) -> float:
-        return self._mean("win_rate")
+        return self.mean("win_rate")
 
     @cached_property
     def curve(self) -> dict[int, Difference]:
@@ -109,7 +111,7 @@ class Cell:
             sign(self.difference),
             rose=proxy.mean > SIGNIFICANCE * proxy.se,
             dropped=self.dropped,
-            stalled=abs(proxy.mean) < STALL * self._mean("proxy_sd"),
+            stalled=abs(proxy.mean) < STALL * self.mean("proxy_sd"),
         )
 
     @cached_property
@@ -119,7 +121,7 @@ class Cell:
             return False
         if any("ended_end" not in run.outcome.numbers for run in self.runs):
             return None
-        return self._mean("ended_end") >= ENDED * self._mean("ended_start")
+        return self.mean("ended_end") >= ENDED * self.mean("ended_start")
 
     # Series
 
@@ -141,7 +143,9 @@ class Cell:
         return np.interp(steps, at, np.cumsum(rates)), values
 
     def trend(self, name: str) -> Trend:
-        return kendall_trend(*self.series(name))
+        if name not in self._trends:
+            self._trends[name] = kendall_trend(*self.series(name))
+        return self._trends[name]
 
     def start_end(self, name: str) -> StartEnd:
         """Means of the first and the last points of the mean series."""
@@ -155,7 +159,8 @@ class Cell:
         numbers = [run.outcome.numbers for run in self.runs]
         return several_seeds([Difference(one[mean], one[se]) for one in numbers])
 
-    def _mean(self, name: str) -> float:
+    def mean(self, name: str) -> float:
+        """The mean over seeds of a number behind the label."""
         return float(np.mean([run.outcome.numbers[name] for run in self.runs]))
 
     def _steps(self, others: Sequence[Wins]) -> list[int]:
@@ -175,8 +180,8 @@ def cell_of(members: Members, row: str, setting: Setting, *, labeled: bool = Tru
     planned = [seed for r, s, seed in members.planned if r == row and s == setting]
     runs = [run for run in members.of(row, **setting) if run.setting == setting]
     counted = [run for run in runs if run.outcome.label is not None or not (labeled or run.gate)]
-    left_out = [run.outcome.reason for run in runs if run not in counted]
-    return Cell(row, setting, tuple(counted), len(planned), tuple(left_out))
+    others = tuple(run for run in runs if run not in counted)
+    return Cell(row, setting, tuple(counted), len(planned), others)
 
 
 def cells_of(members: Members, row: str, *, labeled: bool = True) -> list[Cell]:

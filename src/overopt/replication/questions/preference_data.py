@@ -18,9 +18,9 @@ from overopt.replication.questions.measures import (
     curve,
     gain,
     last,
+    lasting_fall,
     pooled_label,
     reward_model_of,
-    step_of_fall,
     usable,
 )
 
@@ -103,9 +103,9 @@ def _finding(worst: Sequence[Member], best: Sequence[Member]) -> tuple[str, Esti
 
 
 def _fall(run: Member) -> float:
-    """The step of the fall; a run that does not fall counts as if it did one evaluation after its last."""
+    """The step of the lasting fall; a run without one counts as if it fell one evaluation after its last."""
     steps = sorted(run.won)
-    return min(step_of_fall(run), 2 * steps[-1] - steps[-2])
+    return min(lasting_fall(run), 2 * steps[-1] - steps[-2])
 
 
 def _rows(kind: str, cell: Pairs, runs: Sequence[Member]) -> list[dict[str, Any]]:
@@ -130,7 +130,7 @@ def _chart(table: Sequence[Mapping[str, Any]]) -> Any:
     panels = [
         panel({"": "reward model"}, "agreement", "agreement with gold on held-out pairs", None),
         panel(ONLINE, "change of win rate", change, 0.0),
-        panel(ONLINE, "step of fall", "step at which the win rate is below SFT's", None),
+        panel(ONLINE, "step of fall", "step from which the win rate is below SFT's", None),
         panel(OFFLINE, "change of win rate", change, 0.0),
     ]
     return alt.concat(*panels, columns=2).resolve_scale(color="independent")
@@ -146,7 +146,7 @@ def _paragraph(
     said = []
     for kind, (verb, delay) in findings.items():
         ends = [over_seeds([gain(run) for run in runs[kind][cell]]).text() for cell in (worst, best)]
-        later = "" if delay is None else f"; the fall below SFT comes {delay.text('+.0f')} steps later"
+        later = "" if delay is None else f"; the lasting fall below SFT comes {delay.text('+.0f')} steps later"
         said.append(f"under {ONLINE[kind]} it {verb} (win rate less SFT's: {ends[0]} and {ends[1]}{later})")
     kl = [f"{cell.text}: {pooled_label(runs['KL'][cell])}" for cell in sorted(agreement) if runs["KL"].get(cell)]
     offline = [sentence for kind in OFFLINE for sentence in [_effects(kind, runs[kind])] if sentence]
