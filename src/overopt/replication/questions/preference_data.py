@@ -122,16 +122,23 @@ def _rows(kind: str, cell: Pairs, runs: Sequence[Member]) -> list[dict[str, Any]
 def _chart(table: Sequence[Mapping[str, Any]]) -> Any:
     import altair as alt
 
-    def panel(kinds: Mapping[str, str], measure: str, x: str, zero: float | None) -> Any:
+    def panel(title: str, kinds: Mapping[str, str], measure: str, x: str, zero: float | None) -> Any:
         chosen = [row for row in table if row["kind"] in kinds.values() and row["measure"] == measure]
-        return dots([{**row, "category": row["cell"], "entry": row["kind"]} for row in chosen], x=x, zero=zero)
+        rows = [{**row, "category": row["cell"], "entry": row["kind"]} for row in chosen]
+        return dots(rows, x=x, title=title, zero=zero)
 
     change = "change of the win rate from SFT"
     panels = [
-        panel({"": "reward model"}, "agreement", "agreement with gold on held-out pairs", None),
-        panel(ONLINE, "change of win rate", change, 0.0),
-        panel(ONLINE, "step of fall", "step from which the win rate is below SFT's", None),
-        panel(OFFLINE, "change of win rate", change, 0.0),
+        panel("reward models", {"": "reward model"}, "agreement", "agreement with gold on held-out pairs", None),
+        panel("online, against these reward models", ONLINE, "change of win rate", change, 0.0),
+        panel(
+            "online, against these reward models",
+            ONLINE,
+            "step of fall",
+            "step from which the win rate is below SFT's",
+            None,
+        ),
+        panel("offline, on these pairs", OFFLINE, "change of win rate", change, 0.0),
     ]
     return alt.concat(*panels, columns=2).resolve_scale(color="independent")
 
@@ -147,13 +154,13 @@ def _paragraph(
     for kind, (verb, delay) in findings.items():
         ends = [over_seeds([gain(run) for run in runs[kind][cell]]).text() for cell in (worst, best)]
         later = "" if delay is None else f"; the lasting fall below SFT comes {delay.text('+.0f')} steps later"
-        said.append(f"under {ONLINE[kind]} it {verb} (win rate less SFT's: {ends[0]} and {ends[1]}{later})")
+        said.append(f"with {ONLINE[kind]} it {verb} (win rate less SFT's: {ends[0]} and {ends[1]}{later})")
     kl = [f"{cell.text}: {pooled_label(runs['KL'][cell])}" for cell in sorted(agreement) if runs["KL"].get(cell)]
     offline = [sentence for kind in OFFLINE for sentence in [_effects(kind, runs[kind])] if sentence]
     return (
         f"The best reward model ({best.text}) agrees with gold on {agreement[best].text('.2f')} of held-out pairs, the"
         f" worst ({worst.text}) on {agreement[worst].text('.2f')}. From the worst to the best, {listed(said)}."
-        f" Under KL the pooled outcome is {listed(kl)}. " + " ".join(offline)
+        f" With KL the pooled outcome is {listed(kl)}. " + " ".join(offline)
     ).rstrip()
 
 
