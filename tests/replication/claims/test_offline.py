@@ -67,7 +67,10 @@ CASES: dict[str, tuple[str, Plan]] = {
         "C37",
         with_("C37", ("CHI-1B", after_epochs(0.5, 0.2), {}), ("CHI-DPO-1B", after_epochs(0.9, 0.6), {})),
     ),
-    "C37 contradicted: chiPO keeps its win rate": ("C37", with_("C37", ("CHI-1B", after_epochs(0.7, 0.7), {"beta": 0.1}))),
+    "C37 contradicted: chiPO keeps its win rate": (
+        "C37",
+        with_("C37", ("CHI-1B", after_epochs(0.7, 0.7), {"beta": 0.1})),
+    ),
     "C37 not tested: no evaluation after an epoch": (
         "C37",
         with_("C37", ("CHI-1B", {"config": {"epochs": 3}}, {"beta": 0.1})),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -30,7 +30,7 @@ from overopt.replication.claims.online import BEST_BELOW_KL
 from overopt.replication.claims.study import Study, absent
 from overopt.replication.claims.thresholds import Thresholds
 from overopt.replication.members import Member
-from overopt.statistics import fall, kendall, rise, several_seeds
+from overopt.statistics import Difference, fall, kendall, rise, several_seeds
 
 FAST, SLOW = "SIMPO-1B-1e-6", "SIMPO-1B-2e-7"
 """SimPO at the high and at the low learning rate."""
@@ -146,28 +146,25 @@ def _losses(study: Study, beta: float) -> Finding:
     if 2 * len(pairs) < max(chi.planned, dpo.planned):
         return untested(f"beta {beta:g}: too few seeds of both have evaluations after 1 and after 4 epochs")
     d, z = several_seeds([paired(other, one) for one, other in pairs]), study.thresholds.standard_errors
-    means = [
-        several_seeds([paired(one, dict.fromkeys(one, 0.0)) for one in column]) for column in zip(*pairs, strict=True)
-    ]
-    bound = z * d.se
+    own, other = ([_mean(losses) for losses in column] for column in zip(*pairs, strict=True))
+    means, bound = (several_seeds(own), several_seeds(other)), z * d.se
+    what = "loss of win rate from epoch 1 to 4"
     numbers = (
-        Number(
-            f"beta {beta:g}: loss of win rate from epoch 1 to 4, DPO's less chiPO's",
-            d.mean,
-            d.se,
-            bound,
-            bound - d.mean,
-        ),
-        Number(f"{chi.name}: loss of win rate from epoch 1 to 4", *means[0]),
-        Number(f"{dpo.name}: loss of win rate from epoch 1 to 4", *means[1]),
+        Number(f"beta {beta:g}: {what}, DPO's less chiPO's", d.mean, d.se, bound, bound - d.mean),
+        Number(f"{chi.name}: {what}", *means[0]),
+        Number(f"{dpo.name}: {what}", *means[1]),
     )
     reason = f"beta {beta:g}: chiPO loses {signed(means[0])} from epoch 1 to 4, DPO {signed(means[1])}"
     found = about_all((chi, dpo), yes_no(d.mean <= 0 or d.mean < bound, True), reason, *numbers)
     return found if means[1].mean > z * means[1].se else found.but(f"at beta {beta:g} DPO loses nothing to prevent")
 
 
+def _mean(losses: Mapping[str, float]) -> Difference:
+    return paired(losses, dict.fromkeys(losses, 0.0))
+
+
 def _epoch(cell: Cell) -> int:
-    """Updates in an epoch; a run that stopped early does not count. The rows of chiPO have as many epochs as planned."""
+    """Updates in an epoch, by the run that came furthest."""
     return round(max(max(run.won) for run in cell.runs) / int(cell.runs[0].config.get("epochs") or 1))
 
 
