@@ -253,7 +253,13 @@ def claims(options: argparse.Namespace) -> int:
     from overopt.replication.claims.thresholds import Thresholds
 
     thresholds = load(Thresholds, {}, options.overrides)
-    rows = check(study_of(options.study), thresholds)
+    members = study_of(options.study)
+    if options.export is not None:
+        from overopt.replication.results import export
+
+        print(*export(members, options.export), sep="\n")
+        return DONE
+    rows = check(members, thresholds)
     if options.json:
         print(json.dumps([row.row() for row in rows], indent=1))
     else:
