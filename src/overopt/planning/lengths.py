@@ -104,13 +104,17 @@ def pairs_of(stage: Any, codec: Codec, others: Mapping[str, Any]) -> PairLengths
             path = Path(pairs.path)
             if (path / "run.json").is_file():
                 recorded = recorded_pairs(path)
-                return _stored(stage, codec, recorded.train, len(recorded.heldout))
+                return _limited(pairs, _stored(stage, codec, recorded.train, len(recorded.heldout)))
             if path.name in others:
-                return replace(pairs_of(others[path.name], codec, others), sampled=False)
+                return _limited(pairs, replace(pairs_of(others[path.name], codec, others), sampled=False))
             raise UserError(f"pairs.path: {path} is no run; make it first, or plan it too")
         case _:
             heldout = len(stage.task.evaluation_preferences(stage.seed, Dropped())[1])
             return _stored(stage, codec, stage.task.preferences(stage.seed, Dropped()), heldout)
+
+
+def _limited(pairs: FromRun, lengths: PairLengths) -> PairLengths:
+    return replace(lengths, count=pairs.used(lengths.count))
 
 
 def _stored(stage: Any, codec: Codec, train: Sequence[Preference], heldout: int) -> PairLengths:

@@ -88,6 +88,15 @@ def test_every_quantity_has_a_meaning_in_the_records() -> None:
     assert set(early_signs.THRESHOLDS) <= set(METRICS)
 
 
+def test_runs_of_minimum_entropy_do_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(early_signs, "THRESHOLDS", {"kl_ref": 1.0})
+    found = answer(study({"kl_ref": jump(20, 9.0)}, {"kl_ref": jump(99, 9.0)}))
+    whole = study({"kl_ref": jump(20, 9.0)}, {"kl_ref": jump(99, 9.0)})
+    others = [replace(run, row="MIN-1B", name=f"MIN-{run.name}") for run in whole.runs]
+    again = answer(Members(whole.study, whole.scale, (*whole.runs, *others), ()))
+    assert again.paragraph == found.paragraph and "3 good runs" in found.paragraph
+
+
 def test_without_good_runs_nothing_is_tested() -> None:
     runs = tuple(run(seed, True) for seed in SEEDS)
     assert answer(Members("s", "miniature", runs, ())).decision == "not tested"

@@ -37,7 +37,8 @@ def study(kl: float, entropy: float, none: float = 0.0) -> Members:
 
 def test_interpolation_by_hand() -> None:
     assert at_kl([0, 1.2, 1.8], [5, 7, 8], 1.5) == pytest.approx(7.5)
-    assert at_kl([0, 1, 3], [5, 7, 8], 2.0) is None  # two nats apart, more than half of two
+    assert at_kl([0, 1, 4], [5, 7, 8], 2.0) is None  # three nats apart, more than two
+    assert at_kl([0, 1, 3], [5, 7, 8], 2.0) == pytest.approx(7.5)
     assert at_kl([0, 1], [5, 7], 1.5) is None
     assert at_kl([1.0, 1.4, 1.0], [0, 4, 10], 1.2) == pytest.approx((2 + 7) / 2)  # passed twice
     assert at_kl([1.2, 1.2], [0, 4], 1.2) is None
@@ -58,16 +59,16 @@ def test_families_are_told_by_row_and_coefficient() -> None:
 def test_maximum_entropy_is_worse_at_equal_kl() -> None:
     found = answer(study(kl=-0.1, entropy=-0.3))
     assert found.decision == "maximum entropy is worse"
-    # at 2 nats: -.6 less -.2, equal in all seeds
-    assert "differs by -0.40 [-0.40, -0.40]" in found.paragraph and "worse than KL" in found.paragraph
+    # at 4 nats: -1.2 less -.4, equal in all seeds
+    assert "differs by -0.80 [-0.80, -0.80]" in found.paragraph and "worse than KL" in found.paragraph
     row = next(r for r in found.table if r["family"] == ENTROPY and r["measure"] == "gold of samples" and r["kl"] == 8)
     assert row["mean"] == pytest.approx(-1.6) and row["seeds"] == 3
-    assert "Against no regularizer at the same KL, maximum entropy is -0.60" in found.paragraph
+    assert "Against no regularizer at the same KL, maximum entropy is -1.20" in found.paragraph
 
 
 def test_a_reversed_truth_reverses_the_answer() -> None:
     found = answer(study(kl=-0.3, entropy=-0.1))
-    assert found.decision == "maximum entropy is better" and "differs by +0.40" in found.paragraph
+    assert found.decision == "maximum entropy is better" and "differs by +0.80" in found.paragraph
 
 
 def test_without_a_common_distance_nothing_is_tested() -> None:

@@ -10,6 +10,7 @@ from overopt.replication.questions.measures import (
     curve,
     gain,
     last,
+    lasting_fall,
     pooled_label,
     proxy_gain,
     reward_model_of,
@@ -48,7 +49,10 @@ def test_the_fall_is_the_first_evaluation_significantly_below_sft() -> None:
 
     one = replace(run(), won={0: won(50), 10: won(49), 20: won(44), 30: won(10)})
     # 6 of 100 lost: the mean -.06 is 2.53 of its standard errors sqrt(.06 - .06^2) / 10; 1 of 100: 1.005
-    assert step_of_fall(one) == 20
+    assert step_of_fall(one) == 20 and lasting_fall(one) == 20
+    dip = replace(one, won={0: won(50), 10: won(10), 20: won(55), 30: won(20), 40: won(10)})
+    assert step_of_fall(dip) == 10 and lasting_fall(dip) == 30
+    assert lasting_fall(replace(one, won={0: won(50), 10: won(10), 20: won(49)})) == math.inf
     assert step_of_fall(replace(one, won={0: won(50), 10: won(49), 20: won(70)})) == math.inf
 
 

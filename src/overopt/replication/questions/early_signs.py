@@ -37,21 +37,22 @@ HALF = 0.5
 """Share of over-optimized runs in which a quantity must alarm before gold turns to be called the first to move."""
 
 THRESHOLDS: Mapping[str, float] = {
-    "kl_ref": 2.79,
-    "kl_prev": 0.174,
-    "kl_prev_reverse": 0.0761,
-    "approxkl": 0.0227,
-    "ratio_var": 0.0393,
+    "kl_ref": 3.53,
+    "kl_prev": 0.157,
+    "kl_prev_reverse": 0.0677,
+    "approxkl": 0.0224,
+    "ratio_var": 0.029,
     "clipfrac": 0.128,
-    "grad_norm": 5.16,
-    "entropy_tok": 0.163,
-    "neg_logp_tok": 0.201,
+    "grad_norm": 4.46,
+    "entropy_tok": 0.174,
+    "neg_logp_tok": 0.207,
     "len_mean": 4.58,
     "eos_rate": 0.0157,
-    "score_mean": 1.15,
-    "score_sd": 0.494,
+    "score_mean": 1.03,
+    "score_sd": 0.487,
 }
-"""By `calibrate` on the good runs of the demo's seeds 0 to 19; in the units of `records/legend.py`."""
+"""By `calibrate` on 55 good runs: the demo's of seeds 0 to 19, and this study's of seeds 31 to 33. Units are those of
+`records/legend.py`."""
 
 
 @dataclass(frozen=True)
@@ -93,7 +94,7 @@ def _columns(estimate: Estimate | None) -> list[tuple[str, float]]:
 
 
 def answer(members: Members) -> Answer:
-    online = [run for run in usable(members.runs) if run.stage == "online" and "gold_mean" in run.series]
+    online = [run for run in usable(members.runs) if _is_watched(run)]
     bad = [run for run in online if run.outcome.label in OVER_OPTIMIZED]
     good = [run for run in online if run.outcome.label == "GOOD"]
     if not bad or not good:
@@ -104,6 +105,11 @@ def answer(members: Members) -> Answer:
     decision = f"{first.quantity} moves first" if first and leads else "none moves before gold in half of the runs"
     paragraph = _paragraph(signs, first, bad, good)
     return Answer(NAME, QUESTION, decision, paragraph, _chart(signs), [sign.row() for sign in signs])
+
+
+def _is_watched(run: Member) -> bool:
+    """Whether a run counts: minimum entropy moves entropy by design, so a change of it is no sign there."""
+    return run.stage == "online" and "gold_mean" in run.series and not run.row.startswith("MIN")
 
 
 def turn(run: Member) -> float:

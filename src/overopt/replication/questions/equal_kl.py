@@ -31,12 +31,13 @@ QUESTION = "Is maximum entropy better or worse than KL at equal KL spent?"
 SIZES = ("1B", "2.8B", "6.9B")
 BUDGETS = (1.0, 2.0, 4.0, 8.0)
 """Nats per completion at which runs are compared."""
-PRIMARY = 2.0
+PRIMARY = 4.0
 """The budget that decides."""
 WINDOW = 5
 """Steps of the running mean of KL and gold in training."""
-COARSEST = 0.5
-"""Widest pair of neighboring points between which a value is interpolated, in units of the budget."""
+COARSEST = 1.0
+"""Widest pair of neighboring points between which a value is interpolated, in units of the budget. At 1, nothing is
+interpolated from the start of a run, which is at 0."""
 
 KL, NONE, ENTROPY, SLOW = "KL", "no regularizer", "maximum entropy", "maximum entropy, lower learning rate"
 GOLD, WIN_RATE = "gold of samples", "win rate"

@@ -44,11 +44,25 @@ def proxy_gain(run: Member) -> float:
 
 def step_of_fall(run: Member) -> float:
     """The first evaluated step whose win rate is below SFT's by two standard errors; infinite if none is."""
-    for step in sorted(run.won.keys() - {0}):
-        difference = paired(run.won[step], run.won[0])
-        if difference.mean < 0 and difference.mean <= -SIGNIFICANCE * difference.se:
-            return float(step)
-    return float("inf")
+    return next((float(step) for step in sorted(run.won.keys() - {0}) if _is_below(run, step)), float("inf"))
+
+
+def lasting_fall(run: Member) -> float:
+    """The first evaluated step from which on the win rate is below SFT's by two standard errors at every evaluation.
+
+    Infinite if it is not at the last.
+    """
+    found = float("inf")
+    for step in sorted(run.won.keys() - {0}, reverse=True):
+        if not _is_below(run, step):
+            break
+        found = float(step)
+    return found
+
+
+def _is_below(run: Member, step: int) -> bool:
+    difference = paired(run.won[step], run.won[0])
+    return difference.mean < 0 and difference.mean <= -SIGNIFICANCE * difference.se
 
 
 def pooled_label(runs: Sequence[Member]) -> Label:
