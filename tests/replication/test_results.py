@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 from synthetic_study import members, only, paper
 
-from overopt.replication.claims.check import check, study_of
+from overopt.replication.claims.check import check
+from overopt.replication.exchange import read_study
 from overopt.replication.results import PAPER, export, write_results
 
 
@@ -24,7 +25,7 @@ def test_a_published_study_gives_the_same_claims_again(tmp_path: Path) -> None:
     lines = list(export(study, tmp_path))
     assert lines[0].startswith(f"runs: {len(study.runs)} in 0.") and lines[0].endswith(" MB of Parquet")
     written: list[dict[str, Any]] = json.loads((tmp_path / "claims.json").read_bytes())
-    assert json.loads(json.dumps([row.row() for row in check(study_of(tmp_path))])) == written
+    assert json.loads(json.dumps([row.row() for row in check(read_study(tmp_path))])) == written
     verdicts = {row["id"]: row["verdict"] for row in written}
     assert (verdicts["C18"], verdicts["C17"]) == ("replicated", "not tested")
     assert "| KL-1B | - | GOOD 2 |" in (tmp_path / "tables.md").read_text()

@@ -197,7 +197,7 @@ def final(run: Member) -> Wins:
 
 def contrast(a: Cell, b: Cell) -> Difference | None:
     """Final win rate of a less that of b, over the seeds that both have; None if these are fewer than half."""
-    pairs = _same_seeds(a, b)
+    pairs = same_seeds(a, b)
     if not pairs or 2 * len(pairs) < max(a.planned, b.planned):
         return None
     return several_seeds([_difference(final(one), final(other)) for one, other in pairs])
@@ -223,19 +223,27 @@ def best_against(cells: Sequence[Cell], other: Cell) -> Best | None:
         return Best(best, difference, 1.0)
     columns = []
     for run in other.runs:
-        beside = [next((one for one in cell.runs if one.seed == run.seed), None) for cell in cells]
-        columns.append(_less_own_mean([{} if one is None else final(one) for one in beside], final(run)))
+        rivals = [next((one for one in cell.runs if one.seed == run.seed), None) for cell in cells]
+        columns.append(_less_own_mean([{} if one is None else final(one) for one in rivals], final(run)))
     return Best(best, difference, largest_p(np.concatenate(columns), difference.z))
 
 
 def ends(a: Cell, b: Cell, name: str) -> Difference | None:
     """End of a series in a less that in b, over the seeds that both have; None if there are none."""
-    pairs = [(start_end(one.series[name][1]), start_end(other.series[name][1])) for one, other in _same_seeds(a, b)]
+    pairs = [(start_end(one.series[name][1]), start_end(other.series[name][1])) for one, other in same_seeds(a, b)]
     found = [Difference(x.end - y.end, math.hypot(x.se_end, y.se_end)) for x, y in pairs]
     return several_seeds(found) if found else None
 
 
-def _same_seeds(a: Cell, b: Cell) -> list[tuple[Member, Member]]:
+def beside(cells: Sequence[Cell], statistic: Callable[[Cell], float]) -> list[tuple[float, ...]]:
+    """A statistic of several cells, side by side, for each seed that all of them have."""
+    columns = [dict(zip((run.seed for run in cell.runs), cell.by_seed(statistic), strict=True)) for cell in cells]
+    seeds = sorted(set.intersection(*(set(column) for column in columns)))
+    return [tuple(column[seed] for column in columns) for seed in seeds]
+
+
+def same_seeds(a: Cell, b: Cell) -> list[tuple[Member, Member]]:
+    """The runs of two cells under the seeds that both have."""
     others = {run.seed: run for run in b.runs}
     return [(run, others[run.seed]) for run in a.runs if run.seed in others]
 

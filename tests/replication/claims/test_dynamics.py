@@ -129,6 +129,7 @@ def test_rank_correlations_over_cells() -> None:
     assert dynamics.rank_correlation(cells, T, "x", [-x for x in d], d).truth.name == "YES"
     assert dynamics.rank_correlation(cells, T, "x", d, d).truth.name == "NO"
     assert dynamics.rank_correlation(cells, T, "x", [1.0] * 8, d).truth.name == "UNCLEAR"
+    assert dynamics.rank_correlation(cells[:2], T, "x", [2, 1], d[:2]).truth.name == "UNTESTED"
     # of three points no order is unlikely: 2 of 6 are as extreme
     assert dynamics.rank_correlation(cells[:3], T, "x", [3, 2, 1], d[:3]).truth.name == "UNCLEAR"
 

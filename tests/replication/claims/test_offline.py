@@ -35,6 +35,11 @@ def falls_to(*ends: float) -> list[tuple[str, dict, dict]]:  # type: ignore[type
     ]
 
 
+def after_epochs(first: float, last: float) -> dict[str, tuple[float, ...]]:
+    """Win rates after epochs 1 to 4 on a line."""
+    return {"wins": (SFT_WINS, first, first + (last - first) / 3, first + 2 * (last - first) / 3, last)}
+
+
 def fall(by: float) -> dict[str, dict[str, Curve]]:
     return {"series": {"logps_chosen_mean": Curve(-0.7, -0.7 - by)}}
 
@@ -57,14 +62,20 @@ CASES: dict[str, tuple[str, Plan]] = {
     "C36 replicated: worse than SFT": ("C36", with_("C36", ("HH-DPO", OVER, {}))),
     "C36 contradicted": ("C36", with_("C36", ("HH-DPO", GOOD, {}))),
     "C37 replicated": ("C37", base("C37")),
-    "C37 replicated: chiPO loses more": (
+    "C37 replicated: chiPO loses more": ("C37", with_("C37", ("CHI-1B", after_epochs(0.7, 0.2), {}))),
+    "C37 replicated: what happens before epoch 1 does not matter": (
         "C37",
-        with_("C37", ("CHI-1B", {"wins": (SFT_WINS, 0.2)}, {"epochs": 4.0})),
+        with_("C37", ("CHI-1B", after_epochs(0.5, 0.2), {}), ("CHI-DPO-1B", after_epochs(0.9, 0.6), {})),
     ),
     "C37 contradicted: chiPO keeps its win rate": (
         "C37",
-        with_("C37", ("CHI-1B", {"wins": (SFT_WINS, 0.7)}, {"epochs": 4.0, "beta": 0.1})),
+        with_("C37", ("CHI-1B", after_epochs(0.7, 0.7), {"beta": 0.1})),
     ),
+    "C37 not tested: no evaluation after an epoch": (
+        "C37",
+        with_("C37", ("CHI-1B", {"config": {"epochs": 3}}, {"beta": 0.1})),
+    ),
+    "C37 not tested: one epoch": ("C37", with_("C37", ("CHI-DPO-1B", {"config": {"epochs": 1}}, {"beta": 0.1}))),
     "C38 replicated": ("C38", base("C38")),
     "C38 contradicted": ("C38", with_("C38", (FAST, fall(0.1), {}), (SLOW, fall(1.0), {}), ("DPO-1B", fall(1.0), {}))),
     "C38 inconclusive": ("C38", with_("C38", (FAST, fall(0.5), {}), (SLOW, fall(0.5), {}), ("DPO-1B", fall(0.5), {}))),
@@ -143,11 +154,19 @@ def test_the_spread_over_seeds_of_the_second_task_is_reported() -> None:
 
 
 def test_losses_over_epochs_are_compared_at_the_same_beta() -> None:
-    part = found("C37", base("C37"))
-    named = [number.value for number in part.numbers if number.what == "win rate of CHI-1B beta=0.1 epochs=4"]
-    assert named == [pytest.approx(0.4)]
+    plan = with_("C37", ("CHI-1B", after_epochs(0.7, 0.5), {"beta": 0.05}))
+    part = found("C37", plan)
+    # at beta .05 chiPO loses .2 and DPO .3; at beta .1 both lose .3
+    values = [number.value for number in part.numbers]
+    assert values == [pytest.approx(x) for x in (0.1, 0.2, 0.3, 0.0, 0.3, 0.3)]
     other = {key: spec for key, spec in base("C37").items() if key[0] == "CHI-1B" or dict(key[1])["beta"] == 0.1}
     assert verdict("C37", other) == "not tested"
+
+
+def test_what_dpo_does_not_lose_need_not_be_prevented() -> None:
+    plan = with_("C37", ("CHI-1B", after_epochs(0.7, 0.7), {}), ("CHI-DPO-1B", after_epochs(0.7, 0.7), {"beta": 0.1}))
+    assert verdict("C37", plan) == "contradicted"  # at beta .05
+    assert found("C37", plan).qualifiers == ("at beta 0.1 DPO loses nothing to prevent",)
 
 
 def test_the_weaker_form_is_said() -> None:

@@ -215,6 +215,8 @@ def rank_correlation(
     cells: Sequence[Cell], t: Thresholds, what: str, x: Sequence[float], y: Sequence[float]
 ) -> Finding:
     """Spearman's correlation over cells is below 0, by its p-value; above 0 is the opposite."""
+    if len(cells) < 3:
+        return untested(f"{what}: {len(cells)} settings have no order that chance could not give")
     rho = spearman(x, y)
     significant = rho.p < t.comparison.rank_p
     number = Number(f"Spearman's rho of {what}, {len(cells)} settings", rho.value, None, 0.0, -rho.value)

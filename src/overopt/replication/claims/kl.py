@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 from overopt.outcomes import OVER_OPTIMIZED
-from overopt.replication.cells import Cell, ends
+from overopt.replication.cells import Cell, beside, ends
 from overopt.replication.claims.atoms import about_all, good, good_and_stable, missing, over_at_the_end, stable
 from overopt.replication.claims.claim import Claim, Rule, single
 from overopt.replication.claims.dynamics import (
@@ -64,11 +64,7 @@ def _sensitive(size: str) -> Rule:
             return untested(problem or f"grid too small: {len(cells)} KL coefficients at {size}")
         rising = [_ends_below(a, b, study.thresholds) for (_, a), (_, b) in pairwise(by_beta)]
         at = [cell.start_end("kl_ref").end for cell in cells]
-        by_seed = [
-            max(values) / min(values)
-            for values in zip(*(cell.by_seed(ended("kl_ref")) for cell in cells), strict=False)
-            if min(values) > 0
-        ]
+        by_seed = [max(values) / min(values) for values in beside(cells, ended("kl_ref")) if min(values) > 0]
         ratio = max(at) / min(at) if min(at) > 0 else float("inf")
         least = study.thresholds.comparison.kl_range
         truth, number = beyond(
@@ -179,7 +175,7 @@ def _budget_depends_on_size(study: Study) -> Finding:
 
 def _similar(a: Cell, b: Cell, t: Thresholds) -> Finding:
     at = [cell.start_end("kl_ref").end for cell in (a, b)]
-    ratios = [x / y for x, y in zip(a.by_seed(ended("kl_ref")), b.by_seed(ended("kl_ref")), strict=False) if y > 0]
+    ratios = [x / y for x, y in beside((a, b), ended("kl_ref")) if y > 0]
     ratio = at[0] / at[1] if at[1] > 0 else float("inf")
     truth, number = beyond(f"kl_ref of {a.name} by that of {b.name}", ratio, ratios, t, at_most=t.comparison.kl_budget)
     return about_all((a, b), truth, f"kl_ref of {a.name} ends at {at[0]:.3g}, of {b.name} at {at[1]:.3g}", number)

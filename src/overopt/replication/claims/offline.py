@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
 
-from overopt.outcomes import OVER_OPTIMIZED
-from overopt.replication.cells import Cell, final
+from overopt.outcomes import OVER_OPTIMIZED, paired
+from overopt.replication.cells import Cell, beside, final, same_seeds
 from overopt.replication.claims.atoms import (
     about,
     about_all,
@@ -29,7 +29,8 @@ from overopt.replication.claims.margins import MARGINS
 from overopt.replication.claims.online import BEST_BELOW_KL
 from overopt.replication.claims.study import Study, absent
 from overopt.replication.claims.thresholds import Thresholds
-from overopt.statistics import fall, kendall, paired_difference, rise, several_seeds
+from overopt.replication.members import Member
+from overopt.statistics import Difference, fall, kendall, rise, several_seeds
 
 FAST, SLOW = "SIMPO-1B-1e-6", "SIMPO-1B-2e-7"
 """SimPO at the high and at the low learning rate."""
@@ -75,7 +76,7 @@ def _ranks(what: str, value: str) -> Rule:
         def at(cell: Cell) -> float:
             return cell.win_rate if value == "win_rate" else cell.start_end(value).end
 
-        by_seed = [tau(values) for values in zip(*(cell.by_seed(at) for cell in cells), strict=False)]
+        by_seed = [tau(values) for values in beside(cells, at)]
         found = tau([at(cell) for cell in cells])
         most = -t.comparison.rank_tau
         truth, number = beyond(f"tau of gamma and {what}", found, by_seed, t, at_most=most, opposite=0.0)
@@ -137,30 +138,42 @@ def _chi_no_stabler(study: Study) -> Finding:
 
 
 def _losses(study: Study, beta: float) -> Finding:
-    chi, dpo = (
-        [study.cell(row, beta=beta, epochs=epochs) for epochs in (1.0, 2.0, 4.0)] for row in ("CHI-1B", "CHI-DPO-1B")
-    )
-    if problem := missing(*chi, *dpo):
+    chi, dpo = study.cell("CHI-1B", beta=beta), study.cell("CHI-DPO-1B", beta=beta)
+    if problem := missing(chi, dpo):
         return untested(problem)
-    found = []
-    for seed in sorted(set.intersection(*({run.seed for run in cell.runs} for cell in (*chi, *dpo)))):
-        one, _, four, dpo_one, _, dpo_four = (_wins(cell, seed) for cell in (*chi, *dpo))
-        prompts = sorted(one.keys() & four.keys() & dpo_one.keys() & dpo_four.keys())
-        if prompts:
-            lost = [one[prompt] - four[prompt] for prompt in prompts]
-            found.append(paired_difference([dpo_one[p] - dpo_four[p] for p in prompts], lost))
-    if not found:
-        return untested(f"beta {beta:g}: no seed has all epochs of both")
-    d, z = several_seeds(found), study.thresholds.standard_errors
-    bound = z * d.se
-    losses = [Number(f"win rate of {cell.name}", cell.win_rate) for cell in (*chi, *dpo)]
-    number = Number(f"beta {beta:g}: DPO's loss from epoch 1 to 4 less chiPO's", d.mean, d.se, bound, bound - d.mean)
-    reason = f"beta {beta:g}: DPO loses {signed(d)} more than chiPO from epoch 1 to 4"
-    return about_all((*chi, *dpo), yes_no(d.mean == 0 or d.mean < bound, True), reason, number, *losses)
+    lost = [(_loss(one, _epoch(chi)), _loss(other, _epoch(dpo))) for one, other in same_seeds(chi, dpo)]
+    pairs = [(one, other) for one, other in lost if one and other and one.keys() & other.keys()]
+    if 2 * len(pairs) < max(chi.planned, dpo.planned):
+        return untested(f"beta {beta:g}: too few seeds of both have evaluations after 1 and after 4 epochs")
+    d, z = several_seeds([paired(other, one) for one, other in pairs]), study.thresholds.standard_errors
+    own, other = ([_mean(losses) for losses in column] for column in zip(*pairs, strict=True))
+    means, bound = (several_seeds(own), several_seeds(other)), z * d.se
+    what = "loss of win rate from epoch 1 to 4"
+    numbers = (
+        Number(f"beta {beta:g}: {what}, DPO's less chiPO's", d.mean, d.se, bound, bound - d.mean),
+        Number(f"{chi.name}: {what}", *means[0]),
+        Number(f"{dpo.name}: {what}", *means[1]),
+    )
+    reason = f"beta {beta:g}: chiPO loses {signed(means[0])} from epoch 1 to 4, DPO {signed(means[1])}"
+    found = about_all((chi, dpo), yes_no(d.mean <= 0 or d.mean < bound, True), reason, *numbers)
+    return found if means[1].mean > z * means[1].se else found.but(f"at beta {beta:g} DPO loses nothing to prevent")
 
 
-def _wins(cell: Cell, seed: int) -> dict[str, float]:
-    return dict(final(next(run for run in cell.runs if run.seed == seed)))
+def _mean(losses: Mapping[str, float]) -> Difference:
+    return paired(losses, dict.fromkeys(losses, 0.0))
+
+
+def _epoch(cell: Cell) -> int:
+    """Updates in an epoch, by the run that came furthest."""
+    return round(max(max(run.won) for run in cell.runs) / int(cell.runs[0].config.get("epochs") or 1))
+
+
+def _loss(run: Member, epoch: int) -> dict[str, float] | None:
+    """By prompt the outcome after the first epoch less that of the last checkpoint; None if either is not known."""
+    first, last = run.won.get(epoch), final(run)
+    if first is None or epoch == max(run.won):
+        return None
+    return {prompt: first[prompt] - last[prompt] for prompt in first.keys() & last.keys()}
 
 
 def _hh(study: Study) -> Finding:
