@@ -12,7 +12,7 @@ from overopt import cli
 from overopt.cli import parser
 
 VERBS = (
-    "demo", "study", "train", "sweep", "watch", "evaluate", "log", "report", "best-of-n", "plan", "power",
+    "demo", "study", "train", "sweep", "watch", "evaluate", "log", "report", "best-of-n", "plan", "power", "claims",
     "theory", "objectives",
 )  # fmt: skip
 

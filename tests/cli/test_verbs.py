@@ -12,11 +12,13 @@ from typing import Any
 import pytest
 from fake_runs import BETTER, WORSE, online_run
 from fake_study import finished_run
+from synthetic_study import members, only, paper
 
 import overopt
 from overopt import cli
 from overopt.cli import verbs
 from overopt.records import RunLock
+from overopt.replication.exchange import write_exchange
 from overopt.scheduler import Result
 
 
@@ -337,6 +339,30 @@ def test_a_stage_and_a_study_are_planned_before_anything_runs(
     shown = capsys.readouterr().out
     assert "kl: stage online, 6" in shown and "sum: 9 stages" in shown
     assert cli.main(["plan", str(stage), "--device", "abacus"]) == 2
+
+
+def test_claims_of_a_study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    monkeypatch.setattr("overopt.theory.statements.verify", list)
+    write_exchange(members(only(paper(), ["KL-1B"]), (100,)), tmp_path / "study")
+    assert cli.main(["claims", str(tmp_path / "study"), "--json"]) == 0
+    rows = {row["id"]: row for row in json.loads(capsys.readouterr().out)}
+    assert len([name for name in rows if "." not in name]) == 44
+    assert (rows["C18"]["verdict"], rows["C17"]["verdict"]) == ("replicated", "not tested")
+    assert rows["C24.1B"]["verdict"] == "replicated"
+
+    assert cli.main(["claims", str(tmp_path / "study"), "--shape.half", "0.999"]) == 0
+    shown = capsys.readouterr().out
+    assert f"The claims of the paper, tested on {tmp_path / 'study'}" in shown
+    assert re.search(r"C24.1B +inconclusive", shown)
+
+
+def test_claims_of_what_is_no_study(tmp_path: Path, capsys: Any) -> None:
+    assert cli.main(["claims", str(tmp_path)]) == 2
+    assert "holds no members.json" in capsys.readouterr().err
+    assert cli.main(["claims", str(tmp_path), "--trend.tua", "1"]) == 2
+    assert "--trend.tua: unknown key (did you mean 'tau'? valid: tau, p)" in capsys.readouterr().err
+    assert cli.main(["claims", str(tmp_path / "none")]) == 2
+    assert "does not exist" in capsys.readouterr().err
 
 
 def test_study_end_to_end_in_a_pipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:

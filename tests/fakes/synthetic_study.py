@@ -31,7 +31,9 @@ Plan = dict[tuple[str, tuple[tuple[str, float | str], ...]], "Spec"]
 
 @dataclass(frozen=True)
 class Curve:
-    """A series from `start` to `end`: a line; `early` saturates; `late` grows with the cube of the time."""
+    """A series from `start` to `end`: a line; `early` saturates; `late` grows with the cube of the time; `hump` goes to
+    `end` at half of the time and back.
+    """
 
     start: float
     end: float
@@ -40,7 +42,12 @@ class Curve:
     """Standard deviation, relative to the larger of start and end."""
 
     def values(self, t: np.ndarray, random: np.random.Generator) -> np.ndarray:
-        shape = {"line": t, "early": (1 - np.exp(-8 * t)) / (1 - np.exp(-8)), "late": t**3}[self.kind]
+        shape = {
+            "line": t,
+            "early": (1 - np.exp(-8 * t)) / (1 - np.exp(-8)),
+            "late": t**3,
+            "hump": np.exp(-(((t - 0.5) / 0.08) ** 2)),
+        }[self.kind]
         scale = self.noise * max(abs(self.start), abs(self.end))
         return self.start + (self.end - self.start) * shape + scale * random.standard_normal(t.size)
 
@@ -89,6 +96,13 @@ def members(plan: Plan, seeds: Iterable[int] = SEEDS, scale: str = "miniature") 
     ]
     planned = tuple((row, dict(setting), seed) for row, setting in plan for seed in seeds)
     return Members("synthetic", scale, tuple(runs), planned)
+
+
+def joined(*studies: Members) -> Members:
+    """Studies of different seeds as one."""
+    runs = tuple(run for study in studies for run in study.runs)
+    planned = tuple(plan for study in studies for plan in study.planned)
+    return Members("synthetic", studies[0].scale, runs, planned)
 
 
 def member(row: str, setting: Setting, seed: int, spec: Spec) -> Member:
@@ -183,6 +197,11 @@ def without_series(plan: Plan, row: str, name: str) -> Plan:
         key: replace(spec, series={k: v for k, v in spec.series.items() if k != name}) if key[0] == row else spec
         for key, spec in plan.items()
     }
+
+
+def only(plan: Plan, rows: Iterable[str]) -> Plan:
+    """The plan of some rows."""
+    return {key: spec for key, spec in plan.items() if key[0] in set(rows)}
 
 
 COEFS = (0.0, 0.05, 0.1, 0.5)
@@ -282,9 +301,9 @@ def _add_offline(add: Any) -> None:
     add("HH-SFT", Spec(wins=(SFT_WINS, SFT_WINS), stage="sft"))
     add("HH-RM", Spec(judged=False, stage="reward_model"))
     add("HH-DPO", replace(dpo, wins=(SFT_WINS, SFT_WINS), proxy=0.5))
-    for epochs, wins in ((1.0, 0.7), (2.0, 0.6), (4.0, 0.4)):
-        for row in ("CHI-1B", "CHI-DPO-1B"):
-            add(row, replace(dpo, wins=(SFT_WINS, wins)), beta=(0.05, 0.1), epochs=(epochs,))
+    four_epochs = replace(dpo, wins=(SFT_WINS, 0.7, 0.6, 0.5, 0.4), config={"batch_size": 64, "epochs": 4})
+    for row in ("CHI-1B", "CHI-DPO-1B"):
+        add(row, four_epochs, beta=(0.05, 0.1))
 
 
 def _product(columns: list[Iterable[float]]) -> list[tuple[float, ...]]:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -64,5 +65,7 @@ def test_pairs_of_a_run_that_is_planned_too(chain: Chain, codec: Codec, tmp_path
     stage = load(STAGES, tiny.offline(Chain(chain.policy, tmp_path / "reward")))
     pairs = pairs_of(stage, Context(codec, {"reward": load(STAGES, tiny.reward_model(chain))}))
     assert (pairs.count, pairs.heldout, pairs.group) == (64, 32, 2)
+    limited = replace(stage, pairs=replace(stage.pairs, limit=40))
+    assert pairs_of(limited, Context(codec, {"reward": load(STAGES, tiny.reward_model(chain))})).count == 40
     with pytest.raises(UserError, match="pairs.path: .*reward is no run; make it first, or plan it too"):
         pairs_of(stage, Context(codec))

@@ -94,5 +94,7 @@ def test_equal_runs_are_computed_once_and_share_an_entry(tmp_path: Path, monkeyp
 
 def test_layers_that_are_computed_again_cost_a_forward_pass_more(tmp_path: Path) -> None:
     less = {"gradient_checkpointing": "layers"}
-    plain, again = plan_all({"a": stage(tiny.sft()), "b": stage(tiny.sft(compute=tiny.sft()["compute"] | less))}, "a100")
+    plain, again = plan_all(
+        {"a": stage(tiny.sft()), "b": stage(tiny.sft(compute=tiny.sft()["compute"] | less))}, "a100"
+    )
     assert again.seconds.step["updates"] == pytest.approx(4 / 3 * plain.seconds.step["updates"])

@@ -19,7 +19,7 @@ from synthetic_study import (
 )
 
 from overopt.outcomes import SIGNIFICANCE, Outcome
-from overopt.replication.cells import Cell, best_against, cell_of, cells_of, contrast, ends
+from overopt.replication.cells import Cell, beside, best_against, cell_of, cells_of, contrast, ends
 from overopt.replication.members import Member, Members
 from overopt.statistics import tail
 
@@ -94,7 +94,7 @@ def test_a_cell_without_half_of_its_seeds_has_a_problem() -> None:
         return cell_of(Members("s", "miniature", runs, kept.planned), "R", {})
 
     assert mixed(3).problem is None
-    assert (len(mixed(3).runs), mixed(3).planned, len(mixed(3).left_out)) == (3, 5, 2)
+    assert (len(mixed(3).runs), mixed(3).planned, len(mixed(3).others)) == (3, 5, 2)
     problem = mixed(2).problem
     assert problem is not None
     assert "only 2 of 5 seeds" in problem and "no better than length" in problem
@@ -191,3 +191,10 @@ def test_runs_without_a_label_count_where_dynamics_are_asked_for() -> None:
 def test_significance_is_that_of_labels() -> None:
     just = won("R", 0, [0, 1], difference=(0.2, 0.2 / SIGNIFICANCE))
     assert cell(just).difference.z == pytest.approx(SIGNIFICANCE)
+
+
+def test_a_statistic_of_several_cells_is_set_side_by_side_by_seed() -> None:
+    """Seed 1 lacks in the second: the others must not move up into its place."""
+    a = cell(*(won("A", seed, [0], difference=(0.1 * seed, 0)) for seed in (0, 1, 2)))
+    b = cell(*(won("B", seed, [0], difference=(0.2 * seed, 0)) for seed in (0, 2, 3)))
+    assert beside((a, b), lambda one: one.difference.mean) == [(0, 0), (pytest.approx(0.2), pytest.approx(0.4))]

@@ -1,6 +1,8 @@
+from typing import Any
+
 from overopt.outcomes import Label, Outcome
 from overopt.replication.members import CLOSED_GATE, Member, Members, Setting
-from overopt.replication.tables import markdown_table, reward_models_table, runs_table, with_interval
+from overopt.replication.tables import claims_table, markdown_table, reward_models_table, runs_table, with_interval
 
 
 def policy(
@@ -62,3 +64,29 @@ def test_reward_models_stand_beside_counting() -> None:
 
 def test_text_stays_within_its_cell() -> None:
     assert markdown_table(["a", "b"], [["x|y\nz", ""]], right=["b"]) == "| a | b |\n| --- | ---: |\n| x\\|y z | - |\n"
+
+
+def test_claims_with_the_numbers_on_which_they_hang() -> None:
+    """Of three numbers the two nearest to their thresholds are shown; one without a value counts, but is not shown."""
+    numbers = [
+        {"what": "far", "value": 0.9, "se": 0.02, "threshold": 0.1, "margin": 0.8},
+        {"what": "KL-1B: win rate less SFT's", "value": 0.25, "se": 0.031, "threshold": 0.06, "margin": 0.19},
+        {"what": "tau", "value": -0.123456, "threshold": -0.3, "margin": -0.1765},
+        {"what": "unknown", "value": None},
+        {"what": "by the way", "value": 1.0},
+    ]
+    rows: list[dict[str, Any]] = [
+        {"id": "C17", "statement": "KL | holds", "verdict": "replicated", "reason": "GOOD and stable [quick]",
+         "numbers": numbers, "runs": ["KL-1B-seed=100", "KL-1B-seed=101", "ME-1B-1e-6-coef=-0.5-seed=100"],
+         "seeds": {"held": 4, "tested": 5, "low": 0.376, "high": 0.964}},
+        {"id": "C1", "statement": "theory", "verdict": "replicated", "reason": "T3", "numbers": [], "runs": [],
+         "seeds": None},
+        {"id": "C36", "statement": "HH", "verdict": "not tested", "reason": "no run", "numbers": [], "runs": [],
+         "seeds": {"held": 0, "tested": 0}},
+    ]  # fmt: skip
+    assert claims_table(rows).splitlines()[2:] == [
+        r"| C17 | KL \| holds | **replicated** | 4/5 (0.38 to 0.96) | GOOD and stable [quick] | tau: -0.123 (margin"
+        r" -0.18); KL-1B: win rate less SFT's: 0.25 (SE 0.031, margin +0.19); 3 more | KL-1B: 2, ME-1B-1e-6: 1 |",
+        "| C1 | theory | **replicated** | - | T3 | - | - |",
+        "| C36 | HH | **not tested** | - | no run | - | - |",
+    ]

@@ -173,6 +173,13 @@ def test_pairs_of_a_run_are_those_it_recorded(chain: Chain) -> None:
     assert made == Sampled(count=64).collect(sampler(chain), 65_536)
 
 
+def test_a_limit_takes_pairs_from_all_over_a_run(chain: Chain) -> None:
+    whole = FromRun(path=str(chain.reward_model)).collect(sampler(chain), 65_536)
+    half = FromRun(path=str(chain.reward_model), limit=32).collect(sampler(chain), 65_536)
+    assert half.train == whole.train[::2] and half.heldout == whole.heldout
+    assert FromRun(path=str(chain.reward_model), limit=65).collect(sampler(chain), 65_536) == whole
+
+
 def records() -> Iterator[Preference]:
     yield PreferenceRecord("a", "prompt", Completion("x y"), Completion("", False), {"gold_chosen": -0.5})
     yield PreferenceRecord("b", "prompt", Completion("", True), Completion("é\n", True))

@@ -30,6 +30,7 @@ Train language models by preference optimization, and see when they over-optimiz
   overopt report runs                              write one page: verdicts, figures, samples
   overopt best-of-n scored.jsonl                   measure what choosing the best of n by a proxy gains
   overopt plan kl.yaml                             estimate hours and memory of a run before it starts
+  overopt claims out/study                         test the paper's claims C1 to C44 on the runs of a study
   overopt power --difference 0.1 --sd 0.05         how many seeds and prompts it takes to tell two runs apart
   overopt theory                                   check the derivation from maximum-entropy RL to SimPO
   overopt objectives simpo                         show an objective: formula, fields, source, names in other libraries
@@ -173,6 +174,21 @@ two things differ, it is how far their gap falls short. Exit code 1 if a stateme
   overopt theory --json
 """
 
+CLAIMS = """\
+Test the claims C1 to C44 of the paper (arXiv 2509.20265) on the runs of a study, from their records alone. STUDY_DIR is
+the folder of a study, or one with its Parquet files. A verdict is one of
+  replicated      the test of the claim comes out true
+  contradicted    the opposite is significant, at two standard errors
+  inconclusive    neither
+  not tested      a run or a metric that the test needs is missing
+Behind it stands on how many single seeds the test comes out true. Every threshold of the tests is also a flag.
+Exit code 0 whatever the verdicts are.
+
+  overopt claims out/study
+  overopt claims out/study --json
+  overopt claims out/study --trend.tau 0.4 --comparison.comparable 0.05
+"""
+
 OBJECTIVES = """\
 List every objective, or explain one: formula, fields with defaults, what it needs, source, and its name and parameters
 in other libraries.
@@ -184,13 +200,15 @@ in other libraries.
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:
-    """Parse arguments into options: `verb` is the function to call, `overrides` the settings of `train` and `plan`."""
+    """Parse arguments into options: `verb` is the function to call, `overrides` the settings of `train` and others."""
     parser = command_line()
     overrides: list[tuple[str, str]] = []
     if arguments[:1] == ["train"]:
         arguments, overrides = split_overrides(arguments, ("--out",))
     elif arguments[:1] == ["plan"]:
         arguments, overrides = split_overrides(arguments, PLAN_FLAGS, ("--json",))
+    elif arguments[:1] == ["claims"]:
+        arguments, overrides = split_overrides(arguments, (), ("--json",))
     options = parser.parse_args(arguments)
     options.overrides = overrides
     return options
@@ -305,6 +323,13 @@ def command_line() -> argparse.ArgumentParser:
     verb.add_argument("--inputs", type=Path, metavar="DIR", help=INPUTS)
     verb.add_argument("--price", type=float, metavar="X", help="price of one hour on the device, for the cost")
     verb.add_argument("--json", action="store_true", help="JSON rows, one per stage")
+
+    usage = "overopt claims STUDY_DIR [--json] [--dotted.threshold VALUE ...]"
+    verb = add("claims", run.claims, "test the paper's claims on a study", CLAIMS, usage=usage)
+    verb.add_argument("study", type=Path, metavar="STUDY_DIR", help="folder of a study, or of its Parquet files")
+    verb.add_argument(
+        "--json", action="store_true", help="JSON rows of id, statement, verdict, reason, numbers, runs, seeds"
+    )
 
     verb = add("power", run.power, "seeds and prompts that tell two runs apart", POWER)
     verb.add_argument("--difference", type=float, metavar="D", help="difference of the win rates; default: as measured")

@@ -246,6 +246,21 @@ def theory(options: argparse.Namespace) -> int:
     return DONE if all(check.holds for check in checks) else OUR_FAULT
 
 
+def claims(options: argparse.Namespace) -> int:
+    from overopt.config import load
+    from overopt.replication.claims.check import check, study_of
+    from overopt.replication.claims.table import print_claims
+    from overopt.replication.claims.thresholds import Thresholds
+
+    thresholds = load(Thresholds, {}, options.overrides)
+    rows = check(study_of(options.study), thresholds)
+    if options.json:
+        print(json.dumps([row.row() for row in rows], indent=1))
+    else:
+        print_claims(rows, f"The claims of the paper, tested on {options.study}")
+    return DONE
+
+
 def objectives(options: argparse.Namespace) -> int:
     from overopt.objectives.dictionary import dictionary
     from overopt.objectives.pages import page, table

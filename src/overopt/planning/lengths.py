@@ -113,13 +113,18 @@ def pairs_of(stage: Any, context: Context) -> PairLengths:
             path = Path(pairs.path)
             if (path / "run.json").is_file():
                 recorded = recorded_pairs(path)
-                return _stored(stage, context.codec, Answer.of_ranked(recorded.train), len(recorded.heldout))
+                known = _stored(stage, context.codec, Answer.of_ranked(recorded.train), len(recorded.heldout))
+                return _limited(pairs, known)
             if path.name in context.others:
-                return replace(pairs_of(context.others[path.name], context), sampled=False)
+                return _limited(pairs, replace(pairs_of(context.others[path.name], context), sampled=False))
             raise UserError(f"pairs.path: {path} is no run; make it first, or plan it too")
         case _:
             heldout = context.ask(stage.task, "evaluation_preferences", stage.seed).count
             return _stored(stage, context.codec, context.ask(stage.task, "preferences", stage.seed), heldout)
+
+
+def _limited(pairs: FromRun, lengths: PairLengths) -> PairLengths:
+    return replace(lengths, count=pairs.used(lengths.count))
 
 
 def _stored(stage: Any, codec: Codec, train: Answer, heldout: int) -> PairLengths:

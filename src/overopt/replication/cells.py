@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import NamedTuple
 
@@ -44,8 +44,10 @@ class Cell:
     """By seed."""
     planned: int
     """Seeds that the study has for it."""
-    left_out: tuple[str, ...] = ()
-    """Why the others do not count."""
+    others: tuple[Member, ...] = ()
+    """Those that do not count."""
+
+    _trends: dict[str, Trend] = field(default_factory=dict, repr=False)
 
     @cached_property
     def name(self) -> str:
@@ -59,7 +61,7 @@ class Cell:
             return f"{self.name} is not part of the study"
         if 2 * len(self.runs) >= self.planned and self.runs:
             return None
-        why = dict.fromkeys(self.left_out)
+        why = dict.fromkeys(run.outcome.reason for run in self.others)
         count = "no run" if not self.runs else f"only {len(self.runs)} of {self.planned} seeds"
         return f"{self.name}: {count} to judge" + (f" ({'; '.join(why)})" if why else " (no record)")
 
@@ -76,7 +78,7 @@ class Cell:
 
     @cached_property
     def win_rate(self) -> float:
-        return self._mean("win_rate")
+        return self.mean("win_rate")
 
     @cached_property
     def curve(self) -> dict[int, Difference]:
@@ -109,7 +111,7 @@ class Cell:
             sign(self.difference),
             rose=proxy.mean > SIGNIFICANCE * proxy.se,
             dropped=self.dropped,
-            stalled=abs(proxy.mean) < STALL * self._mean("proxy_sd"),
+            stalled=abs(proxy.mean) < STALL * self.mean("proxy_sd"),
         )
 
     @cached_property
@@ -119,7 +121,7 @@ class Cell:
             return False
         if any("ended_end" not in run.outcome.numbers for run in self.runs):
             return None
-        return self._mean("ended_end") >= ENDED * self._mean("ended_start")
+        return self.mean("ended_end") >= ENDED * self.mean("ended_start")
 
     # Series
 
@@ -141,7 +143,9 @@ class Cell:
         return np.interp(steps, at, np.cumsum(rates)), values
 
     def trend(self, name: str) -> Trend:
-        return kendall_trend(*self.series(name))
+        if name not in self._trends:
+            self._trends[name] = kendall_trend(*self.series(name))
+        return self._trends[name]
 
     def start_end(self, name: str) -> StartEnd:
         """Means of the first and the last points of the mean series."""
@@ -155,7 +159,8 @@ class Cell:
         numbers = [run.outcome.numbers for run in self.runs]
         return several_seeds([Difference(one[mean], one[se]) for one in numbers])
 
-    def _mean(self, name: str) -> float:
+    def mean(self, name: str) -> float:
+        """The mean over seeds of a number behind the label."""
         return float(np.mean([run.outcome.numbers[name] for run in self.runs]))
 
     def _steps(self, others: Sequence[Wins]) -> list[int]:
@@ -175,8 +180,8 @@ def cell_of(members: Members, row: str, setting: Setting, *, labeled: bool = Tru
     planned = [seed for r, s, seed in members.planned if r == row and s == setting]
     runs = [run for run in members.of(row, **setting) if run.setting == setting]
     counted = [run for run in runs if run.outcome.label is not None or not (labeled or run.gate)]
-    left_out = [run.outcome.reason for run in runs if run not in counted]
-    return Cell(row, setting, tuple(counted), len(planned), tuple(left_out))
+    others = tuple(run for run in runs if run not in counted)
+    return Cell(row, setting, tuple(counted), len(planned), others)
 
 
 def cells_of(members: Members, row: str, *, labeled: bool = True) -> list[Cell]:
@@ -192,7 +197,7 @@ def final(run: Member) -> Wins:
 
 def contrast(a: Cell, b: Cell) -> Difference | None:
     """Final win rate of a less that of b, over the seeds that both have; None if these are fewer than half."""
-    pairs = _same_seeds(a, b)
+    pairs = same_seeds(a, b)
     if not pairs or 2 * len(pairs) < max(a.planned, b.planned):
         return None
     return several_seeds([_difference(final(one), final(other)) for one, other in pairs])
@@ -218,19 +223,27 @@ def best_against(cells: Sequence[Cell], other: Cell) -> Best | None:
         return Best(best, difference, 1.0)
     columns = []
     for run in other.runs:
-        beside = [next((one for one in cell.runs if one.seed == run.seed), None) for cell in cells]
-        columns.append(_less_own_mean([{} if one is None else final(one) for one in beside], final(run)))
+        rivals = [next((one for one in cell.runs if one.seed == run.seed), None) for cell in cells]
+        columns.append(_less_own_mean([{} if one is None else final(one) for one in rivals], final(run)))
     return Best(best, difference, largest_p(np.concatenate(columns), difference.z))
 
 
 def ends(a: Cell, b: Cell, name: str) -> Difference | None:
     """End of a series in a less that in b, over the seeds that both have; None if there are none."""
-    pairs = [(start_end(one.series[name][1]), start_end(other.series[name][1])) for one, other in _same_seeds(a, b)]
+    pairs = [(start_end(one.series[name][1]), start_end(other.series[name][1])) for one, other in same_seeds(a, b)]
     found = [Difference(x.end - y.end, math.hypot(x.se_end, y.se_end)) for x, y in pairs]
     return several_seeds(found) if found else None
 
 
-def _same_seeds(a: Cell, b: Cell) -> list[tuple[Member, Member]]:
+def beside(cells: Sequence[Cell], statistic: Callable[[Cell], float]) -> list[tuple[float, ...]]:
+    """A statistic of several cells, side by side, for each seed that all of them have."""
+    columns = [dict(zip((run.seed for run in cell.runs), cell.by_seed(statistic), strict=True)) for cell in cells]
+    seeds = sorted(set.intersection(*(set(column) for column in columns)))
+    return [tuple(column[seed] for column in columns) for seed in seeds]
+
+
+def same_seeds(a: Cell, b: Cell) -> list[tuple[Member, Member]]:
+    """The runs of two cells under the seeds that both have."""
     others = {run.seed: run for run in b.runs}
     return [(run, others[run.seed]) for run in a.runs if run.seed in others]
 

@@ -1,10 +1,11 @@
-"""Markdown tables of a study: its runs over seeds, and the reward models behind them."""
+"""Markdown tables of a study: claims with their verdicts, runs over seeds, and the reward models behind them."""
 
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,10 @@ RUN_HEADER = ("row", "setting", "labels", "SFT's win rate", "win rate (95 %)", "
 BASELINES = {"length": "characters", "words": "different words", "content": "content words"}
 """Counts with which every reward model is compared, by the name that the records give them."""
 MODEL_HEADER = ("row", "seed", "accuracy", "agreement", "ceiling", *BASELINES.values(), "above all counts, SE")
+
+CLAIM_HEADER = ("claim", "statement", "verdict", "seeds", "why", "closest numbers", "runs")
+CLOSEST = 2
+"""Numbers of a claim that the table shows: those nearest to their thresholds, on which the verdict hangs."""
 
 
 def runs_table(members: Members) -> str:
@@ -52,6 +57,27 @@ def reward_models_table(members: Members) -> str:
         shares = [_number(last.get(name), ".3f") for name in names]
         lines.append((run.row, str(run.seed), *shares, _number(last.get("above_baselines"), "+.1f")))
     return markdown_table(MODEL_HEADER, lines, right=MODEL_HEADER[1:])
+
+
+def claims_table(rows: Sequence[Mapping[str, Any]]) -> str:
+    """A line for each row of `overopt claims --json`.
+
+    Seeds: on how many single seeds the test comes out true, with the 95 % interval of that share. Runs: how many, by
+    row of the study.
+    """
+    lines = [
+        (
+            row["id"],
+            row["statement"],
+            f"**{row['verdict']}**",
+            _share(row["seeds"]),
+            row["reason"],
+            _closest(row["numbers"]),
+            _by_row(row["runs"]),
+        )
+        for row in rows
+    ]
+    return markdown_table(CLAIM_HEADER, lines)
 
 
 def setting_text(setting: Setting) -> str:
@@ -91,6 +117,34 @@ def with_interval(rates: Sequence[float]) -> str:
     low, high = (min(1.0, max(0.0, float(bound))) if math.isfinite(bound) else None for bound in seeds_interval(rates))
     interval = "" if low is None or high is None else f" ({low:.2f} to {high:.2f})"
     return f"{np.mean(rates):.2f}{interval}"
+
+
+def _share(seeds: Mapping[str, Any] | None) -> str:
+    if not seeds or not seeds["tested"]:
+        return ABSENT
+    return f"{seeds['held']}/{seeds['tested']} ({seeds['low']:.2f} to {seeds['high']:.2f})"
+
+
+def _closest(numbers: Sequence[Mapping[str, Any]]) -> str:
+    """`win rate less SFT's: -0.45 (SE 0.02, margin +0.41)`; margins are how far a value lies beyond its threshold."""
+    known = sorted(
+        (number for number in numbers if number.get("value") is not None),
+        key=lambda number: abs(number["margin"]) if number.get("margin") is not None else math.inf,
+    )
+    shown = "; ".join(_said(number) for number in known[:CLOSEST])
+    return f"{shown}; {len(numbers) - CLOSEST} more" if len(known) > CLOSEST else shown
+
+
+def _said(number: Mapping[str, Any]) -> str:
+    more = [f"SE {number['se']:.2g}"] if number.get("se") is not None else []
+    more += [f"margin {number['margin']:+.2g}"] if number.get("margin") is not None else []
+    return f"{number['what']}: {number['value']:.3g}" + (f" ({', '.join(more)})" if more else "")
+
+
+def _by_row(runs: Sequence[str]) -> str:
+    """`KL-1B: 5, ME-1B-1e-6: 20` from the names of runs, such as `ME-1B-1e-6-coef=0.5-seed=100`."""
+    counts = Counter(re.split(r"-\w+=", run)[0] for run in runs)
+    return ", ".join(f"{row}: {count}" for row, count in counts.items())
 
 
 def _mean(values: Sequence[float], form: str) -> str:

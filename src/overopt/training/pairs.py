@@ -93,10 +93,19 @@ class FromRun(PairsProtocol):
     config_name = "run"
 
     path: Location
+    limit: Annotated[int, Field(gt=0)] | None = None
+    """How many of its training pairs to use, evenly spaced; null: all of them."""
 
     def collect(self, sampler: PairSampler, token_budget: int) -> PairSet:
         """Pairs as that run recorded them."""
-        return recorded_pairs(Path(self.path))
+        pairs = recorded_pairs(Path(self.path))
+        count = len(pairs.train)
+        used = self.used(count)
+        return PairSet([pairs.train[i * count // used] for i in range(used)], pairs.heldout)
+
+    def used(self, count: int) -> int:
+        """How many of a run's pairs are trained on."""
+        return count if self.limit is None else min(self.limit, count)
 
 
 _ANY = {"prompt_id": str, "prompt": str, "meta": dict, "heldout": bool}

@@ -51,6 +51,7 @@ class Session:
     lock: RunLock = field(init=False)
     budget: TokenBudget = field(init=False)
     parents: Parents = field(init=False)
+    cpu_began: float = field(default_factory=time.process_time)
 
     def __post_init__(self) -> None:
         compute = self.config.compute
@@ -157,7 +158,7 @@ class Session:
 
     def _finish(self, checkpointer: Checkpointer, status: str, **fields: Any) -> None:
         self.interrupts.waiting = False
-        checkpointer.finish(status, **fields)
+        checkpointer.finish(status, cpu_seconds=round(time.process_time() - self.cpu_began, 1), **fields)
 
     def _writer(self, steps: int, info: dict[str, Any]) -> RunWriter:
         """The writer of a new run, or of the one to go on with."""
