@@ -142,8 +142,8 @@ to the reference (after Gao et al. 2022); consecutive: KL between successive pol
 
 PLAN = """\
 Estimate what a stage, or each run of a study or sweep, needs before anything runs: parameters, tokens, FLOPs, memory by
-part, hours. Without --device, part of a step is timed on this machine, in seconds; with --device, the estimate uses
-that GPU's data sheet. For a stage, every field is also a flag, as with `train`.
+part, hours. Runs of equal cost share an entry. Without --device, part of a step is timed on this machine, in seconds;
+with --device, the estimate uses that GPU's data sheet. For a stage, every field is also a flag, as with `train`.
 
   overopt plan online.yaml
   overopt plan online.yaml --compute.precision bf16 --device h100 --price 3
