@@ -192,7 +192,7 @@ def _says_marks(lines: Mapping[str, Sequence[Line]], marks: Mapping[str, Mapping
             f"the least KL of a crossed 2.8B curve is {least:.3g} nats, the most of a checked 1B curve {most:.3g}:"
             f" {similar}"
         )
-    return sentence(*said)
+    return sentence(*said or ["no MaxEnt curve was recorded"])
 
 
 def _range(ends: Sequence[float]) -> str:
