@@ -80,3 +80,12 @@ def test_without_records_there_is_no_figure() -> None:
     only_kl = study([run("KL-1B", series=online())])
     figure = draw_figure_3(only_kl)
     assert figure is not None and len(figure.blocks) == 1 and "MaxEnt" not in figure.shows
+
+
+def test_figure_5_says_kl_where_the_lines_end() -> None:
+    runs = [run("ME-1B-1e-7", {"coef": 0.5}, seed, online(kl=kl)) for seed, kl in enumerate((0.3, 0.7))]
+    figure = draw_figure_5(study(runs))
+    assert figure is not None  # on the axis the mean of ln 4 and ln 8: 0.1 (sqrt(32) - 1)
+    assert figure.blocks[0].legend is not None and figure.blocks[0].legend.rows[0][1][0] == "0.466"
+    assert figure.shows == "At 1B 1 of 1 MaxEnt curves have a check (KL 0.466 nats) and 0 a cross."
+    assert figure.blocks[0].panels[0].data["figure-5-1B-ends"]["y"][0] == 0.465685

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from statistics import fmean
 
@@ -142,9 +143,10 @@ def _dynamics(name: str, size: str, lines: Sequence[Line]) -> Block | None:
     return make_block(size, panels, _legend(lines, LINEAR))
 
 
-def _end(line: Line) -> float:
-    ends = ends_of(line.runs)
-    return fmean(ends) if ends else float("nan")
+def _end(line: Line, axis: Axis = LINEAR) -> float:
+    """Final KL, a mean over seeds on the axis, so that it is where the line ends; NaN if unknown."""
+    ends = axis.forward(np.array(ends_of(line.runs)))
+    return float(axis.back(ends.mean())) if len(ends) else math.nan
 
 
 def ends_of(runs: Sequence[Member]) -> list[float]:
@@ -153,11 +155,10 @@ def ends_of(runs: Sequence[Member]) -> list[float]:
 
 
 def _legend(lines: Sequence[Line], axis: Axis) -> Legend:
-    """Final KL as a mean on the axis, so that it is where the line ends."""
     rows = []
     for line in lines:
-        ends = axis.forward(np.array(ends_of(line.runs)))
-        kl = f"{axis.back(ends.mean()):.3g}" if len(ends) else "?"
+        end = _end(line, axis)
+        kl = f"{end:.3g}" if math.isfinite(end) else "?"
         rows.append((line, (kl, share_text(final_win_rates(line.runs)), outcome_text(line.runs))))
     sft = sft_win_rate([run for line in lines for run in line.runs])
     heads = ("setting", "KL", "final win rate", "outcome")
@@ -177,8 +178,8 @@ def _says_marks(lines: Mapping[str, Sequence[Line]], marks: Mapping[str, Mapping
     said, checked, crossed = [], {}, {}
     for size, parts in lines.items():
         maxent = [line for line in parts if line.entry.startswith("MaxEnt") and np.isfinite(_end(line))]
-        checked[size] = [_end(line) for line in maxent if marks[size][line.entry] == "better"]
-        crossed[size] = [_end(line) for line in maxent if marks[size][line.entry] == "worse"]
+        checked[size] = [_end(line, KL_AXIS) for line in maxent if marks[size][line.entry] == "better"]
+        crossed[size] = [_end(line, KL_AXIS) for line in maxent if marks[size][line.entry] == "worse"]
         if maxent:
             said.append(
                 f"at {size} {of(len(checked[size]), len(maxent))} MaxEnt curves have a check"
