@@ -87,6 +87,14 @@ def test_the_spread_is_that_of_the_seeds_own_values() -> None:
     assert found.truth.name == "UNCLEAR"
 
 
+def test_a_threshold_that_is_barely_passed_is_told() -> None:
+    def limits(value: float, by_seed: list[float]) -> tuple[str, ...]:
+        return dynamics.near(dynamics.beyond("x", value, by_seed, T, at_least=0.7)[1], T)
+
+    assert limits(0.8, [0.7, 0.9]) == ("x passes its threshold by less than 2 SE",)  # se .1
+    assert limits(0.8, [0.79, 0.81]) == limits(0.8, [0.8]) == limits(0.6, [0.5, 0.7]) == ()
+
+
 @pytest.mark.parametrize(
     ("test", "metric", "curve", "expected"),
     [
