@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from overopt.analysis.charts import HEIGHT, WIDTH, chart_of, side_by_side, write_chart
+from overopt.analysis.charts import HEIGHT, WIDTH, chart_of, render, side_by_side, write_chart
 from overopt.errors import UserError
 
 CHART = side_by_side([chart_of([{"x": 1, "y": 2}]).mark_point().encode(x="x:Q", y="y:Q")] * 2, "A title")
@@ -25,6 +25,13 @@ def test_a_chart_is_written_in_the_format_of_its_suffix(tmp_path: Path, name: st
     write_chart(CHART, path)
     assert path.read_bytes().startswith(start)
     assert name != "a.svg" or "A title" in path.read_text()
+
+
+@pytest.mark.parametrize("kind", ["svg", "pdf", "png"])
+def test_control_characters_are_made_visible(kind: str) -> None:
+    chart = chart_of([{"t": "\x1b[31mred\x07 \u202egnp"}]).mark_text().encode(text="t:N")
+    image = render(chart.to_dict(), kind)  # the converter aborts the process at the first of them
+    assert kind != "svg" or "␛[31mred␇ [U+202E]gnp" in image.decode()
 
 
 def test_a_figure_that_cannot_be_written(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from overopt.config import load
 from overopt.errors import UserError
 from overopt.models.load import load_tokenizer
 from overopt.models.text import Codec
-from overopt.planning.lengths import lengths_of, pairs_of, written_from
+from overopt.planning.lengths import Context, lengths_of, pairs_of, written_from
 from overopt.records import load_run
 from overopt.training.stages import STAGES
 
@@ -32,30 +32,30 @@ def test_a_run_tells_how_long_it_wrote(chain: Chain, codec: Codec) -> None:
     stage = load(STAGES, tiny.online(chain))
     run = load_run(chain.policy)
     sizes = run.sample_columns(60, ["length"])["length"]
-    known = written_from(str(chain.policy), stage, codec, {})
+    known = written_from(str(chain.policy), stage, Context(codec))
     assert known.mean == pytest.approx(sum(sizes) / len(sizes)) and known.longest == max(sizes)
     assert known.source == f"as {chain.policy.name} wrote them last"
     short = load(STAGES, tiny.online(chain, max_completion_tokens=3))
-    assert written_from(str(chain.policy), short, codec, {}).longest == 3  # sampling stops there
+    assert written_from(str(chain.policy), short, Context(codec)).longest == 3  # sampling stops there
 
 
 def test_of_a_policy_that_is_yet_to_be_made_the_references_tell(chain: Chain, codec: Codec, tmp_path: Path) -> None:
     stage = load(STAGES, tiny.online(chain))
     others = {"sft": load(STAGES, tiny.sft()), "kl": load(STAGES, tiny.online(Chain(tmp_path / "sft", tmp_path)))}
     for name in others:
-        known = written_from(str(tmp_path / name), stage, codec, others)
+        known = written_from(str(tmp_path / name), stage, Context(codec, others))
         assert known.source == "as the references are" and 5 < known.mean < known.longest <= 24
 
 
 def test_of_an_unknown_one_the_limit_is_taken_and_said(chain: Chain, codec: Codec) -> None:
     stage = load(STAGES, tiny.online(chain))
     folder = load_run(chain.policy).checkpoint()
-    known = written_from(str(folder), stage, codec, {})
+    known = written_from(str(folder), stage, Context(codec))
     assert (known.mean, known.longest, known.source) == (24, 24, "at their limit")
 
 
 def test_pairs_of_a_run_without_those_held_out(chain: Chain, codec: Codec) -> None:
-    pairs = pairs_of(load(STAGES, tiny.offline(chain)), codec, {})
+    pairs = pairs_of(load(STAGES, tiny.offline(chain)), Context(codec))
     rows = list(load_run(chain.reward_model).pairs())
     assert (pairs.count, pairs.heldout, pairs.group) == (64, len(rows) - 64, 2)
     assert pairs.completion.source == "as the pairs are"
@@ -63,9 +63,9 @@ def test_pairs_of_a_run_without_those_held_out(chain: Chain, codec: Codec) -> No
 
 def test_pairs_of_a_run_that_is_planned_too(chain: Chain, codec: Codec, tmp_path: Path) -> None:
     stage = load(STAGES, tiny.offline(Chain(chain.policy, tmp_path / "reward")))
-    pairs = pairs_of(stage, codec, {"reward": load(STAGES, tiny.reward_model(chain))})
+    pairs = pairs_of(stage, Context(codec, {"reward": load(STAGES, tiny.reward_model(chain))}))
     assert (pairs.count, pairs.heldout, pairs.group) == (64, 32, 2)
     limited = replace(stage, pairs=replace(stage.pairs, limit=40))
-    assert pairs_of(limited, codec, {"reward": load(STAGES, tiny.reward_model(chain))}).count == 40
+    assert pairs_of(limited, Context(codec, {"reward": load(STAGES, tiny.reward_model(chain))})).count == 40
     with pytest.raises(UserError, match="pairs.path: .*reward is no run; make it first, or plan it too"):
-        pairs_of(stage, codec, {})
+        pairs_of(stage, Context(codec))

@@ -73,3 +73,28 @@ def test_a_plan_adds_up() -> None:
     text = table([plan], None)
     assert "2.00 hours" in text and "2 evaluations 50.0 minutes, pairs 10.0 minutes" in text
     assert "completions of 2 tokens, at their limit" in text
+
+
+def test_equal_runs_are_computed_once_and_share_an_entry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Learning rate and coefficients cost nothing; epochs do."""
+    chain = tiny.Chain(tmp_path / "sft", tmp_path / "reward")
+    stages = {"sft": stage(tiny.sft(steps=7)), "reward": stage(tiny.reward_model(chain))} | {
+        name: stage(tiny.online(chain, **more))
+        for name, more in {"kl": {}, "low": {"lr": 1e-9}, "once": {"epochs": 1}, "none": {"regularizers": []}}.items()
+    }
+    counted = []
+    monkeypatch.setattr("overopt.planning.plan.memory_of", lambda *given: counted.append(given) or {"weights": 1.0})
+    plans = plan_all(stages, "a100")
+    assert [plan.name for plan in plans] == ["sft", "reward", "kl", "low", "once", "none"]
+    assert len(counted) == 4 and plans[3].hours == plans[2].hours > plans[4].hours
+    lines = table(plans, None).splitlines()
+    assert [line.split(":")[0] for line in lines if line[0] != " "] == ["sft", "reward", "kl", "once", "sum"]
+    assert "    low, none" in lines and any(", all 3 " in line for line in lines)
+
+
+def test_layers_that_are_computed_again_cost_a_forward_pass_more(tmp_path: Path) -> None:
+    less = {"gradient_checkpointing": "layers"}
+    plain, again = plan_all(
+        {"a": stage(tiny.sft()), "b": stage(tiny.sft(compute=tiny.sft()["compute"] | less))}, "a100"
+    )
+    assert again.seconds.step["updates"] == pytest.approx(4 / 3 * plain.seconds.step["updates"])

@@ -1,4 +1,5 @@
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,7 @@ ONLINE = Member(
     status="finished",
     config={"lr": 5e-4, "regularizers": [{"name": "kl", "coef": 0.2}]},
     outcome=OUTCOME,
-    series={"kl_ref": points(0.1, 0.2, 0.3), "kl_prev": points(7.0, first=2), "score_sd": points(1.0, 1.0, 1.0)},
+    series={"kl_ref": points(0.1, 0.2, 0.3), "kl_prev": points(7.0, first=2), "ratio_mean": points(1.0, 1.0, 1.0)},
     evaluations=[
         {"step": 0, "split": "test", "judge": "gold", "n": 3, "win_rate": 0.5, "kl_ref": 0.0},
         {"step": 20, "split": "test", "judge": "gold", "n": 3, "win_rate": 0.0},
@@ -162,3 +163,12 @@ def test_damaged_json_in_a_run_names_the_run_and_the_column(tmp_path: Path) -> N
 def test_no_metric_is_kept_that_no_stage_records() -> None:
     assert not [name for stage, names in KEPT.items() for name in names if stage not in legend.METRICS[name].stages]
     assert exchange.METRICS.count("lr") == 1
+
+
+def test_every_metric_that_claims_figures_and_questions_name_is_kept() -> None:
+    room = Path(exchange.__file__).parent
+    sources = [file.read_text("utf-8") for file in room.rglob("*.py") if file.name != "exchange.py"]
+    named = {word for source in sources for word in re.findall(r'"(\w+)"', source)}
+    read = named & (legend.METRICS.keys() - legend.EVALUATIONS.keys())
+    assert len(read) > 10
+    assert not read - set(exchange.METRICS)

@@ -40,6 +40,7 @@ def test_what_is_missing_is_said() -> None:
     assert figures[11] == {
         "name": "figure-12", "title": "Figure 12", "must_show": PAPER["figure-12"].must_show, "shows": None,
         "caption": "", "notes": [], "blocks": [], "missing": ["KL-6.9B: not a row of this study"],
+        "scale": "miniature: 51 thousand to 631 thousand parameters stand for 1B to 6.9B; one seed, so no bands",
     }  # fmt: skip
 
 
@@ -50,9 +51,10 @@ def test_markup_in_a_name_stays_text() -> None:
     assert entry == "</script><img src=x onerror=alert(1)>&[U+202E]"
 
 
-def test_the_scale_is_said() -> None:
+def test_every_figure_says_its_scale() -> None:
     members = study([run("KL-6.9B", series=online())], scale="quick")
-    assert content(members, {})["scale"] == "quick: one small model stands for all three sizes; one seed, so no bands"
+    (figure,) = content(members, {"figure-12": None})["figures"]
+    assert figure["scale"] == "quick: one small model stands for all three sizes; one seed, so no bands"
 
 
 def test_the_page_needs_no_network() -> None:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from overopt.analysis.text import escape_tree
 from overopt.errors import UserError
 
 WIDTH, HEIGHT = 330, 190
@@ -32,9 +33,10 @@ def side_by_side(columns: Sequence[Any], title: Any) -> Any:
 
 
 def render(spec: dict[str, Any], kind: str) -> bytes:
-    """A Vega-Lite document as `svg`, `pdf` or `png`."""
+    """A Vega-Lite document as `svg`, `pdf` or `png`. Control characters in its text are made visible."""
     import vl_convert
 
+    spec = escape_tree(spec)  # XML has no place for them: the converter would abort the process
     if kind == "svg":
         svg: str = vl_convert.vegalite_to_svg(spec)
         return svg.encode()

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 LONGEST = 4000
 """Most characters of one text on a page."""
@@ -27,6 +28,17 @@ _CONTROLS = re.compile(
 def escape_controls(text: str) -> str:
     """The text with control characters replaced by visible names, such as `␛` or `[U+202E]`."""
     return _CONTROLS.sub(_name, text.replace("\r\n", "\n"))
+
+
+def escape_tree(tree: Any) -> Any:
+    """Plain data with control characters made visible in all of its text."""
+    if isinstance(tree, str):
+        return escape_controls(tree)
+    if isinstance(tree, Mapping):
+        return {escape_controls(str(name)): escape_tree(value) for name, value in tree.items()}
+    if isinstance(tree, list | tuple):
+        return [escape_tree(value) for value in tree]
+    return tree
 
 
 def shortened(text: str) -> str:

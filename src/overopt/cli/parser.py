@@ -142,8 +142,8 @@ to the reference (after Gao et al. 2022); consecutive: KL between successive pol
 
 PLAN = """\
 Estimate what a stage, or each run of a study or sweep, needs before anything runs: parameters, tokens, FLOPs, memory by
-part, hours. Without --device, part of a step is timed on this machine, in seconds; with --device, the estimate uses
-that GPU's data sheet. For a stage, every field is also a flag, as with `train`.
+part, hours. Runs of equal cost share an entry. Without --device, part of a step is timed on this machine, in seconds;
+with --device, the estimate uses that GPU's data sheet. For a stage, every field is also a flag, as with `train`.
 
   overopt plan online.yaml
   overopt plan online.yaml --compute.precision bf16 --device h100 --price 3
@@ -187,6 +187,8 @@ Exit code 0 whatever the verdicts are.
   overopt claims out/study
   overopt claims out/study --json
   overopt claims out/study --trend.tau 0.4 --comparison.comparable 0.05
+  overopt claims out/study --export published        a few megabytes with all that claims, tables and figures need
+  overopt claims published
 """
 
 OBJECTIVES = """\
@@ -208,7 +210,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     elif arguments[:1] == ["plan"]:
         arguments, overrides = split_overrides(arguments, PLAN_FLAGS, ("--json",))
     elif arguments[:1] == ["claims"]:
-        arguments, overrides = split_overrides(arguments, (), ("--json",))
+        arguments, overrides = split_overrides(arguments, ("--export",), ("--json",))
     options = parser.parse_args(arguments)
     options.overrides = overrides
     return options
@@ -329,6 +331,9 @@ def command_line() -> argparse.ArgumentParser:
     verb.add_argument("study", type=Path, metavar="STUDY_DIR", help="folder of a study, or of its Parquet files")
     verb.add_argument(
         "--json", action="store_true", help="JSON rows of id, statement, verdict, reason, numbers, runs, seeds"
+    )
+    verb.add_argument(
+        "--export", type=Path, metavar="DIR", help="write runs as Parquet, claims, tables, figures to DIR"
     )
 
     verb = add("power", run.power, "seeds and prompts that tell two runs apart", POWER)

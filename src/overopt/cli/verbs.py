@@ -248,12 +248,19 @@ def theory(options: argparse.Namespace) -> int:
 
 def claims(options: argparse.Namespace) -> int:
     from overopt.config import load
-    from overopt.replication.claims.check import check, study_of
+    from overopt.replication.claims.check import check
     from overopt.replication.claims.table import print_claims
     from overopt.replication.claims.thresholds import Thresholds
+    from overopt.replication.exchange import read_study
 
     thresholds = load(Thresholds, {}, options.overrides)
-    rows = check(study_of(options.study), thresholds)
+    members = read_study(options.study)
+    if options.export is not None:
+        from overopt.replication.results import export
+
+        print(*export(members, options.export), sep="\n")
+        return DONE
+    rows = check(members, thresholds)
     if options.json:
         print(json.dumps([row.row() for row in rows], indent=1))
     else:

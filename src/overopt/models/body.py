@@ -174,7 +174,9 @@ class Body:
         """From now on keep only each layer's input, and compute the layer again in the backward pass."""
         from transformers.modeling_layers import GradientCheckpointingLayer
 
-        self.model.gradient_checkpointing_enable({"use_reentrant": False})
+        model = self.model  # newer versions of transformers warn of the old name
+        enable = getattr(model, "activation_checkpointing_enable", model.gradient_checkpointing_enable)
+        enable({"use_reentrant": False})
         for module in self.model.modules():
             if isinstance(module, GradientCheckpointingLayer):
                 module.training = True  # of the layer alone: the modules in it stay without dropout

@@ -5,23 +5,32 @@ Texts beyond a limit are left out, as training leaves them out.
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from statistics import mean
 from typing import Any
 
 from overopt.errors import UserError
 from overopt.models.text import Codec
+from overopt.planning.answers import Answer, Answers
 from overopt.records import load_run
-from overopt.training.data import common_size
 from overopt.training.pairs import FromRun, Sampled, recorded_pairs
 from overopt.training.stages.sft import SFT
-from overopt.types import Completion, Dropped, Preference
+from overopt.types import Completion
 
 READ = 64
 """How many texts are measured."""
+
+
+@dataclass(frozen=True)
+class Context:
+    """What a stage's texts are read with, beside the stage itself."""
+
+    codec: Codec
+    others: Mapping[str, Any] = field(default_factory=dict)
+    """The stages that are planned with it, by name."""
+    ask: Answers = field(default_factory=Answers)
 
 
 @dataclass(frozen=True)
@@ -55,20 +64,20 @@ def lengths_of(sizes: Sequence[int], limit: int, source: str) -> Lengths:
     return Lengths(mean(fitting), max(fitting), source, len(fitting) / len(sizes))
 
 
-def prompts_of(stage: Any, codec: Codec, records: Iterable[Any]) -> Lengths:
-    sizes = [len(ids) for ids, _ in codec.encode(list(itertools.islice(records, READ)))]
+def prompts_of(stage: Any, codec: Codec, records: Sequence[Any]) -> Lengths:
+    sizes = [len(ids) for ids, _ in codec.encode(records[:READ])]
     return lengths_of(sizes, stage.max_prompt_tokens, "as they are")
 
 
-def references_of(stage: Any, codec: Codec, records: Iterable[Any]) -> Lengths:
-    """The lengths of the records' references."""
-    known = list(itertools.islice((record for record in records if record.reference is not None), READ))
+def references_of(stage: Any, codec: Codec, records: Sequence[Any]) -> Lengths:
+    """The lengths of the references of records that have one."""
+    known = records[:READ]
     encoded = codec.encode(known, [[Completion(record.reference)] for record in known])
     sizes = [len(ids) for _, (ids,) in encoded]
     return lengths_of(sizes, stage.max_completion_tokens, "as the references are")
 
 
-def written_from(location: str, stage: Any, codec: Codec, others: Mapping[str, Any]) -> Lengths:
+def written_from(location: str, stage: Any, context: Context) -> Lengths:
     """The lengths of what a policy writes: as its run recorded, as its demonstrations are, or the limit."""
     path, limit = Path(location), stage.max_completion_tokens
     if (path / "run.json").is_file():
@@ -76,13 +85,13 @@ def written_from(location: str, stage: Any, codec: Codec, others: Mapping[str, A
         steps = run.sample_steps()
         sizes = run.sample_columns(steps[-1], ["length"])["length"] if steps else []
         return _cut(sizes, limit, f"as {path.name} wrote them last")
-    if path.name not in others:
+    if path.name not in context.others:
         return _cut([], limit, "")
-    parent = others[path.name]
+    parent = context.others[path.name]
     if not isinstance(parent, SFT):
-        return written_from(parent.policy, stage, codec, others)
-    records = itertools.islice(parent.task.demonstrations(parent.seed, Dropped()), READ)
-    known = references_of(parent, codec, records)
+        return written_from(parent.policy, stage, context)
+    demonstrations = context.ask(parent.task, "demonstrations", parent.seed)
+    known = references_of(parent, context.codec, demonstrations.referenced)
     return known if known.longest <= limit else _cut([known.longest], limit, known.source)
 
 
@@ -91,35 +100,35 @@ def _cut(sizes: Sequence[int], limit: int, source: str) -> Lengths:
     return lengths_of([min(size, limit) for size in sizes], limit, source)
 
 
-def pairs_of(stage: Any, codec: Codec, others: Mapping[str, Any]) -> PairLengths:
+def pairs_of(stage: Any, context: Context) -> PairLengths:
     """The pairs to train on: to be sampled, those of another run, or the task's own."""
     match stage.pairs:
         case Sampled() as pairs:
             prompts = stage.task.pair_prompts(stage.seed, pairs.count)
-            completion = written_from(stage.policy, stage, codec, others)
-            heldout = len(stage.task.reward_test_prompts(stage.seed))
-            prompt = prompts_of(stage, codec, prompts)
+            completion = written_from(stage.policy, stage, context)
+            heldout = context.ask(stage.task, "reward_test_prompts", stage.seed).count
+            prompt = prompts_of(stage, context.codec, prompts)
             return PairLengths(len(prompts), heldout, pairs.per_prompt, prompt, completion, sampled=True)
         case FromRun() as pairs:
             path = Path(pairs.path)
             if (path / "run.json").is_file():
                 recorded = recorded_pairs(path)
-                return _limited(pairs, _stored(stage, codec, recorded.train, len(recorded.heldout)))
-            if path.name in others:
-                return _limited(pairs, replace(pairs_of(others[path.name], codec, others), sampled=False))
+                known = _stored(stage, context.codec, Answer.of_ranked(recorded.train), len(recorded.heldout))
+                return _limited(pairs, known)
+            if path.name in context.others:
+                return _limited(pairs, replace(pairs_of(context.others[path.name], context), sampled=False))
             raise UserError(f"pairs.path: {path} is no run; make it first, or plan it too")
         case _:
-            heldout = len(stage.task.evaluation_preferences(stage.seed, Dropped())[1])
-            return _stored(stage, codec, stage.task.preferences(stage.seed, Dropped()), heldout)
+            heldout = context.ask(stage.task, "evaluation_preferences", stage.seed).count
+            return _stored(stage, context.codec, context.ask(stage.task, "preferences", stage.seed), heldout)
 
 
 def _limited(pairs: FromRun, lengths: PairLengths) -> PairLengths:
     return replace(lengths, count=pairs.used(lengths.count))
 
 
-def _stored(stage: Any, codec: Codec, train: Sequence[Preference], heldout: int) -> PairLengths:
-    size = common_size(train)
-    read = [record for record in train if len(record.ranked) == size][:READ]
+def _stored(stage: Any, codec: Codec, train: Answer, heldout: int) -> PairLengths:
+    read = train.first[:READ]
     prompt = prompts_of(stage, codec, read)
     encoded = codec.encode(read, [record.ranked for record in read])
     completions = [[len(ids) for ids in ranked] for _, ranked in encoded]
@@ -127,4 +136,4 @@ def _stored(stage: Any, codec: Codec, train: Sequence[Preference], heldout: int)
     sizes = [n for sizes in fitting for n in sizes]
     completion = lengths_of(sizes, stage.max_completion_tokens, "as the pairs are")
     share = prompt.share * len(fitting) / max(1, len(completions))
-    return PairLengths(round(share * len(train)), heldout, size, prompt, completion)
+    return PairLengths(round(share * train.count), heldout, train.size, prompt, completion)

@@ -8,13 +8,15 @@ GPU come from its data sheet, at the share of the peak that training usually rea
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from textwrap import wrap
 from typing import Any
 
 from overopt.engine.devices import Device, device_named
 from overopt.errors import UserError
 from overopt.models.load import Scratch, folder_config, load_tokenizer, model_folder
+from overopt.planning.answers import Answers
 from overopt.planning.memory import memory_of
 from overopt.planning.seconds import DataSheetSpeed, MeasuredSpeed, Seconds, seconds_of
 from overopt.planning.work import Shape, Work, work_of
@@ -57,23 +59,6 @@ class Plan:
         }  # fmt: skip
 
 
-def plan_stage(
-    name: str, stage: Any, parent: Callable[[str], Any], device: Device | None, others: Mapping[str, Any] | None = None
-) -> Plan:
-    """The plan of one stage; `parent` gives the configuration of the model at a location, and its tokenizer."""
-    config, tokenizer = _model(stage, parent)
-    shape = Shape.of(config)
-    work = work_of(stage, tokenizer, others)
-    memory = memory_of(stage, config, shape, work)
-    speed: DataSheetSpeed | MeasuredSpeed
-    if device is None:
-        speed, where = MeasuredSpeed(stage, config, shape, work), "this machine"
-    else:
-        speed = DataSheetSpeed(shape, device, stage.compute.bf16, stage.compute.evaluation_budget)
-        where = device.source
-    return Plan(name, stage.stage, shape, work, seconds_of(work, speed), memory, where)
-
-
 def _model(stage: Any, parent: Callable[[str], Any]) -> tuple[Any, Any]:
     """Configuration and tokenizer of the model that a stage starts from."""
     if not isinstance(stage, SFT):
@@ -97,8 +82,11 @@ def from_folder(location: str) -> tuple[Any, Any]:
 
 
 def table(plans: Sequence[Plan], price: float | None) -> str:
-    """Plans as text: some lines each, then the sum."""
-    lines = [line for plan in plans for line in _lines(plan, price)]
+    """Plans as text: some lines for each, or for those that are equal but for their names; then the sum."""
+    alike: dict[str, list[Plan]] = {}
+    for plan in plans:
+        alike.setdefault(repr(replace(plan, name="")), []).append(plan)
+    lines = [line for same in alike.values() for line in _lines(same, price)]
     if len(plans) > 1:
         hours = sum(plan.hours for plan in plans)
         cost = "" if price is None else f", cost {hours * price:.2f}"
@@ -106,20 +94,26 @@ def table(plans: Sequence[Plan], price: float | None) -> str:
     return "\n".join(lines)
 
 
-def _lines(plan: Plan, price: float | None) -> list[str]:
+def _lines(plans: Sequence[Plan], price: float | None) -> list[str]:
+    """The lines of equal plans."""
+    plan, count = plans[0], len(plans)
     row, work = plan.row(price), plan.work
     outside = {f"{work.evaluations} evaluations" if name == "evaluations" else name: s / 3600
               for name, s in plan.seconds.outside.items()}  # fmt: skip
     parts = ", ".join(f"{name} {mb:,.0f}" for name, mb in plan.memory.items())
     times = ", ".join(f"{name} {s:.3g}" for name, s in plan.seconds.step.items() if s)
     hours = ", ".join(f"{name} {_duration(h)}" for name, h in outside.items())
+    others = wrap(", ".join(other.name for other in plans[1:]), 112, break_long_words=False, break_on_hyphens=False)
+    all_of_them = f", all {count} {_duration(count * plan.hours)}" if others else ""
     return [
         f"{plan.name}: stage {plan.stage}, {row['parameters']:,} parameters, {row['steps']:,} steps,"
         f" {row['tokens']:,} tokens, {row['flops']:.3g} FLOPs",
+        *(["  the same:", *(f"    {line}" for line in others)] if others else []),
         f"  completions of {work.batch.completion:.3g} tokens, {work.lengths}",
         f"  memory {row['memory_mb_sum']:,.0f} MB: {parts}",
         f"  {plan.seconds_per_step:.3g} s a step ({times})" + (f"; {hours}" if hours else ""),
-        f"  {_duration(plan.hours)}, {plan.where}" + (f", cost {row['cost']:.2f}" if price is not None else ""),
+        f"  {_duration(plan.hours)}{all_of_them}, {plan.where}"
+        + (f", cost {row['cost']:.2f}" if price is not None else ""),
     ]
 
 
@@ -129,6 +123,53 @@ def _duration(hours: float) -> str:
     return f"{60 * hours:.1f} minutes" if hours >= 1 / 60 else f"{3600 * hours:.3g} seconds"
 
 
+@dataclass
+class _Planner:
+    """Plans stages one after another; what several have in common is read and computed once."""
+
+    device: Device | None
+    known: Mapping[str, Any]
+    """All stages by the name of their run directory."""
+    ask: Answers = field(default_factory=Answers)
+    folders: dict[str, tuple[Any, Any]] = field(default_factory=dict)
+    shapes: dict[str, Shape] = field(default_factory=dict)
+    made: dict[str, Plan] = field(default_factory=dict)
+    """By everything that a plan depends on."""
+
+    def plan(self, name: str, stage: Any) -> Plan:
+        config, tokenizer = _model(stage, self.parent)
+        text = config.to_json_string()
+        if text not in self.shapes:
+            self.shapes[text] = Shape.of(config)
+        shape = self.shapes[text]
+        work = work_of(stage, tokenizer, self.known, self.ask)
+        limits = stage.max_prompt_tokens, stage.max_completion_tokens
+        key = repr((stage.stage, text, work, stage.compute, stage.optimizer, limits))
+        if key not in self.made:
+            self.made[key] = self._compute(name, stage, config, shape, work)
+        return replace(self.made[key], name=name)
+
+    def _compute(self, name: str, stage: Any, config: Any, shape: Shape, work: Work) -> Plan:
+        compute, memory = stage.compute, memory_of(stage, config, shape, work)
+        speed: DataSheetSpeed | MeasuredSpeed
+        if self.device is None:
+            speed, where = MeasuredSpeed(stage, config, shape, work), "this machine"
+        else:
+            recomputes = compute.gradient_checkpointing == "layers"
+            speed = DataSheetSpeed(shape, self.device, compute.bf16, compute.evaluation_budget, recomputes=recomputes)
+            where = self.device.source
+        return Plan(name, stage.stage, shape, work, seconds_of(work, speed), memory, where)
+
+    def parent(self, location: str) -> tuple[Any, Any]:
+        """Configuration and tokenizer of the model at a location, also of a run that is planned only."""
+        name = Path(location).name
+        if name in self.known and not (Path(location) / "run.json").is_file():
+            return _model(self.known[name], self.parent)
+        if location not in self.folders:
+            self.folders[location] = from_folder(location)
+        return self.folders[location]
+
+
 def plan_all(
     stages: Mapping[str, Any], device_name: str | None = None, parents: Mapping[str, Any] | None = None
 ) -> list[Plan]:
@@ -136,13 +177,5 @@ def plan_all(
 
     `parents` are further stages, by the name of their run directory, that the planned ones descend from.
     """
-    device = None if device_name is None else device_named(device_name)
-    known = {**(parents or {}), **stages}
-
-    def parent(location: str) -> Any:
-        name = Path(location).name
-        if name in known and not (Path(location) / "run.json").is_file():
-            return _model(known[name], parent)
-        return from_folder(location)
-
-    return [plan_stage(name, stage, parent, device, known) for name, stage in stages.items()]
+    planner = _Planner(None if device_name is None else device_named(device_name), {**(parents or {}), **stages})
+    return [planner.plan(name, stage) for name, stage in stages.items()]

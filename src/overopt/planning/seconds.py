@@ -65,14 +65,16 @@ class DataSheetSpeed:
     evaluation_budget: int
     optimizer: float = 0.0
     """Seconds of one optimizer step."""
+    recomputes: bool = False
+    """Whether the backward pass computes each layer again."""
 
     def forward(self, trees: Trees) -> float:
         """Seconds of a pass without gradient."""
         return trees.flops(self.shape) / self.device.rate(self.bf16) / UTILIZATION
 
     def update(self, trees: Trees) -> float:
-        """Seconds of a pass with gradient, forward and backward."""
-        return 3 * self.forward(trees)
+        """Seconds of a pass with gradient: forward, perhaps once more, and twice as long backward."""
+        return (3 + self.recomputes) * self.forward(trees)
 
     def sampling(self, trees: Trees) -> float:
         """Seconds of sampling the trees' completions."""
@@ -104,6 +106,8 @@ class MeasuredSpeed:
         torch.manual_seed(0)
         self.policy = random_policy(config, stage.compute.resolve(), stage.compute.bf16)
         self.policy.end_ids = frozenset()  # nothing ends early
+        if stage.compute.gradient_checkpointing == "layers":
+            self.policy.checkpoint_layers()
         self.shape, self.work, self.settings = shape, work, stage.optimizer
         self.budget, self.evaluation_budget = stage.compute.budget, stage.compute.evaluation_budget
         self.known: dict[int, Decoding] = {}

@@ -9,18 +9,17 @@ from typing import Any, Literal
 
 import torch
 
-from overopt.evaluation.evaluator import REFERENCE_SUMMARIES
 from overopt.models.load import meta_model
 from overopt.models.text import Codec
 from overopt.objectives.regularizers import EntropyLengthNormalized
-from overopt.planning.lengths import Lengths, PairLengths, pairs_of, prompts_of, references_of, written_from
+from overopt.planning.answers import Answers
+from overopt.planning.lengths import Context, Lengths, PairLengths, pairs_of, prompts_of, references_of, written_from
 from overopt.training.loop import checkpoint_steps
 from overopt.training.policy_step import needs
 from overopt.training.stages.offline import HELDOUT_PAIRS, Offline
 from overopt.training.stages.online import Online
 from overopt.training.stages.reward_model import RewardModelStage
 from overopt.training.stages.sft import SFT
-from overopt.types import Dropped
 
 
 @dataclass(frozen=True)
@@ -126,33 +125,34 @@ class Work:
         return passes + 3 * self.updates * self.batch.flops(shape) + sum(t.flops(shape) for t in self.samplings)
 
 
-def work_of(stage: Any, tokenizer: Any, others: Mapping[str, Any] | None = None) -> Work:
-    """A stage's work. `others` are the stages that are planned with it, by name."""
-    return _work(stage, Codec(tokenizer, stage.task.prompt_style), others or {})
+def work_of(stage: Any, tokenizer: Any, others: Mapping[str, Any] | None = None, ask: Answers | None = None) -> Work:
+    """A stage's work. `others` are the stages that are planned with it, by name; `ask` what tasks have answered."""
+    return _work(stage, Context(Codec(tokenizer, stage.task.prompt_style), others or {}, ask or Answers()))
 
 
 @singledispatch
-def _work(stage: Any, codec: Codec, others: Mapping[str, Any]) -> Work:
+def _work(stage: Any, context: Context) -> Work:
     raise TypeError(f"{type(stage).__name__} is no stage that can be planned")
 
 
 @_work.register
-def _(stage: SFT, codec: Codec, others: Mapping[str, Any]) -> Work:
-    records = stage.task.demonstrations(stage.seed, Dropped())
-    prompt, completion = prompts_of(stage, codec, records), references_of(stage, codec, records)
+def _(stage: SFT, context: Context) -> Work:
+    records = context.ask(stage.task, "demonstrations", stage.seed)
+    prompt = prompts_of(stage, context.codec, records.first)
+    completion = references_of(stage, context.codec, records.referenced)
     batch = _trees(stage.batch_size, 1, prompt, completion)
-    steps = stage.updates(round(completion.share * len(records)))
+    steps = stage.updates(round(completion.share * records.count))
     work = Work(
         steps, replace(batch, targets="all" if stage.loss_on_prompt else "completions"), policies=1,
         evaluations=len(checkpoint_steps(steps, stage.checkpoint_every)), lengths=completion.source,
     )  # fmt: skip
-    return _evaluated(work, stage, codec, completion, scored=False, compared=False)
+    return _evaluated(work, stage, context, completion, scored=False, compared=False)
 
 
 @_work.register
-def _(stage: Online, codec: Codec, others: Mapping[str, Any]) -> Work:
-    prompt = prompts_of(stage, codec, stage.task.prompts(stage.seed, Dropped()))
-    completion = written_from(stage.policy, stage, codec, others)
+def _(stage: Online, context: Context) -> Work:
+    prompt = prompts_of(stage, context.codec, context.ask(stage.task, "prompts", stage.seed).first)
+    completion = written_from(stage.policy, stage, context)
     batch = _trees(stage.prompts_per_update, stage.samples_per_prompt, prompt, completion)
     scored, scores = stage.reward_model is not None, replace(batch, targets="none")
     frozen = len(needs(stage.loss, stage.loss_regularizers) & {"old_logits", "ref_logits"})
@@ -168,17 +168,17 @@ def _(stage: Online, codec: Codec, others: Mapping[str, Any]) -> Work:
         optimizer_steps=stage.epochs * stage.minibatches, passes=passes, samplings=samplings,
         evaluations=1 + len(checkpoint_steps(stage.steps, stage.checkpoint_every)), lengths=completion.source,
     )  # fmt: skip
-    return _evaluated(work, stage, codec, completion, scored, compared=True)
+    return _evaluated(work, stage, context, completion, scored, compared=True)
 
 
 @_work.register
-def _(stage: RewardModelStage, codec: Codec, others: Mapping[str, Any]) -> Work:
-    pairs = pairs_of(stage, codec, others)
+def _(stage: RewardModelStage, context: Context) -> Work:
+    pairs = pairs_of(stage, context)
     batch = replace(_trees(stage.batch_size, pairs.group, pairs.prompt, pairs.completion), targets="none")
     steps = stage.updates(pairs.count)
     heldout, normalized = replace(batch, count=pairs.heldout), []
     if stage.normalization == "center":
-        normalized = [replace(batch, count=len(stage.task.demonstrations(stage.seed, Dropped())), group=1)]
+        normalized = [replace(batch, count=context.ask(stage.task, "demonstrations", stage.seed).count, group=1)]
     elif stage.normalization == "standardize":
         normalized = [heldout]
     return Work(
@@ -189,8 +189,8 @@ def _(stage: RewardModelStage, codec: Codec, others: Mapping[str, Any]) -> Work:
 
 
 @_work.register
-def _(stage: Offline, codec: Codec, others: Mapping[str, Any]) -> Work:
-    pairs = pairs_of(stage, codec, others)
+def _(stage: Offline, context: Context) -> Work:
+    pairs = pairs_of(stage, context)
     steps = stage.updates(pairs.count)
     views = 1 + len(stage.loss.prompts)
     group = pairs.group + ("mismatched" in stage.loss.needs)
@@ -205,8 +205,8 @@ def _(stage: Offline, codec: Codec, others: Mapping[str, Any]) -> Work:
         evaluations=1 + len(checkpoint_steps(steps, stage.checkpoint_every)),
         first=[heldout] + [used] * once, lengths=pairs.completion.source, pairs=_sampled(batch, pairs),
     )  # fmt: skip
-    answers = written_from(stage.policy, stage, codec, others)
-    work = _evaluated(work, stage, codec, answers, stage.reward_model is not None, compared=True)
+    answers = written_from(stage.policy, stage, context)
+    work = _evaluated(work, stage, context, answers, stage.reward_model is not None, compared=True)
     return replace(work, lengths=f"{work.lengths}; answers {answers.source}")
 
 
@@ -215,19 +215,18 @@ def _sampled(batch: Trees, pairs: PairLengths) -> Trees | None:
     return replace(batch, count=pairs.count + pairs.heldout) if pairs.sampled else None
 
 
-def _evaluated(work: Work, stage: Any, codec: Codec, completion: Lengths, scored: bool, compared: bool) -> Work:
+def _evaluated(work: Work, stage: Any, context: Context, completion: Lengths, scored: bool, compared: bool) -> Work:
     """The work with its evaluations: greedy answers, their scores, the distance to the reference, the references."""
-    records = stage.task.evaluation(stage.seed, Dropped())[1]
-    prompt = prompts_of(stage, codec, records)
-    answers = _trees(round(prompt.share * len(records)), 1, prompt, completion)
+    records = context.ask(stage.task, "evaluation", stage.seed)
+    prompt = prompts_of(stage, context.codec, records.first)
+    answers = _trees(round(prompt.share * records.count), 1, prompt, completion)
     passes = [*work.evaluation_passes]
     if scored:
         passes.append(replace(answers, targets="none"))
     if compared:
         passes += [answers] * (1 + stage.compute.bf16)
-    known = [record for record in records if record.reference is not None][:REFERENCE_SUMMARIES]
-    if known:
-        passes.append(_trees(len(known), 1, prompt, references_of(stage, codec, known)))
+    if known := records.referenced:
+        passes.append(_trees(len(known), 1, prompt, references_of(stage, context.codec, known)))
     return replace(work, answers=answers, answered=1 + compared, evaluation_passes=passes)
 
 

@@ -33,16 +33,26 @@ STUDY = "study.json"
 
 KEPT: Mapping[str, tuple[str, ...]] = {
     "online": (
-        *("lr", "score_mean", "bonus_mean", "rlhf_reward", "gold_mean", "kl_ref", "kl_prev", "approxkl"),
-        *("neg_logp_tok", "entropy_tok", "clipfrac", "len_mean", "eos_rate"),
+        *("lr", "grad_norm", "score_mean", "score_sd", "bonus_mean", "rlhf_reward", "gold_mean", "kl_ref", "kl_prev"),
+        *(
+            "kl_prev_reverse",
+            "approxkl",
+            "neg_logp_tok",
+            "entropy_tok",
+            "ratio_var",
+            "clipfrac",
+            "len_mean",
+            "eos_rate",
+        ),
     ),
     "offline": (
         *("lr", "loss", "grad_norm", "rewards_chosen", "rewards_rejected", "rewards_acc", "rewards_margin"),
         *("logps_chosen_sum", "logps_chosen_mean", "logps_rejected_sum", "logps_rejected_mean"),
-        *("logits_chosen", "logits_rejected", "ref_margin"),
+        *("logits_chosen", "logits_rejected", "ref_margin", "ref_margin_sd", "ref_margin_iqr"),
     ),
 }
-"""Metrics of training that a claim or a figure reads, by stage; none is about the training of SFT or reward models."""
+"""Metrics of training that a claim, a figure or a question reads, by stage; none is about how SFT or reward models
+train."""
 
 METRICS = tuple(dict.fromkeys(name for names in KEPT.values() for name in names))
 

@@ -44,7 +44,7 @@
   function drawNext() {
     const next = waiting.shift();
     if (!next) {
-      document.body.dataset.drawn = "true";
+      document.body.dataset.ready = "true";
       return;
     }
     const [node, panel] = next;
@@ -52,7 +52,7 @@
       ...panel.spec, $schema: "https://vega.github.io/schema/vega-lite/v6.json", width: "container", height: 190,
       autosize: { type: "fit", contains: "padding" }, datasets: expand(panel.data),
     };
-    vegaEmbed(node, spec, { actions: false, renderer: "svg", config }).then(() => { node.dataset.drawn = "true"; }).finally(() => idle(drawNext));
+    vegaEmbed(node, spec, { actions: false, renderer: "svg", config }).then(() => { node.dataset.drawn = "done"; }).finally(() => idle(drawNext));
   }
 
   function legend(one) {
@@ -78,6 +78,7 @@
     const alone = figure.blocks.length === 1 && figure.blocks[0].panels.length === 1 ? "blocks alone" : "blocks";
     return make("section", { id: figure.name },
       make("h2", {}, figure.title),
+      make("p", { class: "quiet" }, figure.scale),
       make("div", { class: "says" }, says("The paper's must show", figure.must_show), drawn ? says("Ours shows", figure.shows) : null),
       figure.missing.length ? make("p", { class: "missing" }, `${drawn ? "Incomplete" : "Not drawn"}. ${figure.missing.join("; ")}.`) : null,
       drawn ? make("figure", {}, make("div", { class: alone }, ...figure.blocks.map((one) => block(one, figure))), make("figcaption", {}, figure.caption)) : null,
@@ -87,7 +88,6 @@
 
   document.title = data.title;
   document.getElementById("title").textContent = data.title;
-  document.getElementById("scale").textContent = data.scale;
   document.getElementById("contents").append(...data.figures.map((figure) => make("a", { href: `#${figure.name}` }, figure.name.replace("figure-", "Figure "))));
   document.getElementById("figures").append(...data.figures.map(section));
   drawNext();

@@ -37,22 +37,26 @@ def content(members: Members, figures: Mapping[str, Figure | None]) -> dict[str,
     """Everything that the page shows, as plain data."""
     return {
         "title": f"{members.study}: the paper's figures",
-        "scale": scale_text(members),
         "figures": [_figure(members, name, figure) for name, figure in figures.items()],
     }
 
 
 def _figure(members: Members, name: str, figure: Figure | None) -> dict[str, Any]:
     paper = PAPER[name]
-    shared = {"name": name, "must_show": paper.must_show, "missing": paper.missing(members)}
+    shared = {
+        "name": name,
+        "must_show": paper.must_show,
+        "missing": paper.missing(members),
+        "notes": paper.notes(members),
+        "scale": scale_text(members),
+    }
     if figure is None:
         title = name.replace("-", " ").capitalize()
-        return shared | {"title": title, "shows": None, "caption": "", "notes": [], "blocks": []}
+        return shared | {"title": title, "shows": None, "caption": "", "blocks": []}
     return shared | {
         "title": figure.title,
         "shows": figure.shows,
         "caption": figure.caption,
-        "notes": list(figure.notes),
         "blocks": [_block(block) for block in figure.blocks],
     }
 

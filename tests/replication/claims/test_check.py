@@ -12,10 +12,10 @@ from synthetic_study import FLAT, OVER, SEEDS, changed, joined, members, only, p
 
 from overopt.config import addresses
 from overopt.errors import UserError
-from overopt.replication.claims.check import GROUPS, ClaimRow, check, share, study_of
+from overopt.replication.claims.check import GROUPS, ClaimRow, check, share
 from overopt.replication.claims.study import Study
 from overopt.replication.claims.thresholds import Thresholds
-from overopt.replication.exchange import write_exchange
+from overopt.replication.exchange import read_study, write_exchange
 from overopt.replication.members import Members
 
 
@@ -134,12 +134,12 @@ def test_a_row_as_json() -> None:
 def test_a_study_and_its_parquet_files_give_the_same(tmp_path: Path) -> None:
     study = members(only(paper(), ["KL-1B", "ME-1B-1e-7"]), (100,))
     write_exchange(study, tmp_path / "parquet")
-    again = rows(study_of(tmp_path / "parquet"))
+    again = rows(read_study(tmp_path / "parquet"))
     assert {name: row.verdict for name, row in again.items()} == {
         name: row.verdict for name, row in rows(study).items()
     }
     with pytest.raises(UserError, match=r"members\.json"):
-        study_of(tmp_path)
+        read_study(tmp_path)
 
 
 def test_the_page_of_the_documentation_has_every_claim_and_every_threshold() -> None:

@@ -1,7 +1,7 @@
 import math
 
 import pytest
-from figure_studies import points, run, study
+from figure_studies import run, study
 
 from overopt.replication.figures.drawing import (
     DASHED,
@@ -20,7 +20,7 @@ from overopt.replication.figures.drawing import (
 )
 from overopt.replication.figures.over_seeds import Axis, series
 
-T_1 = 12.706204736432095  # 97.5 % of Student's t with 1 degree of freedom
+T_2 = 4.302652729911275  # 97.5 % of Student's t with 2 degrees of freedom
 
 
 def _line(*columns: list[float], entry: str = "0.5") -> Line:
@@ -29,18 +29,20 @@ def _line(*columns: list[float], entry: str = "0.5") -> Line:
 
 
 def test_a_panel_holds_means_and_bands() -> None:
-    drawn = panel("p", "KL", [_line([1.0, 2.0], [3.0, 6.0])], series("kl_ref"))
+    drawn = panel("p", "KL", [_line([1.0, 2.0], [2.0, 4.0], [3.0, 6.0])], series("kl_ref"))
     assert drawn is not None
-    assert drawn.data["p-lines"] == {"entry": ["0.5", "0.5"], "x": [1, 2], "y": [2, 4], "seeds": [2, 2]}
-    half = T_1 * math.sqrt(2) / math.sqrt(2)  # the sample variance of 1 and 3 is 2
+    assert drawn.data["p-lines"] == {"entry": ["0.5", "0.5"], "x": [1, 2], "y": [2, 4], "seeds": [3, 3]}
+    half = T_2 / math.sqrt(3)  # the sample variance of 1, 2 and 3 is 1
     bands = drawn.data["p-bands"]
-    assert (bands["low"][0], bands["high"][0]) == pytest.approx((2 - half, 2 + half), rel=1e-4)
+    assert bands["low"] == pytest.approx([2 - half, 4 - 2 * half], rel=1e-4)
+    assert bands["high"] == pytest.approx([2 + half, 4 + 2 * half], rel=1e-4)
     assert drawn.spec["title"] == "KL"
     assert "p-rule" not in drawn.data and "p-ends" not in drawn.data
 
 
-def test_one_seed_has_a_line_and_no_band() -> None:
-    drawn = panel("p", "KL", [_line([1.0, 2.0])], series("kl_ref"))
+@pytest.mark.parametrize("seeds", [1, 2])
+def test_fewer_than_three_seeds_have_a_line_and_no_band(seeds: int) -> None:
+    drawn = panel("p", "KL", [_line(*[[1.0, 2.0 * seed] for seed in range(seeds)])], series("kl_ref"))
     assert drawn is not None and list(drawn.data) == ["p-lines"]
     assert [layer["mark"]["type"] for layer in drawn.spec["layer"]] == ["line"]
 
@@ -60,10 +62,10 @@ def test_nan_is_left_out_of_means_and_axes() -> None:
 
 
 def test_a_wide_band_takes_at_most_half_the_means_range_on_either_side() -> None:
-    drawn = panel("p", "KL", [_line([0.0, 10.0], [0.0, 30.0])], series("kl_ref"))
+    drawn = panel("p", "KL", [_line([0.0, 0.0], [0.0, 20.0], [0.0, 40.0])], series("kl_ref"))
     assert drawn is not None
     low, high = drawn.spec["layer"][0]["encoding"]["y"]["scale"]["domain"]
-    room = 0.04 * 40  # means from 0 to 20, a band from -107 to 147: the axis from -10 to 30, with a margin
+    room = 0.04 * 40  # means from 0 to 20, a band from -30 to 70: the axis from -10 to 30, with a margin
     assert (low, high) == pytest.approx((-10 - room, 30 + room))
 
 
@@ -126,12 +128,12 @@ def test_settings_may_be_names() -> None:
 
 
 def test_every_scale_says_what_stands_for_the_papers_models() -> None:
-    runs = [run("R", seed=seed) for seed in (110, 111)]
+    runs = [run("R", seed=seed) for seed in (110, 111, 112)]
     assert scale_text(study(runs)) == (
-        "miniature: 51 thousand to 631 thousand parameters stand for 1B to 6.9B; 2 seeds: 110, 111"
+        "miniature: 51 thousand to 631 thousand parameters stand for 1B to 6.9B; 3 seeds: 110, 111, 112"
     )
     assert scale_text(study(runs[:1], scale="quick")) == (
         "quick: one small model stands for all three sizes; one seed, so no bands"
     )
     assert scale_text(study(runs[:1], scale="pythia")) == "pythia scale; one seed, so no bands"
-    assert points(1.0)[1].size == 20
+    assert scale_text(study(runs[:2])).endswith("2 seeds: 110, 111, so no bands")

@@ -42,18 +42,18 @@ def test_figure_1_says_what_the_records_say() -> None:
     assert figure is not None
     assert figure.shows == (
         "High learning rate: the proxy rises in 4 of 4 runs; the win rate ends below SFT's in 4 of 4 runs and above it"
-        " in 0; the entropy bonus ends higher than it starts in 4 of 4 runs (significant trends: 4 up, 0 down); 0 of 2"
-        " coefficients end above SFT over all seeds; the best, 0, at 0.10 [0.10, 0.10]."
+        " in 0; the entropy bonus ends higher than it starts in 4 of 4 runs (significantly: 4 up, 0 down); over all"
+        " seeds 0 of 2 coefficients end above SFT; the best, 0, ends at 0.10 [0.10, 0.10]."
         " Low learning rate: the proxy rises in 4 of 4 runs; the win rate ends below SFT's in 0 of 4 runs and above it"
-        " in 4; the entropy bonus ends higher than it starts in 0 of 4 runs (significant trends: 0 up, 4 down); 2 of 2"
-        " coefficients end above SFT over all seeds; the best, 0, at 0.80 [0.80, 0.80]."
+        " in 4; the entropy bonus ends higher than it starts in 0 of 4 runs (significantly: 0 up, 4 down); over all"
+        " seeds 2 of 2 coefficients end above SFT; the best, 0, ends at 0.80 [0.80, 0.80]."
     )
     opposite = _runs("ME-1B-1e-6", (0.5, 0.8), "GOOD", -0.2) + _runs("ME-1B-1e-7", (0.5, 0.1), "OVER", 0.5)
     other = draw_figure_1(study(opposite))
     assert other is not None
     high, low = other.shows.split(" Low learning rate: ")
-    assert "below SFT's in 0 of 4 runs and above it in 4" in high and "trends: 0 up, 4 down" in high
-    assert "below SFT's in 4 of 4 runs and above it in 0" in low and "trends: 4 up, 0 down" in low
+    assert "below SFT's in 0 of 4 runs and above it in 4" in high and "significantly: 0 up, 4 down" in high
+    assert "below SFT's in 4 of 4 runs and above it in 0" in low and "significantly: 4 up, 0 down" in low
 
 
 def test_a_row_without_records_leaves_its_column_out() -> None:

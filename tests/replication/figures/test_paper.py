@@ -1,5 +1,8 @@
+from dataclasses import replace
+
 from figure_studies import run, study, whole
 
+from overopt.outcomes import Outcome
 from overopt.replication.figures.paper import PAPER
 
 
@@ -30,3 +33,14 @@ def test_figures_are_drawn_from_exactly_their_rows() -> None:
     for paper in PAPER.values():
         others = study([one for one in members.runs if one.row not in paper.rows])
         assert paper.draw(others) is None
+
+
+def test_notes_name_runs_that_ended_early_or_have_no_label() -> None:
+    early = replace(run("KL-6.9B", seed=1), status="diverged")
+    gate = "a gate is closed: SFT-6.9B win_rate 0.1 < 0.3"
+    unlabeled = [replace(run("KL-6.9B", seed=seed), outcome=Outcome(None, gate)) for seed in (2, 3)]
+    assert PAPER["figure-12"].notes(study([run("KL-6.9B"), early, *unlabeled])) == [
+        "KL-6.9B-seed=1 is diverged: a mean beyond its end is that of the others.",
+        f"KL-6.9B: 2 without a label ({gate}).",
+    ]
+    assert PAPER["figure-12"].notes(study([run("KL-6.9B")])) == []

@@ -15,15 +15,18 @@ def test_figure_6_draws_win_rates_by_margin() -> None:
     assert lines["y"] == [0.5, 0.6, 0.6, 0.5, 0.6, 0.8]
     assert figure.blocks[0].legend is not None and figure.blocks[0].legend.below == "SFT 0.50, dashed gray"
     assert figure.shows == (
-        "2 of 2 margins end above SFT (0.50); the best is γ = 0.5 at 0.80 [0.00, 1.00]; that is 0.20 [-1.07, 1.47] more"
-        " than γ = 0 on the same prompts, over seeds."
+        "2 of 2 margins end above SFT (0.50); γ = 0 ends at 0.60 [0.60, 0.60]; the best γ > 0, 0.5, at"
+        " 0.80 [0.00, 1.00]; a difference of 0.20 [-1.07, 1.47] on the same prompts, over seeds."
     )
 
 
 def test_a_margin_that_does_not_help_is_said_so() -> None:
     figure = draw_figure_6(study([*_runs(0.0, (0.3, 0.3), "OVER"), *_runs(0.5, (0.1, 0.1), "OVER")]))  # type: ignore[list-item]
     assert figure is not None
-    assert figure.shows == "0 of 2 margins end above SFT (0.50); the best is γ = 0 at 0.30 [0.30, 0.30]."
+    assert figure.shows == (
+        "0 of 2 margins end above SFT (0.50); γ = 0 ends at 0.30 [0.30, 0.30]; the best γ > 0, 0.5, at"
+        " 0.10 [0.10, 0.10]; a difference of -0.20 [-0.20, -0.20] on the same prompts, over seeds."
+    )
 
 
 def test_without_win_rates_there_is_no_figure() -> None:

@@ -12,6 +12,7 @@ from overopt.replication.figures.wording import (
     halves_say,
     proxy_says,
     sentence,
+    start_of,
     trend_says,
     win_rates_say,
 )
@@ -37,7 +38,7 @@ def test_trends_are_counted_with_their_significance() -> None:
     runs = [run("R", series={"kl_prev": values}) for values in (up, down, wave)]
     ends = sum(end_of(points(values)) > end_of(points(values[::-1])) for values in (up, down, wave))
     said = trend_says("KL", runs, series("kl_prev"))
-    assert said.startswith(f"KL ends higher than it starts in {ends} of 3 runs (significant trends: ")
+    assert said.startswith(f"KL ends higher than it starts in {ends} of 3 runs (significantly: ")
     assert trend_says("KL", [run("R")], series("kl_prev")) == "KL was not recorded"
 
 
@@ -45,18 +46,19 @@ def test_a_clear_trend_is_significant() -> None:
     noisy = [0.05 * step + math.sin(11 * step) for step in range(200)]
     runs = [run("R", series={"x": noisy}), run("R", series={"x": [-value for value in noisy]})]
     assert trend_says("it", runs, series("x")) == (
-        "it ends higher than it starts in 1 of 2 runs (significant trends: 1 up, 1 down)"
+        "it ends higher than it starts in 1 of 2 runs (significantly: 1 up, 1 down)"
     )
 
 
 def test_ends_and_middles() -> None:
     linear, flat = points([float(step) for step in range(101)]), points([2.0] * 101)
-    assert end_of(linear) == 98 and half_of(linear) == pytest.approx(50 / 98) and half_of(flat) == 1
+    assert (start_of(linear), end_of(linear)) == (2.5, 97.5)  # of 101 points 6 at either end
+    assert half_of(linear) == pytest.approx(50 / 97.5) and half_of(flat) == 1
     runs = [run("R", series={"kl_ref": [1.0] * 11}), run("R", series={"kl_ref": [3.5] * 11})]
     assert ends_say("KL", runs, series("kl_ref"), "nats") == "KL ends at 1 to 3.5 nats"
     assert ends_say("KL", runs[:1], series("kl_ref")) == "KL ends at 1"
-    assert halves_say(runs, series("kl_ref")) == "half-way it is at 100% of that"
-    assert halves_say([run("R", series={"kl_ref": [0.0]})], series("kl_ref")) == "its middle was not recorded"
+    assert halves_say(runs, series("kl_ref")) == "100% of that half-way"
+    assert halves_say([run("R", series={"kl_ref": [0.0]})], series("kl_ref")) == "its middle not recorded"
 
 
 def test_clauses_become_a_sentence() -> None:

@@ -23,8 +23,8 @@ def test_shares_of_a_two_way_table_by_hand() -> None:
 def test_the_regularizer_decides() -> None:
     found = answer(synthetic.members(plan(every(lambda a, r: r != "KL")), (120, 121, 122)))
     assert found.decision == "on the regularizer"
-    assert "under KL 0 of 5 algorithms end below SFT (none) and 5 above it" in found.paragraph
-    assert "under maximum entropy 5 of 5 algorithms end below SFT" in found.paragraph
+    assert "with KL 0 of 5 algorithms end below SFT (none) and 5 above it" in found.paragraph
+    assert "with maximum entropy 5 of 5 algorithms end below SFT" in found.paragraph
     assert "the regularizer, not the algorithm, decides" in found.paragraph
     cell = next(row for row in found.table if row["category"] == "LCO" and row["entry"] == "KL")
     assert cell["label"] == "GOOD" and cell["measure"] == "win_rate" and cell["mean"] == pytest.approx(0.7, abs=0.011)
@@ -34,7 +34,7 @@ def test_the_regularizer_decides() -> None:
 def test_a_reversed_truth_reverses_the_answer() -> None:
     found = answer(synthetic.members(plan(every(lambda a, r: a in ("LCO", "GRPO"))), (120, 121, 122)))
     assert found.decision == "on the algorithm"
-    assert "under KL 2 of 5 algorithms end below SFT (GRPO and LCO) and 3 above it" in found.paragraph
+    assert "with KL 2 of 5 algorithms end below SFT (GRPO and LCO) and 3 above it" in found.paragraph
     assert "the algorithm, not the regularizer, decides" in found.paragraph
 
 

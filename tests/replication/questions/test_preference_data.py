@@ -5,7 +5,7 @@ import synthetic_study as synthetic
 from synthetic_study import FLAT, GOOD, OVER, Spec
 
 from overopt.replication.members import Member, Members
-from overopt.replication.questions.preference_data import Pairs, answer
+from overopt.replication.questions.preference_data import OFFLINE, Pairs, answer
 
 SEEDS = (120, 121, 122)
 AGREEMENT = {Pairs(1000, 0.5): 0.6, Pairs(1000, 8.0): 0.7, Pairs(8000, 0.5): 0.8, Pairs(8000, 8.0): 0.9}
@@ -22,7 +22,8 @@ def study(spec_of: object, seeds: tuple[int, ...] = SEEDS) -> Members:
             rm = replace(rm, evaluations=[{"step": 9, "gold_agreement": agreement + 0.01 * (seed - 121)}])
             runs.append(rm)
             for kind in ("none", "ME", "KL", "SimPO", "DPO"):
-                spec = Spec(**spec_of(kind, pairs))  # type: ignore[operator]
+                stage = "offline" if kind in OFFLINE else "online"
+                spec = Spec(stage=stage, **spec_of(kind, pairs))  # type: ignore[operator]
                 run = synthetic.member(f"{kind}-{pairs.number}", {}, seed, spec)
                 runs.append(replace(run, name=f"{kind}-{pairs}-{seed}", parents={"reward_model": rm.name}))
     planned = tuple((run.row, run.setting, run.seed) for run in runs)
@@ -60,7 +61,7 @@ def test_no_failure_is_nothing_to_remove() -> None:
 def test_effects_on_offline_losses() -> None:
     found = answer(study(lambda kind, pairs: GOOD if pairs.number == 8000 else FLAT))
     # .7 against .4 with more pairs, nothing from the labels
-    assert "SimPO's final win rate changes by +0.30 [" in found.paragraph
+    assert "The final win rate of SimPO at 0.001 changes by +0.30 [" in found.paragraph
     assert "with 8000 instead of 1000 pairs, and by +0.00 [" in found.paragraph
 
 

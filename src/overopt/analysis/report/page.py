@@ -20,7 +20,7 @@ from overopt.analysis.report.provenance import provenance
 from overopt.analysis.report.samples import MOST_COMPLETIONS, samples_of
 from overopt.analysis.report.verdicts import sentence
 from overopt.analysis.run_summary import verdict
-from overopt.analysis.text import escape_controls
+from overopt.analysis.text import escape_controls, escape_tree
 
 HERE = Path(__file__).parent
 
@@ -57,7 +57,13 @@ def content(collection: Collection, figures: Mapping[str, Sequence[Figure]], tit
 
 def as_json(tree: Any) -> str:
     """JSON for a script element: nothing in it can end the element, and control characters are escaped."""
-    text = json.dumps(_escape_tree(tree), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    text = json.dumps(
+        escape_tree(tree),
+        default=lambda value: escape_controls(str(value)),
+        ensure_ascii=False,
+        allow_nan=False,
+        separators=(",", ":"),
+    )
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
 
@@ -138,13 +144,3 @@ def _figure(figure: Figure) -> dict[str, Any]:
             for p in figure.panels
         ],
     }
-
-
-def _escape_tree(tree: Any) -> Any:
-    if isinstance(tree, str):
-        return escape_controls(tree)
-    if isinstance(tree, Mapping):
-        return {escape_controls(str(name)): _escape_tree(value) for name, value in tree.items()}
-    if isinstance(tree, list | tuple):
-        return [_escape_tree(value) for value in tree]
-    return tree if tree is None or isinstance(tree, bool | int | float) else escape_controls(str(tree))

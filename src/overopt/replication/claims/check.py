@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from overopt.replication import exchange
 from overopt.replication.claims.claim import Claim
 from overopt.replication.claims.entropy import ENTROPY
 from overopt.replication.claims.kl import KL
@@ -17,8 +15,7 @@ from overopt.replication.claims.online import ONLINE
 from overopt.replication.claims.study import Study
 from overopt.replication.claims.theory import THEORY
 from overopt.replication.claims.thresholds import Thresholds
-from overopt.replication.exchange import read_exchange
-from overopt.replication.members import Members, load_members
+from overopt.replication.members import Members
 from overopt.statistics import wilson
 
 
@@ -107,8 +104,3 @@ def share(held: int, tested: int) -> dict[str, Any]:
         return {"held": 0, "tested": 0}
     low, high = wilson(held, tested)
     return {"held": held, "tested": tested, "low": round(low, 3), "high": round(high, 3)}
-
-
-def study_of(folder: Path) -> Members:
-    """The runs of a study's folder, or of its Parquet files."""
-    return read_exchange(folder) if (folder / exchange.RUNS).exists() else load_members(folder)

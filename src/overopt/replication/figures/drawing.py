@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -32,6 +31,9 @@ SOLID, DASHED, DOTTED = (1, 0), (5, 2), (1.5, 1.5)
 
 COLUMN, PAGE = 240, 500
 """Widths of a figure in points: one column of a paper (3.3 in) and both (6.9 in)."""
+
+BAND_SEEDS = 3
+"""Fewest seeds with a band: Student's interval of two is 13 standard errors wide to either side."""
 
 WIN_RATE = "win rate against the references"
 RULE = ", dashed gray"
@@ -83,7 +85,6 @@ class Figure:
     width: int = PAGE
     height: int = 62
     """Of a panel, in points."""
-    notes: tuple[str, ...] = field(default=())
 
 
 def make_block(
@@ -163,7 +164,7 @@ def panel(
         "lines": table_of(("entry", "x", "y", "seeds"), [(e, p.x, p.mean, p.seeds) for e, p in _points(curves)]),
         "bands": table_of(
             ("entry", "x", "y", "low", "high", "seeds"),
-            [(e, p.x, p.mean, p.low, p.high, p.seeds) for e, p in _points(curves) if math.isfinite(p.low)],
+            [(e, p.x, p.mean, p.low, p.high, p.seeds) for e, p in _points(curves) if p.seeds >= BAND_SEEDS],
         ),
         "rule": table_of(("y",), [] if rule is None else [(rule,)]),
         "ends": table_of(("entry", "x", "y", "mark"), [(e, p.x, p.mean, mark) for e, p, mark in marks]),
@@ -186,7 +187,7 @@ def _domain(curves: Sequence[Sequence[Point]], axis: Axis) -> tuple[float, float
     """The range of the means, with as much of the bands as takes at most half of it again on either side."""
     points = [point for points in curves for point in points]
     means = axis.forward(np.array([point.mean for point in points]))
-    bounds = axis.forward(np.array([bound for p in points for bound in (p.low, p.high) if math.isfinite(bound)]))
+    bounds = axis.forward(np.array([bound for p in points if p.seeds >= BAND_SEEDS for bound in (p.low, p.high)]))
     low, high = float(means.min()), float(means.max())
     room = (high - low) / 2 or max(abs(high), 1e-6) / 20
     lowest = max(low - room, float(bounds.min(initial=low)))
@@ -222,7 +223,7 @@ def _layers(
             {"y": y | {"field": "y"}},
         ),
         _layer(
-            f"{name}-bands", {"type": "area", "opacity": 0.16, "clip": True},
+            f"{name}-bands", {"type": "area", "opacity": 0.13 if len(lines) > 3 else 0.2, "clip": True},
             mean | {"y": y | {"field": "low"}, "y2": {"field": "high"}, "tooltip": [*tips, *wide]},
         ),
         _layer(
@@ -281,7 +282,8 @@ def win_rate_legend(lines: Sequence[Line], setting: str, drawn: str = "") -> Leg
 def scale_text(members: Members) -> str:
     """What stands for the paper's models, and the seeds."""
     seeds = members.seeds
-    many = f"{len(seeds)} seeds: {', '.join(map(str, seeds))}" if len(seeds) > 1 else "one seed, so no bands"
+    many = f"{len(seeds)} seeds: {', '.join(map(str, seeds))}" if len(seeds) > 1 else "one seed"
+    many += ", so no bands" if len(seeds) < BAND_SEEDS else ""
     match members.scale:
         case "quick":
             return f"quick: one small model stands for all three sizes; {many}"

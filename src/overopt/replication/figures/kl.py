@@ -35,7 +35,7 @@ from overopt.replication.figures.over_seeds import (
     series,
     share_text,
 )
-from overopt.replication.figures.wording import end_of, ends_say, halves_say, of, sentence, trend_says
+from overopt.replication.figures.wording import end_of, ends_say, halves_say, of, range_text, sentence, trend_says
 from overopt.replication.members import Member, Members
 
 ROWS = {"1B": {"ME-1B-1e-6": "high", "ME-1B-1e-7": "low"}, "2.8B": {"ME-2.8B-1e-7": "low", "ME-2.8B-5e-8": "lowest"}}
@@ -163,11 +163,11 @@ def _legend(lines: Sequence[Line], axis: Axis) -> Legend:
 
 def _says_dynamics(size: str, lines: Sequence[Line]) -> str:
     ends = [
-        f"{ends_say(f'of {line.entry}', line.runs, kl_ref, 'nats')}, {halves_say(line.runs, kl_ref)}" for line in lines
+        f"{ends_say(f'of {line.entry}', line.runs, kl_ref, 'nats')} ({halves_say(line.runs, kl_ref)})" for line in lines
     ]
-    trends = [trend_says(f"of {line.entry}", line.runs, kl_prev) for line in lines]
+    trends = [trend_says(f"that of {line.entry}", line.runs, kl_prev) for line in lines]
     return sentence(
-        f"at {size} KL to the reference {', '.join(ends)}", f"KL between consecutive policies {', '.join(trends)}"
+        f"at {size} KL to the reference {', '.join(ends)}", f"KL between consecutive policies: {', '.join(trends)}"
     )
 
 
@@ -190,11 +190,8 @@ def _says_marks(lines: Mapping[str, Sequence[Line]], marks: Mapping[str, Mapping
             f"the least KL of a crossed 2.8B curve is {least:.3g} nats, the most of a checked 1B curve {most:.3g}:"
             f" {similar}"
         )
-    return sentence(*said)
+    return sentence(*said or ["no MaxEnt curve was recorded"])
 
 
 def _range(ends: Sequence[float]) -> str:
-    if not ends:
-        return ""
-    low, high = f"{min(ends):.3g}", f"{max(ends):.3g}"
-    return f" (KL {low} nats)" if low == high else f" (KL {low} to {high} nats)"
+    return f" (KL {range_text(ends, 'nats')})" if ends else ""

@@ -80,8 +80,7 @@ def _maxent(members: Members, name: str, title: str, rate: str, row: str) -> Fig
 
 def _dynamics(runs: Sequence[Member]) -> list[str]:
     return [
-        ends_say("KL to the reference", runs, kl_ref, "nats"),
-        halves_say(runs, kl_ref),
+        f"{ends_say('KL to the reference', runs, kl_ref, 'nats')} ({halves_say(runs, kl_ref)})",
         trend_says("KL between consecutive policies", runs, kl_prev),
     ]
 

@@ -78,7 +78,7 @@ def _with_batches(line: Panel, found: Sequence[Points]) -> Panel:
         },
         {
             "data": {"name": "figure-4-batches"},
-            "mark": {"type": "line", "strokeWidth": 0.5, "color": "#606060"},
+            "mark": {"type": "line", "strokeWidth": 0.5, "color": "#999999"},
             "encoding": {"x": at, "y": scale | {"field": "y"}},
         },
     ]

@@ -86,7 +86,7 @@ def _says(rate: str, lines: Sequence[Line]) -> str:
         f"{rate} learning rate: {proxy_says(runs)}",
         win_rates_say(runs),
         trend_says("the entropy bonus", runs, bonus),
-        f"{of(good, len(lines))} coefficients end above SFT over all seeds",
-        f"the best, {best.entry}, at {share_text(means[best])}" if best else "",
+        f"over all seeds {of(good, len(lines))} coefficients end above SFT",
+        f"the best, {best.entry}, ends at {share_text(means[best])}" if best else "",
         *(f"coefficient 0 at {share_text(means[line])}" for line in lines if line.entry == "0" and line is not best),
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -28,6 +29,17 @@ class PaperFigure:
     def missing(self, members: Members) -> list[str]:
         """What the figure lacks, by row: `ME-1B-1e-7: 2 of 15 runs have no record`."""
         return [text for row in self.rows if (text := _missing(members, row))]
+
+    def notes(self, members: Members) -> list[str]:
+        """Of the runs behind it: which ended early, and how many have no label, by reason."""
+        runs = [run for row in self.rows for run in members.of(row)]
+        early = [
+            f"{run.name} is {run.status}: a mean beyond its end is that of the others."
+            for run in runs
+            if run.status != "finished"
+        ]
+        reasons = Counter((run.row, run.outcome.reason) for run in runs if run.outcome.label is None)
+        return early + [f"{row}: {count} without a label ({reason})." for (row, reason), count in reasons.items()]
 
 
 def _missing(members: Members, row: str) -> str:

@@ -39,17 +39,19 @@ def draw_figure_6(members: Members) -> Figure | None:
 
 
 def _says(lines: Sequence[Line]) -> str:
-    means = {line: final_win_rates(line.runs) for line in lines}
-    best = max((line for line in lines if means[line]), key=lambda line: fmean(means[line]))
+    means = {line: fmean(rates) for line in lines if (rates := final_win_rates(line.runs))}
     above = sum(pooled_label(line.runs) == "GOOD" for line in lines)
     sft = sft_win_rate([run for line in lines for run in line.runs])
-    zero = next((line for line in lines if line.entry == "0" and means[line]), None)
-    differences = _differences(best.runs, zero.runs) if zero is not None and best is not zero else []
-    return sentence(
-        f"{of(above, len(lines))} margins end above SFT" + ("" if sft is None else f" ({sft:.2f})"),
-        f"the best is γ = {best.entry} at {share_text(means[best])}",
-        f"that is {mean_text(differences)} more than γ = 0 on the same prompts, over seeds" if differences else "",
-    )
+    zero = next((line for line in means if line.entry == "0"), None)
+    best = max((line for line in means if line is not zero), key=lambda line: means[line], default=None)
+    said = [f"{of(above, len(lines))} margins end above SFT" + ("" if sft is None else f" ({sft:.2f})")]
+    if zero is not None:
+        said.append(f"γ = 0 ends at {share_text(final_win_rates(zero.runs))}")
+    if best is not None:
+        said.append(f"the best γ > 0, {best.entry}, at {share_text(final_win_rates(best.runs))}")
+    if zero is not None and best is not None and (differences := _differences(best.runs, zero.runs)):
+        said.append(f"a difference of {mean_text(differences)} on the same prompts, over seeds")
+    return sentence(*said)
 
 
 def _differences(runs: Sequence[Member], others: Sequence[Member]) -> list[float]:

@@ -10,6 +10,7 @@ from overopt.outcomes import paired, sign
 from overopt.replication.figures.over_seeds import PointsOf
 from overopt.replication.members import Member, Points
 from overopt.statistics import direction, kendall_trend
+from overopt.statistics.series import start_end
 
 
 def of(count: int, total: int) -> str:
@@ -51,27 +52,29 @@ def trend_says(what: str, runs: Sequence[Member], points_of: PointsOf) -> str:
         return f"{what} was not recorded"
     higher = sum(end_of(points) > start_of(points) for points in found)
     trends = [direction(kendall_trend(*points)) for points in found]
-    significant = f"significant trends: {trends.count('up')} up, {trends.count('down')} down"
+    significant = f"significantly: {trends.count('up')} up, {trends.count('down')} down"
     return f"{what} ends higher than it starts in {of(higher, len(found))} runs ({significant})"
 
 
 def ends_say(what: str, runs: Sequence[Member], points_of: PointsOf, unit: str = "") -> str:
     """The range over runs of a series' end, the mean of its last twentieth (at least five points)."""
     ends = [end_of(points) for run in runs if (points := points_of(run)) is not None and len(points[0])]
-    if not ends:
-        return f"{what} was not recorded"
-    low, high = min(ends), max(ends)
-    between = f"{low:.3g}" if f"{low:.3g}" == f"{high:.3g}" else f"{low:.3g} to {high:.3g}"
-    return f"{what} ends at {between}" + (f" {unit}" if unit else "")
+    return f"{what} ends at {range_text(ends, unit)}" if ends else f"{what} was not recorded"
+
+
+def range_text(values: Sequence[float], unit: str) -> str:
+    """`1.2 to 3.4 nats`; one number where both are the same."""
+    low, high = f"{min(values):.3g}", f"{max(values):.3g}"
+    return f"{low if low == high else f'{low} to {high}'} {unit}".rstrip()
 
 
 def end_of(points: Points) -> float:
-    values = points[1]
-    return float(values[-max(5, round(0.05 * len(values))) :].mean())
+    """The mean of the last twentieth, at least five points."""
+    return start_end(points[1]).end
 
 
 def start_of(points: Points) -> float:
-    return end_of((points[0][::-1], points[1][::-1]))
+    return start_end(points[1]).start
 
 
 def half_of(points: Points) -> float:
@@ -87,7 +90,7 @@ def halves_say(runs: Sequence[Member], points_of: PointsOf) -> str:
     """The share of its end that KL has reached half-way, mean over runs."""
     halves = [half_of(points) for run in runs if (points := points_of(run)) is not None and len(points[0])]
     known = [half for half in halves if np.isfinite(half)]
-    return f"half-way it is at {np.mean(known):.0%} of that" if known else "its middle was not recorded"
+    return f"{np.mean(known):.0%} of that half-way" if known else "its middle not recorded"
 
 
 def sentence(*parts: str) -> str:

@@ -112,7 +112,7 @@ def _paragraph(cells: Cells, advantage: Estimate, shares: tuple[Estimate, Estima
         of = {a: labels[a, regularizer] for a in ALGORITHMS}
         failed, good = ([a for a in ALGORITHMS if of[a] in wanted] for wanted in (FAILED, ("GOOD",)))
         counts.append(
-            f"under {name} {len(failed)} of {len(ALGORITHMS)} algorithms end below SFT ({listed(failed)})"
+            f"with {name} {len(failed)} of {len(ALGORITHMS)} algorithms end below SFT ({listed(failed)})"
             f" and {len(good)} above it ({listed(good)})"
         )
     if not advantage.seeds:

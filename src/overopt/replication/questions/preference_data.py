@@ -6,7 +6,7 @@ model remove the failure, or delay it?
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from overopt.replication.members import Member, Members
@@ -27,7 +27,7 @@ from overopt.replication.questions.measures import (
 NAME = "preference-data"
 QUESTION = "Number of pairs and label noise: does a better reward model remove the failure, or delay it?"
 
-OFFLINE = {"SimPO": "SimPO", "DPO": "DPO"}
+OFFLINE = ("SimPO", "DPO")
 ONLINE = {"none": "no regularizer", "ME": "maximum entropy", "KL": "KL"}
 
 
@@ -46,7 +46,7 @@ Runs = Mapping[Pairs, list[Member]]
 
 
 def answer(members: Members) -> Answer:
-    runs = {kind: _by_cell(kind, members) for kind in [*ONLINE, *OFFLINE]}
+    runs = {kind: _by_cell(kind, members.runs, members) for kind in ONLINE}
     agreement = _agreement(members)
     cells = [cell for cell in sorted(agreement) if all(runs[kind].get(cell) for kind in ("none", "ME"))]
     if len(cells) < 2:
@@ -54,15 +54,29 @@ def answer(members: Members) -> Answer:
     worst, *_, best = sorted(cells, key=lambda cell: agreement[cell].mean)
     findings = {kind: _finding(runs[kind][worst], runs[kind][best]) for kind in ("none", "ME")}
     decision = "; ".join(f"{ONLINE[kind]}: a better reward model {verb}" for kind, (verb, _) in findings.items())
-    table = [row for kind in runs for cell in sorted(runs[kind]) for row in _rows(kind, cell, runs[kind][cell])]
+    offline = _offline(members)
+    named = {ONLINE[kind]: found for kind, found in runs.items()} | offline
+    table = [row for kind, found in named.items() for cell in sorted(found) for row in _rows(kind, cell, found[cell])]
     table += [{"kind": "reward model", "cell": c.text, "measure": "agreement"} | agreement[c].row() for c in cells]
-    paragraph = _paragraph(runs, agreement, worst, best, findings) + baselines(members)
-    return Answer(NAME, QUESTION, decision, paragraph, _chart(table), table)
+    paragraph = _paragraph(runs, offline, agreement, worst, best, findings) + baselines(members)
+    return Answer(NAME, QUESTION, decision, paragraph, _chart(table, list(offline)), table)
 
 
-def _by_cell(kind: str, members: Members) -> Runs:
+def _offline(members: Members) -> dict[str, Runs]:
+    """The offline runs by loss and learning rate."""
+    runs = [run for run in members.runs if run.stage == "offline"]
+    rates = sorted({run.lr for run in runs})
+    found = {
+        f"{loss} at {lr:g}": _by_cell(loss, [r for r in runs if r.lr == lr], members)
+        for loss in OFFLINE
+        for lr in rates
+    }
+    return {kind: cells for kind, cells in found.items() if cells}
+
+
+def _by_cell(kind: str, runs: Iterable[Member], members: Members) -> Runs:
     found: dict[Pairs, list[Member]] = {}
-    for run in usable(members.runs):
+    for run in usable(runs):
         if run.row.rpartition("-")[0] == kind and (cell := _cell(run, members)):
             found.setdefault(cell, []).append(run)
     return found
@@ -109,7 +123,7 @@ def _fall(run: Member) -> float:
 
 
 def _rows(kind: str, cell: Pairs, runs: Sequence[Member]) -> list[dict[str, Any]]:
-    place = {"kind": {**ONLINE, **OFFLINE}[kind], "cell": cell.text, "label": pooled_label(runs)}
+    place = {"kind": kind, "cell": cell.text, "label": pooled_label(runs)}
     measures = {
         "change of win rate": [gain(run) for run in runs],
         "peak": [float(curve(run, "win_rate")[1].max()) for run in runs],
@@ -119,25 +133,33 @@ def _rows(kind: str, cell: Pairs, runs: Sequence[Member]) -> list[dict[str, Any]
     return [place | {"measure": name} | over_seeds(values).row() for name, values in measures.items()]
 
 
-def _chart(table: Sequence[Mapping[str, Any]]) -> Any:
+def _chart(table: Sequence[Mapping[str, Any]], offline: Sequence[str]) -> Any:
     import altair as alt
 
-    def panel(kinds: Mapping[str, str], measure: str, x: str, zero: float | None) -> Any:
-        chosen = [row for row in table if row["kind"] in kinds.values() and row["measure"] == measure]
-        return dots([{**row, "category": row["cell"], "entry": row["kind"]} for row in chosen], x=x, zero=zero)
+    def panel(title: str, kinds: Iterable[str], measure: str, x: str, zero: float | None) -> Any:
+        chosen = [row for row in table if row["kind"] in kinds and row["measure"] == measure]
+        rows = [{**row, "category": row["cell"], "entry": row["kind"]} for row in chosen]
+        return dots(rows, x=x, title=title, zero=zero)
 
     change = "change of the win rate from SFT"
     panels = [
-        panel({"": "reward model"}, "agreement", "agreement with gold on held-out pairs", None),
-        panel(ONLINE, "change of win rate", change, 0.0),
-        panel(ONLINE, "step of fall", "step from which the win rate is below SFT's", None),
-        panel(OFFLINE, "change of win rate", change, 0.0),
+        panel("reward models", ["reward model"], "agreement", "agreement with gold on held-out pairs", None),
+        panel("online, against these reward models", ONLINE.values(), "change of win rate", change, 0.0),
+        panel(
+            "online, against these reward models",
+            ONLINE,
+            "step of fall",
+            "step from which the win rate is below SFT's",
+            None,
+        ),
+        panel("offline, on these pairs", offline, "change of win rate", change, 0.0),
     ]
     return alt.concat(*panels, columns=2).resolve_scale(color="independent")
 
 
 def _paragraph(
     runs: Mapping[str, Runs],
+    offline: Mapping[str, Runs],
     agreement: Mapping[Pairs, Estimate],
     worst: Pairs,
     best: Pairs,
@@ -147,13 +169,13 @@ def _paragraph(
     for kind, (verb, delay) in findings.items():
         ends = [over_seeds([gain(run) for run in runs[kind][cell]]).text() for cell in (worst, best)]
         later = "" if delay is None else f"; the lasting fall below SFT comes {delay.text('+.0f')} steps later"
-        said.append(f"under {ONLINE[kind]} it {verb} (win rate less SFT's: {ends[0]} and {ends[1]}{later})")
+        said.append(f"with {ONLINE[kind]} it {verb} (win rate less SFT's: {ends[0]} and {ends[1]}{later})")
     kl = [f"{cell.text}: {pooled_label(runs['KL'][cell])}" for cell in sorted(agreement) if runs["KL"].get(cell)]
-    offline = [sentence for kind in OFFLINE for sentence in [_effects(kind, runs[kind])] if sentence]
+    effects = [sentence for kind, found in offline.items() if (sentence := _effects(kind, found))]
     return (
         f"The best reward model ({best.text}) agrees with gold on {agreement[best].text('.2f')} of held-out pairs, the"
         f" worst ({worst.text}) on {agreement[worst].text('.2f')}. From the worst to the best, {listed(said)}."
-        f" Under KL the pooled outcome is {listed(kl)}. " + " ".join(offline)
+        f" With KL the pooled outcome is {listed(kl)}. " + " ".join(effects)
     ).rstrip()
 
 
@@ -176,6 +198,6 @@ def _effects(kind: str, runs: Runs) -> str:
         [sum(f[Pairs(c, scales[-1])] - f[Pairs(c, scales[0])] for c in counts) / len(counts) for f in whole]
     )
     return (
-        f"{OFFLINE[kind]}'s final win rate changes by {more.text()} with {counts[-1]} instead of {counts[0]} pairs, and"
+        f"The final win rate of {kind} changes by {more.text()} with {counts[-1]} instead of {counts[0]} pairs, and"
         f" by {cleaner.text()} with label scale {scales[-1]:g} instead of {scales[0]:g}."
     )
