@@ -13,7 +13,7 @@ from overopt.replication.exchange import read_exchange, write_exchange
 from overopt.replication.figures.write import write_figures
 from overopt.replication.members import Members
 from overopt.replication.questions.write import write_answer
-from overopt.replication.tables import reward_models_table, runs_table
+from overopt.replication.tables import claims_table, reward_models_table, runs_table
 
 PAPER = "maxent-failure-modes"
 """The study that has the paper's claims and figures."""
@@ -22,12 +22,12 @@ CLAIMS, TABLES = "claims.json", "tables.md"
 
 def write_results(members: Members, out: Path) -> Iterator[str]:
     """Write figures, claims and answers of a study into its folder; yields a line about each."""
-    replace_file(out / TABLES, tables(members).encode())
+    rows = check(members, Thresholds()) if members.study == PAPER else []
+    replace_file(out / TABLES, tables(members, rows).encode())
     yield f"tables: {out / TABLES}"
-    if members.study == PAPER:
+    if rows:
         yield f"figures: {write_figures(members, out)[0]}"
-        rows = check(members, Thresholds())
-        write_claims(rows, out)
+        replace_json(out / CLAIMS, [row.row() for row in rows])
         counts = Counter(row.verdict for row in rows if not row.part)
         verdicts = ", ".join(f"{count} {verdict}" for verdict, count in counts.most_common())
         yield f"claims: {verdicts}; overopt claims {out}"
@@ -43,10 +43,12 @@ def export(members: Members, out: Path) -> Iterator[str]:
     yield from write_results(read_exchange(out), out)
 
 
-def write_claims(rows: Sequence[ClaimRow], out: Path) -> None:
-    replace_json(out / CLAIMS, [row.row() for row in rows])
-
-
-def tables(members: Members) -> str:
-    """The runs over seeds, and the reward models behind them, as Markdown."""
-    return f"# Runs\n\n{runs_table(members)}\n# Reward models\n\n{reward_models_table(members)}"
+def tables(members: Members, rows: Sequence[ClaimRow]) -> str:
+    """The claims, the runs over seeds, and the reward models behind them, as Markdown."""
+    parts = {
+        "Claims": claims_table([row.row() for row in rows]) if rows else "",
+        "Runs": runs_table(members),
+        "Reward models": reward_models_table(members),
+    }
+    title = f"# Tables: {members.study}, {members.scale}, seeds {', '.join(map(str, members.seeds))}\n"
+    return title + "".join(f"\n## {name}\n\n{part}" for name, part in parts.items() if part)
