@@ -60,6 +60,17 @@ def seeds(row: ClaimRow) -> str:
     return "" if row.seeds is None or not row.seeds[1] else f"{row.seeds[0]}/{row.seeds[1]}"
 
 
+def _chance(seeds: int, tests: int) -> str:
+    """How many tests two standard errors decide by chance: a range, as the spread of few seeds is itself uncertain."""
+    from scipy.stats import t
+
+    least = 2 * tail(2.0)
+    most = 2 * float(t.sf(2.0, seeds - 1)) if seeds > 1 else least
+    if most == least:
+        return f"{least * tests:.1f}"
+    return f"{least * tests:.1f} (seeds alike) to {most * tests:.1f} (only the {seeds} seeds differ)"
+
+
 def footer(rows: Sequence[ClaimRow]) -> list[str]:
     """How many claims got each verdict, how many tests chance alone decides, and how the rest is to be read."""
     claims = [row for row in rows if not row.part]
@@ -67,12 +78,11 @@ def footer(rows: Sequence[ClaimRow]) -> list[str]:
     total = ", ".join(f"{counts[truth.value]} {truth.value}" for truth in Truth if counts[truth.value])
     tested = [row for row in rows if row.seeds is not None and row.finding.truth is not Truth.UNTESTED]
     leaves = [row for row in tested if not row.claim.parts]
-    chance = 2 * tail(2.0)
     most = max((row.seeds[1] for row in tested if row.seeds), default=0)
     lines = [
         f"{len(claims)} claims: {total}.",
         f"{len(leaves)} tests stand behind the claims about runs. If nothing were true, about"
-        f" {chance * len(leaves):.1f} of them would be decided by chance, at two standard errors either way.",
+        f" {_chance(most, len(leaves))} of them would be decided by chance, at two standard errors either way.",
         "Measured where nothing changes (bench/false_positives.md): GOOD 1.9 to 3.1 % of runs, OVER 1.7 to 3.1 %,"
         " OVER-PEAK 1.5 to 2.8 %; trends aim at 2.5 % each way.",
     ]
