@@ -50,3 +50,9 @@ def test_a_study_is_read_from_its_folder(tmp_path: Path) -> None:
 def test_another_folder_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"holds no members\.json; name the --out folder of `overopt study`"):
         load_members(tmp_path)
+
+
+def test_numbers_come_before_names_among_the_values_of_a_setting() -> None:
+    runs = tuple(_run("row", {"loss": loss}, 100) for loss in ("none", 10.0, 9.0))
+    study = Members("s", "miniature", runs, ())
+    assert [run.setting["loss"] for run in study.of("row")] == [9.0, 10.0, "none"]

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from overopt.outcomes import COLLAPSED, ENDED, OVER_OPTIMIZED, SIGNIFICANCE, STALL, Label, by_definition, paired, sign
-from overopt.replication.members import Member, Members, Points, Setting
+from overopt.replication.members import Member, Members, Points, Setting, place_of
 from overopt.statistics import Difference, kendall_trend, largest_p, several_seeds, tail
 from overopt.statistics.series import StartEnd, Trend, start_end
 
@@ -187,7 +187,7 @@ def cell_of(members: Members, row: str, setting: Setting, *, labeled: bool = Tru
 def cells_of(members: Members, row: str, *, labeled: bool = True) -> list[Cell]:
     """The cells of a row, by setting."""
     settings = {tuple(sorted(s.items())): s for r, s, _ in members.planned if r == row}
-    return [cell_of(members, row, settings[key], labeled=labeled) for key in sorted(settings, key=_place)]
+    return [cell_of(members, row, setting, labeled=labeled) for setting in sorted(settings.values(), key=place_of)]
 
 
 def final(run: Member) -> Wins:
@@ -272,8 +272,3 @@ def _broke(run: Member) -> bool:
     numbers = run.outcome.numbers
     ended = numbers.get("ended_end", 1.0) >= ENDED * numbers.get("ended_start", 0.0)
     return run.outcome.stable is False and ended and run.outcome.label not in (*OVER_OPTIMIZED, COLLAPSED)
-
-
-def _place(setting: tuple[tuple[str, float | str], ...]) -> list[tuple[str, bool, float, str]]:
-    """A sort key: numbers by size, before text."""
-    return [(k, isinstance(v, str), 0.0 if isinstance(v, str) else float(v), str(v)) for k, v in setting]

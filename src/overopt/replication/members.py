@@ -75,6 +75,13 @@ CLOSED_GATE = "a gate is closed: "
 """Begins the reason of an outcome that a gate withholds."""
 
 
+def place_of(setting: Setting) -> list[tuple[str, bool, float, str]]:
+    """A sort key of settings: numbers by size, before text."""
+    return [
+        (k, isinstance(v, str), 0.0 if isinstance(v, str) else float(v), str(v)) for k, v in sorted(setting.items())
+    ]
+
+
 def size_of(row: str) -> str | None:
     found = re.search(r"(?:^|-)(\d+(?:\.\d+)?B)(?:-|$)", row)
     return found[1] if found else None
@@ -98,7 +105,7 @@ class Members:
     def of(self, row: str, **setting: float | str) -> list[Member]:
         """The runs of a row that have (at least) these settings, by setting and seed."""
         found = [run for run in self.runs if run.row == row and setting.items() <= run.setting.items()]
-        return sorted(found, key=lambda run: (sorted(run.setting.items(), key=str), run.seed))
+        return sorted(found, key=lambda run: (place_of(run.setting), run.seed))
 
     def values(self, row: str, name: str) -> list[float]:
         """The planned values of a setting in a row, ascending."""
