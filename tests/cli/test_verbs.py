@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -354,6 +355,16 @@ def test_claims_of_a_study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caps
     shown = capsys.readouterr().out
     assert f"The claims of the paper, tested on {tmp_path / 'study'}" in shown
     assert re.search(r"C24.1B +inconclusive", shown)
+
+
+def test_claims_are_published_and_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    monkeypatch.setattr("overopt.theory.statements.verify", list)
+    study = replace(members(only(paper(), ["KL-1B"]), (100,)), study="maxent-failure-modes")
+    write_exchange(study, tmp_path / "study")
+    assert cli.main(["claims", str(tmp_path / "study"), "--export", str(tmp_path / "published")]) == 0
+    assert f"claims: 43 not tested, 1 replicated; overopt claims {tmp_path / 'published'}" in capsys.readouterr().out
+    assert cli.main(["claims", str(tmp_path / "published"), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == json.loads((tmp_path / "published" / "claims.json").read_bytes())
 
 
 def test_claims_of_what_is_no_study(tmp_path: Path, capsys: Any) -> None:

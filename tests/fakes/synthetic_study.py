@@ -32,7 +32,7 @@ Plan = dict[tuple[str, tuple[tuple[str, float | str], ...]], "Spec"]
 @dataclass(frozen=True)
 class Curve:
     """A series from `start` to `end`: a line; `early` saturates; `late` grows with the cube of the time; `hump` goes to
-    `end` at half of the time and back.
+    `end` at half of the time and back; `bent` is at 73 % by then, in two lines.
     """
 
     start: float
@@ -46,6 +46,7 @@ class Curve:
             "line": t,
             "early": (1 - np.exp(-8 * t)) / (1 - np.exp(-8)),
             "late": t**3,
+            "bent": np.interp(t, [0, 0.5, 1], [0, 0.73, 1]),
             "hump": np.exp(-(((t - 0.5) / 0.08) ** 2)),
         }[self.kind]
         scale = self.noise * max(abs(self.start), abs(self.end))

@@ -67,10 +67,11 @@ def test_text_stays_within_its_cell() -> None:
 
 
 def test_claims_with_the_numbers_on_which_they_hang() -> None:
-    """Of three numbers the two nearest to their thresholds are shown; one without a value counts, but is not shown."""
+    """The two nearest to their thresholds are shown, each once; those without a value do not count."""
     numbers = [
         {"what": "far", "value": 0.9, "se": 0.02, "threshold": 0.1, "margin": 0.8},
         {"what": "KL-1B: win rate less SFT's", "value": 0.25, "se": 0.031, "threshold": 0.06, "margin": 0.19},
+        {"what": "tau", "value": -0.123456, "threshold": -0.3, "margin": -0.1765},
         {"what": "tau", "value": -0.123456, "threshold": -0.3, "margin": -0.1765},
         {"what": "unknown", "value": None},
         {"what": "by the way", "value": 1.0},
@@ -86,7 +87,7 @@ def test_claims_with_the_numbers_on_which_they_hang() -> None:
     ]  # fmt: skip
     assert claims_table(rows).splitlines()[2:] == [
         r"| C17 | KL \| holds | **replicated** | 4/5 (0.38 to 0.96) | GOOD and stable [quick] | tau: -0.123 (margin"
-        r" -0.18); KL-1B: win rate less SFT's: 0.25 (SE 0.031, margin +0.19); 3 more | KL-1B: 2, ME-1B-1e-6: 1 |",
+        r" -0.18); KL-1B: win rate less SFT's: 0.25 (SE 0.031, margin +0.19); 2 more | KL-1B: 2, ME-1B-1e-6: 1 |",
         "| C1 | theory | **replicated** | - | T3 | - | - |",
         "| C36 | HH | **not tested** | - | no run | - | - |",
     ]

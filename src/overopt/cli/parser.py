@@ -187,6 +187,8 @@ Exit code 0 whatever the verdicts are.
   overopt claims out/study
   overopt claims out/study --json
   overopt claims out/study --trend.tau 0.4 --comparison.comparable 0.05
+  overopt claims out/study --export published        a few megabytes with all that claims, tables and figures need
+  overopt claims published
 """
 
 OBJECTIVES = """\
@@ -208,7 +210,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     elif arguments[:1] == ["plan"]:
         arguments, overrides = split_overrides(arguments, PLAN_FLAGS, ("--json",))
     elif arguments[:1] == ["claims"]:
-        arguments, overrides = split_overrides(arguments, (), ("--json",))
+        arguments, overrides = split_overrides(arguments, ("--export",), ("--json",))
     options = parser.parse_args(arguments)
     options.overrides = overrides
     return options
@@ -329,6 +331,9 @@ def command_line() -> argparse.ArgumentParser:
     verb.add_argument("study", type=Path, metavar="STUDY_DIR", help="folder of a study, or of its Parquet files")
     verb.add_argument(
         "--json", action="store_true", help="JSON rows of id, statement, verdict, reason, numbers, runs, seeds"
+    )
+    verb.add_argument(
+        "--export", type=Path, metavar="DIR", help="write runs as Parquet, claims, tables, figures to DIR"
     )
 
     verb = add("power", run.power, "seeds and prompts that tell two runs apart", POWER)

@@ -254,7 +254,13 @@ def claims(options: argparse.Namespace) -> int:
     from overopt.replication.exchange import read_study
 
     thresholds = load(Thresholds, {}, options.overrides)
-    rows = check(read_study(options.study), thresholds)
+    members = read_study(options.study)
+    if options.export is not None:
+        from overopt.replication.results import export
+
+        print(*export(members, options.export), sep="\n")
+        return DONE
+    rows = check(members, thresholds)
     if options.json:
         print(json.dumps([row.row() for row in rows], indent=1))
     else:

@@ -43,10 +43,7 @@
   const idle = (act) => ("requestIdleCallback" in window ? requestIdleCallback(act, { timeout: 300 }) : setTimeout(act, 20));
   function drawNext() {
     const next = waiting.shift();
-    if (!next) {
-      document.body.dataset.ready = "true";
-      return;
-    }
+    if (!next) return;
     const [node, panel] = next;
     const spec = {
       ...panel.spec, $schema: "https://vega.github.io/schema/vega-lite/v6.json", width: "container", height: 190,
@@ -91,4 +88,5 @@
   document.getElementById("contents").append(...data.figures.map((figure) => make("a", { href: `#${figure.name}` }, figure.name.replace("figure-", "Figure "))));
   document.getElementById("figures").append(...data.figures.map(section));
   drawNext();
+  document.body.dataset.ready = "true";
 })();

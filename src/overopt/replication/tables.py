@@ -127,12 +127,10 @@ def _share(seeds: Mapping[str, Any] | None) -> str:
 
 def _closest(numbers: Sequence[Mapping[str, Any]]) -> str:
     """`win rate less SFT's: -0.45 (SE 0.02, margin +0.41)`; margins are how far a value lies beyond its threshold."""
-    known = sorted(
-        (number for number in numbers if number.get("value") is not None),
-        key=lambda number: abs(number["margin"]) if number.get("margin") is not None else math.inf,
-    )
-    shown = "; ".join(_said(number) for number in known[:CLOSEST])
-    return f"{shown}; {len(numbers) - CLOSEST} more" if len(known) > CLOSEST else shown
+    known = {_said(number): number.get("margin") for number in numbers if number.get("value") is not None}
+    said = sorted(known, key=lambda text: math.inf if (margin := known[text]) is None else abs(margin))
+    more = [f"{len(said) - CLOSEST} more"] if len(said) > CLOSEST else []
+    return "; ".join([*said[:CLOSEST], *more])
 
 
 def _said(number: Mapping[str, Any]) -> str:

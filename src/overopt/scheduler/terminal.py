@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -16,6 +17,8 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from overopt.scheduler.jobs import Event, Failed, Finished, Job, Noticed, Progressed, Skipped, Started
 from overopt.scheduler.time_left import PRIOR_SECONDS, TimeLeft, duration_text
 
+ESTIMATE_EVERY = 0.5
+"""Least seconds between two estimates of the time left beside bars."""
 LINE_EVERY = 10.0
 """Least seconds between two progress lines in a pipe."""
 
@@ -39,6 +42,7 @@ class Reporter:
         # the cost of a single job says nothing about its seconds
         self.time_left = TimeLeft(jobs, workers, PRIOR_SECONDS if len(jobs) > 1 else 0.0)
         self._last_line = self.started
+        self._last_estimate = -math.inf
         self._bars = _Bars(self.stream) if self.stream.isatty() else None
 
     def __enter__(self) -> Self:
@@ -79,14 +83,20 @@ class Reporter:
                 print(f"[{duration_text(self.clock() - self.started):>11}] {text}", file=self.stream, flush=True)
 
     def _progressed(self, name: str, step: int, steps: int, metrics: Mapping[str, float], now: float) -> None:
-        seconds = self.time_left.seconds(now)
-        left = "" if seconds is None else f", about {duration_text(seconds)} left"
-        whole = f"{self.time_left.share:.0%}{left}"
         if self._bars:
             self._bars.move(name, step, steps, _metrics_text(metrics))
-            self._bars.progress.update(self._bars.whole, completed=self.time_left.share, text=whole)
+            if now - self._last_estimate >= ESTIMATE_EVERY:
+                share, text = self.time_left.share, self._estimate(now)
+                self._bars.progress.update(self._bars.whole, completed=share, text=text)
         elif now - self._last_line >= LINE_EVERY:
-            self.say(f"{whole}: {name} step {step}/{steps}  {_metrics_text(metrics)}".rstrip())
+            self.say(f"{self._estimate(now)}: {name} step {step}/{steps}  {_metrics_text(metrics)}".rstrip())
+
+    def _estimate(self, now: float) -> str:
+        """`40%, about 5 min left`. Of hundreds of jobs it takes too long to be made at every step."""
+        self._last_estimate = now
+        seconds = self.time_left.seconds(now)
+        left = "" if seconds is None else f", about {duration_text(seconds)} left"
+        return f"{self.time_left.share:.0%}{left}"
 
     def _ended(self, name: str, text: str) -> None:
         if self._bars:

@@ -61,7 +61,12 @@ def write_study_report(study_run: StudyRun) -> Path | None:
 
 def conclude(study_run: StudyRun) -> Iterator[str]:
     """Write what the study's records show; a line for each result or file."""
+    from overopt.replication.members import load_members
+    from overopt.replication.results import write_results
+
     yield f"summary: {study_run.out / SUMMARY}"
+    if any(study_run.record(run) is not None for run in study_run.study.runs):
+        yield from write_results(load_members(study_run.out), study_run.out)
 
 
 def baseline_lines(study_run: StudyRun) -> list[str]:

@@ -118,6 +118,19 @@ def test_comparable_means_within_three_points_or_two_standard_errors() -> None:
     assert number.margin == pytest.approx(max(2 * (number.se or 0), 0.03) - 0.2)
 
 
+def test_three_points_are_comparable_however_precisely_they_are_known() -> None:
+    """Two, then four of 100 prompts that only one of them wins: .02 and .04 with standard errors of .006 and .009."""
+    for lost, expected in ((2, "YES"), (4, "NO")):
+        study = members({("A", ()): Spec(), ("B", ()): Spec()})
+        a, b = cell_of(study, "A", {}), cell_of(study, "B", {})
+        for run, other in zip(a.runs, b.runs, strict=True):
+            won = run.won[80]
+            flipped = [prompt for prompt, outcome in won.items() if outcome == 1][:lost]
+            other.won[80] = {**won, **dict.fromkeys(flipped, 0.0)}  # type: ignore[index]
+        assert atoms.comparable(a, b, T).truth.name == expected
+        assert atoms.not_worse(b, a, T).truth.name == expected
+
+
 def test_cells_without_seeds_in_common_are_not_compared() -> None:
     study = joined(members({("A", ()): Spec()}, (0, 1)), members({("B", ()): Spec()}, (2, 3)))
     a, b = cell_of(study, "A", {}), cell_of(study, "B", {})

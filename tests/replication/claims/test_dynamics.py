@@ -87,11 +87,21 @@ def test_the_spread_is_that_of_the_seeds_own_values() -> None:
     assert found.truth.name == "UNCLEAR"
 
 
+def test_a_threshold_that_is_barely_passed_is_told() -> None:
+    def limits(value: float, by_seed: list[float]) -> tuple[str, ...]:
+        return dynamics.near(dynamics.beyond("x", value, by_seed, T, at_least=0.7)[1], T)
+
+    assert limits(0.8, [0.7, 0.9]) == ("x passes its threshold by less than 2 SE",)  # se .1
+    assert limits(0.8, [0.79, 0.81]) == limits(0.8, [0.8]) == limits(0.6, [0.5, 0.7]) == ()
+
+
 @pytest.mark.parametrize(
     ("test", "metric", "curve", "expected"),
     [
         (dynamics.levels_off, "kl_ref", Curve(0, 5, "early"), "YES"),
         (dynamics.levels_off, "kl_ref", Curve(0, 5), "NO"),
+        # at 73 % by half, though its late slope is 54/146 = .37 of the early one
+        (dynamics.levels_off, "kl_ref", Curve(0, 5, "bent", 0.001), "NO"),
         (dynamics.grows_steadily, "kl_ref", Curve(0, 5), "YES"),
         (dynamics.grows_steadily, "kl_ref", Curve(0, 5, "early"), "NO"),
         (dynamics.accelerates, "kl_ref", Curve(0, 5, "late"), "YES"),
@@ -113,6 +123,8 @@ def test_a_decaying_rate_is_no_saturation() -> None:
     decaying = {"lr": Curve(1e-3, 0, noise=0.0)}
     over_steps = Curve(0, 5, "line")
     assert dynamics.levels_off(cell(kl_ref=over_steps, **decaying), T).truth.name == "NO"
+    # half of the learning is done by 1 - sqrt(1/2) of the steps, and the end is that of the last 5 of 80 steps
+    assert dynamics.half_learned(cell(kl_ref=over_steps, **decaying)) == pytest.approx(0.293 / 0.975, abs=0.01)
     squared = dynamics.by_lr2(cell(kl_prev=Curve(1, 1, noise=0.0), **decaying), "kl_prev")
     assert squared[1][0] == pytest.approx(1 / (1e-3 * 79 / 80) ** 2)
     assert len(squared[0]) == 79  # the last rate is 0

@@ -84,8 +84,10 @@ def test_a_sign_counts_only_runs_that_record_it() -> None:
 
 def test_every_quantity_has_a_meaning_in_the_records() -> None:
     from overopt.records.legend import METRICS
+    from overopt.replication.exchange import KEPT
 
     assert set(early_signs.THRESHOLDS) <= set(METRICS)
+    assert {"gold_mean", *early_signs.THRESHOLDS} <= set(KEPT["online"]), "a published study has the same answer"
 
 
 def test_runs_of_minimum_entropy_do_not_count(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -83,13 +83,14 @@ def passes(
         f"{cell.name}: {what}", value, cell.by_seed(statistic), t, at_least=at_least, at_most=at_most, opposite=opposite
     )
     limit = f"{'>=' if at_least is not None else '<='} {number.threshold:g}"
-    return about(
-        cell,
-        truth,
-        f"{what} of {cell.name} is {value:.3g} ({limit} wanted)",
-        number,
-        brief=f"{what} {limit}",
-    )
+    reason = f"{what} of {cell.name} is {value:.3g} ({limit} wanted)"
+    return about(cell, truth, reason, number, brief=f"{what} {limit}").but(*near(number, t))
+
+
+def near(number: Number, t: Thresholds) -> tuple[str, ...]:
+    """A qualifier for a threshold that is passed, though by less than its standard errors."""
+    passed = number.margin is not None and number.se is not None and 0 <= number.margin < t.standard_errors * number.se
+    return (f"{number.what} passes its threshold by less than {t.standard_errors:g} SE",) if passed else ()
 
 
 def beyond(

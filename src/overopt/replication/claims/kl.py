@@ -17,6 +17,7 @@ from overopt.replication.claims.dynamics import (
     ended,
     grows_steadily,
     levels_off,
+    near,
     unrecorded,
 )
 from overopt.replication.claims.logic import (
@@ -71,7 +72,7 @@ def _sensitive(size: str) -> Rule:
             f"largest by smallest kl_ref at {size}", ratio, by_seed, study.thresholds, at_least=least
         )
         steps = ", ".join(f"{end:.3g} at {beta:g}" for (beta, _), end in zip(by_beta, at, strict=True))
-        together = all_of((*rising, about_all(cells, truth, "", number)))
+        together = all_of((*rising, about_all(cells, truth, "", number).but(*near(number, study.thresholds))))
         return Finding(together.truth, f"kl_ref ends at {steps}", together.numbers, together.runs, together.qualifiers)
 
     return rule

@@ -12,7 +12,7 @@ from overopt.replication.claims.atoms import (
     signed,
 )
 from overopt.replication.claims.claim import Claim, single
-from overopt.replication.claims.dynamics import beyond, unrecorded
+from overopt.replication.claims.dynamics import beyond, near, unrecorded
 from overopt.replication.claims.logic import Finding, Number, untested, yes_no
 from overopt.replication.claims.thresholds import Thresholds
 from overopt.statistics import Difference, direction, several_seeds
@@ -53,7 +53,9 @@ def _mean_is_small(cell: Cell, t: Thresholds) -> Finding:
 
     by_seed = cell.by_seed(excess)  # not of the mean series, which varies less
     truth, number = beyond("size of the mean, by the sd of pairs", float(np.mean(by_seed)), by_seed, t, at_most=1.0)
-    found = about(cell, truth, f"the mean is {number.value:.2g} standard deviations of single pairs", number)
+    found = about(cell, truth, f"the mean is {number.value:.2g} standard deviations of single pairs", number).but(
+        *near(number, t)
+    )
     return found if recorded else found.but("the spread of single pairs is estimated from that of batch means")
 
 
@@ -70,7 +72,8 @@ def _band_is_narrow(cell: Cell, t: Thresholds) -> Finding:
     by_seed, most = cell.by_seed(band), t.comparison.band
     what = "band of batch means, by the pairs' quartiles"
     truth, number = beyond(what, float(np.mean(by_seed)), by_seed, t, at_most=most)
-    return about(cell, truth, f"the band of batch means is {number.value:.2g} x the pairs' interquartile range", number)
+    reason = f"the band of batch means is {number.value:.2g} x the pairs' interquartile range"
+    return about(cell, truth, reason, number).but(*near(number, t))
 
 
 def _no_trend(cell: Cell, t: Thresholds) -> Finding:

@@ -23,7 +23,7 @@ from overopt.replication.claims.atoms import (
     signed,
 )
 from overopt.replication.claims.claim import Claim, Rule, every, single
-from overopt.replication.claims.dynamics import beyond, falls_more, rank_correlation, unrecorded
+from overopt.replication.claims.dynamics import beyond, falls_more, near, rank_correlation, unrecorded
 from overopt.replication.claims.logic import Finding, Number, Truth, all_of, any_of, untested, yes_no
 from overopt.replication.claims.margins import MARGINS
 from overopt.replication.claims.online import BEST_BELOW_KL
@@ -81,7 +81,7 @@ def _ranks(what: str, value: str) -> Rule:
         most = -t.comparison.rank_tau
         truth, number = beyond(f"tau of gamma and {what}", found, by_seed, t, at_most=most, opposite=0.0)
         reason = f"tau of gamma and {what} over {len(cells)} values is {found:+.2f} (<= {most:g} wanted)"
-        return about_all(cells, truth, reason, number)
+        return about_all(cells, truth, reason, number).but(*near(number, t))
 
     return rule
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from statistics import fmean
 
@@ -33,9 +34,10 @@ from overopt.replication.figures.over_seeds import (
     outcome_text,
     pooled_label,
     series,
+    sft_win_rate,
     share_text,
 )
-from overopt.replication.figures.wording import end_of, ends_say, halves_say, of, range_text, sentence, trend_says
+from overopt.replication.figures.wording import end_of, halves_say, of, range_text, rises_text, sentence
 from overopt.replication.members import Member, Members
 
 ROWS = {"1B": {"ME-1B-1e-6": "high", "ME-1B-1e-7": "low"}, "2.8B": {"ME-2.8B-1e-7": "low", "ME-2.8B-5e-8": "lowest"}}
@@ -141,9 +143,10 @@ def _dynamics(name: str, size: str, lines: Sequence[Line]) -> Block | None:
     return make_block(size, panels, _legend(lines, LINEAR))
 
 
-def _end(line: Line) -> float:
-    ends = ends_of(line.runs)
-    return fmean(ends) if ends else float("nan")
+def _end(line: Line, axis: Axis = LINEAR) -> float:
+    """Final KL, a mean over seeds on the axis, so that it is where the line ends; NaN if unknown."""
+    ends = axis.forward(np.array(ends_of(line.runs)))
+    return float(axis.back(ends.mean())) if len(ends) else math.nan
 
 
 def ends_of(runs: Sequence[Member]) -> list[float]:
@@ -152,22 +155,22 @@ def ends_of(runs: Sequence[Member]) -> list[float]:
 
 
 def _legend(lines: Sequence[Line], axis: Axis) -> Legend:
-    """Final KL as a mean on the axis, so that it is where the line ends."""
     rows = []
     for line in lines:
-        ends = axis.forward(np.array(ends_of(line.runs)))
-        kl = f"{axis.back(ends.mean()):.3g}" if len(ends) else "?"
+        end = _end(line, axis)
+        kl = f"{end:.3g}" if math.isfinite(end) else "?"
         rows.append((line, (kl, share_text(final_win_rates(line.runs)), outcome_text(line.runs))))
-    return Legend(("setting", "KL", "final win rate", "outcome"), tuple(rows))
+    sft = sft_win_rate([run for line in lines for run in line.runs])
+    heads = ("setting", "KL", "final win rate", "outcome")
+    return Legend(heads, tuple(rows), "" if sft is None else f"SFT {sft:.2f}")
 
 
 def _says_dynamics(size: str, lines: Sequence[Line]) -> str:
-    ends = [
-        f"{ends_say(f'of {line.entry}', line.runs, kl_ref, 'nats')} ({halves_say(line.runs, kl_ref)})" for line in lines
-    ]
-    trends = [trend_says(f"that of {line.entry}", line.runs, kl_prev) for line in lines]
+    ends = [f"{_range(ends_of(line.runs))} for {line.entry} ({halves_say(line.runs, kl_ref)})" for line in lines]
+    rises = [f"{rises_text(line.runs, kl_prev)} for {line.entry}" for line in lines]
     return sentence(
-        f"at {size} KL to the reference {', '.join(ends)}", f"KL between consecutive policies: {', '.join(trends)}"
+        f"at {size} KL to the reference ends at {', '.join(ends)}",
+        f"KL between consecutive policies ends higher than it starts in {', '.join(rises)}",
     )
 
 
@@ -175,12 +178,12 @@ def _says_marks(lines: Mapping[str, Sequence[Line]], marks: Mapping[str, Mapping
     said, checked, crossed = [], {}, {}
     for size, parts in lines.items():
         maxent = [line for line in parts if line.entry.startswith("MaxEnt") and np.isfinite(_end(line))]
-        checked[size] = [_end(line) for line in maxent if marks[size][line.entry] == "better"]
-        crossed[size] = [_end(line) for line in maxent if marks[size][line.entry] == "worse"]
+        checked[size] = [_end(line, KL_AXIS) for line in maxent if marks[size][line.entry] == "better"]
+        crossed[size] = [_end(line, KL_AXIS) for line in maxent if marks[size][line.entry] == "worse"]
         if maxent:
             said.append(
                 f"at {size} {of(len(checked[size]), len(maxent))} MaxEnt curves have a check"
-                f"{_range(checked[size])} and {len(crossed[size])} a cross{_range(crossed[size])}"
+                f"{_at(checked[size])} and {len(crossed[size])} a cross{_at(crossed[size])}"
             )
     small, middle = checked.get("1B", []), crossed.get("2.8B", [])
     if small and middle:
@@ -190,8 +193,12 @@ def _says_marks(lines: Mapping[str, Sequence[Line]], marks: Mapping[str, Mapping
             f"the least KL of a crossed 2.8B curve is {least:.3g} nats, the most of a checked 1B curve {most:.3g}:"
             f" {similar}"
         )
-    return sentence(*said)
+    return sentence(*said or ["no MaxEnt curve was recorded"])
 
 
 def _range(ends: Sequence[float]) -> str:
-    return f" (KL {range_text(ends, 'nats')})" if ends else ""
+    return range_text(ends, "nats") if ends else "an unknown value"
+
+
+def _at(ends: Sequence[float]) -> str:
+    return f" (KL {_range(ends)})" if ends else ""

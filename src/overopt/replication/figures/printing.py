@@ -47,7 +47,7 @@ def printed(figure: Figure) -> dict[str, Any]:
         "datasets": {name: rows_of(table) for panel in panels for name, table in panel.data.items()},
         "config": {
             "view": {"stroke": None},
-            "title": {"fontSize": BODY, "fontWeight": "normal", "anchor": "start", "frame": "bounds", "offset": 2},
+            "title": {"fontSize": BODY, "fontWeight": "normal", "anchor": "start", "frame": "group", "offset": 3},
             "axis": {
                 "gridColor": "#eeeeee", "labelFontSize": SMALL, "titleFontSize": SMALL, "titleFontWeight": "normal",
                 "tickSize": 2, "labelPadding": 1.5, "titlePadding": 1, "labelOverlap": "greedy", "labelSeparation": 2,
@@ -102,7 +102,9 @@ def _block(block: Block, figure: Figure) -> dict[str, Any]:
     if block.per_row == 1:  # panels of neighboring blocks at one height, however high their labels are
         unit |= {"bounds": "flush", "spacing": BETWEEN}
     if block.title:
-        unit["title"] = {"text": block.title, "fontSize": BODY + 0.5, "fontWeight": "bold", "offset": 3}
+        unit["title"] = {
+            "text": block.title, "fontSize": BODY + 0.5, "fontWeight": "bold", "frame": "bounds", "offset": 3,
+        }  # fmt: skip
     return unit
 
 

@@ -43,22 +43,32 @@ def change(by_step: Mapping[int, Mapping[str, float]]) -> int | None:
 
 
 def trend_says(what: str, runs: Sequence[Member], points_of: PointsOf) -> str:
-    """In how many runs a series ends higher than it starts, and how many trends are significant.
+    """In how many runs a series ends higher than it starts, and how many trends are significant."""
+    found = _known(runs, points_of)
+    return (
+        f"{what} ends higher than it starts in {rises_text(runs, points_of)}" if found else f"{what} was not recorded"
+    )
+
+
+def rises_text(runs: Sequence[Member], points_of: PointsOf) -> str:
+    """`4 of 5 runs (significantly: 2 up, 1 down)`: those that end higher than they start, and significant trends.
 
     A trend is one by Kendall's tau of at least 0.3 with p < 0.01 among equally autocorrelated noise.
     """
-    found = [points for run in runs if (points := points_of(run)) is not None and len(points[0])]
-    if not found:
-        return f"{what} was not recorded"
+    found = _known(runs, points_of)
     higher = sum(end_of(points) > start_of(points) for points in found)
     trends = [direction(kendall_trend(*points)) for points in found]
     significant = f"significantly: {trends.count('up')} up, {trends.count('down')} down"
-    return f"{what} ends higher than it starts in {of(higher, len(found))} runs ({significant})"
+    return f"{of(higher, len(found))} runs ({significant})"
+
+
+def _known(runs: Sequence[Member], points_of: PointsOf) -> list[Points]:
+    return [points for run in runs if (points := points_of(run)) is not None and len(points[0])]
 
 
 def ends_say(what: str, runs: Sequence[Member], points_of: PointsOf, unit: str = "") -> str:
     """The range over runs of a series' end, the mean of its last twentieth (at least five points)."""
-    ends = [end_of(points) for run in runs if (points := points_of(run)) is not None and len(points[0])]
+    ends = [end_of(points) for points in _known(runs, points_of)]
     return f"{what} ends at {range_text(ends, unit)}" if ends else f"{what} was not recorded"
 
 
@@ -88,7 +98,7 @@ def half_of(points: Points) -> float:
 
 def halves_say(runs: Sequence[Member], points_of: PointsOf) -> str:
     """The share of its end that KL has reached half-way, mean over runs."""
-    halves = [half_of(points) for run in runs if (points := points_of(run)) is not None and len(points[0])]
+    halves = [half_of(points) for points in _known(runs, points_of)]
     known = [half for half in halves if np.isfinite(half)]
     return f"{np.mean(known):.0%} of that half-way" if known else "its middle not recorded"
 

@@ -151,7 +151,7 @@ def _chart(table: Sequence[Mapping[str, Any]]) -> Any:
     panels = []
     for measure in (GOLD, WIN_RATE):
         rows = [
-            {**row, "category": f"at {row['kl']:g} nats", "entry": f"{row['family']} less KL"}
+            {**row, "category": f"at {_nats(row['kl'])}", "entry": f"{row['family']} less KL"}
             for row in sorted(table, key=lambda row: float(row["kl"]))
             if row["measure"] == measure
         ]
@@ -172,12 +172,12 @@ def _paragraph(
             f" differs by {primary.text()} (mean of sizes; {primary.seeds} seeds)."
         )
     others = [
-        f"{found.text()} at {budget:g} nats"
+        f"{found.text()} at {_nats(budget)}"
         for (family, measure, budget), found in differences.items()
         if family == ENTROPY and measure == GOLD and budget != PRIMARY
     ]
     won = [
-        f"{found.text()} at {budget:g} nats"
+        f"{found.text()} at {_nats(budget)}"
         for (family, measure, budget), found in differences.items()
         if family == ENTROPY and measure == WIN_RATE
     ]
@@ -192,3 +192,7 @@ def _paragraph(
         f"Against no regularizer at the same KL, maximum entropy is {control.text()} in gold." if control else "",
     ]
     return " ".join(part for part in parts if part)
+
+
+def _nats(budget: float) -> str:
+    return f"{budget:g} nat{'s' * (budget != 1)}"
