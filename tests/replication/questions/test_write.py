@@ -27,7 +27,7 @@ def test_a_page_and_a_figure_and_the_numbers_of_each_question(tmp_path: Path) ->
     ]  # fmt: skip
     content = json.loads(files[0].read_text())
     assert (
-        content["decision"] == "on the regularizer" and content["seeds"] == [120, 121] and len(content["table"]) == 60
+        content["decision"] == "on the regularizer" and content["seeds"] == [120, 121] and len(content["table"]) == 45
     )
     assert "<svg" in files[1].read_text()
     page = files[2].read_text()

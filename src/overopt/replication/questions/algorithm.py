@@ -87,7 +87,8 @@ def _rows(algorithm: str, regularizer: str, runs: list[Member]) -> list[dict[str
         "change of proxy": [proxy_gain(run) for run in runs],
         "kl_ref": [last(run, "kl_ref") for run in runs],
     }
-    return [place | {"measure": name} | over_seeds(values).row() for name, values in measures.items()]
+    known = {name: values for name, values in measures.items() if np.isfinite(values).all()}
+    return [place | {"measure": name} | over_seeds(values).row() for name, values in known.items()]
 
 
 def _chart(table: list[dict[str, Any]]) -> Any:
@@ -101,6 +102,7 @@ def _chart(table: list[dict[str, Any]]) -> Any:
     panels = [
         dots([row for row in table if row["measure"] == name], x=title, zero=0.0 if name == "change of proxy" else None)
         for name, title in titles.items()
+        if any(row["measure"] == name for row in table)
     ]
     return alt.hconcat(*panels)
 
