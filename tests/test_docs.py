@@ -15,6 +15,7 @@ import pytest
 from overopt.cli.parser import parse
 from overopt.objectives.dictionary import UNIONS, dictionary
 from overopt.records.legend import METRICS
+from overopt.studies.planning import study_file
 from overopt.training.stages import STAGES
 
 ROOT = Path(__file__).parents[1]
@@ -152,6 +153,6 @@ def test_commands_of_a_page_are_understood(path: Path) -> None:
             if words[:1] == ["overopt"]:
                 options = vars(parse(words[1:]))
                 given = [options[key] for key in ("config", "file") if key in options]
-                assert [name for name in given if not (ROOT / name).is_file()] == []
+                assert [name for name in given if not (ROOT / study_file(name)).is_file()] == []
             elif words[:1] == ["make"]:
                 assert re.search(rf"^{words[1]}:", makefile, re.MULTILINE), line
