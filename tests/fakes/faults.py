@@ -230,7 +230,7 @@ def left_behind(out: Path) -> dict[str, str]:
     return hashes
 
 
-CHANGING = {"started", "clock", "finished", "resumes", "name", "commit", "diff_hash"}
+CHANGING = {"started", "clock", "finished", "cpu_seconds", "resumes", "name", "commit", "diff_hash"}
 """The last two are of the checkout, which somebody may be editing."""
 
 

@@ -19,7 +19,7 @@ from overopt.training.train import train
 NAMES = {
     *("step", "loss", "grad_norm", "rewards_chosen", "rewards_rejected", "rewards_acc", "rewards_margin"),
     *("logps_chosen_sum", "logps_chosen_mean", "logps_rejected_sum", "logps_rejected_mean"),
-    *("logits_chosen", "logits_rejected", "ref_margin"),
+    *("logits_chosen", "logits_rejected", "ref_margin", "ref_margin_sd", "ref_margin_iqr"),
 }
 """What an offline run promises to record at every step."""
 
