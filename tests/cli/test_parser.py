@@ -9,7 +9,7 @@ import pytest
 
 import overopt
 from overopt import cli
-from overopt.cli import parser
+from overopt.cli import help_texts, parser
 
 VERBS = (
     "demo", "study", "train", "sweep", "watch", "evaluate", "log", "report", "best-of-n", "plan", "power", "claims",
@@ -97,7 +97,7 @@ def test_bad_flags(arguments: list[str], message: str, capsys: pytest.CaptureFix
 def test_reports_help_names_every_figure() -> None:
     from overopt.analysis.report.figures import FAMILIES
 
-    assert f"Figures: {', '.join(FAMILIES)}." in parser.REPORT
+    assert f"Figures: {', '.join(FAMILIES)}." in help_texts.REPORT
 
 
 def test_seeds_are_ranges_and_lists(capsys: pytest.CaptureFixture[str]) -> None:
