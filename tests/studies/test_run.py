@@ -146,8 +146,22 @@ def test_members_of_a_folder_grow_with_its_seeds(tmp_path: Path) -> None:
 
 def test_studies_are_listed_and_others_refused() -> None:
     assert any(line.split()[:3] == ["demo", "Miniature", "study"] for line in list_studies().splitlines())
-    with pytest.raises(UserError, match="demon: no such study .did you mean 'demo'"):
+    with pytest.raises(UserError, match="demon: no such study, nor a YAML file .did you mean 'demo'"):
         replication_run("demon", None, None, None)
+
+
+def test_a_study_of_ones_own_is_a_file(tmp_path: Path) -> None:
+    text = (PACKAGED / "demo.yaml").read_text().replace("name: demo", "name: mine")
+    (tmp_path / "my.yaml").write_text(text.replace("runs:\n", "runs:\n  kl-1: {stage: online, lr: 1e-4}\n", 1))
+    study = replication_run(str(tmp_path / "my.yaml"), None, "xs", [7])
+    assert study.out == Path("overopt-mine/xs") and study.claim["study"] == "mine"
+    assert study.study.runs["kl-1-seed=7"].row == "kl-1"
+
+
+def test_a_folder_of_another_scale_set_is_refused_in_its_flags(tmp_path: Path) -> None:
+    claim_folder(replication_run(STUDY, tmp_path, "quick", None))
+    with pytest.raises(UserError, match="was made with --scale-set quick, not --scale-set miniature"):
+        claim_folder(replication_run(STUDY, tmp_path, None, None))
 
 
 def test_it_runs_and_goes_on_where_it_was(tmp_path: Path) -> None:

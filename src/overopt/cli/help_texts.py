@@ -4,7 +4,7 @@ DESCRIPTION = """\
 Train language models by preference optimization, and see when they over-optimize their reward.
 
   overopt demo                                     see it happen: nine small runs, a few minutes on a laptop
-  overopt study maxent-failure-modes --quick       repeat the paper: every run, figure and claim in miniature
+  overopt study maxent-failure-modes --quick       repeat the paper in miniature: every row once
   overopt train sft.yaml --lr 1e-3 --out runs/sft  train one stage from a YAML file
   overopt sweep sweep.yaml --out out/sweep         run grids, lists and seeds of runs with their parents, on all cores
   overopt watch out/sweep                          show a live table of runs, from their records
@@ -36,7 +36,8 @@ Run a study that comes with overopt, on all its seeds; without a name, list the 
 every run behind the figures and claims of "Failure Modes of Maximum Entropy RLHF" with three small transformers, on
 five seeds. Writes run directories to DIR/runs/NAME and DIR/members.json, which says which run is which.
 After an interruption, give the same command again. --only takes rows or runs, with * for any text; their parents are
-run, too. The folder may grow: more seeds or more rows are added by another call.
+run, too. Another call may add seeds or rows to the folder; its seeds are judged together. NAME may be a YAML of yours.
+With --quick most claims have too few settings to be tested.
 
   overopt study
   overopt study maxent-failure-modes --quick                 every row once with the smallest model, to see all figures

@@ -258,7 +258,7 @@ def claims(options: argparse.Namespace) -> int:
     if options.export is not None:
         from overopt.replication.results import export
 
-        print(*export(members, options.export), sep="\n")
+        print(*export(members, options.export, thresholds), sep="\n")
         return DONE
     rows = check(members, thresholds)
     if options.json:

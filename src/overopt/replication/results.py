@@ -17,12 +17,13 @@ from overopt.replication.tables import claims_table, reward_models_table, runs_t
 
 PAPER = "maxent-failure-modes"
 """The study that has the paper's claims and figures."""
+DEFAULT = Thresholds()
 CLAIMS, TABLES = "claims.json", "tables.md"
 
 
-def write_results(members: Members, out: Path) -> Iterator[str]:
+def write_results(members: Members, out: Path, thresholds: Thresholds = DEFAULT) -> Iterator[str]:
     """Write figures, claims and answers of a study into its folder; yields a line about each."""
-    rows = check(members, Thresholds()) if members.study == PAPER else []
+    rows = check(members, thresholds) if members.study == PAPER else []
     replace_file(out / TABLES, tables(members, rows).encode())
     yield f"tables: {out / TABLES}"
     if rows:
@@ -35,12 +36,12 @@ def write_results(members: Members, out: Path) -> Iterator[str]:
         yield f"answers: {next(file for file in answers if file.suffix == '.html')}"
 
 
-def export(members: Members, out: Path) -> Iterator[str]:
+def export(members: Members, out: Path, thresholds: Thresholds = DEFAULT) -> Iterator[str]:
     """Write a study as Parquet and, from that, its results; `overopt claims` reads the folder as it reads a study's."""
     write_exchange(members, out)
     size = sum(file.stat().st_size for file in out.glob("*.parquet"))
     yield f"runs: {len(members.runs)} in {size / 1e6:.1f} MB of Parquet"
-    yield from write_results(read_exchange(out), out)
+    yield from write_results(read_exchange(out), out, thresholds)
 
 
 def tables(members: Members, rows: Sequence[ClaimRow]) -> str:

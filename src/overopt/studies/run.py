@@ -24,6 +24,9 @@ from overopt.studies.expand import ExpandedStudy, expand, replace_texts
 from overopt.studies.study import Gate, Study, load_study
 from overopt.text_table import text_table
 
+MANY = "many"
+"""In place of a seed in the claim on a folder that holds several."""
+
 PACKAGED = Path(__file__).parent
 """The folder of the studies that come with the package, one YAML each."""
 
@@ -125,6 +128,16 @@ def list_studies() -> str:
     return text_table(["study", "title", "scale sets", "seeds", "runs", "CPU time"], rows, right=("runs",))
 
 
+def _study_file(name: str) -> Path:
+    """The YAML of a packaged study, or a file of the user's."""
+    if name.endswith((".yaml", ".yml")):
+        return Path(name)
+    known = packaged_studies()
+    if name not in known:
+        raise UserError(f"{name}: no such study, nor a YAML file ({did_you_mean(name, known)})")
+    return PACKAGED / f"{name}.yaml"
+
+
 def replication_run(
     name: str,
     out: Path | None,
@@ -133,22 +146,22 @@ def replication_run(
     only: Sequence[str] = (),
     inputs: Path | None = None,
 ) -> StudyRun:
-    """A study of the package whose seeds share a folder, by default `overopt-NAME/SCALE`; `only` chooses rows or runs.
+    """A study whose seeds share a folder, by default `overopt-NAME/SCALE`; `only` chooses rows or runs.
+
+    `name` is that of a packaged study, or a YAML file.
 
     The folder belongs to one scale and one version of the study. Seeds may be added to it. Without `seeds` they are
     those of the study. Its relative paths, to models and data of the user's, start from `inputs`, by default the
     working directory.
     """
-    known = packaged_studies()
-    if name not in known:
-        raise UserError(f"{name}: no such study ({did_you_mean(name, known)})")
-    file, source = PACKAGED / f"{name}.yaml", known[name]
+    file = _study_file(name)
+    source = load_study(file)
     scale = scale or source.default_scale
     study = expand(file, scale, seeds=seeds or source.seeds_at(scale) or (0,), base=inputs or Path.cwd())
-    claim = {"study": name, "scale": scale, "seed": "many", "fingerprint": source.fingerprint(scale, 0)}
+    claim = {"study": study.name, "scale": scale, "seed": MANY, "fingerprint": source.fingerprint(scale, 0)}
     chosen = study.matching(only) if only else study.runs
-    title = f"{study.title}, {scale}"
-    return StudyRun(study, out or Path(f"overopt-{name}", scale), claim, title, tuple(chosen))
+    title = ", ".join(filter(None, (study.title, scale)))
+    return StudyRun(study, out or Path(f"overopt-{study.name}", scale), claim, title, tuple(chosen))
 
 
 def plan_members(run: StudyRun) -> None:
@@ -214,7 +227,12 @@ def run_studies(
 def _difference(theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> str:
     if theirs.get("study") != ours["study"] or "scale" not in ours or "scale" not in theirs:
         return f"holds the study {theirs.get('study')!r}"
-    flags, made = (f"--scale {claim['scale']} --seed {claim.get('seed')}" for claim in (ours, theirs))
+    flags, made = (
+        f"--scale-set {claim['scale']}"
+        if claim.get("seed") == MANY
+        else f"--scale {claim['scale']} --seed {claim.get('seed')}"
+        for claim in (ours, theirs)
+    )
     return "was made by another version of the study" if made == flags else f"was made with {made}, not {flags}"
 
 

@@ -125,13 +125,13 @@ ENTROPY: tuple[Claim, ...] = (
             Claim(
                 "C14.a",
                 "the entropy of stable MaxEnt runs decays",
-                "neg_logp_tok has a trend downward in at least 80 % of the settings with coefficient > 0",
+                "neg_logp_tok has a trend downward in at least 80 % of the stable settings with coefficient > 0",
                 _entropy_of("stable", partial(falls, metric="neg_logp_tok")),
             ),
             Claim(
                 "C14.b",
                 "the entropy of over-optimized MaxEnt runs rises",
-                "neg_logp_tok has a trend upward in at least 80 % of them",
+                "neg_logp_tok has a trend upward in at least 80 % of the over-optimized settings with coefficient > 0",
                 _entropy_of("over-optimized", partial(rises, metric="neg_logp_tok")),
             ),
         ),

@@ -228,7 +228,7 @@ ONLINE: tuple[Claim, ...] = (
         (
             Claim(
                 "C13.a",
-                "at 1B and the low learning rate no entropy coefficient is better than 0",
+                "at 1B and the low learning rate the best entropy coefficient is as good as 0",
                 "best coefficient > 0 and 0: win rates within .03 or 2 SE of each other (p of the best of several)",
                 _not_due_to_entropy,
             ),

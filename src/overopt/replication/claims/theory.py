@@ -73,7 +73,7 @@ THEORY: tuple[Claim, ...] = (
     _claim(5, "Lemma 2: they give the same optimal policy, and the same RLOO advantages (C.5)", "T6", "T15"),
     _claim(6, "Theorem 1: every class of rewards contains alpha log pi of its optimum (C.6)", "T7"),
     _claim(7, "Proposition 1: that member of the class is unique (C.6)", "T8"),
-    _claim(8, "the gradient of SimPO (C.4)", "T9"),
+    _claim(8, "the gradient of SimPO is the formula printed (C.4)", "T9"),
     Claim(
         "C9",
         "SimPO is MaxEnt RL with a length-normalized temperature (abstract of version 1)",
