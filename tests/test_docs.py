@@ -78,7 +78,7 @@ def test_tables_have_as_many_cells_in_every_row(reference: ModuleType, tmp_path:
 def test_every_page_can_be_reached(reference: ModuleType, tmp_path: Path) -> None:
     reference.write(tmp_path / "reference")
     pages = {f"reference/{path.stem}" for path in (tmp_path / "reference").glob("*.md")}
-    pages |= {path.stem for path in DOCS.glob("*.md")} - {"index"}
+    pages |= {path.relative_to(DOCS).with_suffix("").as_posix() for path in DOCS.rglob("*.md")} - {"index"}
     listed = re.findall(r"^[a-z_/]+$", (DOCS / "index.md").read_text("utf-8"), re.MULTILINE)
     assert sorted(listed) == sorted(pages)
 
