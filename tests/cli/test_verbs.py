@@ -385,7 +385,9 @@ def test_study_end_to_end_in_a_pipe(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert "Miniature study, xs: 6 of 18 runs, 1 at a time; 6 to do, about " in shown.err
     assert shown.out.startswith("6 finished\n")
     plan = json.loads(Path("overopt-demo/xs/members.json").read_text())
-    assert plan["runs"]["kl-seed=4"] == {"row": "kl", "setting": {}, "seed": 4}
+    assert {key: plan["runs"]["kl-seed=4"][key] for key in ("row", "setting", "seed")} == {
+        "row": "kl", "setting": {}, "seed": 4
+    }  # fmt: skip
     assert cli.main(["study", "demo", "--quick", "--scale-set", "xs"]) == 2
     assert "--quick: is a scale set of its own" in capsys.readouterr().err
     assert cli.main(["study"]) == 0

@@ -1,5 +1,6 @@
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from fake_runs import WORSE, online_run
@@ -32,15 +33,22 @@ def test_a_study_is_read_from_its_folder(tmp_path: Path) -> None:
     parents = [{"role": "policy", "path": str(tmp_path / "runs" / "SFT-1B-seed=1"), "hash": "0"}]
     online_run(tmp_path / "runs" / "a", WORSE, commit="747491b", diff_hash="1f", parents=parents)
     online_run(tmp_path / "runs" / "b", commit="747491b", diff_hash=None)
-    entries = {name: {"row": "KL-1B", "setting": {"coef": 0.1}, "seed": seed} for seed, name in enumerate("abc")}
+    entries: dict[str, dict[str, Any]] = {
+        name: {"row": "KL-1B", "setting": {"coef": 0.1}, "seed": seed} for seed, name in enumerate("abc")
+    }
+    entries["a"]["gates"] = [{"run": "b", "value": "win_rate", "at_least": 0.01}]
+    entries["b"]["gates"] = [{"run": "a", "value": "win_rate", "at_least": 0.5}]
     plan = {"study": "s", "scale": "quick", "runs": entries}
     (tmp_path / "members.json").write_text(json.dumps(plan))
-    (tmp_path / "summary.json").write_text(json.dumps([{"run": "b", "gate": "too few pairs"}]))
     study = load_members(tmp_path)
     a, b = study.runs
     assert (study.seeds, study.rows(), a.setting, a.lr) == ((0, 1, 2), ["KL-1B"], {"coef": 0.1}, 5e-4)
     assert (a.outcome.label, a.gate) == ("OVER", None)
-    assert b.gate == "a gate is closed: too few pairs"
+    assert b.gate == "a gate is closed: a.win_rate is 0.000, below 0.5"
+    assert b.outcome.label is None
+    entries["b"]["gates"] = [{"run": "c", "value": "win_rate", "at_least": 0.5}]
+    (tmp_path / "members.json").write_text(json.dumps(plan))
+    assert load_members(tmp_path).runs[1].gate == "a gate is closed: c.win_rate is not recorded"
     assert (a.commit, b.commit) == ("747491b-dirty", "747491b")
     assert (a.parents, b.parents) == ({"policy": "SFT-1B-seed=1"}, {})
     assert [column.tolist()[:2] for column in a.series["kl_ref"]] == [[1, 2], [0.25, 0.5]]

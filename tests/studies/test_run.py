@@ -141,7 +141,10 @@ def test_members_of_a_folder_grow_with_its_seeds(tmp_path: Path) -> None:
         plan_members(study)
     plan = json.loads((tmp_path / "demo/members.json").read_text())
     assert (plan["study"], plan["scale"], len(plan["runs"])) == ("demo", "xs", 18)
-    assert plan["runs"]["kl-seed=31"] == {"row": "kl", "setting": {}, "seed": 31}
+    last = plan["runs"]["kl-seed=31"]
+    assert (last["row"], last["setting"], last["seed"]) == ("kl", {}, 31)
+    assert last["gates"][0] == {"run": "sft-seed=31", "value": "win_rate", "at_least": 0.3}
+    assert len(study.study.runs) == 18 and {study.study.runs[run].seed for run in study.chosen} == {31}
 
 
 def test_studies_are_listed_and_others_refused() -> None:

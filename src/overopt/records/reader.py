@@ -111,6 +111,11 @@ class Run:
         latest = {tuple(row.get(name) for name in _EVALUATION_KEY): row for row in rows}
         return sorted(latest.values(), key=lambda row: row.get("step", 0))
 
+    def last_value(self, name: str) -> float | None:
+        """Return a value of the last evaluation that has it; None if none has."""
+        values = [row[name] for row in self.evaluations() if row.get(name) is not None]
+        return float(values[-1]) if values else None
+
     def sample_steps(self) -> list[int]:
         return layout.steps_in(self.path / layout.SAMPLES, ".parquet")
 

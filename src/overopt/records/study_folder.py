@@ -38,13 +38,22 @@ def write_claim(folder: Path, claim: Mapping[str, Any]) -> None:
 
 def write_members(folder: Path, plan: Mapping[str, Any]) -> None:
     """Write row, setting and seed of every run, beside those that the folder already lists."""
+    replace_json(folder / MEMBERS, {**plan, "runs": _planned(folder) | plan["runs"]})
+
+
+def planned_seeds(folder: Path) -> list[int]:
+    """The seeds of the runs that a study's folder lists, ascending; none if it is new."""
+    return sorted({entry["seed"] for entry in _planned(folder).values()})
+
+
+def _planned(folder: Path) -> dict[str, dict[str, Any]]:
     try:
-        before = json.loads((folder / MEMBERS).read_bytes())["runs"]
-    except FileNotFoundError:
-        before = {}
+        runs: dict[str, dict[str, Any]] = json.loads((folder / MEMBERS).read_bytes())["runs"]
+    except (FileNotFoundError, NotADirectoryError):
+        return {}
     except Exception as error:
         raise UserError(f"{folder / MEMBERS}: not as overopt writes it ({error}); restore or remove it") from error
-    replace_json(folder / MEMBERS, {**plan, "runs": before | plan["runs"]})
+    return runs
 
 
 def write_summary(folder: Path, rows: Sequence[Mapping[str, Any]]) -> None:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path, PurePath
@@ -20,7 +21,7 @@ from numpy.typing import NDArray
 from overopt.errors import UserError
 from overopt.outcomes import Outcome, checkpoints, label
 from overopt.records import Run, load_run
-from overopt.records.layout import MEMBERS, RUNS, SUMMARY
+from overopt.records.layout import MEMBERS, RUNS
 
 Points = tuple[NDArray[np.float64], NDArray[np.float64]]
 """Steps, and a metric's values at them."""
@@ -123,20 +124,17 @@ class Members:
 def load_members(folder: Path) -> Members:
     """Read the runs of a study's folder; runs that have not begun are only planned."""
     plan = read_plan(folder)
-    gates = _closed_gates(folder)
-    runs = []
-    for name, entry in plan["runs"].items():
-        try:
-            run = load_run(folder / RUNS / name)
-        except UserError:
-            continue
-        runs.append(_member(run, name, entry, gates.get(name)))
+    records = dict(_records(folder, plan["runs"]))
+    runs = [
+        _member(run, name, plan["runs"][name], _closed_gate(plan["runs"][name], records))
+        for name, run in records.items()
+    ]
     planned = tuple((e["row"], e["setting"], e["seed"]) for e in plan["runs"].values())
     return Members(plan["study"], plan["scale"], tuple(runs), planned)
 
 
 def read_plan(folder: Path) -> dict[str, Any]:
-    """`members.json` of a study's folder: `{study, scale, runs: {name: {row, setting, seed}}}`."""
+    """`members.json` of a study's folder: `{study, scale, runs: {name: {row, setting, seed, gates}}}`."""
     file = folder / MEMBERS
     if not folder.is_dir():
         raise UserError(f"{folder}: {'not a directory' if folder.exists() else 'does not exist'}; expected a study's")
@@ -184,10 +182,20 @@ def _series(columns: Mapping[str, list[Any]]) -> Iterator[tuple[str, Points]]:
             yield name, (steps[known], values[known])
 
 
-def _closed_gates(folder: Path) -> dict[str, str]:
-    """From the study's summary: why runs behind a closed gate have no label, by run."""
-    try:
-        rows = json.loads((folder / SUMMARY).read_bytes())
-    except FileNotFoundError:
-        return {}
-    return {row["run"]: f"{row['gate']}" for row in rows if row.get("gate") is not None}
+def _records(folder: Path, names: Iterable[str]) -> Iterator[tuple[str, Run]]:
+    for name in names:
+        with suppress(UserError):  # not begun
+            yield name, load_run(folder / RUNS / name)
+
+
+def _closed_gate(entry: Mapping[str, Any], records: Mapping[str, Run]) -> str | None:
+    """The first gate before a run that was not reached, and what was found there."""
+    for gate in entry.get("gates", ()):
+        parent = records.get(gate["run"])
+        value = None if parent is None else parent.last_value(gate["value"])
+        place = f"{gate['run']}.{gate['value']}"
+        if value is None:
+            return f"{place} is not recorded"
+        if value < gate["at_least"]:
+            return f"{place} is {value:.3f}, below {gate['at_least']:g}"
+    return None

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from overopt.analysis.report.page import as_json, drawing_library, encoded
+from overopt.analysis.report.page import encoded, filled
 from overopt.replication.figures.drawing import Block, Figure, Legend, scale_text
 from overopt.replication.figures.paper import PAPER
 from overopt.replication.members import Members
@@ -20,17 +20,8 @@ HERE = Path(__file__).parent
 
 def figures_page(members: Members, figures: Mapping[str, Figure | None]) -> str:
     """The HTML of the page; `figures` by name, None where no row has records."""
-    parts = {
-        "STYLE": (HERE / "page.css").read_text(encoding="utf-8"),
-        "DATA": as_json(content(members, figures)),
-        "LIBRARY": drawing_library(),
-        "PROGRAM": (HERE / "page.js").read_text(encoding="utf-8"),
-    }
-    html = (HERE / "page.html").read_text(encoding="utf-8")
-    for name, part in parts.items():
-        before, _, after = html.partition(f"@{name}@")
-        html = before + part + after
-    return html
+    html, style, program = ((HERE / f"page.{kind}").read_text(encoding="utf-8") for kind in ("html", "css", "js"))
+    return filled(html, style, program, content(members, figures))
 
 
 def content(members: Members, figures: Mapping[str, Figure | None]) -> dict[str, Any]:

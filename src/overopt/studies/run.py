@@ -17,7 +17,7 @@ from overopt.config.messages import did_you_mean
 from overopt.errors import UserError
 from overopt.records import Run, load_run
 from overopt.records.layout import RUNS
-from overopt.records.study_folder import read_claim, write_claim, write_members
+from overopt.records.study_folder import planned_seeds, read_claim, write_claim, write_members
 from overopt.scheduler import TRAIN, Event, Job, Result, result_of, run_jobs
 from overopt.scheduler.time_left import duration_text
 from overopt.studies.expand import ExpandedStudy, expand, replace_texts
@@ -88,7 +88,8 @@ class StudyRun:
     def closed_gate(self, run: str) -> tuple[Gate, str] | None:
         """The first gate before a run that was not reached, and what was found there."""
         for gate in self.study.gates_before(run):
-            value = _last_value(self.record(gate.run), gate.value)
+            record = self.record(gate.run)
+            value = None if record is None else record.last_value(gate.value)
             if value is None:
                 return gate, f"{gate.name} is not recorded"
             if value < gate.at_least:
@@ -157,16 +158,28 @@ def replication_run(
     file = _study_file(name)
     source = load_study(file)
     scale = scale or source.default_scale
-    study = expand(file, scale, seeds=seeds or source.seeds_at(scale) or (0,), base=inputs or Path.cwd())
+    given = seeds or source.seeds_at(scale) or (0,)
+    folder = out or Path(f"overopt-{source.name or file.stem}", scale)
+    every = tuple(dict.fromkeys((*planned_seeds(folder), *given)))  # so that the summary covers all of the folder
+    study = expand(file, scale, seeds=every, base=inputs or Path.cwd())
     claim = {"study": study.name, "scale": scale, "seed": MANY, "fingerprint": source.fingerprint(scale, 0)}
-    chosen = study.matching(only) if only else study.runs
+    rows = study.matching(only) if only else study.runs
+    chosen = tuple(run for run in rows if study.runs[run].seed in given)
     title = ", ".join(filter(None, (study.title, scale)))
-    return StudyRun(study, out or Path(f"overopt-{study.name}", scale), claim, title, tuple(chosen))
+    return StudyRun(study, folder, claim, title, chosen)
 
 
 def plan_members(run: StudyRun) -> None:
-    """Write which run of the folder is which row, setting and seed of the study; what was planned before stays."""
-    entries = {r.name: {"row": r.row, "setting": r.setting, "seed": r.seed} for r in run.study.runs.values()}
+    """Write row, setting, seed and gates of every run of the folder; what was planned before stays."""
+    entries = {
+        r.name: {
+            "row": r.row,
+            "setting": r.setting,
+            "seed": r.seed,
+            "gates": [{"run": g.run, "value": g.value, "at_least": g.at_least} for g in run.study.gates_before(r.name)],
+        }
+        for r in run.study.runs.values()
+    }
     write_members(run.out, {"study": run.claim["study"], "scale": run.claim["scale"], "runs": entries})
 
 
@@ -234,8 +247,3 @@ def _difference(theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> str:
         for claim in (ours, theirs)
     )
     return "was made by another version of the study" if made == flags else f"was made with {made}, not {flags}"
-
-
-def _last_value(run: Run | None, field: str) -> float | None:
-    rows = [row for row in run.evaluations() if row.get(field) is not None] if run else []
-    return float(rows[-1][field]) if rows else None

@@ -27,13 +27,13 @@ HERE = Path(__file__).parent
 
 def page(collection: Collection, figures: Mapping[str, Sequence[Figure]], title: str) -> str:
     """The HTML of the page; `figures` are keyed by the groups' slugs."""
-    parts = {
-        "STYLE": (HERE / "page.css").read_text(encoding="utf-8"),
-        "DATA": as_json(content(collection, figures, title)),
-        "LIBRARY": drawing_library(),
-        "PROGRAM": (HERE / "page.js").read_text(encoding="utf-8"),
-    }
-    html = (HERE / "page.html").read_text(encoding="utf-8")
+    html, style, program = ((HERE / f"page.{kind}").read_text(encoding="utf-8") for kind in ("html", "css", "js"))
+    return filled(html, style, program, content(collection, figures, title))
+
+
+def filled(html: str, style: str, program: str, data: Any) -> str:
+    """A page with its style, its program, the drawing library and its data in the places that it names."""
+    parts = {"STYLE": style, "DATA": as_json(data), "LIBRARY": drawing_library(), "PROGRAM": program}
     for name, part in parts.items():
         before, _, after = html.partition(f"@{name}@")
         html = before + part + after
