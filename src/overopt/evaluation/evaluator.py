@@ -13,7 +13,7 @@ from torch import Tensor
 from overopt.engine.head import logps_of_trees
 from overopt.engine.packing import Tree
 from overopt.engine.sampler import DrawKey, Samples, sample_in_batches
-from overopt.evaluation.judges import Judge, outcomes
+from overopt.evaluation.judges.scores import Judge, outcomes
 from overopt.models.policy import Policy
 from overopt.models.scorer import Scorer
 from overopt.models.text import Codec

@@ -15,7 +15,7 @@ from overopt.engine.compute import Compute
 from overopt.engine.memory import TokenBudget
 from overopt.errors import UserError, say
 from overopt.evaluation.evaluator import Evaluator
-from overopt.evaluation.judges import Judge
+from overopt.evaluation.judges.scores import Judge
 from overopt.models.load import load_policy, load_reward_model
 from overopt.models.policy import Policy
 from overopt.models.reward_model import RewardModel

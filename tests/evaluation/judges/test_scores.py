@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from overopt.evaluation.judges import TIE, outcome, outcomes
+from overopt.evaluation.judges.scores import TIE, outcome, outcomes
 
 
 def test_a_win_a_tie_and_a_loss() -> None:

@@ -1,0 +1,130 @@
+"""What every judge is asked, and what it answers.
+
+A judge compares two completions of one prompt, ours and the reference (a human's, or another run's). There are two
+kinds. One gives each completion a score (gold, reward model). The other is a language model that reads both in one
+text, and whose answer may depend on which of them stands first; so it is asked in both orders.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal, Protocol
+
+from overopt.engine.compute import Compute
+from overopt.errors import say
+from overopt.tasks.base import PromptStyle, TaskProtocol
+from overopt.types import Completion, PromptRecord
+
+Position = Literal["A", "B"]
+"""Where a completion stands in the text that a language model reads: first or second."""
+Verdict = Literal["ours", "reference", "tie", "invalid"]
+
+OUTCOMES: dict[Verdict, float | None] = {"ours": 1.0, "tie": 0.5, "reference": 0.0, "invalid": None}
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """Two completions of one prompt."""
+
+    record: PromptRecord
+    ours: Completion
+    reference: Completion
+    key: str = ""
+    """Names run, checkpoint and prompt; a random order is drawn from it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """A language model's last reply to a comparison in one order."""
+
+    ours_position: Position
+    verdict: Verdict
+    text: str
+    """As the judge wrote it, secrets blacked out."""
+    attempts: int
+    """How many replies were read; all but the last were invalid."""
+    date: str
+    """UTC time at which it arrived, ISO 8601; a cached reply keeps its own."""
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """What a judge says of one comparison."""
+
+    outcome: float | None
+    """1: ours wins, 1/2: tie, 0: the reference wins; None: the judge gave no valid answer."""
+    replies: tuple[Reply, ...] = ()
+    members: tuple[float | None, ...] = ()
+    """The outcomes of several judges behind this one, in their order."""
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Who judged. Win rates of different identities are never mixed."""
+
+    id: str
+    """For tables: `gold`, `reward_model`, `openai/gpt-4o-mini:j1`."""
+    hash: str
+    """Twelve hexadecimal digits over everything that can change a judgement: model, prompt text, orders, rules."""
+    prompt: str = ""
+    """Name of the judge's prompt: `j1`."""
+    prompt_hash: str = ""
+
+
+@dataclass
+class Situation:
+    """What a judge may need beyond the texts: the task's gold reward, a run's reward model, where to compute."""
+
+    task: TaskProtocol | None = None
+    reward_model: Path | None = None
+    """Folder of the run's own reward model."""
+    prompt_style: PromptStyle = "raw"
+    compute: Compute = field(default_factory=Compute)
+    cache: Path | None = None
+    """SQLite file of replies; None: the user's own, `default_cache()`."""
+    progress: Callable[[int, int], None] = lambda done, total: None
+    notice: Callable[[str], None] = say
+
+
+class JudgeProtocol(Protocol):
+    """A judge, built in or your own. Its fields are its YAML."""
+
+    @abstractmethod
+    def identity(self, situation: Situation) -> Identity:
+        """Return who judges."""
+
+    @abstractmethod
+    def judge(self, comparisons: Sequence[Comparison], situation: Situation) -> Sequence[Judgement]:
+        """Return a judgement for each comparison, in order. UserError: it cannot; no answer that arrived is lost."""
+
+
+# What a language model is asked (`judges/replies.py` asks it, `judges/openai.py` and `judges/hf.py` answer)
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A text for a language model."""
+
+    messages: tuple[tuple[str, str], ...]
+    """Role and content of each message."""
+    max_tokens: int
+    """Longest reply, in tokens."""
+    allowed: tuple[str, ...] = ()
+    """The answers between which log-probabilities can decide."""
+    answer_prefix: str = ""
+    """What a reply says before its answer, such as `Preferred: `."""
+    attempt: int = 1
+    """1, or the number of the attempt after invalid replies."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A language model's reply."""
+
+    text: str
+    date: str
+    input_tokens: int = 0
+    output_tokens: int = 0
