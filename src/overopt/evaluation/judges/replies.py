@@ -12,7 +12,6 @@ The rules, which are those of the evaluations in this field where they agree, an
 
 from __future__ import annotations
 
-import json
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -35,6 +34,8 @@ from overopt.evaluation.judges.base import (
     Reply,
     Situation,
     Verdict,
+    code_hashes,
+    digest,
 )
 from overopt.evaluation.judges.prompts import J1, Prompt
 
@@ -72,9 +73,9 @@ class LanguageModelJudge(JudgeProtocol):
     def identity(self, situation: Situation) -> Identity:
         name = name_of(type(self.prompt))
         rules = {key: getattr(self, key) for key in ("orders", "invalid", "attempts")} | {"rules": RULES}
-        parts = [self.label(), self.decisive(situation), name, self.prompt.hash, dump(self.prompt), rules]
-        digits = sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:12]
-        return Identity(f"{self.label()}:{name}", digits, name, self.prompt.hash)
+        prompt = [name, self.prompt.hash, dump(self.prompt)]
+        parts = [self.label(), self.decisive(situation), prompt, rules, code_hashes(self)]
+        return Identity(f"{self.label()}:{name}", digest(parts), name, self.prompt.hash)
 
     def judge(self, comparisons: Sequence[Comparison], situation: Situation) -> list[Judgement]:
         return judge_by_replies(comparisons, self, partial(self.ask, situation=situation))
