@@ -29,11 +29,9 @@ def judge_again(
     with RunWriter.open(path) as writer:
         for step, column in outcomes.items():
             own = [row for row in run.samples(step) if run.is_ordinary(row)]
-            own = [row for row in own if row["judge"] == own[0]["judge"]]
+            own = [row for row in own if (row["judge"], row["split"]) == (own[0]["judge"], own[0]["split"])]
             asked = {name: value for name, value in place.items() if name in own[0]}
-            rows = [
-                row | {"judge": judge, "outcome": value} | asked for row, value in zip(own, column, strict=True)
-            ]
+            rows = [row | {"judge": judge, "outcome": value} | asked for row, value in zip(own, column, strict=True)]
             writer.write_samples(step, rows)
             same = {name: row[name] for row in run.evaluations() for name in ("split", "prompt_set") if name in row}
             writer.log_reevaluation(judge, {"step": step, **same, **_rates(column), **place})

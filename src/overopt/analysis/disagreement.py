@@ -3,12 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
-from overopt.analysis.run_summary import RunSummary
+from overopt.analysis.run_summary import Judged, RunSummary
 from overopt.analysis.text import escape_controls
 
 NAMED = 8
 """Most runs that a sentence names."""
+
+
+ROLES = ("gold", "reward_model")
+"""Judges that every run has one of its own of: what stands behind the name may differ between runs."""
+
+
+def told_apart(rows: Sequence[RunSummary]) -> list[RunSummary]:
+    """The rows with a name for each judge: a hash follows it where model, prompt or rules differ between the runs."""
+    hashes: dict[str, set[str]] = {}
+    for row in rows:
+        for one in (row, *row.others):
+            if one.judge is not None and one.judge_hash is not None and one.judge not in ROLES:
+                hashes.setdefault(one.judge, set()).add(one.judge_hash)
+    several = {judge for judge, found in hashes.items() if len(found) > 1}
+
+    def name(one: RunSummary | Judged) -> str | None:
+        return f"{one.judge} ({(one.judge_hash or '?')[:6]})" if one.judge in several else one.judge
+
+    return [
+        replace(row, judge=name(row), others=tuple(replace(other, judge=name(other)) for other in row.others))
+        for row in rows
+    ]
 
 
 def judges_in(rows: Sequence[RunSummary]) -> list[str]:

@@ -23,6 +23,8 @@ class Judged:
     """What one judge makes of a run. None: not known."""
 
     judge: str | None
+    judge_hash: str | None = None
+    """What the judge was when it judged; None for the judge that the run was trained with."""
     label: str | None = None
     reason: str = ""
     """Why there is this label, or none."""
@@ -67,6 +69,7 @@ class RunSummary:
     """Win rate of the best checkpoint, if the last one is significantly worse."""
     judge: str | None = None
     """Whose label and win rates these are: the judge that the run was trained with, unless another was asked for."""
+    judge_hash: str | None = None
     others: tuple[Judged, ...] = ()
     """What other judges make of the run."""
 
@@ -108,7 +111,7 @@ def summarize_run(
     withheld = bool(reason) or gate is not None
     told = tuple(_judged(run, judge, withheld) for judge in others)
     row = replace(row, **_numbers(evaluations_of(run, first)), judge=first, others=told)
-    if first is not None and not _is_own(run, first):
+    if first is not None and not is_own(run, first):
         row = replace(row, **_win_rates(judged_rows(run, first)))
     if withheld:
         return row
@@ -139,7 +142,7 @@ def evaluations_of(run: Run, judge: str | None = None) -> list[dict[str, Any]]:
     Of a judge other than the run's own, what it judged takes the place of what the run's own judge did.
     """
     own = [row for row in run.evaluations() if "win_rate" in row or "proxy_mean" in row]
-    if judge is None or _is_own(run, judge):
+    if judge is None or is_own(run, judge):
         return own
     judged = {row["step"]: row for row in judged_rows(run, judge)}
     split = next((row.get("split") for row in judged.values()), None)
@@ -156,7 +159,7 @@ _JUDGED = re.compile(r"judge.*|win.*|n|ties|losses|invalid|first_position_rate|o
 """Names of an evaluation's values that depend on the judge."""
 
 
-def _is_own(run: Run, judge: str) -> bool:
+def is_own(run: Run, judge: str) -> bool:
     """Whether a judge is the one that the run was trained with."""
     return any(row.get("judge") == judge for row in run.evaluations())
 
@@ -170,9 +173,9 @@ def _judged(run: Run, judge: str, withheld: bool) -> Judged:
 
 
 def _win_rates(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """The last win rate with its interval, and SFT's."""
+    """The last win rate with its interval and its judge's hash, and SFT's."""
     first, last = (rows[0], rows[-1]) if rows else ({}, {})
-    rates = {name: last.get(name) for name in ("win_rate", "win_rate_low", "win_rate_high")}
+    rates = {name: last.get(name) for name in ("win_rate", "win_rate_low", "win_rate_high", "judge_hash")}
     return {**rates, "sft_win_rate": first.get("win_rate") if first.get("step") == 0 else None}
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TextIO
 
-from overopt.analysis.disagreement import disagreements, judges_in
+from overopt.analysis.disagreement import disagreements, judges_in, told_apart
 from overopt.analysis.run_summary import Judged, RunSummary, verdict
 from overopt.analysis.text import escape_controls, signed
 from overopt.text_table import colored_table, text_table
@@ -26,7 +26,7 @@ def print_table(rows: Sequence[RunSummary], title: str = "", stream: TextIO | No
 
     Where several judges labeled the runs, each has columns of its own, and their disagreement is told.
     """
-    stream = stream or sys.stdout
+    stream, rows = stream or sys.stdout, told_apart(rows)
     columns = _columns(judges_in(rows))
     cells = [tuple(show(row) for show in columns.values()) for row in rows]
     if stream.isatty():
@@ -44,6 +44,7 @@ def judges_table(rows: Sequence[RunSummary]) -> str:
 
     Empty where there is one judge, with whom nothing can be compared.
     """
+    rows = told_apart(rows)
     judges = judges_in(rows)
     if len(judges) < 2:
         return ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -123,6 +124,9 @@ def command_line() -> argparse.ArgumentParser:
         "--format", type=_formats, default=("html",), metavar="KIND,...", help="html (default, with svg), svg, pdf, png"
     )
     verb.add_argument("--figures", type=_names, default=(), metavar="NAME,...", help="only these figures")
+    verb.add_argument(
+        "--judge", type=_judges, default=(), metavar="NAME,...", help="these judges; the labels of the first come first"
+    )
     verb.add_argument("--serve", action="store_true", help="serve the page on this machine, rebuilt on every visit")
 
     verb = add("best-of-n", run.best_of_n, "what best-of-n by a proxy gains", texts.BEST_OF_N)
@@ -180,6 +184,11 @@ def command_line() -> argparse.ArgumentParser:
 
 def _names(text: str) -> tuple[str, ...]:
     return tuple(name.strip() for name in text.split(",") if name.strip())
+
+
+def _judges(text: str) -> tuple[str, ...]:
+    """Names of judges; a comma within brackets belongs to a name, such as `majority(gold,reward_model)`."""
+    return tuple(name.strip() for name in re.split(r",(?![^(]*\))", text) if name.strip())
 
 
 def _formats(text: str) -> tuple[str, ...]:

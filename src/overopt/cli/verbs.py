@@ -166,13 +166,16 @@ def report(options: argparse.Namespace) -> int:
     from overopt.analysis.report.write import check_out, figures_folder, make_page, write_report
 
     check_out(options.out, options.figures)
-    collection = collect(options.runs)
+    collection = collect(options.runs, options.judge)
     for reason in collection.left_out:
         print(f"overopt: left out: {reason}", file=sys.stderr)
     if options.serve:
         from overopt.analysis.report.serve import serve
 
-        serve(lambda: make_page(collect(options.runs), options.figures), lambda text: print(text, flush=True))
+        def remade() -> str:
+            return make_page(collect(options.runs, options.judge), options.figures)
+
+        serve(remade, lambda text: print(text, flush=True))
         return DONE
     files = write_report(collection, options.out, options.format, options.figures)
     runs = f"{len(collection.records)} run" + ("" if len(collection.records) == 1 else "s")
