@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 from overopt.analysis.text import percent, signed
-from overopt.outcomes import judged_rows, judges_of, label
+from overopt.errors import UserError
+from overopt.outcomes import JUDGED_STAGES, judged_rows, judges_of, label
 from overopt.records import Run
 
 SUMMARY_FIELDS = (
@@ -157,6 +158,16 @@ def evaluations_of(run: Run, judge: str | None = None) -> list[dict[str, Any]]:
 
 _JUDGED = re.compile(r"judge.*|win.*|n|ties|losses|invalid|first_position_rate|order_consistency|date")
 """Names of an evaluation's values that depend on the judge."""
+
+
+def check_judges(judges: Sequence[str], runs: Iterable[Run]) -> None:
+    """UserError for a judge that has judged none of some runs; those that have are named."""
+    if not judges:
+        return
+    found = list(dict.fromkeys(judge for run in runs if run.stage in JUDGED_STAGES for judge in run.judges()))
+    if unknown := [judge for judge in judges if judge not in found]:
+        there = f"these runs were judged by {', '.join(found)}" if found else "nobody has judged these runs"
+        raise UserError(f"--judge {unknown[0]}: {there}; see `overopt evaluate`")
 
 
 def is_own(run: Run, judge: str) -> bool:

@@ -172,6 +172,7 @@ Exit code 0 whatever the verdicts are.
 
   overopt claims out/study
   overopt claims out/study --json
+  overopt claims out/study --judge reward_model      by the labels of a judge that has judged the runs since
   overopt claims out/study --trend.tau 0.4 --comparison.comparable 0.05
   overopt claims out/study --export published        a few megabytes with all that claims, tables and figures need
   overopt claims published

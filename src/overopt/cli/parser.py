@@ -29,7 +29,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     elif arguments[:1] == ["plan"]:
         arguments, overrides = split_overrides(arguments, PLAN_FLAGS, ("--json",))
     elif arguments[:1] == ["claims"]:
-        arguments, overrides = split_overrides(arguments, ("--export",), ("--json",))
+        arguments, overrides = split_overrides(arguments, ("--export", "--judge"), ("--json",))
     options = parser.parse_args(arguments)
     options.overrides = overrides
     return options
@@ -148,7 +148,7 @@ def command_line() -> argparse.ArgumentParser:
     verb.add_argument("--price", type=float, metavar="X", help="price of one hour on the device, for the cost")
     verb.add_argument("--json", action="store_true", help="JSON rows, one per stage")
 
-    usage = "overopt claims STUDY_DIR [--json] [--dotted.threshold VALUE ...]"
+    usage = "overopt claims STUDY_DIR [--json] [--judge NAME] [--dotted.threshold VALUE ...]"
     verb = add("claims", run.claims, "test the paper's claims on a study", texts.CLAIMS, usage=usage)
     verb.add_argument("study", type=Path, metavar="STUDY_DIR", help="folder of a study, or of its Parquet files")
     verb.add_argument(
@@ -157,6 +157,7 @@ def command_line() -> argparse.ArgumentParser:
     verb.add_argument(
         "--export", type=Path, metavar="DIR", help="write runs as Parquet, claims, tables, figures to DIR"
     )
+    verb.add_argument("--judge", metavar="NAME", help="a judge that has judged the runs; default: each run's own")
 
     verb = add("power", run.power, "seeds and prompts that tell two runs apart", texts.POWER)
     verb.add_argument("--difference", type=float, metavar="D", help="difference of the win rates; default: as measured")

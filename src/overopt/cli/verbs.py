@@ -257,7 +257,9 @@ def claims(options: argparse.Namespace) -> int:
     from overopt.replication.exchange import read_study
 
     thresholds = load(Thresholds, {}, options.overrides)
-    members = read_study(options.study)
+    if options.export is not None and options.judge is not None:
+        raise UserError("claims: --export writes the outcomes by the runs' own judges; leave --judge out")
+    members = read_study(options.study, options.judge)
     if options.export is not None:
         from overopt.replication.results import export
 
@@ -267,7 +269,8 @@ def claims(options: argparse.Namespace) -> int:
     if options.json:
         print(json.dumps([row.row() for row in rows], indent=1))
     else:
-        print_claims(rows, f"The claims of the paper, tested on {options.study}")
+        by = f", judged by {options.judge}" if options.judge else ""
+        print_claims(rows, f"The claims of the paper, tested on {options.study}{by}")
     return DONE
 
 

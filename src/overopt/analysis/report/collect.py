@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from overopt.analysis.disagreement import judges_in, told_apart
 from overopt.analysis.report.settings import setting_of
-from overopt.analysis.run_summary import RunSummary, evaluations_of, summarize_run
+from overopt.analysis.run_summary import RunSummary, check_judges, evaluations_of, summarize_run
 from overopt.errors import UserError
 from overopt.outcomes import JUDGED_STAGES, judged_samples, judges_of
 from overopt.records import Run, describe_dropped, find_readable_runs, load_run, reading_run
@@ -173,7 +173,7 @@ def collect(paths: Sequence[Path], judges: Sequence[str] = ()) -> Collection:
     if not runs:
         where = ", ".join(map(str, paths))
         raise UserError("\n".join([f"no run to report on; looked in {where} and below", *left_out]))
-    _check_judges(judges, [run for run, _ in runs])
+    check_judges(judges, [run for run, _ in runs])
     names = distinct_names([run for run, _ in runs])
     settings = _setting_names([parts.pop("setting") for _, parts in runs])
     rows = told_apart([replace(parts.pop("row"), run=name) for name, (_, parts) in zip(names, runs, strict=True)])
@@ -208,13 +208,6 @@ def _own_part(path: tuple[str, ...], paths: Sequence[tuple[str, ...]]) -> tuple[
 def _shared_start(paths: Sequence[tuple[str, ...]]) -> int:
     """The number of leading parts that all paths share."""
     return sum(1 for _ in takewhile(lambda parts: len(set(parts)) == 1, zip(*paths, strict=False)))
-
-
-def _check_judges(judges: Sequence[str], runs: Sequence[Run]) -> None:
-    found = list(dict.fromkeys(judge for run in runs if run.stage in JUDGED_STAGES for judge in run.judges()))
-    if unknown := [judge for judge in judges if judge not in found]:
-        there = f"these runs were judged by {', '.join(found)}" if found else "nobody has judged these runs"
-        raise UserError(f"--judge {unknown[0]}: {there}; see `overopt evaluate`")
 
 
 def _read(run: Run, judges: Sequence[str]) -> dict[str, Any]:
