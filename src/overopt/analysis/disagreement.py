@@ -20,7 +20,8 @@ def told_apart(rows: Sequence[RunSummary]) -> list[RunSummary]:
     """The rows with a name for each judge: a hash follows it where model, prompt or rules differ between the runs."""
     hashes: dict[str, set[str]] = {}
     for row in rows:
-        for one in (row, *row.others):
+        judged: list[RunSummary | Judged] = [row, *row.others]
+        for one in judged:
             if one.judge is not None and one.judge_hash is not None and one.judge not in ROLES:
                 hashes.setdefault(one.judge, set()).add(one.judge_hash)
     several = {judge for judge, found in hashes.items() if len(found) > 1}

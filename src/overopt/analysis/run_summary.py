@@ -108,9 +108,10 @@ def summarize_run(
     )
     if run is None:
         return row
-    first, *others = judges or judges_of(run) or [None]
+    judges = judges or judges_of(run)
+    first = judges[0] if judges else None
     withheld = bool(reason) or gate is not None
-    told = tuple(_judged(run, judge, withheld) for judge in others)
+    told = tuple(_judged(run, judge, withheld) for judge in judges[1:])
     row = replace(row, **_numbers(evaluations_of(run, first)), judge=first, others=told)
     if first is not None and not is_own(run, first):
         row = replace(row, **_win_rates(judged_rows(run, first)))
