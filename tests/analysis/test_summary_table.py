@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import io
 import re
+from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 
-from overopt.analysis.run_summary import RunSummary
-from overopt.analysis.summary_table import print_table
+from overopt.analysis.run_summary import Judged, RunSummary
+from overopt.analysis.summary_table import judges_table, print_table
 
 ROWS = [
     RunSummary(
@@ -65,3 +67,46 @@ def test_a_narrow_terminal_goes_without_columns_rather_than_cut_them(monkeypatch
     assert "-2.00" not in text
     assert "0.80 (0.70-0.90)" in text
     assert max(len(re.sub(r"\x1b\[[0-9;]*m", "", line)) for line in text.splitlines()) <= 60
+
+
+TWICE = [
+    replace(ROWS[0], judge="gold", others=(Judged("hf/m:j1", None, "FLAT", "", 0.45, 0.35, 0.55, 0.4),)),
+    replace(ROWS[1], judge="gold"),
+]
+
+
+def test_each_judge_has_its_columns_and_the_disagreement_is_said() -> None:
+    stream = io.StringIO()
+    print_table(TWICE, stream=stream)
+    head, _, kl, none, *rest = stream.getvalue().splitlines()
+    places = [head.index(name) for name in ("outcome by gold", "outcome by hf/m:j1", "win rate by gold",
+                                            "win rate by hf/m:j1", "proxy")]  # fmt: skip
+    cells = [[line[a:b].strip() for a, b in pairwise(places)] for line in (kl, none)]
+    assert cells == [
+        ["GOOD", "FLAT", "0.40 -> 0.80 (0.70-0.90)", "0.40 -> 0.45 (0.35-0.55)"],
+        ["gate", "-", "- -> -", "-"],
+    ]
+    assert "SFT" not in head, "it is told with each win rate"
+    assert rest[-1] == "gold and hf/m:j1 disagree on 1 of 1 run: kl (GOOD against FLAT)."
+
+
+def test_on_a_terminal_win_rates_of_other_judges_go_before_outcomes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    stream = Terminal()
+    print_table(TWICE, stream=stream)
+    text = re.sub(r"\x1b\[[0-9;]*m", "", stream.getvalue())
+    assert all(name in text for name in ("outcome by gold", "outcome by hf/m:j1", "win rate by gold"))
+    assert "win rate by hf/m:j1" not in text
+    assert "disagree on 1 of 1 run: kl (GOOD against FLAT)." in text.replace("\n", " ")
+
+
+def test_the_table_of_judges_alone() -> None:
+    assert judges_table(TWICE).splitlines() == [
+        "run   outcome by gold  outcome by hf/m:j1  win rate by gold          win rate by hf/m:j1",
+        "-" * 93,
+        "kl    GOOD             FLAT                0.40 -> 0.80 (0.70-0.90)  0.40 -> 0.45 (0.35-0.55)",
+        "none  gate             -                   - -> -                    -",
+        "",
+        "gold and hf/m:j1 disagree on 1 of 1 run: kl (GOOD against FLAT).",
+    ]
+    assert judges_table(ROWS) == "", "one judge has nobody to disagree with"
