@@ -154,8 +154,10 @@ def ask(
         known = f"{len(wanted):,} questions, {len(answers):,} of them answered before"
         notice(f"{backend.judge}: {known}; {budget.forecast(waiting.values())}")
         asking = _Asking(waiting, answers, len(wanted), backend, cache, budget, pace, tries)
-        asking.run(min(concurrency, len(waiting)), progress, notice)
-        notice(f"{backend.judge}: {budget.bill()} since this command began")
+        try:
+            asking.run(min(concurrency, len(waiting)), progress, notice)
+        finally:
+            notice(f"{backend.judge}: {budget.bill()} since this command began")
     return [answers[key] for key in keys]
 
 
@@ -212,9 +214,13 @@ class _Asking:
 
     def _watch(self, progress: Callable[[int, int], None], notice: Callable[[str], None]) -> None:
         shown, active = len(self.answers), self.active
+
+        def news() -> bool:
+            return bool(self.notices) or (len(self.answers), self.active) != (shown, active)
+
         while active:
             with self.changed:
-                self.changed.wait(timeout=1.0)
+                self.changed.wait_for(news, timeout=1.0)
                 done, active = len(self.answers), self.active
             while self.notices:
                 notice(f"{self.backend.judge}: {self.notices.popleft()}")
