@@ -191,11 +191,11 @@ class _Asking:
 
     def run(self, threads: int, progress: Callable[[int, int], None], notice: Callable[[str], None]) -> None:
         """Answer all questions. Callbacks run in the calling thread."""
-        self.active = threads
+        self.active, known = threads, len(self.answers)
         try:
             for _ in range(threads):  # daemons: a process that ends does not wait for a reply
                 threading.Thread(target=self._work, daemon=True).start()
-            self._watch(progress, notice)
+            self._watch(known, threads, progress, notice)
         except BaseException:  # Ctrl-C above all
             self.stop.set()
             with self.changed:
@@ -212,8 +212,10 @@ class _Asking:
         if self.ended_by is not None:
             raise self.ended_by
 
-    def _watch(self, progress: Callable[[int, int], None], notice: Callable[[str], None]) -> None:
-        shown, active = len(self.answers), self.active
+    def _watch(
+        self, shown: int, active: int, progress: Callable[[int, int], None], notice: Callable[[str], None]
+    ) -> None:
+        """Pass on what the threads say and do, until all have ended; they may have ended already."""
 
         def news() -> bool:
             return bool(self.notices) or (len(self.answers), self.active) != (shown, active)
