@@ -13,7 +13,7 @@ import pytest
 
 from overopt.config import load
 from overopt.errors import UserError
-from overopt.evaluation.judges import openai
+from overopt.evaluation.judges import judge_from, openai
 from overopt.evaluation.judges.asking import RequestError
 from overopt.evaluation.judges.base import Comparison, Question, Situation
 from overopt.evaluation.judges.openai import (
@@ -24,6 +24,7 @@ from overopt.evaluation.judges.openai import (
     public_url,
     read_completion,
 )
+from overopt.evaluation.judges.prompts import J2
 from overopt.types import Completion, PromptRecord
 
 QUESTION = Question((("user", "Which? \ud800"),), max_tokens=5)
@@ -335,6 +336,12 @@ def test_one_budget_for_all_evaluations_of_a_command(sdk: Any, tmp_path: Path) -
         judge.judge(comparisons(3), situation)
 
 
+def test_it_is_chosen_by_name() -> None:
+    assert judge_from("{name: openai, model: gpt-4o-mini, prompt: j2}") == OpenAI(model="gpt-4o-mini", prompt=J2())
+    with pytest.raises(UserError, match="model"):
+        judge_from("openai")
+
+
 def test_a_limit_of_money_needs_prices() -> None:
     with pytest.raises(UserError, match="max_cost: needs input_price and output_price"):
-        load(OpenAI, {"model": "m", "max_cost": 1.0, "input_price": 0.15})
+        judge_from("{name: openai, model: m, max_cost: 1.0, input_price: 0.15}")
