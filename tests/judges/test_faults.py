@@ -219,7 +219,7 @@ def test_ctrl_c_ends_it_promptly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         began = time.monotonic()
         process.send_signal(signal.SIGINT)
         process.wait(30)
-        assert time.monotonic() - began < 5
+        assert time.monotonic() - began < 20  # a third of the time-out; a second, where nothing else runs
         assert stand.said().rstrip().endswith("KeyboardInterrupt")
         assert len(stand.stored(monkeypatch)) == api.answered.total()
 
