@@ -6,11 +6,14 @@ import io
 import re
 from dataclasses import replace
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
+from fake_runs import BETTER, WORSE, base_run, online_run
+from judged_again import MODEL, judge_again
 
 from overopt.analysis.run_summary import Judged, RunSummary
-from overopt.analysis.summary_table import judges_table, print_table
+from overopt.analysis.summary_table import judges_table, labels_of_runs, print_table
 
 ROWS = [
     RunSummary(
@@ -109,4 +112,18 @@ def test_the_table_of_judges_alone() -> None:
         "",
         "gold and hf/m:j1 disagree on 1 of 1 run: kl (GOOD against FLAT).",
     ]
-    assert judges_table(ROWS) == "", "one judge has nobody to disagree with"
+    assert judges_table(ROWS) == "", "the runs' own judge has nobody to disagree with"
+    later = replace(ROWS[0], judge="hf/m:j1", judge_hash="abc")
+    assert judges_table([later]).splitlines()[0] == "run  outcome by hf/m:j1  win rate by hf/m:j1", "no other is there"
+
+
+def test_labels_are_read_from_the_records_of_runs(tmp_path: Path) -> None:
+    runs = [online_run(tmp_path / "a/kl", BETTER), online_run(tmp_path / "b/kl", WORSE), base_run(tmp_path / "sft")]
+    assert labels_of_runs(runs) == ""
+    for run in runs[:2]:
+        judge_again(run, {0: [0.0] * 10, 10: [1.0] * 10, 20: [1.0] * 10})
+    lines = labels_of_runs(runs).splitlines()
+    assert re.split(" {2,}", lines[0])[:3] == ["run", "outcome by gold", f"outcome by {MODEL}"]
+    assert [line.split()[:3] for line in lines[2:4]] == [["a/kl", "GOOD", "GOOD"], ["b/kl", "OVER", "GOOD"]]
+    assert lines[-1] == f"gold and {MODEL} disagree on 1 of 2 runs: b/kl (OVER against GOOD)."
+    assert len(lines) == 6, "the SFT policy has no label"

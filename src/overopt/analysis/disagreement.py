@@ -10,8 +10,6 @@ from overopt.analysis.text import escape_controls
 
 NAMED = 8
 """Most runs that a sentence names."""
-
-
 ROLES = ("gold", "reward_model")
 """Judges that every run has one of its own of: what stands behind the name may differ between runs."""
 

@@ -5,11 +5,16 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Sequence
 from functools import partial
+from pathlib import Path
 from typing import TextIO
 
 from overopt.analysis.disagreement import disagreements, judges_in, told_apart
-from overopt.analysis.run_summary import Judged, RunSummary, verdict
+from overopt.analysis.report.collect import distinct_names
+from overopt.analysis.run_summary import Judged, RunSummary, summarize_run, verdict
 from overopt.analysis.text import escape_controls, signed
+from overopt.outcomes import JUDGED_STAGES
+from overopt.records import load_run
+from overopt.records.study_folder import failed_gate_before
 from overopt.text_table import colored_table, text_table
 
 OUTCOME, WIN_RATE, SFT = "outcome", "win rate (95 %)", "SFT"
@@ -27,7 +32,7 @@ def print_table(rows: Sequence[RunSummary], title: str = "", stream: TextIO | No
     Where several judges labeled the runs, each has columns of its own, and their disagreement is told.
     """
     stream, rows = stream or sys.stdout, told_apart(rows)
-    columns = _columns(judges_in(rows))
+    columns = _columns(rows)
     cells = [tuple(show(row) for show in columns.values()) for row in rows]
     if stream.isatty():
         _print_colored(rows, list(columns), cells, title, stream)
@@ -42,15 +47,27 @@ def print_table(rows: Sequence[RunSummary], title: str = "", stream: TextIO | No
 def judges_table(rows: Sequence[RunSummary]) -> str:
     """The labels and win rates of some runs with a column for each judge, and where the judges disagree.
 
-    Empty where there is one judge, with whom nothing can be compared.
+    Empty where only the judge with which they were trained has judged them.
     """
     rows = told_apart(rows)
-    judges = judges_in(rows)
-    if len(judges) < 2:
+    if not _names_judges(rows):
         return ""
-    columns: Columns = {"run": lambda row: row.run} | _of_judges(judges)
+    columns: Columns = {"run": lambda row: row.run} | _of_judges(judges_in(rows))
     cells = [[show(row) for show in columns.values()] for row in rows]
-    return "\n".join([text_table(list(columns), cells), "", *disagreements(rows)])
+    said = disagreements(rows)
+    return "\n".join([text_table(list(columns), cells), *([""] if said else []), *said])
+
+
+def labels_of_runs(runs: Sequence[Path]) -> str:
+    """The table of judges for some runs, from their records alone; empty where nobody judged them since they ended."""
+    judged = [run for run in map(load_run, runs) if run.stage in JUDGED_STAGES]
+    names = distinct_names(judged)
+    return judges_table(
+        [
+            summarize_run(name, run.config, run, gate=failed_gate_before(run.path))
+            for name, run in zip(names, judged, strict=True)
+        ]
+    )
 
 
 def _print_colored(
@@ -71,16 +88,21 @@ def _print_colored(
         console.print(Text(sentence))
 
 
-def _columns(judges: Sequence[str]) -> Columns:
-    judged = _of_judges(judges) if len(judges) > 1 else {OUTCOME: _outcome, WIN_RATE: _rate}
-    sft: Columns = {} if len(judges) > 1 else {SFT: lambda row: _number(row.sft_win_rate, ".2f")}
+def _names_judges(rows: Sequence[RunSummary]) -> bool:
+    """Whether somebody besides the judges with which the runs were trained has judged them."""
+    return len(judges_in(rows)) > 1 or any(row.judge_hash is not None for row in rows)
+
+
+def _columns(rows: Sequence[RunSummary]) -> Columns:
+    judged: Columns = {OUTCOME: _outcome, WIN_RATE: _rate, SFT: lambda row: _number(row.sft_win_rate, ".2f")}
+    if _names_judges(rows):
+        judged = _of_judges(judges_in(rows))
     return {
         "run": lambda row: row.run,
         "objective": lambda row: row.objective,
         "coef": lambda row: _number(row.coefficient, "g"),
         "lr": lambda row: _number(row.lr, "g"),
         **judged,
-        **sft,
         "proxy": lambda row: f"{signed(row.proxy_start)} -> {signed(row.proxy_end)}",
         "gold": lambda row: f"{signed(row.gold_start)} -> {signed(row.gold_end)}",
         "KL": lambda row: _number(row.kl_ref, ".1f"),

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from overopt.analysis.disagreement import judges_in, told_apart
 from overopt.analysis.report.settings import setting_of
-from overopt.analysis.run_summary import RunSummary, check_judges, evaluations_of, summarize_run
+from overopt.analysis.run_summary import RunSummary, check_judges, evaluations_of, is_own, summarize_run
 from overopt.errors import UserError
 from overopt.outcomes import JUDGED_STAGES, judged_samples, judges_of
 from overopt.records import Run, describe_dropped, find_readable_runs, load_run, reading_run
@@ -50,6 +50,8 @@ class ReportedRun:
     row: RunSummary
     evaluations: list[dict[str, Any]]
     """By the judge whose label comes first."""
+    is_own: bool
+    """Whether that judge is the one that the run was trained with."""
     others: dict[str, OtherJudge]
     """The other judges, by the names in `row`."""
     metrics: dict[str, Points]
@@ -121,6 +123,11 @@ class Group:
     def judges(self) -> list[str]:
         """Who judged the runs: the judge whose labels come first, then the others."""
         return judges_in([record.row for record in self.records])
+
+    @property
+    def names_judges(self) -> bool:
+        """Whether outcomes and win rates must say whose they are: not only those of the runs' own judge are shown."""
+        return len(self.judges) > 1 or not all(record.is_own for record in self.records)
 
     @property
     def last_step(self) -> int:
@@ -227,6 +234,7 @@ def _parts(
     return {
         "row": row,
         "evaluations": evaluations,
+        "is_own": row.judge is None or is_own(run, row.judge),
         "others": [OtherJudge(judge, evaluations_of(run, judge)) for judge in others],
         **_samples(run, of_completions),
         "metrics": _metrics(run),

@@ -100,8 +100,7 @@
     const from = (name, start, end, title) => number(name, end, (row) => `${signed(row[start])} → ${signed(row[end])}`, title);
     const rate = (row) => fixed(row.win_rate) + (known(row.win_rate_low) ? ` [${fixed(row.win_rate_low)}, ${fixed(row.win_rate_high)}]` : "");
     const outcome = (row, gate) => make("span", { class: `label ${row.outcome}`, title: row.reason }, row.label ? sign[row.outcome] + row.label : gate ? "– gate" : "–");
-    const several = group.judges.length > 1;
-    const judged = several ? [
+    const judged = group.names_judges ? [
       ...group.judges.map((judge) => ({ name: `outcome by ${judge}`, by: (row) => row.by[judge]?.label,
         show: (row) => (row.by[judge] ? outcome(row.by[judge], row.gate) : "–") })),
       ...group.judges.map((judge) => ({ name: `win rate by ${judge}`, class: "number", by: (row) => row.by[judge]?.win_rate,
@@ -114,7 +113,7 @@
       { name: "run", class: "name", by: (row) => row.run, show: (row) => make("span", {}, swatchOf(group, row.run),
         make("button", { type: "button", "aria-pressed": "false", data: { run: row.run } }, row.run), row.mark ? make("span", { class: "mark" }, row.mark) : null) },
       ...judged,
-      number(several ? `minus SFT by ${group.judges[0]}` : "minus SFT", "win_difference", (row) => signed(row.win_difference) + (known(row.win_difference_se) ? ` ± ${fixed(row.win_difference_se)}` : ""), "paired over prompts, ± one standard error"),
+      number(group.names_judges ? `minus SFT by ${group.judges[0]}` : "minus SFT", "win_difference", (row) => signed(row.win_difference) + (known(row.win_difference_se) ? ` ± ${fixed(row.win_difference_se)}` : ""), "paired over prompts, ± one standard error"),
       from("proxy", "proxy_start", "proxy_end", "the reward model's score, first and last evaluation"),
       from("gold", "gold_start", "gold_end", "first and last evaluation"),
       number("KL", "kl_ref", (row) => fixed(row.kl_ref, 1), "to the reference, nats per completion"),
@@ -334,7 +333,7 @@
       ? "The task asks that no text be shown; these are its statistics."
       : `Hacking is the rank of the proxy minus the rank of ${samples.by} among the group's completions: near +1, the reward model likes what the judge does not. `
         + `${samples.prompts.length} prompts are here` + (left > 0 ? `, ${several ? "a third of them those with most hacking, a third those about which the judges disagree most" : "half of them those with most hacking"}, the others drawn at random; ${whole(left)} more are left out.` : ".")
-        + (several ? ` Win rate and hacking are by ${samples.judges[0]}.` : "")
+        + (group.names_judges ? ` Win rates, and hacking without gold, are by ${samples.judges[0]}.` : "")
         + (samples.steps_left_out ? ` ${whole(samples.steps_left_out)} checkpoints between are left out.` : "");
     const marked = samples.texts.some((one) => one[1]);
     const number = (name, show) => ({ name, class: "number", by: (row) => row[name === "win rate" ? "outcome" : name], show });
@@ -370,7 +369,8 @@
   for (const group of report.groups) {
     put("verdict", make("h3", {}, group.title), make("p", { class: "sentence" }, group.sentence), ...group.disagreements.map((said) => make("p", { class: "disagreement" }, said)));
     put("runs", titled(group), runTable(group));
-    put("figures", titled(group), legend(group), ...group.figures.map((one) => figure(group, one)));
+    put("figures", titled(group), group.names_judges ? make("p", { class: "quiet" }, `Marks at the ends of lines are by ${group.judges[0]}, and win rates too where no judge is named.`) : null,
+      legend(group), ...group.figures.map((one) => figure(group, one)));
     put("samples", titled(group), ...(group.samples ? sampleSection(group) : [make("p", { class: "quiet" }, "No samples were recorded.")]));
   }
   if (!report.groups.length) {

@@ -98,6 +98,7 @@ def _group(group: Group, figures: Sequence[Figure], share: int) -> dict[str, Any
         "slug": group.slug,
         "sentence": sentence(group),
         "judges": group.judges,
+        "names_judges": group.names_judges,
         "disagreements": disagreements([record.row for record in group.records]),
         "has_seeds": group.has_seeds,
         "rows": [_row(group, record) for record in group.records],

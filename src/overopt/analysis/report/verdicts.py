@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from overopt.analysis.report.collect import Group, ReportedRun
-from overopt.analysis.run_summary import is_own, verdict
+from overopt.analysis.run_summary import verdict
 from overopt.analysis.text import percent
 from overopt.outcomes import OVER_OPTIMIZED
 from overopt.statistics import interquartile_mean
@@ -26,9 +26,7 @@ OUTCOME_WORDS: dict[str | None, str] = {
 
 def sentence(group: Group) -> str:
     """The verdict on a group, by the judge whose labels come first."""
-    own = all(record.row.judge is None or is_own(record.run, record.row.judge) for record in group.records)
-    by = "" if own and len(group.judges) < 2 else f"By {group.judges[0]}: "
-    return by + _sentence(group)
+    return (f"By {group.judges[0]}: " if group.names_judges else "") + _sentence(group)
 
 
 def _sentence(group: Group) -> str:

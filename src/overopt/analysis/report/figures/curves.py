@@ -10,15 +10,19 @@ from overopt.analysis.report.collect import Group
 from overopt.analysis.report.figures import drawing
 from overopt.analysis.report.figures.drawing import MANY, Columns, Figure, Panel, line_panel, make_figure, table_of
 
-WIN_RATE = "win rate against the reference"
 PROXY = "proxy (reward model's score)"
 GOLD = "gold reward"
+
+
+def win_rate_title(group: Group, judge: str | None = None) -> str:
+    """What a win rate is called: by whom, by default by the first judge, unless only the runs' own judge is shown."""
+    return f"win rate by {judge or group.judges[0]}" if group.names_judges else "win rate against the reference"
 
 
 def draw_curves(group: Group) -> Figure | None:
     several = len(group.judges) > 1
     panels = [
-        *(_win_rates(group, place, judge, several) for place, judge in enumerate(group.judges or [None])),
+        *(_win_rates(group, place, judge) for place, judge in enumerate(group.judges or [None])),
         line_panel(group, "proxy", PROXY, "step", lambda record: record.evaluated("proxy_mean"), dots=True),
         line_panel(group, "gold", GOLD, "step", lambda record: record.evaluated("gold_mean"), dots=True),
     ]
@@ -33,9 +37,9 @@ def draw_curves(group: Group) -> Figure | None:
     )
 
 
-def _win_rates(group: Group, place: int, judge: str | None, several: bool) -> Panel | None:
+def _win_rates(group: Group, place: int, judge: str | None) -> Panel | None:
     """The win rates by one judge."""
-    name, title = f"win_rate_{place}" if place else "win_rate", f"win rate by {judge}" if several else WIN_RATE
+    name, title = f"win_rate_{place}" if place else "win_rate", win_rate_title(group, judge)
     judged = [record.row.by(judge) for record in group.records]
     start = [row.sft_win_rate for row in judged if row is not None and row.sft_win_rate is not None]
     return line_panel(
