@@ -107,3 +107,15 @@ def test_seeds_are_ranges_and_lists(capsys: pytest.CaptureFixture[str]) -> None:
         with pytest.raises(SystemExit):
             parser.parse(["study", "demo", f"--seeds={text}"])
         assert "expected seeds such as 110..114" in capsys.readouterr().err
+
+
+def test_checkpoints_are_all_the_last_or_steps(capsys: pytest.CaptureFixture[str]) -> None:
+    options = parser.parse(["evaluate", "a", "b"])
+    assert (options.checkpoints, options.max_completion_tokens, options.against) == ("all", (), "reference")
+    assert parser.parse(["evaluate", "a", "--checkpoints", "last"]).checkpoints == "last"
+    assert parser.parse(["evaluate", "a", "--checkpoints", "0,40"]).checkpoints == [0, 40]
+    for flags in (["--checkpoints", "first"], ["--max-completion-tokens", "0"], ["--max-completion-tokens", "53,x"]):
+        with pytest.raises(SystemExit) as end:
+            parser.parse(["evaluate", "a", *flags])
+        assert end.value.code == 2
+    assert "expected whole numbers from 1 to 1000000, got '53,x'" in capsys.readouterr().err

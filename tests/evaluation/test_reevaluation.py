@@ -118,7 +118,7 @@ def test_a_judge_of_one_s_own_by_hand(run: Run, judge: Callable[..., Any]) -> No
         assert row["order_consistency"] == 1 - ties / 16
         gold = [one for one in run.samples(row["step"]) if one["judge"] == "gold"]
         assert [one["proxy"] for one in samples] == [one["proxy"] for one in gold]
-        assert row["gold_mean"] == sum(one["gold"] for one in gold) / 16
+        assert row["gold_mean"] == pytest.approx(sum(one["gold"] for one in gold) / 16)
         assert (row["judge_hash"], row["judge_prompt"], row["judge_prompt_hash"]) == ("one", "own", "0123")
         replies = run.judgements(row["step"])
         assert len(replies) == 32 and {reply["raw_reply"][-1] for reply in replies} == {"?"}
@@ -159,6 +159,7 @@ def test_a_limit_that_cuts_nothing_needs_no_model(run: Run, no_models: None) -> 
 
 def test_against_another_run(run: Run, judge: Callable[..., Any], tmp_path: Path) -> None:
     other = load_run(shutil.copytree(run.path, tmp_path / "other"))
+    (other.path / "run.json").write_text(json.dumps(run.info | {"name": "other"}))
     with RunWriter.open(other.path) as writer:  # its completions are the references, all but one
         changed = [one | {"completion": one["reference"]} for one in other.samples(3)]
         changed[0]["completion"] = "mom " * 40
@@ -177,7 +178,9 @@ def test_against_another_run(run: Run, judge: Callable[..., Any], tmp_path: Path
 def test_against_a_run_of_other_prompts_is_refused(run: Run, chain: Chain, tmp_path: Path) -> None:
     task = tiny.TASK | {"evaluation_count": 4}
     other = train(tiny.online(chain, task=task, total_episodes=8), tmp_path / "other")
-    with pytest.raises(UserError, match=r"other: its evaluation lacks 12 of the 16 prompts of .*only runs evaluated on"):
+    with pytest.raises(
+        UserError, match=r"other: its evaluation lacks 12 of the 16 prompts of .*only runs evaluated on"
+    ):
         evaluate_run(run.path, against=other.path)
     named = shutil.copytree(run.path, tmp_path / "reference")
     (named / "run.json").write_text(json.dumps(run.info | {"name": "reference"}))

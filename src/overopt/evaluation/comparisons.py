@@ -6,9 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from overopt.errors import UserError
 from overopt.evaluation.completions import Completed
-from overopt.evaluation.judges.base import Comparison, Identity, Judgement, JudgeProtocol, Situation
+from overopt.evaluation.judges.base import Comparison, Identity, JudgeProtocol, Situation, judgements
 from overopt.evaluation.win_rates import Judged, Outcomes, Row
 from overopt.tasks.base import TaskProtocol
 from overopt.types import Completion, PromptRecord
@@ -45,9 +44,9 @@ class Compared:
             for place, (record, sample, other) in enumerate(pairs)
             if other is not None
         }
-        judgements = _checked(judge.judge(list(asked.values()), situation), len(asked))
+        found = judgements(judge, list(asked.values()), situation)
         judged: list[Judged | None] = [None] * len(self.records)
-        for (place, comparison), judgement in zip(asked.items(), judgements, strict=True):
+        for (place, comparison), judgement in zip(asked.items(), found, strict=True):
             longer = len(comparison.ours.text.strip()) - len(comparison.reference.text.strip())
             judged[place] = Judged(judgement, self.completed.samples[place]["length"], longer)
         return judged
@@ -106,16 +105,6 @@ def references(task: TaskProtocol, records: Sequence[PromptRecord]) -> Side:
     known = zip(records, completions, strict=True)
     gold = [None if c is None or not task.has_gold else task.gold(record, c) for record, c in known]
     return Side(None, completions, gold)
-
-
-def _checked(judgements: Sequence[Judgement], n: int) -> Sequence[Judgement]:
-    """Return judgements; UserError if a judge of one's own has given too few, or impossible outcomes."""
-    if len(judgements) != n:
-        raise UserError(f"the judge gave {len(judgements)} judgements of {n} comparisons; it must give one for each")
-    outcomes = [judgement.outcome for judgement in judgements]
-    if wrong := [outcome for outcome in outcomes if outcome is not None and not 0 <= outcome <= 1]:
-        raise UserError(f"the judge gave the outcome {wrong[0]}; it must be from 0 to 1, or None")
-    return judgements
 
 
 def _encodable(text: str) -> str:

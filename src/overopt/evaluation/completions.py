@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -71,10 +71,9 @@ class Completions:
         self.limit = run.setting("max_completion_tokens", int)
         """The run's own limit."""
         self.split, self._task_records = settings.task.evaluation(seed, Dropped())
-        self._stored = _stored(run, self.split, self.limit)
-        self._recorded = self._recorded_prompts()
-        if not self._recorded:
-            self._stored = {}
+        self._stored = _stored(run, self.split, self.limit, self._task_records)
+        names = {name for at_step in self._stored.values() for rows in at_step.values() for name in rows}
+        self._recorded = [record for record in self._task_records if record.prompt_id in names]
 
     @cached_property
     def records(self) -> list[PromptRecord]:
@@ -107,13 +106,6 @@ class Completions:
         row, rows = self._budget.without_gradient(partial(evaluator.evaluate, policy, step))
         samples = [{name: sample[name] for name in KEPT} for sample in rows]
         return Completed(step, limit, samples, {name: row[name] for name in MEASURED if name in row}, True)
-
-    def _recorded_prompts(self) -> list[PromptRecord]:
-        """The task's prompts that have recorded completions; none if the record has others."""
-        rows = [row for at_step in self._stored.values() for found in at_step.values() for row in found.values()]
-        recorded = {row["prompt_id"]: row["prompt"] for row in rows}
-        known = [record for record in self._task_records if recorded.get(record.prompt_id) == record.prompt]
-        return known if len(known) == len(recorded) else []
 
     def _find(self, step: int, limit: int) -> list[Row] | None:
         """The recorded rows of all prompts, in their order; None if there are none for this limit."""
@@ -235,15 +227,25 @@ def _as_it_was(run: Run, role: str) -> Path | None:
     return next((path for path, known in recorded if path.exists() and hash_parent(path) == known), None)
 
 
-def _stored(run: Run, split: str, own_limit: int) -> dict[int, dict[int, dict[str, Row]]]:
-    """The recorded completions of a split: by step, token limit and prompt id."""
+def _stored(
+    run: Run, split: str, own_limit: int, records: Sequence[PromptRecord]
+) -> dict[int, dict[int, dict[str, Row]]]:
+    """The recorded completions of a split: by step, token limit and prompt id; without those of other prompts."""
+    texts = {record.prompt_id: record.prompt for record in records}
     found: dict[int, dict[int, dict[str, Row]]] = {}
     for step in run.sample_steps():
         for row in run.samples(step):
             if row["split"] == split and row["completion"] is not None:
                 limit = row["max_completion_tokens"] or own_limit
                 found.setdefault(step, {}).setdefault(limit, {}).setdefault(row["prompt_id"], row)
-    return found
+    return {
+        step: {
+            limit: rows
+            for limit, rows in at_step.items()
+            if all(texts.get(name) == row["prompt"] for name, row in rows.items())
+        }
+        for step, at_step in found.items()
+    }
 
 
 def _temperature(run: Run) -> float:

@@ -10,7 +10,6 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
 from pathlib import Path
 from typing import Literal, Protocol
 
@@ -83,8 +82,6 @@ class Situation:
     reward_model: Path | None = None
     """Folder of the run's own reward model."""
     prompt_style: PromptStyle = "raw"
-    clock: datetime | None = None
-    """The time that chat templates are told."""
     compute: Compute = field(default_factory=Compute)
     cache: Path | None = None
     """SQLite file of replies; None: the user's own, `default_cache()`."""
