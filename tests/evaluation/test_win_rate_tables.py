@@ -26,7 +26,8 @@ def test_a_table_by_hand() -> None:
 def test_limits_and_invalid_answers_are_shown_where_there_are_several() -> None:
     long = ROW | {"max_completion_tokens": 128, "invalid": 3, "win_rate_invalid_as_loss": 0.48}
     lines = tables({Path("a"): [ROW, long]}).splitlines()
-    assert lines[1].split() == "run step limit n win rate 95 % difference (SE) invalid as losses gold".split()
+    heads = ["run", "step", "limit", "n", "win rate", "95 %", "difference (SE)", "invalid", "as losses", "gold"]
+    assert lines[1].split() == " ".join(heads).split(" ")
     assert lines[3].split()[2] == "53" and lines[4].split()[2] == "128" and lines[4].split()[-3:-1] == ["3", "0.480"]
 
 

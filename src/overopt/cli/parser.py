@@ -246,6 +246,7 @@ def _counts(least: int) -> Callable[[str], list[int]]:
 
 
 def _steps(text: str) -> str | list[int]:
+    """`all`, `last` or `0,40,80`."""
     return text if text in ("all", "last") else _counts(0)(text)
 
 

@@ -13,7 +13,8 @@ from overopt.config import block
 from overopt.engine.compute import Compute
 from overopt.engine.memory import TokenBudget
 from overopt.errors import UserError
-from overopt.evaluation.evaluator import Evaluator, Row, prompt_set
+from overopt.evaluation.evaluator import Evaluator, prompt_set
+from overopt.evaluation.win_rates import Row
 from overopt.models.load import load_policy, load_reward_model
 from overopt.models.policy import Policy
 from overopt.models.reward_model import RewardModel
@@ -175,9 +176,10 @@ class Completions:
     def _evaluator_for(self, limit: int) -> Evaluator:
         """The evaluator under a limit, which is checked against the positions of the other models."""
         evaluator = self._evaluator
-        for model in (evaluator.scorer and evaluator.scorer.reward_model, evaluator.reference):
-            if model is not None:
-                check_limits(model, self.run.setting("max_prompt_tokens", int), limit)
+        if evaluator.scorer is not None:
+            self._fitted(evaluator.scorer.reward_model, limit)
+        if evaluator.reference is not None:
+            self._fitted(evaluator.reference, limit)
         return evaluator if limit == self.limit else replace(evaluator, max_completion_tokens=limit)
 
     def _policy(self, step: int, limit: int) -> Policy:

@@ -51,11 +51,14 @@ def evaluate_run(
     split: str | None = None,
     progress: Progress | None = None,
     notice: Callable[[str], None] | None = None,
-    **more: object,
+    *,
+    against: Path | None = None,
+    checkpoints: Steps = "all",
+    limits: Sequence[int] = (),
 ) -> list[Row]:
-    """Judge the checkpoints of one run; return and record one row for each. `more` are fields of `Reevaluation`."""
+    """Judge the checkpoints of one run; return and record a row for each. The options are those of `Reevaluation`."""
     judge = judge_from(judge) if isinstance(judge, str) else judge
-    return Reevaluation(judge=judge, split=split, **more).run(Path(path), progress, notice)  # type: ignore[arg-type]
+    return Reevaluation(judge, against, checkpoints, split, limits).run(Path(path), progress, notice)
 
 
 @dataclass

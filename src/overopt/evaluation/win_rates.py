@@ -18,7 +18,7 @@ Outcomes = Sequence[float | None]
 """1 for a win, 1/2 for a tie, 0 for a loss, values between them as the mean of several verdicts; None: no verdict."""
 Interval = Callable[[Sequence[float]], tuple[float, float]]
 
-WON: dict[str, dict[Position, float | None]] = {
+WON: dict[str, dict[Position, float]] = {
     "ours": {"A": 1.0, "B": 0.0},
     "reference": {"A": 0.0, "B": 1.0},
     "tie": {"A": 0.5, "B": 0.5},
@@ -69,15 +69,15 @@ def win_rates(judged: Sequence[Judged | None], baseline: Outcomes) -> Row:
     common where a judge is asked in both orders; without ties it is Wilson's as well.
     """
     outcomes = [None if one is None else one.judgement.outcome for one in judged]
-    known = [one for one in judged if one is not None and one.judgement.outcome is not None]
+    known = [(r, one) for r, one in zip(outcomes, judged, strict=True) if r is not None and one is not None]
     verdicts = [one.judgement for one in judged if one is not None]
     by_scores = not any(judgement.replies or judgement.members for judgement in verdicts)
     row = win_rate(outcomes, baseline, None if by_scores else outcomes_interval)
     if not known:
         return row | {"invalid": len(outcomes)}
-    values = [one.judgement.outcome for one in known]
-    thirds = by_length(values, [one.length for one in known])
-    equal = length_controlled(values, [one.longer for one in known])
+    values = [outcome for outcome, _ in known]
+    thirds = by_length(values, [one.length for _, one in known])
+    equal = length_controlled(values, [one.longer for _, one in known])
     return row | {
         "losses": row["n"] - row["wins"] - row["ties"],
         "win_rate_invalid_as_loss": row["win_rate"] * row["n"] / len(verdicts),
