@@ -159,10 +159,17 @@ def test_a_checkpoint_whose_tokenizer_was_changed_is_refused(run: Run) -> None:
         completions(run).get(3, 24)
 
 
-def test_a_limit_beyond_the_model_s_positions_is_refused(run: Run) -> None:
+def test_a_limit_is_checked_against_all_models(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     shutil.rmtree(run.path / "samples")
-    with pytest.raises(UserError, match="positions"):
-        completions(run).get(3, 100_000)
+    checked: list[tuple[str, int, int]] = []
+    monkeypatch.setattr(
+        completions_module, "check_limits", lambda model, *limits: checked.append((type(model).__name__, *limits))
+    )
+    found = completions(run)
+    assert found.get(3, 30).limit == 30
+    assert {name for name, prompt, limit in checked if limit == 30} == {"Policy", "RewardModel"}
+    assert [name for name, _, limit in checked if limit == 30].count("Policy") == 2  # the reference is one
+    assert {prompt for _, prompt, _ in checked} == {run.setting("max_prompt_tokens", int)}
 
 
 def test_settings_are_those_of_the_run(run: Run) -> None:

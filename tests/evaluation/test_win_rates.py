@@ -59,6 +59,17 @@ def test_position_by_hand() -> None:
     assert found["order_consistency"] == pytest.approx(2 / 5)
 
 
+def test_nothing_is_said_of_equal_lengths_that_there_are_not() -> None:
+    def at_equal_length(longer: list[int]) -> float | None:
+        judged = [Judged(Judgement(float(i % 2)), 3, d) for i, d in enumerate(longer)]
+        found: float | None = win_rates(judged, [0.0] * len(judged))["win_rate_length_controlled"]
+        return found
+
+    assert at_equal_length([5] * 9 + [-1]) is not None and at_equal_length([5] * 9 + [0]) is not None
+    assert at_equal_length([5, 6] * 5 + [-1]) is None  # one of eleven
+    assert at_equal_length([-5, -6] * 5) is None
+
+
 def test_where_nobody_was_asked_there_is_no_position() -> None:
     row = win_rates([Judged(Judgement(outcome), 3, 0) for outcome in (1.0, 0.5, 0.0)], [1.0, 0.5, 0.0])
     assert row["first_position_rate"] is row["order_consistency"] is None

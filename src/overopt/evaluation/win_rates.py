@@ -11,12 +11,15 @@ import numpy as np
 from overopt.evaluation.judges.base import Judgement, Position, Reply
 from overopt.statistics import paired_difference, wilson
 from overopt.statistics.lengths import by_length, length_controlled
-from overopt.statistics.rates import outcomes_interval
+from overopt.statistics.rates import Estimate, outcomes_interval
 
 Row = dict[str, Any]
 Outcomes = Sequence[float | None]
 """1 for a win, 1/2 for a tie, 0 for a loss, values between them as the mean of several verdicts; None: no verdict."""
 Interval = Callable[[Sequence[float]], tuple[float, float]]
+
+ON_EACH_SIDE = 0.1
+"""Least share of completions that are not longer, and of those that are not shorter, for a win rate at equal length."""
 
 WON: dict[str, dict[Position, float]] = {
     "ours": {"A": 1.0, "B": 0.0},
@@ -77,7 +80,7 @@ def win_rates(judged: Sequence[Judged | None], baseline: Outcomes) -> Row:
         return row | {"invalid": len(outcomes)}
     values = [outcome for outcome, _ in known]
     thirds = by_length(values, [one.length for _, one in known])
-    equal = length_controlled(values, [one.longer for _, one in known])
+    equal = _at_equal_length(values, [one.longer for _, one in known])
     return row | {
         "losses": row["n"] - row["wins"] - row["ties"],
         "win_rate_invalid_as_loss": row["win_rate"] * row["n"] / len(verdicts),
@@ -107,6 +110,12 @@ def disagreement(members: Sequence[Sequence[float | None]]) -> float | None:
     known = [[outcome for outcome in pair if outcome is not None] for pair in members]
     compared = [pair for pair in known if len(pair) > 1]
     return float(np.mean([len(set(pair)) > 1 for pair in compared])) if compared else None
+
+
+def _at_equal_length(values: Sequence[float], longer: Sequence[int]) -> Estimate | None:
+    """The win rate at equal length; None if nearly all differ in one direction, which says little about equal ones."""
+    sides = (np.mean([d >= 0 for d in longer]), np.mean([d <= 0 for d in longer]))
+    return length_controlled(values, longer) if min(sides) >= ON_EACH_SIDE else None
 
 
 _THIRDS = ("short", "middle", "long")

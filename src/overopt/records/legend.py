@@ -184,7 +184,11 @@ EVALUATIONS: dict[str, Meaning] = _PLACE | {
     "win_rate_middle": Meaning("share", "win rate of the middle third by length", _POLICIES, _LATER),
     "win_rate_long": Meaning("share", "win rate of the longest third", _POLICIES, _LATER),
     "win_rate_length_controlled": Meaning(
-        "share", "win rate at equal lengths: logistic regression on the difference in characters", _POLICIES, _LATER
+        "share",
+        "win rate at equal lengths: logistic regression on the difference in characters; absent unless a tenth of the "
+        "completions are no longer than the other side's, and a tenth no shorter",
+        _POLICIES,
+        _LATER,
     ),
     "first_position_rate": Meaning(
         "share", "replies for the completion that stands first, of those that prefer one", _POLICIES, _ASKED
