@@ -31,6 +31,7 @@ MEASURES = {
     "length_slope": ("length slope", 0.0, "change of the log-odds of a text that becomes much longer, quality equal"),
 }
 """Title of each measure, its value without skill or bias, and what it means."""
+SKILL, BIASES = tuple(MEASURES)[:2], tuple(MEASURES)[2:]
 SIGNED = ("position_bias", "length_bias", "length_slope")
 DRAWN = ("accuracy", "kappa", "position_bias", "length_bias")
 
@@ -51,7 +52,8 @@ TEMPLATE = """<!doctype html>
 <header><h1>Agreement of judges</h1><p class="quiet">{subtitle}</p></header>
 <main>
 <section id="verdict">{verdicts}</section>
-<section><h2>Against human labels</h2><div class="scroll">{judges}</div><div class="scroll">{figure}</div></section>
+<section><h2>Against human labels</h2><div class="scroll">{skill}</div><div class="scroll">{figure}</div></section>
+<section><h2>Biases</h2><div class="scroll">{biases}</div></section>
 {between}
 <section><h2>How to read it</h2><ul>{legend}</ul><p class="quiet">{notes}</p></section>
 </main>
@@ -81,8 +83,8 @@ def agreement_text(document: Row) -> str:
     """Tables for a terminal, and a sentence about each judge."""
     parts = [
         _subtitle(document),
-        text_table(*_judge_cells(document, ("accuracy", "kappa"), ("n", "invalid", "ties"), ("s each",))),
-        text_table(*_judge_cells(document, ("position_bias", "order_consistency", "length_bias", "length_slope"))),
+        text_table(*_skill(document)),
+        text_table(*_judge_cells(document, BIASES)),
         text_table(*_between_cells(document)) if document["between"] else "",
         "\n".join(verdicts(document)),
     ]
@@ -98,7 +100,8 @@ def agreement_page(document: Row) -> str:
         style=(HERE / "report" / "page.css").read_text(encoding="utf-8"),
         subtitle=_text(_subtitle(document)),
         verdicts="".join(f'<p class="sentence">{_text(line)}</p>' for line in verdicts(document)),
-        judges=_html_table(*_judge_cells(document, tuple(MEASURES), ("n", "invalid", "ties"), ("s each",))),
+        skill=_html_table(*_skill(document)),
+        biases=_html_table(*_judge_cells(document, BIASES)),
         figure=render(draw_agreement(document).to_dict(), "svg").decode(),
         between=section,
         legend=legend,
@@ -178,6 +181,10 @@ def _judge_cells(
         for row in document["judges"]
     ]
     return header, rows
+
+
+def _skill(document: Row) -> Cells:
+    return _judge_cells(document, SKILL, before=("n", "invalid", "ties"), after=("s each",))
 
 
 def _between_cells(document: Row) -> Cells:
