@@ -7,11 +7,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tiny import Chain
 
 from overopt.errors import UserError
 from overopt.evaluation.agreement import FILE, ask, compare, judge_agreement, read_labelled_pairs, refuse_equals
 from overopt.evaluation.judges.base import Comparison, Identity, Judgement, Position, Reply, Situation, Verdict
+from overopt.evaluation.judges.gold import Gold
+from overopt.evaluation.judges.reward_model import RewardModelJudge
 from overopt.statistics import outcomes_interval, position_bias, wilson
+from overopt.tasks import Miniature
+from overopt.types import Completion, Dropped, PromptRecord
 
 LATER, EARLIER = "2999-01-01T00:00:00+00:00", "1999-01-01T00:00:00+00:00"
 Rule = Callable[[str, str], str]
@@ -158,6 +163,40 @@ def test_judges_without_replies_and_several_judges_have_no_position(pairs: Path)
     (row,) = judge_agreement(pairs, [Several("majority", right)])["judges"]
     assert row["accuracy"]["value"] == 1
     assert not {"position_bias", "order_consistency"} & set(row)
+
+
+def test_gold_knows_the_better_summary(tmp_path: Path) -> None:
+    """Summaries of the miniature world against their first words: columns of the file reach the task's gold reward."""
+    task = Miniature(evaluation_count=6)
+    _, records = task.evaluation(0, Dropped())
+    path = tmp_path / "pairs.jsonl"
+    with path.open("w") as file:
+        for record in records:
+            half = " ".join(str(record.reference).split()[:3])
+            pair = {"prompt": record.prompt, "chosen": record.reference, "rejected": half, **record.meta}
+            file.write(json.dumps(pair) + "\n")
+    (row,) = judge_agreement(path, [Gold()], Situation(task=task))["judges"]
+    assert (row["judge"], row["accuracy"]["value"], row["accuracy"]["n"]) == ("gold", 1, 6)
+    assert "position_bias" not in row
+
+
+def test_a_reward_model_judges_as_it_scores(tmp_path: Path, chain: Chain) -> None:
+    _, records = Miniature(evaluation_count=6).evaluation(0, Dropped())
+    path = tmp_path / "pairs.jsonl"
+    pairs = [
+        {"prompt": r.prompt, "chosen": r.reference, "rejected": records[i - 1].reference} for i, r in enumerate(records)
+    ]
+    path.write_text("".join(json.dumps(pair) + "\n" for pair in pairs))
+    judge = RewardModelJudge(path=str(chain.reward_model))
+    document = judge_agreement(path, [judge, Fake("right", right)])
+    plain = [
+        Comparison(PromptRecord("p", r.prompt), Completion(str(r.reference)), Completion(str(records[i - 1].reference)))
+        for i, r in enumerate(records)
+    ]
+    expected = [j.outcome for j in judge.judge(plain, Situation())]
+    assert [pair["right"][0] for pair in document["pairs"]] == expected
+    assert document["judges"][0]["judge"] == f"reward_model/{chain.reward_model.name}"
+    assert document["judges"][0]["seconds_per_judgement"] > 0
 
 
 def test_llmbar_is_read_and_the_first_text_is_drawn(tmp_path: Path) -> None:

@@ -15,7 +15,14 @@ from typing import Any
 import numpy as np
 
 from overopt.errors import UserError
-from overopt.evaluation.judges.base import Comparison, Identity, Judgement, JudgeProtocol, Situation
+from overopt.evaluation.judges.base import (
+    Comparison,
+    Identity,
+    Judgement,
+    JudgeProtocol,
+    Situation,
+    judgements,
+)
 from overopt.records.atomic import replace_json
 from overopt.statistics import (
     Estimate,
@@ -143,13 +150,13 @@ def refuse_equals(identities: Sequence[Identity]) -> None:
 def ask(judge: JudgeProtocol, pairs: LabelledPairs, situation: Situation) -> Answers:
     """Return the judge's answers, timed."""
     start, began = time.monotonic(), _now()
-    judgements = judge.judge(pairs.comparisons, situation)
+    judged = judgements(judge, pairs.comparisons, situation)
     seconds = time.monotonic() - start
-    fresh = _fresh(judgements, began)
+    fresh = _fresh(judged, began)
     return Answers(
         judge.identity(situation),
-        np.array([_outcome(judgement) for judgement in judgements]),
-        np.array([_first(judgement) for judgement in judgements]),
+        np.array([_outcome(judgement) for judgement in judged]),
+        np.array([_first(judgement) for judgement in judged]),
         seconds / fresh if fresh else None,
     )
 
@@ -158,13 +165,13 @@ def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
-def _fresh(judgements: Sequence[Judgement], began: str) -> int:
+def _fresh(judged: Sequence[Judgement], began: str) -> int:
     """How many judgements were made now: a cached reply keeps its date, and a judge without replies has no cache."""
-    replies = [reply for judgement in judgements for reply in judgement.replies]
+    replies = [reply for judgement in judged for reply in judgement.replies]
     if not replies:
-        return len(judgements)
+        return len(judged)
     start = datetime.fromisoformat(began)
-    return sum(any(datetime.fromisoformat(r.date) >= start for r in judgement.replies) for judgement in judgements)
+    return sum(any(datetime.fromisoformat(r.date) >= start for r in judgement.replies) for judgement in judged)
 
 
 def _outcome(judgement: Judgement) -> float:
