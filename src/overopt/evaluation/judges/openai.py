@@ -74,7 +74,7 @@ class OpenAI(LanguageModelJudge):
 
     def ask(self, questions: Sequence[Question], situation: Situation) -> Sequence[Answer]:
         api = ChatAPI(self.label(), self.model, self.decisive(situation), self.timeout, situation)
-        budget, pace = self._spending()
+        budget, pace = self._budget_and_pace()
         with Cache(situation.cache or default_cache()) as cache:
             return ask(
                 self._as_sent(questions),
@@ -94,7 +94,7 @@ class OpenAI(LanguageModelJudge):
             known = cache.find(wanted)
         waiting = [question for key, question in wanted.items() if key not in known]
         return f"{len(wanted):,} questions, {len(known):,} of them answered before" + (
-            f"; {self._spending()[0].forecast(waiting)}" if waiting else ""
+            f"; {self._budget_and_pace()[0].forecast(waiting)}" if waiting else ""
         )
 
     def _as_sent(self, questions: Sequence[Question]) -> Sequence[Question]:
@@ -102,7 +102,7 @@ class OpenAI(LanguageModelJudge):
             return questions
         return [replace(question, max_tokens=self.max_tokens) for question in questions]
 
-    def _spending(self) -> tuple[Budget, Pace]:
+    def _budget_and_pace(self) -> tuple[Budget, Pace]:
         return _spending(self.label(), base_url(), self.limits(), self.requests_per_minute)
 
 
