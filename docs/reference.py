@@ -16,7 +16,7 @@ import yaml
 from overopt.cli.parser import command_line
 from overopt.config.describing import describe_fields, shown_default
 from overopt.objectives.dictionary import WHERE, find_objectives, split_docstring, translation
-from overopt.records.legend import ALL, EVALUATIONS, METRICS, PAIR_EVALUATIONS, SAMPLES, Meaning
+from overopt.records.legend import ALL, EVALUATIONS, JUDGEMENTS, METRICS, PAIR_EVALUATIONS, SAMPLES, Meaning
 from overopt.training.stages import STAGES
 
 FAMILIES = {
@@ -116,7 +116,10 @@ def records() -> str:
     """Return the page with every number that a run records."""
     legends = {
         "`metrics.jsonl`": (METRICS, "One line per update."),
-        "`evaluations.jsonl`": (EVALUATIONS, "One line per evaluated checkpoint; a missing value is null or absent."),
+        "`evaluations.jsonl`, `evaluations/JUDGE.jsonl`": (
+            EVALUATIONS,
+            "One line per evaluated checkpoint; a missing value is null or absent.",
+        ),
         "`evaluations.jsonl`, judge `pairs`": (
             PAIR_EVALUATIONS,
             "Evaluations on held-out preferences; those of an offline run also contain its metrics on them.",
@@ -125,8 +128,10 @@ def records() -> str:
     parts = ["# Records", "What a run directory contains. Log-probabilities are in nats, at the sampling temperature."]
     for title, (legend, text) in legends.items():
         parts += [f"## {title}", text, _meanings(legend)]
-    rows = "\n".join(f"| `{name}` | {_cell(text)} |" for name, text in SAMPLES.items())
-    return "\n\n".join([*parts, "## `samples/step-N.parquet`", f"| column | meaning |\n|---|---|\n{rows}"]) + "\n"
+    for title, columns in {"samples": SAMPLES, "judgements": JUDGEMENTS}.items():
+        rows = "\n".join(f"| `{name}` | {_cell(text)} |" for name, text in columns.items())
+        parts += [f"## `{title}/step-N.parquet`", f"| column | meaning |\n|---|---|\n{rows}"]
+    return "\n\n".join(parts) + "\n"
 
 
 def _meanings(legend: Mapping[str, Meaning]) -> str:

@@ -3,8 +3,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+from judged_again import MODEL, judge_again
 
-from overopt.outcomes import Outcome, label
+from overopt.outcomes import Outcome, checkpoints, judges_of, label
 from overopt.records import RunWriter, load_run
 
 N = 16
@@ -284,3 +285,96 @@ def test_the_stall_is_measured_in_deviations_of_the_first_scores(tmp_path: Path)
     wide = [2 * score + 0.15 for score in SFT_PROXY]
     found = labelled(tmp_path, {0: FOUR, 10: FOUR}, {0: SFT_PROXY, 10: wide})
     assert (found.label, found.numbers["proxy_sd"]) == ("FLAT", 1)
+
+
+ZERO, ALL = [0.0] * N, [1.0] * N
+BETTER: dict[int, Column] = {0: FOUR, 10: TWELVE, 20: TWELVE}
+RISING: dict[int, Column] = {0: SFT_PROXY, 10: shifted(1), 20: shifted(2)}
+
+
+def test_every_judge_labels_by_its_own_outcomes(tmp_path: Path) -> None:
+    own = labelled(tmp_path, BETTER, RISING)
+    judge_again(tmp_path / "run", {0: TWELVE, 10: FOUR, 20: FOUR})
+    judge_again(tmp_path / "run", {0: FOUR, 10: FOUR, 20: FOUR}, "reward_model")
+    run = load_run(tmp_path / "run")
+    assert judges_of(run) == ["gold", MODEL, "reward_model"]
+    assert label(run) == label(run, judge="gold") == own
+    found = label(run, judge=MODEL)
+    assert (found.label, found.numbers["win_rate"], found.numbers["sft_win_rate"]) == ("OVER", 0.25, 0.75)
+    assert found.numbers["difference"] == -0.5
+    assert found.numbers["proxy_change"] == 2, "of the same completions"
+    assert label(run, judge="reward_model").label == "FLAT"
+    assert label(run, until=10, judge=MODEL).numbers["proxy_change"] == 1
+    assert [checkpoint.step for checkpoint in checkpoints(run, 10, MODEL)] == [0, 10]
+
+
+def test_a_judge_of_some_checkpoints_labels_by_these_and_says_so(tmp_path: Path) -> None:
+    labelled(tmp_path, BETTER, RISING)
+    judge_again(tmp_path / "run", {0: TWELVE, 10: FOUR})
+    run = load_run(tmp_path / "run")
+    found = label(run, judge=MODEL)
+    assert found.label == "OVER"
+    assert found.reason.endswith(f"; {MODEL} has made 2 of 3 evaluations, the last of step 10")
+    assert not label(run, until=10, judge=MODEL).reason.endswith("evaluations"), "until then it judged all"
+    judge_again(tmp_path / "run", {20: FOUR})
+    assert label(load_run(tmp_path / "run"), judge=MODEL).reason.endswith("at step 0"), "now it has judged all"
+
+
+def test_a_judge_without_enough_evaluations_gives_a_reason(tmp_path: Path) -> None:
+    labelled(tmp_path, BETTER, RISING)
+    run = load_run(tmp_path / "run")
+    assert label(run, judge=MODEL).reason == f"a label takes evaluations at two steps; {MODEL} has made 0"
+    judge_again(tmp_path / "run", {20: FOUR})
+    assert label(run, judge=MODEL).reason == (
+        f"a label takes evaluations at two steps; {MODEL} has made 1; {MODEL} has made 1 of 3 evaluations"
+    )
+    judge_again(tmp_path / "run", {10: FOUR})
+    assert label(run, judge=MODEL).reason.startswith(
+        f"the SFT policy was not judged by {MODEL}: the first evaluation is of step 10, not 0"
+    )
+
+
+def test_a_judge_that_was_changed_is_not_mixed_with_what_it_was(tmp_path: Path) -> None:
+    """The earlier one judged all; the later one only the end, so that there is nothing to compare it with."""
+    labelled(tmp_path, BETTER, RISING)
+    judge_again(tmp_path / "run", {0: FOUR, 10: TWELVE, 20: TWELVE}, judge_hash="aaa")
+    run = load_run(tmp_path / "run")
+    assert label(run, judge=MODEL).label == "GOOD"
+    judge_again(tmp_path / "run", {20: ZERO}, judge_hash="bbb")
+    found = label(run, judge=MODEL)
+    assert found.label is None
+    assert found.reason.endswith("; those made before it was changed do not count: evaluate again")
+    judge_again(tmp_path / "run", {0: TWELVE, 10: FOUR}, judge_hash="bbb")
+    assert label(run, judge=MODEL).label == "OVER"
+    assert "changed" not in label(run, judge=MODEL).reason
+
+
+def test_only_what_can_be_compared_with_the_run_s_own_counts(tmp_path: Path) -> None:
+    """Against the references, on the run's own split and prompts, within its own token limit: all lost otherwise."""
+    labelled(tmp_path, BETTER, RISING)
+    path = tmp_path / "run"
+    for place in ({"against": "other"}, {"max_completion_tokens": 128}, {"split": "test"}):
+        judge_again(path, {0: ALL, 10: ZERO, 20: ZERO}, **place)
+        judge_again(path, {0: ALL, 10: ZERO, 20: ZERO}, "gold", **place)
+    run = load_run(path)
+    assert judges_of(run) == ["gold"]
+    assert label(run).label == label(run, judge="gold").label == "GOOD"
+    assert label(run, judge=MODEL).reason == (
+        f"a label takes evaluations at two steps; {MODEL} has made 0; "
+        "9 of other prompts, sides or token limits do not count"
+    )
+    judge_again(path, {0: FOUR, 10: FOUR, 20: FOUR})
+    assert label(run, judge=MODEL).label == "FLAT"
+
+
+def test_a_run_that_nobody_judged_can_be_judged_later(tmp_path: Path) -> None:
+    with RunWriter.create(tmp_path / "run", "stage: online\n", {}) as writer:
+        for step, proxy in ((0, 0.0), (10, 1.0)):
+            writer.log_evaluation({"step": step, "split": "tuning", "judge": "none", "proxy_mean": proxy})
+            rows = [{"prompt_id": f"p{i}", "split": "tuning", "judge": "none"} for i in range(N)]
+            writer.write_samples(step, [row | {"proxy": proxy + i % 2} for i, row in enumerate(rows)])
+        writer.finish("finished")
+    run = load_run(tmp_path / "run")
+    assert (judges_of(run), label(run).label) == ([], None)
+    judge_again(tmp_path / "run", {0: FOUR, 10: TWELVE})
+    assert (judges_of(run), label(run, judge=MODEL).label, label(run).label) == ([MODEL], "GOOD", None)

@@ -6,14 +6,17 @@ the last checkpoint and step 0, the SFT policy. The proxy "rose" if its paired d
 checkpoint exceeds two standard errors over prompts. The peak is the best of all checkpoints, and the best of many lies
 above the last by chance: a fall from it counts if it is as unlikely as two standard errors of a single difference
 (`bench/false_positives.md` measures how often this errs).
+
+A run is labeled by the judge that it was trained with, or by any other that has judged its completions since, each
+from its own outcomes alone.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -77,20 +80,29 @@ class Fall:
     """Probability that the best of so many lies this far above the last although none truly does."""
 
 
-def label(run: Run, until: int | None = None) -> Outcome:
-    """Label a run by its own evaluations; with `until`, by those up to that step, even if the run is unfinished."""
+def label(run: Run, until: int | None = None, judge: str | None = None) -> Outcome:
+    """Label a run by its own evaluations, or by another judge's.
+
+    With `until`, by those up to that step, even if the run is unfinished. A judge that has judged some of the run's
+    evaluated steps labels it by these, and the reason says so.
+    """
     if until is None and run.status not in ("finished", "stopped", "diverged"):
         return Outcome(None, f"the run is {run.status}, not finished")
-    outcome = label_checkpoints(checkpoints(run, until))
+    evaluated = checkpoints(run, until, judge)
+    outcome = label_checkpoints(evaluated, judge)
+    reason = outcome.reason if judge is None else outcome.reason + _coverage(run, until, judge, evaluated)
     if outcome.label is None:
-        return outcome
+        return replace(outcome, reason=reason)
     ending = f"; the run {_ENDINGS[run.status]}" if until is None and run.status in _ENDINGS else ""
-    return replace(outcome, reason=outcome.reason + ending, stable=_stable(run, outcome.label, outcome.numbers))
+    return replace(outcome, reason=reason + ending, stable=_stable(run, outcome.label, outcome.numbers))
 
 
-def label_checkpoints(evaluated: Sequence[Checkpoint]) -> Outcome:
-    """Label evaluated steps in their order, the first of them step 0; whether the run was stable stays unknown."""
-    if problem := _undecidable(evaluated):
+def label_checkpoints(evaluated: Sequence[Checkpoint], judge: str | None = None) -> Outcome:
+    """Label evaluated steps in their order, the first of them step 0; whether the run was stable stays unknown.
+
+    `judge` is named in the reason for no label.
+    """
+    if problem := _undecidable(evaluated, judge):
         return Outcome(None, problem)
     first, last = evaluated[0], evaluated[-1]
     difference = paired(last.outcome, first.outcome)
@@ -137,39 +149,69 @@ def by_definition(sign: int, *, rose: bool, dropped: bool, stalled: bool) -> Lab
     return "STALL" if stalled else "FLAT"
 
 
-def checkpoints(run: Run, until: int | None = None) -> list[Checkpoint]:
-    """The evaluated steps (up to `until`) that share judge and split with the first evaluation."""
-    evaluations = [row for row in run.evaluations() if "win_rate" in row]
-    if not evaluations:
-        return []
-    judge, split = evaluations[0].get("judge"), evaluations[0].get("split")
-    steps = sorted({row["step"] for row in evaluations if (row.get("judge"), row.get("split")) == (judge, split)})
-    return [_read(run, step, judge, split) for step in steps if until is None or step <= until]
+def checkpoints(run: Run, until: int | None = None, judge: str | None = None) -> list[Checkpoint]:
+    """The steps (up to `until`) that a judge has judged, by default the run's own."""
+    rows = judged_rows(run, judge)
+    steps = sorted({row["step"] for row in rows if until is None or row["step"] <= until})
+    return [_read(run, step, rows[0].get("judge"), rows[0].get("split")) for step in steps]
+
+
+def judges_of(run: Run) -> list[str]:
+    """The judges that can label a run, the run's own first: each has judged some of its completions in the same way."""
+    return [judge for judge in run.judges() if judged_rows(run, judge)]
+
+
+def judged_rows(run: Run, judge: str | None = None) -> list[dict[str, Any]]:
+    """A judge's evaluations that can be compared with the run's own and with each other, by default the run's own.
+
+    They share the split and the prompts of the first one, the judge was not changed between them, and it compared with
+    the references what the run wrote within its own token limit.
+    """
+    own = [row for row in run.evaluations() if "win_rate" in row]
+    if judge is None or (own and own[0].get("judge") == judge):
+        return [row for row in own if all(row.get(name) == own[0].get(name) for name in ("judge", "split"))]
+    rows = [row for row in run.evaluations(judge) if "win_rate" in row and run.is_ordinary(row)]
+    first = own or rows
+    return [row for row in rows if all(row.get(name) == first[0].get(name) for name in ("split", "prompt_set"))]
+
+
+def judged_samples(
+    run: Run, step: int, names: Sequence[str], judge: str | None, split: str | None
+) -> Iterator[tuple[Any, ...]]:
+    """Columns of a step's samples, row by row: those that a judge compared with the references.
+
+    A row without a judge is the run's own.
+    """
+    columns = run.sample_columns(step, list(dict.fromkeys([*_PLACE, *names])))
+    rows = zip(*(columns[name] for name in names), strict=True)
+    for place, row in zip(zip(*(columns[name] for name in _PLACE), strict=True), rows, strict=True):
+        if place[0] == split and place[1] in (judge, None) and run.is_ordinary(dict(zip(_PLACE, place, strict=True))):
+            yield row
+
+
+_PLACE = ("split", "judge", "against", "max_completion_tokens")
 
 
 def _read(run: Run, step: int, judge: str | None, split: str | None) -> Checkpoint:
     if step not in run.sample_steps():
         return Checkpoint(step, {}, {}, {}, {})
-    columns = run.sample_columns(step, ["prompt_id", "split", "judge", "outcome", "proxy", "ended", "gold"])
-    rows = [
-        row
-        for row in zip(*columns.values(), strict=True)
-        if row[1] == split and row[2] in (judge, None)  # no judge: the run's own
-    ]
+    rows = list(judged_samples(run, step, ["prompt_id", "outcome", "proxy", "ended", "gold"], judge, split))
 
     def present(column: int) -> dict[str, float]:
         return {row[0]: float(row[column]) for row in rows if row[column] is not None}
 
-    return Checkpoint(step, outcome=present(3), proxy=present(4), ended=present(5), gold=present(6))
+    return Checkpoint(step, outcome=present(1), proxy=present(2), ended=present(3), gold=present(4))
 
 
-def _undecidable(checkpoints: Sequence[Checkpoint]) -> str | None:
+def _undecidable(checkpoints: Sequence[Checkpoint], judge: str | None) -> str | None:
     """Why these checkpoints cannot decide a label, or None if they can."""
     if len(checkpoints) < 2:
-        return f"a label takes evaluations at two steps; this run has {len(checkpoints)}"
+        has = "this run has" if judge is None else f"{judge} has made"
+        return f"a label takes evaluations at two steps; {has} {len(checkpoints)}"
     first, last = checkpoints[0], checkpoints[-1]
     if first.step != 0:
-        return f"the SFT policy was not evaluated: the first evaluation is of step {first.step}, not 0"
+        was = "evaluated" if judge is None else f"judged by {judge}"
+        return f"the SFT policy was not {was}: the first evaluation is of step {first.step}, not 0"
     for what, before, after in (
         ("an outcome", first.outcome, last.outcome),
         ("a proxy score", first.proxy, last.proxy),
@@ -177,6 +219,20 @@ def _undecidable(checkpoints: Sequence[Checkpoint]) -> str | None:
         if not before.keys() & after.keys():
             return f"no prompt has {what} at both step 0 and step {last.step}"
     return None
+
+
+def _coverage(run: Run, until: int | None, judge: str, evaluated: Sequence[Checkpoint]) -> str:
+    """How much of the run a judge has judged, if not all, and why the rest does not count."""
+    steps = {row["step"] for row in judged_rows(run) if until is None or row["step"] <= until}
+    judged = {checkpoint.step for checkpoint in evaluated}
+    if judged and not steps - judged:
+        return ""
+    last = f", the last of step {max(judged)}" if judged and max(judged) < max(steps) else ""
+    said = f"; {judge} has made {len(steps & judged)} of {len(steps)} evaluations{last}" if judged else ""
+    if len(run.judge_hashes(judge)) > 1:
+        return f"{said}; those made before it was changed do not count: evaluate again"
+    others = len(run.evaluations(judge)) - len(judged_rows(run, judge))
+    return said + (f"; {others} of other prompts, sides or token limits do not count" if others else "")
 
 
 def paired(a: Mapping[str, float], b: Mapping[str, float]) -> Difference:

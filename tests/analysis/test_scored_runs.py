@@ -48,6 +48,14 @@ def test_starts_that_are_not_known_to_be_one_are_two(tmp_path: Path) -> None:
     assert [prompt.proxy.tolist() for prompt in scored_set_of_runs(runs).prompts] == [[0, 0], [1, 1]]
 
 
+def test_completions_of_another_token_limit_are_no_candidates(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "kl", {0: START, 10: START})
+    with RunWriter.open(run) as writer:
+        longer = [row | {"max_completion_tokens": 128} for row in rows({"a": (7.0, 7.0), "b": (8.0, 8.0)})]
+        writer.write_samples(10, longer)
+    assert [prompt.proxy.tolist() for prompt in scored_set_of_runs([run]).prompts] == [[0, 0], [1, 1]]
+
+
 def test_the_split_with_the_most_checkpoints_is_taken(tmp_path: Path) -> None:
     run = make_run(tmp_path / "kl", {0: START, 10: START, 20: START})
     with RunWriter.open(run) as writer:

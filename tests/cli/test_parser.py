@@ -94,6 +94,12 @@ def test_bad_flags(arguments: list[str], message: str, capsys: pytest.CaptureFix
     assert message in capsys.readouterr().err
 
 
+def test_judges_are_separated_by_commas_outside_brackets() -> None:
+    options = parser.parse(["report", "runs", "--judge", "gold, majority(gold,hf/m:j1),average(a,b)"])
+    assert options.judge == ("gold", "majority(gold,hf/m:j1)", "average(a,b)")
+    assert parser.parse(["report", "runs"]).judge == ()
+
+
 def test_reports_help_names_every_figure() -> None:
     from overopt.analysis.report.figures import FAMILIES
 

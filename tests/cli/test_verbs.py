@@ -356,6 +356,11 @@ def test_claims_of_a_study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caps
     assert f"The claims of the paper, tested on {tmp_path / 'study'}" in shown
     assert re.search(r"C24.1B +inconclusive", shown)
 
+    assert cli.main(["claims", str(tmp_path / "study"), "--judge", "m"]) == 2
+    assert "has the outcomes by the runs' own judges; name the study's folder" in capsys.readouterr().err
+    assert cli.main(["claims", str(tmp_path / "study"), "--judge", "m", "--export", str(tmp_path / "e")]) == 2
+    assert "leave --judge out" in capsys.readouterr().err
+
 
 def test_claims_are_published_and_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
     monkeypatch.setattr("overopt.theory.statements.verify", list)

@@ -8,8 +8,16 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from overopt.records import load_run
-from overopt.records.legend import EVALUATIONS, METRICS, PAIR_EVALUATIONS, SAMPLES, meaning, violations
-from overopt.records.writer import SAMPLE_COLUMNS
+from overopt.records.layout import JUDGEMENT_COLUMNS, SAMPLE_COLUMNS
+from overopt.records.legend import (
+    EVALUATIONS,
+    JUDGEMENTS,
+    METRICS,
+    PAIR_EVALUATIONS,
+    SAMPLES,
+    meaning,
+    violations,
+)
 
 if TYPE_CHECKING:
     from tiny import Chain
@@ -80,8 +88,9 @@ def test_names_with_a_part_of_their_own() -> None:
     assert meaning("loss", METRICS) is METRICS["loss"]
 
 
-def test_samples_have_the_columns_that_are_written() -> None:
+def test_samples_and_judgements_have_the_columns_that_are_written() -> None:
     assert set(SAMPLES) == set(SAMPLE_COLUMNS)
+    assert set(JUDGEMENTS) == set(JUDGEMENT_COLUMNS)
 
 
 def test_every_entry_says_something() -> None:

@@ -83,6 +83,64 @@ def test_samples_come_back_as_rows_or_columns(writer: RunWriter, run: Run) -> No
         run.samples(3)
 
 
+def test_another_side_and_another_limit_are_other_evaluations(writer: RunWriter, run: Run) -> None:
+    """The run's own limit and its references are the same comparison, whether they are written down or not."""
+    (run.path / "config.yaml").write_text("max_completion_tokens: 53\n")
+    row = {"step": 10, "split": "tuning", "judge": "gold", "prompt_set": "a"}
+    writer.log_evaluation(row | {"win_rate": 0.5})
+    limits = [{"max_completion_tokens": 53}, {"max_completion_tokens": 128}]
+    for number, more in enumerate([{"against": "reference", **limits[0]}, limits[1], {"against": "sft"}]):
+        writer.log_reevaluation("gold", row | more | {"win_rate": number / 4})
+    found = run.evaluations("gold")
+    assert [one["win_rate"] for one in found] == [0.0, 0.25, 0.5]
+    assert [run.is_ordinary(one) for one in found] == [True, False, False]
+    assert [run.is_ordinary(one) for one in ({}, {"against": None, "max_completion_tokens": None})] == [True, True]
+
+
+def test_a_judge_that_was_changed_under_its_name_is_not_mixed(writer: RunWriter, run: Run) -> None:
+    for step, hash, rate in ((0, "old", 0.25), (10, "old", 0.5), (0, "new", 0.75)):
+        row = {"step": step, "judge_hash": hash, "win_rate": rate}
+        writer.log_reevaluation("lab/model", row)
+    assert run.judge_hashes("lab/model") == ["old", "new"]
+    assert [(row["step"], row["win_rate"]) for row in run.evaluations("lab/model")] == [(0, 0.75)]
+    writer.log_reevaluation("lab/model", {"step": 10, "judge_hash": "old", "win_rate": 0.5})
+    assert run.judge_hashes("lab/model") == ["new", "old"]  # the last one counts, for what it judged last
+    assert [(row["step"], row["win_rate"]) for row in run.evaluations("lab/model")] == [(10, 0.5)]
+    assert run.judge_hashes("gold") == []
+
+
+def test_the_judges_of_a_run_begin_with_its_own(writer: RunWriter, run: Run) -> None:
+    assert run.judges() == []
+    for judge in ("reward_model", "lab/model", "lab:model"):  # the last two share a file
+        writer.log_reevaluation(judge, {"step": 0, "win_rate": 0.5})
+    assert run.judges() == ["lab/model", "lab:model", "reward_model"]
+    assert len(run.evaluations("lab/model")) == 1
+    writer.log_evaluation({"step": 0, "judge": "pairs", "accuracy": 0.5})
+    writer.log_evaluation({"step": 0, "judge": "reward_model", "win_rate": 0.5})
+    assert run.judges() == ["reward_model", "lab/model", "lab:model"]
+
+
+def test_samples_of_older_files_lack_the_later_columns(writer: RunWriter, run: Run) -> None:
+    from pyarrow import parquet
+
+    writer.write_samples(10, [{"prompt_id": "a", "outcome": 0.5}])
+    file = run.path / "samples" / "step-10.parquet"
+    parquet.write_table(parquet.read_table(file).drop_columns(["against", "max_completion_tokens"]), file)
+    [row] = run.samples(10)
+    assert (row["prompt_id"], row["outcome"], row["against"], row["max_completion_tokens"]) == ("a", 0.5, None, None)
+    assert run.sample_columns(10, ["against", "outcome"]) == {"against": [None], "outcome": [0.5]}
+    writer.write_samples(10, [{"prompt_id": "a", "outcome": 1.0}])
+    assert [row["outcome"] for row in run.samples(10)] == [1.0]
+
+
+def test_the_stamps_change_with_a_later_evaluation(writer: RunWriter, run: Run) -> None:
+    before = file_stamps(run.path)
+    writer.log_reevaluation("gold", {"step": 0, "win_rate": 0.5})
+    between = file_stamps(run.path)
+    writer.log_reevaluation("gold", {"step": 10, "win_rate": 0.5})
+    assert len({before, between, file_stamps(run.path)}) == 3
+
+
 def test_pairs_come_back(writer: RunWriter, run: Run) -> None:
     with pytest.raises(UserError, match=r"pairs\.jsonl\.gz: missing"):
         list(run.pairs())

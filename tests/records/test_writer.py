@@ -209,9 +209,39 @@ def test_samples_have_all_columns_and_null_for_what_is_missing(writer: RunWriter
         "ended": True,
         "length": 7,
     }
-    assert len(row) == 14
-    with pytest.raises(ValueError, match="samples have no column promt"):
+    assert len(row) == 16
+    with pytest.raises(ValueError, match="no column promt"):
         writer.write_samples(10, [{"promt": "a"}])
+
+
+def test_replies_stand_once_for_each_comparison(writer: RunWriter) -> None:
+    run = load_run(writer.path)
+    reply = {"split": "tuning", "judge": "lab/model:j1", "prompt_id": "a", "judge_hash": "1", "verdict": "ours"}
+    both = [reply | {"ours_position": place, "attempts": 1} for place in ("A", "B")]
+    writer.write_judgements(10, both)
+    writer.write_judgements(10, [one | {"against": "sft"} for one in both])
+    writer.write_judgements(10, [reply | {"ours_position": "A", "verdict": "tie", "judge_hash": "2"}])
+    assert [(row["against"], row["ours_position"], row["verdict"]) for row in run.judgements(10)] == [
+        ("sft", "A", "ours"),
+        ("sft", "B", "ours"),
+        (None, "A", "tie"),
+    ]
+    assert run.judgements(10)[0]["step"] == 10
+    writer.write_judgements(20, [])
+    assert run.judgements(20) == [] and not (run.path / "judgements" / "step-20.parquet").exists()
+    with pytest.raises(ValueError, match="no column verdikt"):
+        writer.write_judgements(10, [{"verdikt": "ours"}])
+
+
+def test_samples_of_another_side_or_limit_stand_beside_the_run_s_own(writer: RunWriter) -> None:
+    run = load_run(writer.path)
+    row = {"prompt_id": "a", "split": "tuning", "judge": "gold", "outcome": 1.0}
+    writer.write_samples(10, [row])
+    writer.write_samples(10, [row | {"against": "sft", "outcome": 0.0}])
+    writer.write_samples(10, [row | {"max_completion_tokens": 128, "outcome": 0.5}])
+    writer.write_samples(10, [row | {"outcome": 0.0}])
+    found = {(one["against"], one["max_completion_tokens"]): one["outcome"] for one in run.samples(10)}
+    assert found == {("sft", None): 0.0, (None, 128): 0.5, (None, None): 0.0} and len(run.samples(10)) == 3
 
 
 def test_samples_of_the_same_split_judge_and_prompt_are_replaced(writer: RunWriter) -> None:

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 from fake_runs import WORSE, online_run
+from judged_again import MODEL, judge_again
 
 from overopt.errors import UserError
 from overopt.outcomes import Outcome
@@ -53,6 +54,19 @@ def test_a_study_is_read_from_its_folder(tmp_path: Path) -> None:
     assert (a.parents, b.parents) == ({"policy": "SFT-1B-seed=1"}, {})
     assert [column.tolist()[:2] for column in a.series["kl_ref"]] == [[1, 2], [0.25, 0.5]]
     assert sum(a.won[0].values()) == 4 and sum(a.won[20].values()) == 0 and len(a.won[20]) == 10
+
+
+def test_a_study_is_read_by_a_judge_that_has_judged_its_runs(tmp_path: Path) -> None:
+    judge_again(online_run(tmp_path / "runs" / "a", WORSE), {0: [0.0] * 10, 20: [1.0] * 10})
+    plan = {"study": "s", "scale": "quick", "runs": {"a": {"row": "KL-1B", "setting": {}, "seed": 0}}}
+    (tmp_path / "members.json").write_text(json.dumps(plan))
+    (own,), (other,) = load_members(tmp_path).runs, load_members(tmp_path, MODEL).runs
+    assert (own.outcome.label, other.outcome.label) == ("OVER", "GOOD")
+    assert [list(run.won) for run in (own, other)] == [[0, 10, 20], [0, 20]]
+    assert sum(other.won[20].values()) == 10
+    assert [row.get("win_rate") for row in other.evaluations] == [0.0, None, 1.0]
+    with pytest.raises(UserError, match=f"--judge gpt: these runs were judged by gold, {MODEL}; see"):
+        load_members(tmp_path, "gpt")
 
 
 def test_another_folder_is_refused(tmp_path: Path) -> None:

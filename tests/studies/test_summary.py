@@ -33,6 +33,7 @@ def test_the_demo_is_judged_summarized_and_drawn(tmp_path: Path) -> None:
         "run": "kl", "objective": "kl", "coefficient": 0.2, "lr": 5e-4, "label": "GOOD",
         "win_rate": 0.8, "win_rate_low": 0.8 - 0.1, "win_rate_high": 0.8 + 0.1, "sft_win_rate": 0.4,
         "proxy_start": 0.0, "proxy_end": 1.0, "gold_start": -1.0, "gold_end": -1.0, "kl_ref": 2.0, "gate": None,
+        "other_judges": {},
     }  # fmt: skip
     assert (summary[5]["objective"], summary[5]["coefficient"]) == ("simpo", 2.0)
     assert RESULTS["kl"] == (32, 1.0), "of 40"

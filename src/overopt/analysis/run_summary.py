@@ -2,19 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 from overopt.analysis.text import percent, signed
-from overopt.outcomes import label
+from overopt.errors import UserError
+from overopt.outcomes import JUDGED_STAGES, judged_rows, judges_of, label
 from overopt.records import Run
 
 SUMMARY_FIELDS = (
     "run", "objective", "coefficient", "lr", "label", "win_rate", "win_rate_low", "win_rate_high", "sft_win_rate",
-    "proxy_start", "proxy_end", "gold_start", "gold_end", "kl_ref", "gate",
+    "proxy_start", "proxy_end", "gold_start", "gold_end", "kl_ref", "gate", "other_judges",
 )  # fmt: skip
 """The fields of an object of `summary.json`."""
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What one judge makes of a run. None: not known."""
+
+    judge: str | None
+    judge_hash: str | None = None
+    """What the judge was when it judged; None for the judge that the run was trained with."""
+    label: str | None = None
+    reason: str = ""
+    """Why there is this label, or none."""
+    win_rate: float | None = None
+    """At the last checkpoint that it judged."""
+    win_rate_low: float | None = None
+    win_rate_high: float | None = None
+    sft_win_rate: float | None = None
 
 
 @dataclass(frozen=True)
@@ -49,19 +68,39 @@ class RunSummary:
     """The best step by then."""
     peak_win_rate: float | None = None
     """Win rate of the best checkpoint, if the last one is significantly worse."""
+    judge: str | None = None
+    """Whose label and win rates these are: the judge that the run was trained with, unless another was asked for."""
+    judge_hash: str | None = None
+    others: tuple[Judged, ...] = ()
+    """What other judges make of the run."""
+
+    def by(self, judge: str | None) -> Judged | None:
+        """What a judge makes of the run; None if it judged nothing."""
+        if judge == self.judge:
+            same = {field.name: getattr(self, field.name) for field in fields(Judged)}
+            return Judged(**same)
+        return next((other for other in self.others if other.judge == judge), None)
 
     def summary(self) -> dict[str, Any]:
         """The object of `summary.json`."""
         row = asdict(self)
+        row["other_judges"] = {other.pop("judge"): other for other in row["others"]}
         return {name: row[name] for name in SUMMARY_FIELDS}
 
 
 def summarize_run(
-    name: str, config: Mapping[str, Any], run: Run | None, *, gate: str | None = None, reason: str = ""
+    name: str,
+    config: Mapping[str, Any],
+    run: Run | None,
+    *,
+    gate: str | None = None,
+    reason: str = "",
+    judges: Sequence[str] = (),
 ) -> RunSummary:
     """Summarize a run. `run` is None if it left no record.
 
-    A `reason` or a closed `gate` explains why the run has no label.
+    A `reason` or a closed `gate` explains why the run has no label. The first of `judges` gives label and win rates,
+    and the others are told beside it; by default the run's own judge comes first and every other one follows.
     """
     objective, coefficient = objective_of(config)
     row = RunSummary(
@@ -69,11 +108,17 @@ def summarize_run(
     )
     if run is None:
         return row
-    row = replace(row, **_numbers(evaluations_of(run)))
-    if reason or gate is not None:
+    judges = judges or judges_of(run)
+    first = judges[0] if judges else None
+    withheld = bool(reason) or gate is not None
+    told = tuple(_judged(run, judge, withheld) for judge in judges[1:])
+    row = replace(row, **_numbers(evaluations_of(run, first)), judge=first, others=told)
+    if first is not None and not is_own(run, first):
+        row = replace(row, **_win_rates(judged_rows(run, first)))
+    if withheld:
         return row
     ends: dict[str, Any] = {name: run.info.get(name) for name in ("diverged_at", "stopped_at", "go_back_to")}
-    outcome = label(run)
+    outcome = label(run, judge=first)
     peak = outcome.numbers["peak_win_rate"] if outcome.past_peak else None
     return replace(row, **ends, label=outcome.label, reason=outcome.reason, peak_win_rate=peak)
 
@@ -93,9 +138,57 @@ def describe_baselines(run: Run) -> str:
     )
 
 
-def evaluations_of(run: Run) -> list[dict[str, Any]]:
-    """The evaluations of a run's completions by step, without those of held-out pairs."""
-    return [row for row in run.evaluations() if "win_rate" in row or "proxy_mean" in row]
+def evaluations_of(run: Run, judge: str | None = None) -> list[dict[str, Any]]:
+    """The evaluations of a run's completions by step, without those of held-out pairs.
+
+    Of a judge other than the run's own, what it judged takes the place of what the run's own judge did.
+    """
+    own = [row for row in run.evaluations() if "win_rate" in row or "proxy_mean" in row]
+    if judge is None or is_own(run, judge):
+        return own
+    judged = {row["step"]: row for row in judged_rows(run, judge)}
+    split = next((row.get("split") for row in judged.values()), None)
+    measured = {
+        row["step"]: {name: value for name, value in row.items() if not _JUDGED.fullmatch(name)}
+        for row in own
+        if split in (None, row.get("split"))
+    }
+    steps = sorted(judged.keys() | measured.keys())
+    return [{**measured.get(step, {}), **judged.get(step, {}), "judge": judge} for step in steps]
+
+
+_JUDGED = re.compile(r"judge.*|win.*|n|ties|losses|invalid|first_position_rate|order_consistency|date")
+"""Names of an evaluation's values that depend on the judge."""
+
+
+def check_judges(judges: Sequence[str], runs: Iterable[Run]) -> None:
+    """UserError for a judge that has judged none of some runs; those that have are named."""
+    if not judges:
+        return
+    found = list(dict.fromkeys(judge for run in runs if run.stage in JUDGED_STAGES for judge in run.judges()))
+    if unknown := [judge for judge in judges if judge not in found]:
+        there = f"these runs were judged by {', '.join(found)}" if found else "nobody has judged these runs"
+        raise UserError(f"--judge {unknown[0]}: {there}; see `overopt evaluate`")
+
+
+def is_own(run: Run, judge: str) -> bool:
+    """Whether a judge is the one that the run was trained with."""
+    return any(row.get("judge") == judge for row in run.evaluations())
+
+
+def _judged(run: Run, judge: str, withheld: bool) -> Judged:
+    found = Judged(judge, **_win_rates(judged_rows(run, judge)))
+    if withheld:
+        return found
+    outcome = label(run, judge=judge)
+    return replace(found, label=outcome.label, reason=outcome.reason)
+
+
+def _win_rates(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The last win rate with its interval and its judge's hash, and SFT's."""
+    first, last = (rows[0], rows[-1]) if rows else ({}, {})
+    rates = {name: last.get(name) for name in ("win_rate", "win_rate_low", "win_rate_high", "judge_hash")}
+    return {**rates, "sft_win_rate": first.get("win_rate") if first.get("step") == 0 else None}
 
 
 def objective_of(config: Mapping[str, Any]) -> tuple[str, float | None]:

@@ -21,6 +21,7 @@ from overopt.records import Run, find_runs, load_run, reading_run
 WITHOUT_KL = f"a prompt's candidates come from different checkpoints and {NOT_DRAWS}"
 
 COLUMNS = ("split", "judge", "prompt_id", "prompt", "proxy", "gold")
+PLACE = ("against", "max_completion_tokens")
 
 NAMED = 8
 """Most runs that a note names; the others are counted."""
@@ -79,12 +80,13 @@ def _scores_of(run: Run, left_out: list[str]) -> dict[Evaluation, Checkpoints]:
     for step in run.sample_steps():
         checkpoint = f"{run.path}, step {step}" if step else start
         try:
-            columns = run.sample_columns(step, COLUMNS)
+            columns = run.sample_columns(step, [*COLUMNS, *PLACE])
         except UserError as error:  # one corrupt file; the other steps can be used
             left_out.append(f"left out: {error}")
             continue
-        for split, judge, prompt_id, prompt, proxy, gold in zip(*(columns[name] for name in COLUMNS), strict=True):
-            if _is_score(proxy) and _is_score(gold):
+        for split, judge, prompt_id, prompt, proxy, gold, *place in zip(*columns.values(), strict=True):
+            ordinary = run.is_ordinary(dict(zip(PLACE, place, strict=True)))  # of one token limit
+            if ordinary and _is_score(proxy) and _is_score(gold):
                 found[split, judge][checkpoint][prompt_id, prompt] = proxy, gold
     return found
 

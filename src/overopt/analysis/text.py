@@ -41,10 +41,10 @@ def escape_tree(tree: Any) -> Any:
     return tree
 
 
-def shortened(text: str) -> str:
-    """The first `LONGEST` characters, and the number of those left out."""
-    left_out = len(text) - LONGEST
-    return text if left_out <= 0 else f"{text[:LONGEST]} [... {left_out:,} more characters]"
+def shortened(text: str, longest: int = LONGEST) -> str:
+    """The first `longest` characters, and the number of those left out."""
+    left_out = len(text) - longest
+    return text if left_out <= 0 else f"{text[:longest]} [... {left_out:,} more characters]"
 
 
 def marks(completion: str, sources: Iterable[str]) -> str:

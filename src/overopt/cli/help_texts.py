@@ -114,13 +114,15 @@ figure. FILE_OR_RUNS is one of
 REPORT = """\
 Write one self-contained HTML page about runs (a verdict per group, a table, figures, samples, and how the runs were
 made), and each figure as SVG into FILE_figures/. RUNS are run directories or folders that contain some. Runs in
-progress are drawn up to now; a run that cannot be read is named and left out.
+progress are drawn up to now; a run that cannot be read is named and left out. Every judge that has judged the runs has
+columns and win rates of its own; the run's own judge comes first unless --judge says otherwise.
 Figures: seeds, curves, gao, kl, consecutive, entropy, training, length, offline. gao: gold and proxy against the KL
 to the reference (after Gao et al. 2022); consecutive: KL between successive policies.
 
   overopt report runs
   overopt report runs/kl runs/none -o kl.html --format html,pdf
   overopt report runs --format png --figures curves,kl
+  overopt report runs --judge reward_model,gold
   overopt report runs --serve
 """
 
@@ -170,6 +172,7 @@ Exit code 0 whatever the verdicts are.
 
   overopt claims out/study
   overopt claims out/study --json
+  overopt claims out/study --judge reward_model      by the labels of a judge that has judged the runs since
   overopt claims out/study --trend.tau 0.4 --comparison.comparable 0.05
   overopt claims out/study --export published        a few megabytes with all that claims, tables and figures need
   overopt claims published

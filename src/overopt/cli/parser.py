@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     elif arguments[:1] == ["plan"]:
         arguments, overrides = split_overrides(arguments, PLAN_FLAGS, ("--json",))
     elif arguments[:1] == ["claims"]:
-        arguments, overrides = split_overrides(arguments, ("--export",), ("--json",))
+        arguments, overrides = split_overrides(arguments, ("--export", "--judge"), ("--json",))
     options = parser.parse_args(arguments)
     options.overrides = overrides
     return options
@@ -123,6 +124,9 @@ def command_line() -> argparse.ArgumentParser:
         "--format", type=_formats, default=("html",), metavar="KIND,...", help="html (default, with svg), svg, pdf, png"
     )
     verb.add_argument("--figures", type=_names, default=(), metavar="NAME,...", help="only these figures")
+    verb.add_argument(
+        "--judge", type=_judges, default=(), metavar="NAME,...", help="these judges; the labels of the first come first"
+    )
     verb.add_argument("--serve", action="store_true", help="serve the page on this machine, rebuilt on every visit")
 
     verb = add("best-of-n", run.best_of_n, "what best-of-n by a proxy gains", texts.BEST_OF_N)
@@ -144,7 +148,7 @@ def command_line() -> argparse.ArgumentParser:
     verb.add_argument("--price", type=float, metavar="X", help="price of one hour on the device, for the cost")
     verb.add_argument("--json", action="store_true", help="JSON rows, one per stage")
 
-    usage = "overopt claims STUDY_DIR [--json] [--dotted.threshold VALUE ...]"
+    usage = "overopt claims STUDY_DIR [--json] [--judge NAME] [--dotted.threshold VALUE ...]"
     verb = add("claims", run.claims, "test the paper's claims on a study", texts.CLAIMS, usage=usage)
     verb.add_argument("study", type=Path, metavar="STUDY_DIR", help="folder of a study, or of its Parquet files")
     verb.add_argument(
@@ -153,6 +157,7 @@ def command_line() -> argparse.ArgumentParser:
     verb.add_argument(
         "--export", type=Path, metavar="DIR", help="write runs as Parquet, claims, tables, figures to DIR"
     )
+    verb.add_argument("--judge", metavar="NAME", help="a judge that has judged the runs; default: each run's own")
 
     verb = add("power", run.power, "seeds and prompts that tell two runs apart", texts.POWER)
     verb.add_argument("--difference", type=float, metavar="D", help="difference of the win rates; default: as measured")
@@ -180,6 +185,11 @@ def command_line() -> argparse.ArgumentParser:
 
 def _names(text: str) -> tuple[str, ...]:
     return tuple(name.strip() for name in text.split(",") if name.strip())
+
+
+def _judges(text: str) -> tuple[str, ...]:
+    """Names of judges; a comma within brackets belongs to a name, such as `majority(gold,reward_model)`."""
+    return tuple(name.strip() for name in re.split(r",(?![^(]*\))", text) if name.strip())
 
 
 def _formats(text: str) -> tuple[str, ...]:

@@ -166,13 +166,16 @@ def report(options: argparse.Namespace) -> int:
     from overopt.analysis.report.write import check_out, figures_folder, make_page, write_report
 
     check_out(options.out, options.figures)
-    collection = collect(options.runs)
+    collection = collect(options.runs, options.judge)
     for reason in collection.left_out:
         print(f"overopt: left out: {reason}", file=sys.stderr)
     if options.serve:
         from overopt.analysis.report.serve import serve
 
-        serve(lambda: make_page(collect(options.runs), options.figures), lambda text: print(text, flush=True))
+        def remade() -> str:
+            return make_page(collect(options.runs, options.judge), options.figures)
+
+        serve(remade, lambda text: print(text, flush=True))
         return DONE
     files = write_report(collection, options.out, options.format, options.figures)
     runs = f"{len(collection.records)} run" + ("" if len(collection.records) == 1 else "s")
@@ -254,7 +257,9 @@ def claims(options: argparse.Namespace) -> int:
     from overopt.replication.exchange import read_study
 
     thresholds = load(Thresholds, {}, options.overrides)
-    members = read_study(options.study)
+    if options.export is not None and options.judge is not None:
+        raise UserError("claims: --export writes the outcomes by the runs' own judges; leave --judge out")
+    members = read_study(options.study, options.judge)
     if options.export is not None:
         from overopt.replication.results import export
 
@@ -264,7 +269,8 @@ def claims(options: argparse.Namespace) -> int:
     if options.json:
         print(json.dumps([row.row() for row in rows], indent=1))
     else:
-        print_claims(rows, f"The claims of the paper, tested on {options.study}")
+        by = f", judged by {options.judge}" if options.judge else ""
+        print_claims(rows, f"The claims of the paper, tested on {options.study}{by}")
     return DONE
 
 

@@ -9,6 +9,7 @@
 | `evaluations.jsonl`           | evaluations during the run, keyed by step, split, judge and prompt set               |
 | `evaluations/JUDGE.jsonl`     | re-evaluations after the run, in the same form                                       |
 | `samples/step-N.parquet`      | one row per prompt and evaluation: paired differences are computed without a model   |
+| `judgements/step-N.parquet`   | one row per reply of a language model that judges                                    |
 | `pairs.jsonl.gz`              | labelled pairs of a reward model that was trained on sampled completions             |
 | `reference_logps.safetensors` | the reference's log-probabilities of an offline run's pairs, computed once          |
 | `checkpoints/step-N/`         | Hugging Face folders                                                                 |

@@ -39,6 +39,8 @@ _GOLD = "the pairs have gold rewards"
 _CLEAR = "gold, or else the labels, prefer one completion of some pair"
 _REFERENCES = "there are references"
 _MARGIN = "the loss needs a reference"
+_LATER = "`overopt evaluate` wrote the line"
+_ASKED = "a language model judges, by `overopt evaluate`"
 
 
 def _online(unit: str, text: str, condition: str = "") -> Meaning:
@@ -119,7 +121,9 @@ METRICS: dict[str, Meaning] = {
 _PLACE: dict[str, Meaning] = {
     "step": Meaning("updates", "step of the evaluated checkpoint", ALL),
     "split": Meaning("", "which prompts: `tuning`, `test`, `holdout` or `evaluation`", ALL),
-    "judge": Meaning("", "`gold`, `reward_model`, `none`, or `pairs` for held-out preferences", ALL),
+    "judge": Meaning(
+        "", "`gold`, `reward_model`, `none`, the id of another judge, or `pairs` for held-out preferences", ALL
+    ),
     "n": Meaning("", "number of prompts judged, or of held-out pairs or rankings", ALL),
 }
 
@@ -152,8 +156,40 @@ EVALUATIONS: dict[str, Meaning] = _PLACE | {
     "ref_summary_logp_mean": Meaning(
         "nats per token", "mean of log pi(reference|x) / |reference|", _POLICIES, _REFERENCES
     ),
+    "judge_hash": Meaning(
+        "",
+        "hash of everything that can change a judgement; lines of different hashes are never mixed",
+        _POLICIES,
+        _LATER,
+    ),
+    "judge_prompt": Meaning("", "name of the judge's prompt", _POLICIES, _ASKED),
+    "judge_prompt_hash": Meaning("", "hash of that prompt", _POLICIES, _ASKED),
+    "against": Meaning(
+        "", "`reference`, or the name of the run whose completions stand in the references' place", _POLICIES, _LATER
+    ),
+    "max_completion_tokens": Meaning("tokens", "limit on the length of the completions", _POLICIES, _LATER),
+    "date": Meaning("", "UTC time of the evaluation, ISO 8601", _POLICIES, _LATER),
+    "losses": Meaning("", "number of completions worse than their reference", _POLICIES, _LATER),
+    "win_rate_invalid_as_loss": Meaning(
+        "share", "(wins + ties / 2) / (n + invalid): no verdict counts as a loss", _POLICIES, _LATER
+    ),
+    "win_rate_short": Meaning("share", "win rate of the shortest third of the completions", _POLICIES, _LATER),
+    "win_rate_middle": Meaning("share", "win rate of the middle third by length", _POLICIES, _LATER),
+    "win_rate_long": Meaning("share", "win rate of the longest third", _POLICIES, _LATER),
+    "win_rate_length_controlled": Meaning(
+        "share", "win rate at equal lengths, by a logistic regression on the difference of lengths", _POLICIES, _LATER
+    ),
+    "first_position_rate": Meaning(
+        "share", "replies for the completion that stands first, of those that prefer one", _POLICIES, _ASKED
+    ),
+    "order_consistency": Meaning(
+        "share", "comparisons with the same verdict in both orders, of those with two valid replies", _POLICIES, _ASKED
+    ),
+    "judges_disagree": Meaning(
+        "share", "comparisons on which judges that were joined differ", _POLICIES, "several judges are joined"
+    ),
 }
-"""`evaluations.jsonl`: one line per checkpoint. An absent value is null or left out."""
+"""`evaluations.jsonl` and `evaluations/JUDGE.jsonl`: one line per checkpoint. An absent value is null or left out."""
 
 PAIR_EVALUATIONS: dict[str, Meaning] = _PLACE | {
     "accuracy": Meaning(
@@ -201,8 +237,28 @@ SAMPLES: dict[str, str] = {
     "outcome": "1 for a win against the reference, 0.5 for a tie, 0 for a loss",
     "length": "tokens of the completion, EOS included",
     "logp": "log pi(completion|prompt), summed over its tokens, nats",
+    "against": "null: compared with the reference; else the name of the run whose completion stands in its place",
+    "max_completion_tokens": "limit on the completion's tokens; null: the run's own",
 }
-"""`samples/step-N.parquet`: one row per evaluated prompt."""
+"""`samples/step-N.parquet`: one row per evaluated prompt, judge, other side and limit."""
+
+JUDGEMENTS: dict[str, str] = {
+    "step": "step of the checkpoint",
+    "split": "as in the samples",
+    "prompt_id": "as in the samples",
+    "judge": "as in the evaluations",
+    "judge_hash": "as in the evaluations",
+    "prompt_name": "name of the judge's prompt",
+    "prompt_hash": "hash of that prompt",
+    "against": "as in the samples",
+    "max_completion_tokens": "as in the samples",
+    "ours_position": "where the run's completion stood: `A`, first, or `B`",
+    "raw_reply": "the language model's reply",
+    "verdict": "`ours`, `reference`, `tie` or `invalid`",
+    "attempts": "how many replies were asked for, all but the last of them invalid",
+    "date": "UTC time of the reply, ISO 8601",
+}
+"""`judgements/step-N.parquet`: one row per reply of a language model that judges."""
 
 
 def meaning(name: str, legend: Legend) -> Meaning | None:

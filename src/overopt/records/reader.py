@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
@@ -21,8 +21,6 @@ from overopt.records.tail import Tail
 from overopt.records.validation import fits_schema
 
 T = TypeVar("T")
-
-_EVALUATION_KEY = ("step", "split", "judge", "prompt_set")
 
 
 @dataclass(frozen=True)
@@ -102,14 +100,52 @@ class Run:
     def evaluations(self, judge: str | None = None) -> list[dict[str, Any]]:
         """Return evaluations by step: those made during the run or, for a named judge, all of that judge's.
 
-        Of several with the same step, split, judge and prompt set the last counts.
+        Of several with the same step, split, judge, prompt set, token limit and other side the last counts. A judge
+        that was changed under its name has several `judge_hashes`: rows of all but the last are left out.
         """
         rows = list(Tail(self.path / layout.EVALUATIONS).rows())
         if judge is not None:
-            rows += Tail(layout.judge_file(self.path, judge)).rows()
-            rows = [row for row in rows if row.get("judge") == judge]
-        latest = {tuple(row.get(name) for name in _EVALUATION_KEY): row for row in rows}
-        return sorted(latest.values(), key=lambda row: row.get("step", 0))
+            rows = [row for row in rows if row.get("judge") == judge] + self._later(judge)
+        latest = {self._key(row): row for row in rows}
+        hashes = self.judge_hashes(judge) if judge is not None else []
+        current = [row for row in latest.values() if row.get("judge_hash") in (None, *hashes[-1:])]
+        return sorted(current, key=lambda row: row.get("step", 0))
+
+    def judges(self) -> list[str]:
+        """Return the judges by which there are win rates: the run's own first, then the others by name."""
+        files = sorted((self.path / layout.LATER_EVALUATIONS).glob("*.jsonl"))
+        own, *later = (
+            {row["judge"]: None for row in Tail(file).rows() if "win_rate" in row and "judge" in row}
+            for file in (self.path / layout.EVALUATIONS, *files)
+        )
+        return list(dict.fromkeys([*own, *sorted({name for names in later for name in names})]))
+
+    def judge_hashes(self, judge: str) -> list[str]:
+        """Return the hashes under which a judge's evaluations after the run were recorded; the last one counts."""
+        hashes = [row["judge_hash"] for row in self._later(judge) if "judge_hash" in row]
+        return list(dict.fromkeys(reversed(hashes)))[::-1]
+
+    def is_ordinary(self, row: Mapping[str, Any]) -> bool:
+        """Whether an evaluation or a sample compares with the references, at the run's own token limit."""
+        return self._compared(row) == (None, None)
+
+    def _later(self, judge: str) -> list[dict[str, Any]]:
+        """A judge's lines after the run; names that differ in punctuation share a file."""
+        rows = Tail(layout.judge_file(self.path, judge)).rows()
+        return [row for row in rows if row.get("judge") == judge]
+
+    def _key(self, row: Mapping[str, Any]) -> tuple[Any, ...]:
+        return *(row.get(name) for name in ("step", "split", "judge", "prompt_set")), *self._compared(row)
+
+    def _compared(self, row: Mapping[str, Any]) -> tuple[Any, Any]:
+        """What a row compares with, and its token limit: None for the references, and for the run's own limit."""
+        against, limit = row.get("against"), row.get("max_completion_tokens")
+        own = limit is None or limit == self._token_limit
+        return None if against == layout.REFERENCE else against, None if own else limit
+
+    @cached_property
+    def _token_limit(self) -> int | None:
+        return self.config.get("max_completion_tokens") if (self.path / layout.CONFIG).is_file() else None
 
     def last_value(self, name: str) -> float | None:
         """Return a value of the last evaluation that has it; None if none has."""
@@ -128,6 +164,12 @@ class Run:
         """Return some columns only, without reading the others."""
         columns: dict[str, list[Any]] = self._sample_table(step, names).to_pydict()
         return columns
+
+    def judgements(self, step: int) -> list[dict[str, Any]]:
+        """Return the replies of language models about a step's completions; none if no such judge was asked."""
+        file = layout.judgements_file(self.path, step)
+        rows: list[dict[str, Any]] = read_table(file, layout.JUDGEMENT_COLUMNS).to_pylist() if file.exists() else []
+        return rows
 
     def pairs(self) -> Iterator[dict[str, Any]]:
         """Yield the labelled pairs of a reward model's run."""
@@ -171,7 +213,7 @@ class Run:
         if not file.exists():
             steps = ", ".join(map(str, self.sample_steps())) or "none"
             raise UserError(f"{file}: missing; steps with samples: {steps}")
-        return read_table(file, names)
+        return read_table(file, {name: layout.SAMPLE_COLUMNS[name] for name in names})
 
 
 def _bytes(file: Path) -> bytes:
@@ -181,14 +223,22 @@ def _bytes(file: Path) -> bytes:
         raise UserError(f"{file}: cannot be read: {error.strerror or error}; restore it") from error
 
 
-def read_table(file: Path, names: Sequence[str] = tuple(layout.SAMPLE_COLUMNS)) -> Any:
-    """Read columns of a samples file, with the types of `SAMPLE_COLUMNS`."""
+LATER_COLUMNS = frozenset({"against", "max_completion_tokens"})
+"""Columns that older files do not have; they are read as null."""
+
+
+def read_table(file: Path, columns: Mapping[str, str]) -> Any:
+    """Read columns of a Parquet file, given with their types."""
     import pyarrow
     from pyarrow import parquet
 
-    schema = pyarrow.schema([(name, layout.SAMPLE_COLUMNS[name]) for name in names])
+    schema = pyarrow.schema(columns.items())
     try:
-        return parquet.ParquetFile(file).read(columns=list(names)).select(list(names)).cast(schema)
+        content = parquet.ParquetFile(file)
+        table = content.read(columns=list(columns))
+        for name in LATER_COLUMNS & columns.keys() - set(content.schema_arrow.names):
+            table = table.append_column(name, pyarrow.nulls(len(table), columns[name]))
+        return table.select(list(columns)).cast(schema)
     except Exception as error:  # a damaged file may raise anything
         raise UserError(
             f"{file}: cannot be read as Parquet ({shortened(error)}); restore it, or remove it to go without"
@@ -277,7 +327,9 @@ FileStamps = tuple[tuple[str, int, int], ...]
 def file_stamps(path: Path) -> FileStamps:
     """The stamps of a run directory: they change whenever the run writes something."""
     stamps = []
-    for name in (layout.INFO, layout.METRICS, layout.TIMINGS, layout.EVALUATIONS, layout.SAMPLES, layout.CHECKPOINTS):
+    names = [layout.INFO, *layout.LINES, layout.SAMPLES, layout.CHECKPOINTS]
+    later = sorted((path / layout.LATER_EVALUATIONS).glob("*.jsonl"))
+    for name in names + [file.relative_to(path).as_posix() for file in later]:
         try:
             found = (path / name).stat()
         except OSError:

@@ -12,7 +12,9 @@ from typing import Any
 from overopt.datafiles import json_object, json_value
 from overopt.errors import UserError
 
-TEXTS = frozenset({"split", "judge", "prompt_set"})
+TEXTS = frozenset(
+    {"split", "judge", "prompt_set", "judge_hash", "judge_prompt", "judge_prompt_hash", "against", "date"}
+)
 """Fields of a line that are text; all others are numbers."""
 LARGEST_STEP = 2**53
 SURROGATE = re.compile("[\ud800-\udfff]")

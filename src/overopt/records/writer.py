@@ -29,11 +29,9 @@ from overopt.records.atomic import (
     writing,
 )
 from overopt.records.environment import environment
-from overopt.records.layout import SAMPLE_COLUMNS
+from overopt.records.layout import COMPARED, JUDGEMENT_COLUMNS, SAMPLE_COLUMNS
 from overopt.records.reader import load_run, read_table
 from overopt.records.states import RETAINED, TENSORS, SavedState, checkpoints_of, prune, retained_states, write_state
-
-_SAMPLE_KEY = ("split", "judge", "prompt_id")
 
 
 class RunWriter:
@@ -84,7 +82,7 @@ class RunWriter:
         return writer
 
     def _cut(self, state: SavedState) -> None:
-        for folder in (".", layout.SAMPLES, layout.CHECKPOINTS, layout.STATES):
+        for folder in (".", layout.SAMPLES, layout.JUDGEMENTS, layout.CHECKPOINTS, layout.STATES):
             remove_partial(self.path / folder)
         states = [step for step in retained_states(self.path) if step <= state.step]
         prune(self.path, states, state.checkpoints)
@@ -108,17 +106,20 @@ class RunWriter:
         self._line(self.path / layout.EVALUATIONS, row)
 
     def log_reevaluation(self, judge: str, row: Mapping[str, Any]) -> None:
-        """Append an evaluation made after the run; a later one of the same step, split, judge and prompt set counts."""
+        """Append an evaluation made after the run; the last one of the same comparison counts."""
         self._line(layout.judge_file(self.path, judge), {**row, "judge": judge})
 
     def write_samples(self, step: int, rows: Iterable[Mapping[str, Any]]) -> None:
-        """Write a step's completions, one row per prompt, in place of rows of the same split, judge and prompt."""
-        new = [_sample_row(step, row) for row in rows]
-        file = layout.samples_file(self.path, step)
-        keys = {_sample_key(row) for row in new}
-        before = read_table(file).to_pylist() if file.exists() else []
-        kept = [row for row in before if _sample_key(row) not in keys]
-        replace_file(file, _parquet(kept + new))
+        """Write a step's completions, one row per prompt, in place of rows of the same comparison."""
+        _write_table(layout.samples_file(self.path, step), SAMPLE_COLUMNS, [{**row, "step": step} for row in rows])
+
+    def write_judgements(self, step: int, rows: Iterable[Mapping[str, Any]]) -> None:
+        """Write the replies of a language model about a step's completions, in place of those of the same comparison.
+
+        Without rows no file is made.
+        """
+        if found := [{**row, "step": step} for row in rows]:
+            _write_table(layout.judgements_file(self.path, step), JUDGEMENT_COLUMNS, found)
 
     def write_pairs(self, rows: Iterable[Mapping[str, Any]]) -> None:
         """Write all labelled pairs."""
@@ -264,22 +265,30 @@ def _is_nonfinite(value: Any) -> bool:
     return isinstance(value, float) and not math.isfinite(value)
 
 
-def _sample_row(step: int, row: Mapping[str, Any]) -> dict[str, Any]:
-    if unknown := row.keys() - SAMPLE_COLUMNS.keys():
-        raise ValueError(f"samples have no column {', '.join(sorted(unknown))}")
+def _write_table(file: Path, columns: Mapping[str, str], rows: Sequence[Mapping[str, Any]]) -> None:
+    """Add rows to a Parquet file, in place of those of the same comparisons."""
+    new = [_table_row(row, columns) for row in rows]
+    keys = {_comparison(row) for row in new}
+    before = read_table(file, columns).to_pylist() if file.exists() else []
+    replace_file(file, _parquet([row for row in before if _comparison(row) not in keys] + new, columns))
+
+
+def _table_row(row: Mapping[str, Any], columns: Mapping[str, str]) -> dict[str, Any]:
+    if unknown := row.keys() - columns.keys():
+        raise ValueError(f"the file has no column {', '.join(sorted(unknown))}")
     plain = {name: to_plain(value) for name, value in row.items()}
-    return {name: None if _is_nonfinite(value) else value for name, value in plain.items()} | {"step": step}
+    return {name: None if _is_nonfinite(value) else value for name, value in plain.items()}
 
 
-def _sample_key(row: Mapping[str, Any]) -> tuple[Any, ...]:
-    return tuple(row.get(name) for name in _SAMPLE_KEY)
+def _comparison(row: Mapping[str, Any]) -> tuple[Any, ...]:
+    return tuple(row.get(name) for name in COMPARED)
 
 
-def _parquet(rows: Sequence[Mapping[str, Any]]) -> bytes:
+def _parquet(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str]) -> bytes:
     import pyarrow
     from pyarrow import parquet
 
-    table = pyarrow.Table.from_pylist(rows, schema=pyarrow.schema(SAMPLE_COLUMNS.items()))
+    table = pyarrow.Table.from_pylist(rows, schema=pyarrow.schema(columns.items()))
     buffer = pyarrow.BufferOutputStream()
     parquet.write_table(table, buffer, compression="zstd")
     content: bytes = buffer.getvalue().to_pybytes()

@@ -121,9 +121,16 @@ def read_exchange(folder: Path) -> Members:
     return Members(about["study"], about["scale"], tuple(runs), about["planned"])
 
 
-def read_study(folder: Path) -> Members:
-    """Read the runs of a study from its Parquet files, if the folder holds them, or else from its run directories."""
-    return read_exchange(folder) if (folder / RUNS).exists() else load_members(folder)
+def read_study(folder: Path, judge: str | None = None) -> Members:
+    """Read the runs of a study from its Parquet files, if the folder holds them, or else from its run directories.
+
+    The files know the outcomes by each run's own judge alone; a `judge` takes the run directories.
+    """
+    if not (folder / RUNS).exists():
+        return load_members(folder, judge)
+    if judge is not None:
+        raise UserError(f"--judge {judge}: {folder} has the outcomes by the runs' own judges; name the study's folder")
+    return read_exchange(folder)
 
 
 def _run_row(run: Member) -> dict[str, Any]:

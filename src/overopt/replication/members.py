@@ -18,8 +18,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from overopt.analysis.run_summary import check_judges, evaluations_of
 from overopt.errors import UserError
-from overopt.outcomes import Outcome, checkpoints, label
+from overopt.outcomes import JUDGED_STAGES, Outcome, checkpoints, label
 from overopt.records import Run, load_run
 from overopt.records.layout import MEMBERS, RUNS
 
@@ -121,12 +122,16 @@ class Members:
         return Members(self.study, self.scale, runs, tuple(plan for plan in self.planned if plan[2] == seed))
 
 
-def load_members(folder: Path) -> Members:
-    """Read the runs of a study's folder; runs that have not begun are only planned."""
+def load_members(folder: Path, judge: str | None = None) -> Members:
+    """Read the runs of a study's folder; runs that have not begun are only planned.
+
+    They are labeled by a judge that has judged them, by default each by its own. Gates are the study's own.
+    """
     plan = read_plan(folder)
     records = dict(_records(folder, plan["runs"]))
+    check_judges([judge] if judge else [], records.values())
     runs = [
-        _member(run, name, plan["runs"][name], _closed_gate(plan["runs"][name], records))
+        _member(run, name, plan["runs"][name], _closed_gate(plan["runs"][name], records), judge)
         for name, run in records.items()
     ]
     planned = tuple((e["row"], e["setting"], e["seed"]) for e in plan["runs"].values())
@@ -147,9 +152,10 @@ def read_plan(folder: Path) -> dict[str, Any]:
     return plan
 
 
-def _member(run: Run, name: str, entry: Mapping[str, Any], gate: str | None) -> Member:
-    outcome = Outcome(None, CLOSED_GATE + gate) if gate else label(run)
-    evaluated = checkpoints(run)
+def _member(run: Run, name: str, entry: Mapping[str, Any], gate: str | None, judge: str | None) -> Member:
+    judge = judge if run.stage in JUDGED_STAGES else None
+    outcome = Outcome(None, CLOSED_GATE + gate) if gate else label(run, judge=judge)
+    evaluated = checkpoints(run, judge=judge)
     return Member(
         name=name,
         row=entry["row"],
@@ -160,12 +166,16 @@ def _member(run: Run, name: str, entry: Mapping[str, Any], gate: str | None) -> 
         config=run.config,
         outcome=outcome,
         series=dict(_series(run.metrics())),
-        evaluations=[row for row in run.evaluations() if run.stage == "reward_model" or row["judge"] != "pairs"],
+        evaluations=_evaluations(run) if judge is None else evaluations_of(run, judge),
         won={checkpoint.step: checkpoint.outcome for checkpoint in evaluated},
         proxy={checkpoint.step: checkpoint.proxy for checkpoint in evaluated},
         commit=_commit(run.info),
         parents={parent["role"]: PurePath(parent["path"]).name for parent in run.info.get("parents", [])},
     )
+
+
+def _evaluations(run: Run) -> list[dict[str, Any]]:
+    return [row for row in run.evaluations() if run.stage == "reward_model" or row["judge"] != "pairs"]
 
 
 def _commit(info: Mapping[str, Any]) -> str | None:

@@ -6,7 +6,8 @@ import json
 from pathlib import Path
 
 import pytest
-from fake_runs import WORSE, Evaluated, base_run, offline_run, online_run
+from fake_runs import BETTER, WORSE, Evaluated, base_run, offline_run, online_run
+from judged_again import MODEL, judge_again
 
 from overopt.analysis.report import collect as collecting
 from overopt.analysis.report.collect import collect, distinct_names
@@ -202,3 +203,74 @@ def test_the_gate_of_a_study_is_read_from_its_summary(tmp_path: Path) -> None:
     assert (row.label, row.gate, row.win_rate) == (None, "sft.win_rate", 1.0)
     (tmp_path / "summary.json").write_text("[")
     assert collect([tmp_path]).records[0].row.label == "GOOD"
+
+
+LOST: list[float | None] = [0.0] * 10
+HALF: list[float | None] = [1.0, 0.0] * 5
+
+
+def judged_twice(path: Path) -> None:
+    """Two runs that gold finds GOOD and OVER, and a model FLAT and COLLAPSE or OVER; the second run up to step 10."""
+    judge_again(online_run(path / "kl", BETTER), {0: HALF, 10: HALF, 20: HALF})
+    judge_again(online_run(path / "none", WORSE), {0: HALF, 10: LOST})
+
+
+def test_every_judge_that_has_rows_is_there_and_the_runs_own_is_first(tmp_path: Path) -> None:
+    judged_twice(tmp_path)
+    online_run(tmp_path / "unjudged")
+    (group,) = collect([tmp_path]).groups
+    assert group.judges == ["gold", MODEL]
+    kl, none, unjudged = group.records
+    assert [[record.row.judge, record.row.label] for record in group.records] == [["gold", label] for label in
+                                                                                  ("GOOD", "OVER", "GOOD")]  # fmt: skip
+    assert [[(other.judge, other.label) for other in record.row.others] for record in group.records] == [
+        [(MODEL, "FLAT")], [(MODEL, "OVER")], [],
+    ]  # fmt: skip
+    assert [points.tolist() for points in kl.evaluated("win_rate")] == [[0, 10, 20], [0.4, 0.8, 1.0]]
+    assert [points.tolist() for points in none.evaluated("win_rate", MODEL)] == [[0, 10], [0.5, 0.0]]
+    assert unjudged.evaluated("win_rate", MODEL)[0].size == 0
+
+
+def test_the_judges_that_are_asked_for_come_in_that_order(tmp_path: Path) -> None:
+    judged_twice(tmp_path)
+    (group,) = collect([tmp_path], [MODEL, "gold"]).groups
+    assert group.judges == [MODEL, "gold"]
+    kl, none = group.records
+    assert [(record.row.label, record.row.win_rate) for record in (kl, none)] == [("FLAT", 0.5), ("OVER", 0.0)]
+    assert [judged.outcome for judged in none.last.values()] == LOST
+    assert none.evaluated("proxy_mean")[1].tolist() == [0.0, 2.0, 3.0], "what no judge changes is there"
+    (alone,) = collect([tmp_path], [MODEL]).groups
+    assert alone.judges == [MODEL]
+    assert alone.records[0].row.others == ()
+
+
+def test_a_judge_that_judged_nothing_is_refused_with_those_there_are(tmp_path: Path) -> None:
+    judged_twice(tmp_path)
+    with pytest.raises(
+        UserError, match=f"--judge gpt: these runs were judged by gold, {MODEL}; see `overopt evaluate`"
+    ):
+        collect([tmp_path], ["gold", "gpt"])
+
+
+def test_runs_whose_own_judges_differ_are_groups_apart(tmp_path: Path) -> None:
+    online_run(tmp_path / "kl")
+    other = online_run(tmp_path / "local")
+    lines = (other / "evaluations.jsonl").read_text()
+    (other / "evaluations.jsonl").write_text(lines.replace('"judge": "gold"', '"judge": "reward_model"'))
+    groups = collect([tmp_path]).groups
+    assert [(group.title, group.judges, len(group.records)) for group in groups] == [
+        ("Online runs, miniature task, tuning split, judged by gold", ["gold"], 1),
+        ("Online runs, miniature task, tuning split, judged by reward_model", ["reward_model"], 1),
+    ]
+
+
+def test_two_versions_of_a_judge_are_two_judges(tmp_path: Path) -> None:
+    for name, version in (("a", "1111111111"), ("b", "2222222222")):
+        judge_again(online_run(tmp_path / name), {0: HALF, 10: HALF, 20: HALF}, judge_hash=version)
+    (group,) = collect([tmp_path]).groups
+    assert group.judges == ["gold", f"{MODEL} (111111)", f"{MODEL} (222222)"]
+    a, b = group.records
+    assert a.evaluated("win_rate", f"{MODEL} (111111)")[0].tolist() == [0, 10, 20]
+    assert b.evaluated("win_rate", f"{MODEL} (111111)")[0].tolist() == []
+    first, second = collect([tmp_path], [MODEL]).groups
+    assert (len(first.records), len(second.records)) == (1, 1), "their labels would stand in one column"

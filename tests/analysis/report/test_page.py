@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from fake_runs import WORSE, Evaluated, base_run, offline_run, online_run
+from judged_again import MODEL, judge_again
 
 from overopt.analysis.report.collect import collect
 from overopt.analysis.report.page import as_json, content, drawing_library, encoded, page
@@ -186,3 +187,39 @@ def test_a_task_that_hides_its_samples_has_none_of_its_words_on_the_page(tmp_pat
     found = content_at(tmp_path)
     assert secret not in as_json(found)
     assert len(found["groups"][0]["samples"]["statistics"]) == 2
+
+
+def test_each_judge_has_its_label_and_its_panel_of_win_rates(tmp_path: Path) -> None:
+    judge_again(online_run(tmp_path / "none", WORSE), {0: [0.0] * 10, 20: [1.0] * 8 + [None] * 2})
+    (group,) = content_at(tmp_path, ("curves",))["groups"]
+    assert group["judges"] == ["gold", MODEL]
+    assert group["disagreements"] == [f"gold and {MODEL} disagree on 1 of 1 run: none (OVER against GOOD)."]
+    by = group["rows"][0]["by"]
+    assert [(by[judge]["label"], by[judge]["outcome"], by[judge]["win_rate"]) for judge in group["judges"]] == [
+        ("OVER", "worse", 0.0), ("GOOD", "better", 1.0),
+    ]  # fmt: skip
+    assert by[MODEL]["reason"].endswith(f"; {MODEL} has made 2 of 3 evaluations")
+    assert [panel["title"] for panel in group["figures"][0]["panels"]][:2] == [
+        "win rate by gold",
+        f"win rate by {MODEL}",
+    ]
+    data = drawn(group)
+    assert points(data["win_rate-lines"], "none") == [(0, 0.4), (10, 0.2), (20, 0.0)]
+    assert points(data["win_rate_1-lines"], "none") == [(0, 0.0), (20, 1.0)]
+    assert (data["win_rate-ends"]["outcome"], data["win_rate_1-ends"]["outcome"]) == (["worse"], ["better"])
+    assert data["win_rate_1-sft"] == {"y": [0]}
+
+
+def test_what_judges_reply_is_text_whose_controls_are_seen(tmp_path: Path) -> None:
+    judge_again(
+        online_run(tmp_path / "none", WORSE), {0: [0.0] * 10, 20: [1.0] * 10}, replies={20: HOSTILE}
+    )  # fmt: skip
+    collection = collect([tmp_path])
+    html = page(collection, draw_all(collection.groups, ("curves",)), "A title")
+    own = html.replace(drawing_library(), "")
+    assert own.count("</script>") == 3 and own.lower().count("<script") == 3
+    assert not set("\x1b\x07\u202e\u200b\u2066\u2028") & set(own)
+    data = json.loads(re.findall(r'id="report-data">(.*?)</script>', html, re.DOTALL)[0])
+    replies = {text for *_, text in data["groups"][0]["samples"]["replies"]}
+    assert {HOSTILE[0], HOSTILE[1], "␛[31mred␇", "[U+202E]gnp.exe[U+200B][U+2066]"} <= replies
+    assert max(map(len, replies)) < 700

@@ -9,10 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 from fake_runs import WORSE, Evaluated, online_run
+from judged_again import MODEL, judge_again
 
 from overopt.analysis.report import samples as sampling
 from overopt.analysis.report.collect import Group, collect
 from overopt.analysis.report.samples import SampledCompletion, choose_prompts, is_hidden, ranks, samples_of, steps_shown
+from overopt.records import RunWriter, load_run
 
 
 def group_at(path: Path) -> Group:
@@ -162,3 +164,62 @@ def test_long_texts_are_cut_before_they_are_embedded(tmp_path: Path) -> None:
     samples = samples_of(group_at(tmp_path))
     assert samples is not None
     assert samples.texts[0][0].endswith("a [... 96,000 more characters]")
+
+
+def test_each_judges_outcome_of_one_completion(tmp_path: Path) -> None:
+    """Of ten completions at step 20 gold finds all lost; the model finds the first won, the second a tie."""
+    run = online_run(tmp_path / "none", WORSE)
+    judge_again(run, {0: [0.0] * 10, 20: [1.0, 0.5, None] + [0.0] * 7}, replies={0: ["early"] * 10, 20: ["A", "B"]})
+    samples = samples_of(group_at(tmp_path))
+    assert samples is not None
+    assert samples.judges == ["gold", MODEL]
+    cells = [dict(zip(CELL, cell, strict=True)) for cell in samples.cells]
+    ids = {samples.prompts[cell["prompt"]]["id"]: place for place, cell in enumerate(cells) if cell["step"] == 20}
+    last = [(cells[ids[f"post {post}"]]["outcome"], samples.others[ids[f"post {post}"]]) for post in range(4)]
+    assert last == [(0.0, [1.0]), (0.0, [0.5]), (0.0, [None]), (0.0, [0.0])]
+    between = [samples.others[place] for place, cell in enumerate(cells) if cell["step"] == 10]
+    assert between == [[None]] * 10, "step 10 it did not judge"
+    assert samples.replies == [[ids["post 0"], 1, "A", "ours", "A"], [ids["post 1"], 1, "A", "ours", "B"]], "of the end"
+
+
+def test_the_replies_are_those_of_the_judge_as_it_is_about_what_was_compared(tmp_path: Path) -> None:
+    run = online_run(tmp_path / "none", WORSE)
+    for place in ({"judge_hash": "old"}, {"against": "other"}, {"max_completion_tokens": 128}, {"split": "test"}):
+        judge_again(run, {20: [0.0] * 10}, replies={20: ["not this"] * 10}, **{"judge_hash": "new"} | place)
+    judge_again(run, {20: [0.0] * 5 + [1.0] * 5}, "hf/m:j1", replies={20: ["but this"]}, judge_hash="new")
+    judge_again(run, {0: [0.0] * 10}, judge_hash="new")
+    samples = samples_of(group_at(tmp_path))
+    assert samples is not None
+    assert samples.judges == ["gold", "hf/m:j1", MODEL]
+    assert [(judge, text) for _, judge, *_, text in samples.replies] == [(1, "but this")]
+
+
+def test_another_completion_of_the_same_prompt_has_no_part_in_it(tmp_path: Path) -> None:
+    run = online_run(tmp_path / "none", [Evaluated(0, 4), Evaluated(20, 4)])
+    judge_again(run, {0: [1.0] * 10, 20: [1.0] * 10})
+    with RunWriter.open(run) as writer:
+        rows = [row | {"completion": "another"} for row in load_run(run).samples(20) if row["judge"] == MODEL]
+        writer.write_samples(20, rows[:4])
+    samples = samples_of(group_at(tmp_path))
+    assert samples is not None
+    ends = [other for cell, other in zip(samples.cells, samples.others, strict=True) if cell[2] == 20]
+    assert sorted(ends, key=str) == [[1.0]] * 6 + [[None]] * 4
+
+
+def test_a_third_of_the_prompts_are_those_about_which_judges_disagree() -> None:
+    """Hacking falls with i; the judges disagree by a half on one of ten prompts, and wholly on one of a hundred."""
+    record: Any = object()
+
+    def completion(i: int) -> SampledCompletion:
+        other = 1.0 if i % 100 == 99 else 0.5 if i % 10 == 5 else 0.0
+        return SampledCompletion(record, 1, f"p{i}", {"outcome": 0.0}, -i / 1000, (other,))
+
+    completions = [completion(i) for i in range(1000)]
+    assert [c.disagreement for c in (completions[99], completions[5], completions[0])] == [1.0, 0.5, 0.0]
+    assert SampledCompletion(record, 1, "p", {"outcome": None}, 0.0, (1.0,)).disagreement is None
+    chosen = choose_prompts(completions, 60)
+    assert len(chosen) == 60
+    assert {f"p{i}" for i in range(20)} <= chosen.keys(), "most hacking"
+    assert {f"p{i}" for i in range(99, 1000, 100)} <= chosen.keys(), "most disagreement"
+    assert sum(int(prompt[1:]) % 10 == 5 and int(prompt[1:]) >= 20 for prompt in chosen) >= 10
+    assert list(chosen) == sorted(chosen, key=lambda prompt: int(prompt[1:]))

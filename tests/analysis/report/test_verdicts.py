@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from fake_runs import BETTER, WORSE, Evaluated, online_run
+from judged_again import MODEL, judge_again
 
 from overopt.analysis.report.collect import collect
 from overopt.analysis.report.verdicts import sentence
@@ -50,4 +51,15 @@ def test_seeds_are_counted_by_setting(tmp_path: Path) -> None:
         "Of 6 runs, starting from SFT's 40%, 3 over-optimized: "
         "kl 0.2, lr 0.0005: 1 did not clearly change, 2 improved on SFT (win rate 80%, interquartile mean); "
         "none, lr 0.0005: 3 over-optimized (win rate 0%, interquartile mean)."
+    )
+
+
+def test_the_judge_is_named_where_it_is_not_the_runs_own_or_not_alone(tmp_path: Path) -> None:
+    run = online_run(tmp_path / "none", WORSE)
+    assert sentence(collect([tmp_path]).groups[0]).startswith("none: Over-optimized: ")
+    judge_again(run, {0: [0.0] * 10, 20: [1.0] * 10})
+    assert sentence(collect([tmp_path]).groups[0]).startswith("By gold: none: Over-optimized: ")
+    assert sentence(collect([tmp_path], ["gold"]).groups[0]).startswith("none: Over-optimized: ")
+    assert sentence(collect([tmp_path], [MODEL]).groups[0]) == (
+        f"By {MODEL}: none: Improved: the win rate rose from 0% (SFT) to 100%; the proxy went from +0.00 to +3.00."
     )

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from fake_runs import offline_run, online_run
+from judged_again import MODEL, judge_again
 
 from overopt.analysis.report.collect import Collection, collect
 from overopt.analysis.report.write import check_out, draw_all, figures_folder, write_report
@@ -38,6 +39,14 @@ def test_the_svg_is_drawn_from_the_records(tmp_path: Path, collection: Collectio
     paths = re.findall(r'aria-roledescription="line mark"[^>]* d="M([^"]*)"', svg)
     heights = [float(point.split(",")[1]) for point in paths[0].split("L")]
     assert [1 - height / 190 for height in heights] == pytest.approx([0.4, 0.8, 1.0], abs=1e-3)
+
+
+def test_figures_say_whose_labels_they_show_if_not_those_of_the_runs_own_judge(tmp_path: Path) -> None:
+    judge_again(online_run(tmp_path / "runs/kl"), {0: [0.0] * 10, 10: [0.0] * 10, 20: [1.0] * 10})
+    collection = collect([tmp_path / "runs"], [MODEL])
+    svg = write_report(collection, tmp_path / "r.html", ("svg",), ("curves",))[0].read_text()
+    assert f"tuning split, labels by {MODEL}" in svg
+    assert f"win rate by {MODEL}" in svg and "against the reference" not in svg
 
 
 def test_other_formats_are_figures_alone(tmp_path: Path, collection: Collection) -> None:

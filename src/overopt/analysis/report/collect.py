@@ -12,14 +12,24 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from overopt.analysis.disagreement import judges_in, told_apart
 from overopt.analysis.report.settings import setting_of
-from overopt.analysis.run_summary import RunSummary, evaluations_of, summarize_run
+from overopt.analysis.run_summary import RunSummary, check_judges, evaluations_of, is_own, summarize_run
 from overopt.errors import UserError
-from overopt.outcomes import JUDGED_STAGES
+from overopt.outcomes import JUDGED_STAGES, judged_samples, judges_of
 from overopt.records import Run, describe_dropped, find_readable_runs, load_run, reading_run
 from overopt.records.study_folder import failed_gate_before
 
 Points = tuple[NDArray[np.float64], NDArray[np.float64]]
+
+
+@dataclass(frozen=True)
+class OtherJudge:
+    """A judge besides the one whose label comes first."""
+
+    id: str
+    """Its name in the records."""
+    evaluations: list[dict[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -39,6 +49,11 @@ class ReportedRun:
     run: Run
     row: RunSummary
     evaluations: list[dict[str, Any]]
+    """By the judge whose label comes first."""
+    is_own: bool
+    """Whether that judge is the one that the run was trained with."""
+    others: dict[str, OtherJudge]
+    """The other judges, by the names in `row`."""
     metrics: dict[str, Points]
     """Steps and values of every metric where it is present and finite."""
     first: dict[str, JudgedCompletion]
@@ -82,20 +97,37 @@ class ReportedRun:
         """A sentence for each data set of which many records were left out; none if the run did not record it."""
         return describe_dropped(self.run.info.get("dropped", {}), self.run.info.get("kept", {}))
 
-    def evaluated(self, value: str) -> Points:
-        """Steps and values of a field of the evaluations where it is present."""
-        rows = [row for row in self.evaluations if row.get(value) is not None]
+    def evaluations_by(self, judge: str | None) -> list[dict[str, Any]]:
+        """The evaluations by one of the judges; none if it judged nothing here."""
+        if judge == self.row.judge:
+            return self.evaluations
+        return self.others[judge].evaluations if judge in self.others else []
+
+    def evaluated(self, value: str, judge: str | None = None) -> Points:
+        """Steps and values of a field of the evaluations where it is present, by default those of the first judge."""
+        rows = self.evaluations if judge is None else self.evaluations_by(judge)
+        rows = [row for row in rows if row.get(value) is not None]
         return np.array([row["step"] for row in rows], float), np.array([row[value] for row in rows], float)
 
 
 @dataclass(frozen=True)
 class Group:
-    """Comparable runs: of one stage and judged on the same prompts."""
+    """Comparable runs: of one stage and judged on the same prompts by the same judge."""
 
     title: str
     slug: str
     """The group's name in files and anchors."""
     records: tuple[ReportedRun, ...]
+
+    @property
+    def judges(self) -> list[str]:
+        """Who judged the runs: the judge whose labels come first, then the others."""
+        return judges_in([record.row for record in self.records])
+
+    @property
+    def names_judges(self) -> bool:
+        """Whether outcomes and win rates must say whose they are: not only those of the runs' own judge are shown."""
+        return len(self.judges) > 1 or not all(record.is_own for record in self.records)
 
     @property
     def last_step(self) -> int:
@@ -129,8 +161,12 @@ class Collection:
         return tuple(record for group in self.groups for record in group.records) + self.bases
 
 
-def collect(paths: Sequence[Path]) -> Collection:
-    """Read every run at or below the paths; UserError if no run can be read."""
+def collect(paths: Sequence[Path], judges: Sequence[str] = ()) -> Collection:
+    """Read every run at or below the paths; UserError if no run can be read, or if a judge of that name judged none.
+
+    `judges` are shown in this order, and the labels of the first count. By default the run's own judge is the first of
+    all that judged it.
+    """
     left_out: list[str] = []
     found = {run.resolve(): run for path in paths for run in find_readable_runs(path, left_out)}
     runs: list[tuple[Run, dict[str, Any]]] = []
@@ -138,17 +174,19 @@ def collect(paths: Sequence[Path]) -> Collection:
         try:
             with reading_run(path):
                 run = load_run(path)
-                runs.append((run, _read(run)))
+                runs.append((run, _read(run, judges)))
         except UserError as error:
             left_out.append(str(error))
     if not runs:
         where = ", ".join(map(str, paths))
         raise UserError("\n".join([f"no run to report on; looked in {where} and below", *left_out]))
+    check_judges(judges, [run for run, _ in runs])
     names = distinct_names([run for run, _ in runs])
     settings = _setting_names([parts.pop("setting") for _, parts in runs])
+    rows = told_apart([replace(parts.pop("row"), run=name) for name, (_, parts) in zip(names, runs, strict=True)])
     records = [
-        ReportedRun(name=name, run=run, setting=setting, **parts | {"row": replace(parts["row"], run=name)})
-        for name, setting, (run, parts) in zip(names, settings, runs, strict=True)
+        ReportedRun(name=row.run, run=run, row=row, others=_others(row, parts.pop("others")), setting=setting, **parts)
+        for row, setting, (run, parts) in zip(rows, settings, runs, strict=True)
     ]
     judged = [record for stage in JUDGED_STAGES for record in records if record.run.stage == stage]
     bases = tuple(record for record in records if record.run.stage not in JUDGED_STAGES)
@@ -179,16 +217,34 @@ def _shared_start(paths: Sequence[tuple[str, ...]]) -> int:
     return sum(1 for _ in takewhile(lambda parts: len(set(parts)) == 1, zip(*paths, strict=False)))
 
 
-def _read(run: Run) -> dict[str, Any]:
-    gate = failed_gate_before(run.path) if run.stage in JUDGED_STAGES else None
-    evaluations = evaluations_of(run)
+def _read(run: Run, judges: Sequence[str]) -> dict[str, Any]:
+    if run.stage not in JUDGED_STAGES:
+        row = summarize_run(run.name, run.config, run, judges=judges_of(run)[:1])
+        evaluations = run.evaluations()
+        return _parts(run, row, evaluations, evaluations_of(run))
+    row = summarize_run(run.name, run.config, run, gate=failed_gate_before(run.path), judges=judges)
+    evaluations = evaluations_of(run, row.judge)
+    return _parts(run, row, evaluations, evaluations)
+
+
+def _parts(
+    run: Run, row: RunSummary, evaluations: list[dict[str, Any]], of_completions: list[dict[str, Any]]
+) -> dict[str, Any]:
+    others = [other.judge for other in row.others if other.judge is not None]
     return {
-        "evaluations": evaluations if run.stage in JUDGED_STAGES else run.evaluations(),
-        **_samples(run, evaluations),
-        "row": summarize_run(run.name, run.config, run, gate=gate),
+        "row": row,
+        "evaluations": evaluations,
+        "is_own": row.judge is None or is_own(run, row.judge),
+        "others": [OtherJudge(judge, evaluations_of(run, judge)) for judge in others],
+        **_samples(run, of_completions),
         "metrics": _metrics(run),
         "setting": setting_of(run.config),
     }
+
+
+def _others(row: RunSummary, others: Sequence[OtherJudge]) -> dict[str, OtherJudge]:
+    """The other judges by the names that a row gives them."""
+    return {str(judged.judge): other for judged, other in zip(row.others, others, strict=True)}
 
 
 def _samples(run: Run, evaluations: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, JudgedCompletion]]:
@@ -197,13 +253,9 @@ def _samples(run: Run, evaluations: Sequence[Mapping[str, Any]]) -> dict[str, di
     Every step is opened, so that a damaged file is noticed here.
     """
     found: dict[int, dict[str, JudgedCompletion]] = {}
-    judge, split = judge_of(evaluations)
     for step in run.sample_steps():
-        columns = run.sample_columns(step, ["prompt_id", "split", "judge", "outcome", "length"])
-        rows = zip(*columns.values(), strict=True)
-        found[step] = {
-            row[0]: JudgedCompletion(*row[3:]) for row in rows if row[1] == split and row[2] in (judge, None)
-        }
+        rows = judged_samples(run, step, ["prompt_id", "outcome", "length"], *judge_of(evaluations))
+        found[step] = {row[0]: JudgedCompletion(*row[1:]) for row in rows}
     steps = [step for step, rows in found.items() if rows]
     return {"first": found[steps[0]] if steps else {}, "last": found[steps[-1]] if steps else {}}
 
@@ -230,27 +282,37 @@ def _groups(records: Iterable[ReportedRun]) -> Iterator[Group]:
     together: dict[tuple[str, ...], list[ReportedRun]] = {}
     for record in records:
         together.setdefault(_group_key(record), []).append(record)
-    titles = [_title(key) for key in together]
+    titles = _titles(list(together))
     stages = Counter(key[0] for key in together)
     for place, (key, members) in enumerate(together.items()):
-        title = titles[place] if titles.count(titles[place]) == 1 else f"{titles[place]}, prompts {key[3]}"
         slug = key[0] if stages[key[0]] == 1 else f"{key[0]}-{place + 1}"
-        yield Group(title, slug, tuple(members))
+        yield Group(titles[place], slug, tuple(members))
 
 
-def _group_key(record: ReportedRun) -> tuple[str, str, str, str]:
-    """Stage, task, split and prompt set."""
+def _group_key(record: ReportedRun) -> tuple[str, ...]:
+    """Stage, task, split, prompt set and judge."""
     first = record.evaluations[0] if record.evaluations else {}
     return (
         str(record.run.stage),
         record.task,
         str(first.get("split", record.run.info.get("split", "?"))),
         str(first.get("prompt_set", "?")),
+        str(record.row.judge or "nobody"),
     )
 
 
-def _title(key: Sequence[str]) -> str:
-    return f"{key[0].capitalize()} runs, {key[1]} task" + (f", {key[2]} split" if key[2] != "?" else "")
+def _titles(keys: Sequence[tuple[str, ...]]) -> list[str]:
+    """A title for each group, which tells prompts and judges only where groups differ in them."""
+    short = [
+        f"{stage.capitalize()} runs, {task} task" + f", {split} split" * (split != "?")
+        for stage, task, split, *_ in keys
+    ]
+    titles = []
+    for title, (*_, prompts, judge) in zip(short, keys, strict=True):
+        alike = [key for other, key in zip(short, keys, strict=True) if other == title]
+        title += f", prompts {prompts}" * (len({key[3] for key in alike}) > 1)
+        titles.append(title + f", judged by {judge}" * (len({key[4] for key in alike}) > 1))
+    return titles
 
 
 def _setting_names(settings: Sequence[tuple[str, str]]) -> list[str]:

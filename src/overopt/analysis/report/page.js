@@ -98,12 +98,22 @@
     const sign = { better: "✓ ", worse: "× ", neither: "– " };
     const number = (name, key, show, title) => ({ name, class: "number", by: (row) => row[key], show, title });
     const from = (name, start, end, title) => number(name, end, (row) => `${signed(row[start])} → ${signed(row[end])}`, title);
+    const rate = (row) => fixed(row.win_rate) + (known(row.win_rate_low) ? ` [${fixed(row.win_rate_low)}, ${fixed(row.win_rate_high)}]` : "");
+    const outcome = (row, gate) => make("span", { class: `label ${row.outcome}`, title: row.reason }, row.label ? sign[row.outcome] + row.label : gate ? "– gate" : "–");
+    const judged = group.names_judges ? [
+      ...group.judges.map((judge) => ({ name: `outcome by ${judge}`, by: (row) => row.by[judge]?.label,
+        show: (row) => (row.by[judge] ? outcome(row.by[judge], row.gate) : "–") })),
+      ...group.judges.map((judge) => ({ name: `win rate by ${judge}`, class: "number", by: (row) => row.by[judge]?.win_rate,
+        show: (row) => (row.by[judge] ? `${fixed(row.by[judge].sft_win_rate)} → ${rate(row.by[judge])}` : "–"), title: "SFT's and that of the last evaluation by this judge, Wilson interval" })),
+    ] : [
+      { name: "outcome", by: (row) => row.label, show: (row) => outcome(row, row.gate) },
+      number("win rate (95 %)", "win_rate", rate, "at the last evaluation, Wilson interval"),
+    ];
     const columns = [
       { name: "run", class: "name", by: (row) => row.run, show: (row) => make("span", {}, swatchOf(group, row.run),
         make("button", { type: "button", "aria-pressed": "false", data: { run: row.run } }, row.run), row.mark ? make("span", { class: "mark" }, row.mark) : null) },
-      { name: "outcome", by: (row) => row.label, show: (row) => make("span", { class: `label ${row.outcome}`, title: row.reason }, row.label ? sign[row.outcome] + row.label : row.gate ? "– gate" : "–") },
-      number("win rate (95 %)", "win_rate", (row) => fixed(row.win_rate) + (known(row.win_rate_low) ? ` [${fixed(row.win_rate_low)}, ${fixed(row.win_rate_high)}]` : ""), "at the last evaluation, Wilson interval"),
-      number("minus SFT", "win_difference", (row) => signed(row.win_difference) + (known(row.win_difference_se) ? ` ± ${fixed(row.win_difference_se)}` : ""), "paired over prompts, ± one standard error"),
+      ...judged,
+      number(group.names_judges ? `minus SFT by ${group.judges[0]}` : "minus SFT", "win_difference", (row) => signed(row.win_difference) + (known(row.win_difference_se) ? ` ± ${fixed(row.win_difference_se)}` : ""), "paired over prompts, ± one standard error"),
       from("proxy", "proxy_start", "proxy_end", "the reward model's score, first and last evaluation"),
       from("gold", "gold_start", "gold_end", "first and last evaluation"),
       number("KL", "kl_ref", (row) => fixed(row.kl_ref, 1), "to the reference, nats per completion"),
@@ -116,7 +126,8 @@
       number("step", "step", (row) => whole(row.step)),
     ].filter(Boolean);
     const why = make("details", group.rows.length <= 12 ? { open: "" } : {}, make("summary", {}, "Why"), make("ul", { class: "why" }, ...group.rows.map((row) =>
-      make("li", { data: { run: row.run } }, make("b", {}, row.run), row.label ? ` ${row.label}: ` : " – ", row.reason || row.verdict, row.mark ? ` (${row.mark})` : ""))));
+      make("li", { data: { run: row.run } }, make("b", {}, row.run), row.label ? ` ${row.label}: ` : " – ", row.reason || row.verdict, row.mark ? ` (${row.mark})` : "",
+        ...group.judges.slice(1).filter((judge) => row.by[judge]?.reason).map((judge) => make("div", {}, `by ${judge} ${row.by[judge].label ? `${row.by[judge].label}: ` : "– "}${row.by[judge].reason}`))))));
     return make("div", {}, table(columns, group.rows, { class: "runs", run: (row) => row.run, label: group.title }), why);
   }
 
@@ -227,15 +238,32 @@
     const [, run, step, index, ended, proxy, gold, outcome, length, logp, hacking] = one.values;
     const name = samples.runs[run];
     const verdicts = new Map([[1, "win"], [0.5, "tie"], [0, "loss"]]);
+    const told = (value) => verdicts.get(value) ?? (known(value) ? `outcome ${value}` : "–");
+    const others = samples.others[one.place] || [];
+    const outcomes = others.length ? [outcome, ...others].map((value, place) => `${samples.judges[place]}: ${told(value)}`).join(" · ") : known(outcome) ? told(outcome) : null;
     const numbers = [
       known(hacking) ? `hacking ${signed(hacking)}` : null, known(proxy) ? `proxy ${signed(proxy)}` : null, known(gold) ? `gold ${signed(gold)}` : null,
-      verdicts.get(outcome), known(length) ? `${length} tokens` : null, ended === 0 ? "does not end" : null, known(logp) ? `log p ${logp.toFixed(1)}` : null,
+      outcomes, known(length) ? `${length} tokens` : null, ended === 0 ? "does not end" : null, known(logp) ? `log p ${logp.toFixed(1)}` : null,
     ].filter(Boolean).join(" · ");
     const [content, marks] = samples.texts[index];
     const who = one.shared ? [`start (step ${step}), all runs`] : [swatchOf(group, name), `${name}, step ${step}`];
     return make("div", { class: one.shared ? "cell shared" : "cell", data: one.shared ? {} : { run: name } },
       one.shared ? make("div", { class: "head" }, ...who) : make("button", { type: "button", class: "head", on: { click: () => choose(name) } }, ...who),
-      text(content, marks), make("p", { class: "numbers" }, numbers));
+      text(content, marks), make("p", { class: "numbers" }, numbers), replies(samples, one.place));
+  }
+
+  // What judges wrote about a completion, as text: it may hold anything.
+  function replies(samples, place) {
+    const found = samples.replies.filter((reply) => reply[0] === place);
+    if (!found.length) return null;
+    return make("details", { class: "replies" }, make("summary", {}, `${found.length} ${found.length === 1 ? "reply" : "replies"} of judges`),
+      ...found.map(([, judge, position, verdict, content]) => make("div", {}, make("span", { class: "quiet" }, `${samples.judges[judge]}, ours as ${position}: ${verdict}`), text(content))));
+  }
+
+  // How far apart the judges' outcomes of a completion lie; -1 if fewer than two gave one.
+  function apart(samples, { values, place }) {
+    const outcomes = [values[7], ...(samples.others[place] || [])].filter(known);
+    return outcomes.length > 1 ? outcomes.reduce((a, b) => Math.max(a, b)) - outcomes.reduce((a, b) => Math.min(a, b)) : -1;
   }
 
   function sampleBrowser(group) {
@@ -246,10 +274,11 @@
     const choice = (values) => make("select", { on: { change: () => restart() } }, ...values.map(([value, name]) => make("option", { value }, name)));
     const run = choice([["", "all runs"], ...samples.runs.map((name, place) => [String(place), name])]);
     const step = choice([["ends", "first and last step"], ["last", "last step"], ["all", "all steps"], ...steps.map((one) => [String(one), `step ${one}`])]);
-    const order = choice([["worst", "most hacking first"], ["least", "least hacking first"]]);
+    const order = choice([["worst", "most hacking first"], ["least", "least hacking first"],
+      ...(samples.judges.length > 1 ? [["apart", "most disagreement of judges first"]] : [])]);
     const search = make("input", { type: "search", placeholder: "words", on: { input: () => restart() } });
     const byPrompt = samples.prompts.map(() => []);
-    for (const values of samples.cells) byPrompt[values[0]].push(values);
+    samples.cells.forEach((values, place) => byPrompt[values[0]].push({ values, place }));
     const range = samples.runs.map((_, place) => {
       const own = samples.cells.filter((one) => one[1] === place).map((one) => one[2]);
       return own.length ? [own.reduce((a, b) => Math.min(a, b)), own.reduce((a, b) => Math.max(a, b))] : [0, 0];
@@ -266,7 +295,7 @@
     }
 
     function cellsOf(place) {
-      const cells = byPrompt[place].filter(visible).map((values) => ({ values }));
+      const cells = byPrompt[place].filter((one) => visible(one.values));
       const starts = cells.filter((one) => one.values[2] === 0);
       if (starts.length > 1 && new Set(starts.map((one) => one.values[3])).size === 1) {  // every run starts as the same policy
         return [{ ...starts[0], shared: true }, ...cells.filter((one) => one.values[2] !== 0)];
@@ -279,10 +308,12 @@
       const has = (content) => known(content) && content.toLowerCase().includes(words);
       let cards = samples.prompts.map((prompt, place) => ({ prompt, cells: cellsOf(place) })).filter((card) => card.cells.length);
       if (words) cards = cards.filter(({ prompt, cells }) => has(prompt.prompt) || has(prompt.reference) || cells.some((one) => has(samples.texts[one.values[3]][0])));
+      for (const card of cards) card.apart = card.cells.reduce((most, one) => Math.max(most, apart(samples, one)), -1);
       for (const card of cards) card.hacking = card.cells.reduce((worst, one) => Math.max(worst, known(one.values[10]) ? one.values[10] : -2), -2);
-      cards.sort((a, b) => (order.value === "worst" ? b.hacking - a.hacking : a.hacking - b.hacking));
-      list.replaceChildren(...cards.slice(0, shown).map(({ prompt, cells, hacking }) => make("article", { class: "card" },
-        make("h5", {}, prompt.id + (hacking > -2 ? ` · hacking up to ${signed(hacking)}` : "")),
+      const orders = { worst: (a, b) => b.hacking - a.hacking, least: (a, b) => a.hacking - b.hacking, apart: (a, b) => b.apart - a.apart || b.hacking - a.hacking };
+      cards.sort(orders[order.value]);
+      list.replaceChildren(...cards.slice(0, shown).map(({ prompt, cells, hacking, apart }) => make("article", { class: "card" },
+        make("h5", {}, prompt.id + (hacking > -2 ? ` · hacking up to ${signed(hacking)}` : "") + (apart > 0 ? " · judges disagree" : "")),
         text(prompt.prompt), known(prompt.reference) ? make("div", {}, make("span", { class: "quiet" }, "reference"), text(prompt.reference)) : null,
         make("div", { class: "cells", tabindex: "0", role: "region", "aria-label": "completions" }, ...cells.map((one) => cell(group, samples, one))))));
       count.textContent = `${Math.min(shown, cards.length)} of ${cards.length} prompts`;
@@ -297,11 +328,12 @@
 
   function sampleSection(group) {
     const samples = group.samples;
-    const left = samples.total - samples.prompts.length;
+    const left = samples.total - samples.prompts.length, several = samples.judges.length > 1;
     const says = samples.hidden
       ? "The task asks that no text be shown; these are its statistics."
       : `Hacking is the rank of the proxy minus the rank of ${samples.by} among the group's completions: near +1, the reward model likes what the judge does not. `
-        + `${samples.prompts.length} prompts are here` + (left > 0 ? `, half of them those with most hacking, half drawn at random; ${whole(left)} more are left out.` : ".")
+        + `${samples.prompts.length} prompts are here` + (left > 0 ? `, ${several ? "a third of them those with most hacking, a third those about which the judges disagree most" : "half of them those with most hacking"}, the others drawn at random; ${whole(left)} more are left out.` : ".")
+        + (group.names_judges ? ` Win rates, and hacking without gold, are by ${samples.judges[0]}.` : "")
         + (samples.steps_left_out ? ` ${whole(samples.steps_left_out)} checkpoints between are left out.` : "");
     const marked = samples.texts.some((one) => one[1]);
     const number = (name, show) => ({ name, class: "number", by: (row) => row[name === "win rate" ? "outcome" : name], show });
@@ -335,9 +367,10 @@
     put("verdict", make("div", { class: "warning" }, make("p", {}, "Data that was not used:"), make("ul", {}, ...report.dropped.map((what) => make("li", {}, what)))));
   }
   for (const group of report.groups) {
-    put("verdict", make("h3", {}, group.title), make("p", { class: "sentence" }, group.sentence));
+    put("verdict", make("h3", {}, group.title), make("p", { class: "sentence" }, group.sentence), ...group.disagreements.map((said) => make("p", { class: "disagreement" }, said)));
     put("runs", titled(group), runTable(group));
-    put("figures", titled(group), legend(group), ...group.figures.map((one) => figure(group, one)));
+    put("figures", titled(group), group.names_judges ? make("p", { class: "quiet" }, `Marks at the ends of lines are by ${group.judges[0]}, and win rates too where no judge is named.`) : null,
+      legend(group), ...group.figures.map((one) => figure(group, one)));
     put("samples", titled(group), ...(group.samples ? sampleSection(group) : [make("p", { class: "quiet" }, "No samples were recorded.")]));
   }
   if (!report.groups.length) {

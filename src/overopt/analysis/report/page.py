@@ -13,6 +13,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from overopt.analysis.disagreement import disagreements
 from overopt.analysis.report.collect import Collection, Group, ReportedRun
 from overopt.analysis.report.figures import drawing
 from overopt.analysis.report.figures.drawing import Columns, Figure, style_of
@@ -96,6 +97,9 @@ def _group(group: Group, figures: Sequence[Figure], share: int) -> dict[str, Any
         "title": group.title,
         "slug": group.slug,
         "sentence": sentence(group),
+        "judges": group.judges,
+        "names_judges": group.names_judges,
+        "disagreements": disagreements([record.row for record in group.records]),
         "has_seeds": group.has_seeds,
         "rows": [_row(group, record) for record in group.records],
         "legend": [
@@ -116,9 +120,16 @@ def _row(group: Group, record: ReportedRun) -> dict[str, Any]:
         "mark": record.mark,
         "verdict": verdict(record.row),
         "outcome": drawing.outcome_of(record),
+        "by": {judge: _judged(record, judge) for judge in group.judges},
         "step": last.get("step"),
         **{name: last.get(name) for name in ("win_difference", "win_difference_se", "len_mean", "eos_rate", "n")},
     }
+
+
+def _judged(record: ReportedRun, judge: str) -> dict[str, Any] | None:
+    """What one judge makes of a run; None if it judged nothing."""
+    judged = record.row.by(judge)
+    return None if judged is None else {**asdict(judged), "outcome": drawing.outcome_of(record, judge)}
 
 
 def _base(record: ReportedRun) -> dict[str, Any]:

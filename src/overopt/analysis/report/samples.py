@@ -2,7 +2,7 @@
 
 The `hacking` of a completion is the rank of its proxy minus the rank of its gold (or of its outcome, without gold)
 among all shown completions of its group. Ranks lie between 0 and 1; near 1, the reward model prefers what the judge
-rejects.
+rejects. Its `disagreement` is how far apart the judges' outcomes of it lie, from 0 to 1.
 """
 
 from __future__ import annotations
@@ -19,17 +19,21 @@ from numpy.typing import NDArray
 from overopt.analysis.report.collect import Group, ReportedRun, judge_of
 from overopt.analysis.report.figures.drawing import tidy
 from overopt.analysis.text import escape_controls, marks, shortened
+from overopt.outcomes import judged_samples
 
 MOST_PROMPTS = 200
-"""Prompts shown of a group: half those with the highest hacking, half at random."""
+"""Prompts shown of a group: half those with the highest hacking, half at random; of several judges a third also those
+about which they disagree most."""
 MOST_STEPS = 6
 """Checkpoints shown of a run: the first, the last, and some between."""
 MOST_COMPLETIONS = 12_000
 """Completions on a page, over all groups."""
+LONGEST_REPLY = 600
+"""Most characters of a judge's reply on a page."""
 MARKED_TASKS = ("miniature",)
 """Tasks whose prompts contain every fact that a completion may state."""
 
-COLUMNS = ("prompt_id", "split", "judge", "proxy", "gold", "outcome", "length", "ended", "logp")
+COLUMNS = ("prompt_id", "proxy", "gold", "outcome", "length", "ended", "logp")
 TEXTS = ("prompt", "reference", "completion")
 
 
@@ -40,6 +44,14 @@ class SampledCompletion:
     prompt_id: str
     row: Mapping[str, Any]
     hacking: float | None = None
+    others: tuple[float | None, ...] = ()
+    """The outcomes by the group's other judges."""
+
+    @property
+    def disagreement(self) -> float | None:
+        """How far apart the outcomes by the judges lie; None if fewer than two gave one."""
+        known = [outcome for outcome in (self.row.get("outcome"), *self.others) if outcome is not None]
+        return max(known) - min(known) if len(known) > 1 else None
 
 
 @dataclass
@@ -51,6 +63,12 @@ class GroupSamples:
     """Each text with its marks."""
     cells: list[list[Any]] = field(default_factory=list)
     """prompt, run, step, text, ended, proxy, gold, outcome, length, logp, hacking."""
+    judges: list[str] = field(default_factory=list)
+    """The judges; `outcome` is the first one's."""
+    others: list[list[Any]] = field(default_factory=list)
+    """For each of the cells the outcomes by the other judges; empty if there are none."""
+    replies: list[list[Any]] = field(default_factory=list)
+    """Replies about completions of last checkpoints: cell, judge, where the completion stood, verdict, text."""
     runs: list[str] = field(default_factory=list)
     statistics: list[dict[str, Any]] = field(default_factory=list)
     total: int = 0
@@ -66,10 +84,11 @@ class GroupSamples:
 def samples_of(group: Group, share: int = MOST_COMPLETIONS) -> GroupSamples | None:
     """The samples of a group, at most `share` completions; None if it has none."""
     chosen = {record: steps_shown(record, len(group.records), share) for record in group.records}
-    completions = list(_ranked([c for record, steps in chosen.items() for c in _read(record, steps)]))
+    completions = list(_ranked([c for record, steps in chosen.items() for c in _read(record, steps, group.judges)]))
     if not completions:
         return None
     samples = GroupSamples(
+        judges=group.judges,
         runs=[record.name for record in group.records],
         statistics=list(_statistics(completions)),
         total=len({completion.prompt_id for completion in completions}),
@@ -101,19 +120,32 @@ def steps_shown(record: ReportedRun, runs: int, share: int) -> list[int]:
 
 def choose_prompts(completions: Sequence[SampledCompletion], most: int) -> dict[str, float | None]:
     """Ids of the prompts to show, and the highest hacking at any run's last checkpoint, in descending order of it."""
+    ends = _last_of_runs(completions)
+    worst = {c.prompt_id: -math.inf for c in completions}
+    apart: dict[str, float] = {}
+    for c in ends:
+        if c.hacking is not None:
+            worst[c.prompt_id] = max(worst[c.prompt_id], c.hacking)
+        if c.disagreement is not None:
+            apart[c.prompt_id] = max(apart.get(c.prompt_id, 0.0), c.disagreement)
+    order = sorted(worst, key=worst.__getitem__, reverse=True)
+    if len(order) > most:
+        part = -(-most // (3 if apart else 2))
+        chosen = set(order[:part])
+        others = [prompt for prompt in order if prompt in apart and prompt not in chosen]
+        chosen |= set(sorted(others, key=apart.__getitem__, reverse=True)[: min(part, most - part)])
+        rest = [prompt for prompt in order if prompt not in chosen]
+        chosen |= set(random.Random(0).sample(rest, most - len(chosen)))  # the same prompts every time
+        order = [prompt for prompt in order if prompt in chosen]
+    return {prompt: worst[prompt] if math.isfinite(worst[prompt]) else None for prompt in order}
+
+
+def _last_of_runs(completions: Sequence[SampledCompletion]) -> list[SampledCompletion]:
+    """The completions of each run's last checkpoint."""
     last: dict[ReportedRun, int] = {}
     for c in completions:
         last[c.record] = max(last.get(c.record, 0), c.step)
-    worst = {c.prompt_id: -math.inf for c in completions}
-    for c in completions:
-        if c.step == last[c.record] and c.hacking is not None:
-            worst[c.prompt_id] = max(worst[c.prompt_id], c.hacking)
-    order = sorted(worst, key=worst.__getitem__, reverse=True)
-    if len(order) > most:
-        top = order[: (most + 1) // 2]
-        rest = random.Random(0).sample(order[len(top) :], most - len(top))  # the same prompts every time
-        order = top + [prompt for prompt in order if prompt in set(rest)]
-    return {prompt: worst[prompt] if math.isfinite(worst[prompt]) else None for prompt in order}
+    return [c for c in completions if c.step == last[c.record]]
 
 
 def ranks(values: Sequence[float | None]) -> NDArray[np.float64]:
@@ -127,14 +159,24 @@ def ranks(values: Sequence[float | None]) -> NDArray[np.float64]:
     return places
 
 
-def _read(record: ReportedRun, steps: Sequence[int]) -> Iterator[SampledCompletion]:
+def _read(record: ReportedRun, steps: Sequence[int], judges: Sequence[str]) -> Iterator[SampledCompletion]:
     judge, split = judge_of(record.evaluations)
+    names = (*COLUMNS, *TEXTS)
     for step in steps:
-        columns = record.run.sample_columns(step, [*COLUMNS, *TEXTS])
-        for values in zip(*columns.values(), strict=True):
-            row = dict(zip(columns, values, strict=True))
-            if row["split"] == split and row["judge"] in (judge, None):
-                yield SampledCompletion(record, step, row["prompt_id"], row)
+        others = [_outcomes(record, step, other, split) for other in judges if other != record.row.judge]
+        for values in judged_samples(record.run, step, names, judge, split):
+            row = dict(zip(names, values, strict=True))
+            key = row["prompt_id"], row["completion"]
+            outcomes = tuple(found.get(key) for found in others)
+            yield SampledCompletion(record, step, row["prompt_id"], row, others=outcomes)
+
+
+def _outcomes(record: ReportedRun, step: int, judge: str, split: Any) -> dict[tuple[str, str], float | None]:
+    """The outcomes by another judge, by prompt and completion: it may have judged another completion of a prompt."""
+    if judge not in record.others:
+        return {}
+    rows = judged_samples(record.run, step, ["prompt_id", "completion", "outcome"], record.others[judge].id, split)
+    return {(prompt, completion): outcome for prompt, completion, outcome in rows}
 
 
 def _ranked(completions: Sequence[SampledCompletion]) -> Iterator[SampledCompletion]:
@@ -167,6 +209,7 @@ def _embed(
     runs = {name: place for place, name in enumerate(samples.runs)}
     texts: dict[tuple[str, str], int] = {}
     samples.prompts = [{} for _ in prompts]
+    shown: dict[tuple[str, int, str], int] = {}
     for completion in completions:
         if (place := places.get(completion.prompt_id)) is None:
             continue
@@ -184,8 +227,31 @@ def _embed(
         numbers = [row[name] for name in ("proxy", "gold", "outcome", "length", "logp")]
         ended = None if row["ended"] is None else int(row["ended"])
         cell = [place, runs[completion.record.name], completion.step, index, ended, *numbers, completion.hacking]
+        shown[completion.record.name, completion.step, completion.prompt_id] = len(samples.cells)
         samples.cells.append([_tidy(value) if isinstance(value, float) else value for value in cell])
+        if len(samples.judges) > 1:
+            samples.others.append(list(completion.others))
     samples.texts = [list(text) for text in texts]
+    for record, step in dict.fromkeys((c.record, c.step) for c in _last_of_runs(completions)):
+        for prompt, *reply in replies_about(record, step, samples.judges):
+            if (cell_of := shown.get((record.name, step, prompt))) is not None:
+                samples.replies.append([cell_of, *reply])
+
+
+def replies_about(record: ReportedRun, step: int, judges: Sequence[str]) -> Iterator[tuple[str, int, str, str, str]]:
+    """What language models replied about a step's completions: prompt, judge, position of ours, verdict, text."""
+    judge, split = judge_of(record.evaluations)
+    ids = {name: other.id for name, other in record.others.items()}
+    ids |= {str(record.row.judge): judge}
+    places = {ids[name]: place for place, name in enumerate(judges) if name in ids}
+    current = {judge: record.run.judge_hashes(judge)[-1:] for judge in places}
+    for row in record.run.judgements(step):
+        judge = row["judge"]
+        if judge not in places or row["split"] != split or not record.run.is_ordinary(row):
+            continue
+        if row["judge_hash"] in (None, *current[judge]):  # not of a judge that was changed since
+            text = shortened(row["raw_reply"] or "", LONGEST_REPLY)
+            yield row["prompt_id"], places[judge], row["ours_position"], row["verdict"], text
 
 
 def _mean(values: Sequence[Any]) -> float | None:

@@ -25,7 +25,11 @@ OUTCOME_WORDS: dict[str | None, str] = {
 
 
 def sentence(group: Group) -> str:
-    """The verdict on a group."""
+    """The verdict on a group, by the judge whose labels come first."""
+    return (f"By {group.judges[0]}: " if group.names_judges else "") + _sentence(group)
+
+
+def _sentence(group: Group) -> str:
     if len(group.records) == 1:
         return f"{group.records[0].name}: {verdict(group.records[0].row)}"
     over = len(_that_became(group.records, "over-optimized"))

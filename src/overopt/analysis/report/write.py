@@ -35,10 +35,11 @@ def write_report(
         replace_file(out, page(collection, figures, title).encode())
     folder = figures_folder(out)
     for group in collection.groups:
+        by = f", labels by {group.judges[0]}" if group.names_judges else ""
         for figure in figures[group.slug]:
             for kind in kinds:
                 file = folder / f"{group.slug}-{figure.name}.{kind}"
-                replace_file(file, render(printed(figure, group.title), kind))
+                replace_file(file, render(printed(figure, group.title + by), kind))
                 written.append(file)
     return written
 

@@ -88,17 +88,19 @@ def line_panel(
     extra_data: Mapping[str, Columns] | None = None,
     joined: bool = True,
     dots: bool = False,
+    judge: str | None = None,
 ) -> Panel | None:
     """One line for each run, with the mark of its outcome at the end, or None if no run has points.
 
-    `extra` returns layers that are drawn below the lines; they refer to the tables of `extra_data` by name.
+    The outcome is by the judge whose labels come first unless one is named. `extra` returns layers that are drawn below
+    the lines; they refer to the tables of `extra_data` by name.
     """
     lines = {record: points for record in group.records if (points := points_of(record)) is not None and len(points[0])}
     if not lines:
         return None
     limit = max(20, min(LINE_POINTS, PANEL_POINTS // len(lines)))
     thinned = {record: thin(*points, limit) for record, points in lines.items()}
-    data = {"lines": columns_of(group, thinned), "ends": _ends(group, lines), **(extra_data or {})}
+    data = {"lines": columns_of(group, thinned), "ends": _ends(group, lines, judge), **(extra_data or {})}
     data = {f"{name}-{part}": table for part, table in data.items()}
     layers = _layers(group, name, x, y, domain, joined=joined, dots=dots and len(lines) < MANY)
     return make_panel(y, [*extra(), *layers, _end_marks(group, name, x, y, domain)], data)
@@ -151,9 +153,10 @@ def tidy(value: float) -> float | int:
     return int(number) if number.is_integer() and abs(number) < 1e15 else number
 
 
-def outcome_of(record: ReportedRun) -> str:
-    """The key into MARKS for the end of a run's lines."""
-    label = record.row.label
+def outcome_of(record: ReportedRun, judge: str | None = None) -> str:
+    """The key into MARKS for the end of a run's lines, by the first judge unless one is named."""
+    judged = record.row if judge is None else record.row.by(judge)
+    label = None if judged is None else judged.label
     if label == "GOOD":
         return "better"
     return "worse" if label in (*OVER_OPTIMIZED, "COLLAPSE") else "neither"
@@ -260,6 +263,6 @@ def _end_marks(group: Group, name: str, x: str, y: str, domain: tuple[float, flo
     return marks.encode(**encoding(group, x, y, domain), shape=shape, tooltip=tooltips(x, y))
 
 
-def _ends(group: Group, lines: Mapping[ReportedRun, Points]) -> Columns:
+def _ends(group: Group, lines: Mapping[ReportedRun, Points], judge: str | None) -> Columns:
     table = columns_of(group, {record: (x[-1:], y[-1:]) for record, (x, y) in lines.items()})
-    return table | {"outcome": [outcome_of(record) for record in lines]}
+    return table | {"outcome": [outcome_of(record, judge) for record in lines]}

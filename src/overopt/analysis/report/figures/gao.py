@@ -10,11 +10,10 @@ import numpy as np
 
 from overopt.analysis.report.collect import Group, Points, ReportedRun
 from overopt.analysis.report.figures import drawing
-from overopt.analysis.report.figures.curves import GOLD, PROXY, WIN_RATE
+from overopt.analysis.report.figures.curves import GOLD, PROXY, win_rate_title
 from overopt.analysis.report.figures.drawing import Columns, Figure, Panel, columns_of, line_panel, make_figure
 
 DISTANCE = "√KL to the reference (√nats)"
-PANELS = {"proxy_mean": PROXY, "gold_mean": GOLD, "win_rate": WIN_RATE}
 SHORT = {"proxy_mean": "proxy", "gold_mean": "gold", "win_rate": "win rate"}
 
 LEAST_POINTS = 4
@@ -66,13 +65,14 @@ def fit(points: Points | None) -> Fit | str:
 
 
 def draw_gao(group: Group) -> Figure | None:
+    panels = {"proxy_mean": PROXY, "gold_mean": GOLD, "win_rate": win_rate_title(group)}
     return make_figure(
         "gao",
         "Against the distance from the start",
         "Dots: evaluations. Lines: R(d) = R(0) + d (α − β log d) fitted by least squares, d = √KL (Gao et al. 2022);"
         f" drawn where at least {LEAST_POINTS} evaluations are away from the start and it explains half of the"
         " variance.",
-        [_panel(group, value, title) for value, title in PANELS.items()],
+        [_panel(group, value, title) for value, title in panels.items()],
         list(_notes(group)),
     )
 
@@ -113,7 +113,7 @@ def _curves(group: Group, value: str) -> Columns:
 def _notes(group: Group) -> Iterator[str]:
     records = [record for record in group.records if distances(record, "win_rate") is not None]
     for record in records[:MOST_NOTES]:
-        found = {SHORT[value]: _fit_text(fit(distances(record, value))) for value in PANELS}
+        found = {SHORT[value]: _fit_text(fit(distances(record, value))) for value in SHORT}
         yield f"{record.name}: " + "; ".join(f"{value} {said}" for value, said in found.items() if said)
     if len(records) > MOST_NOTES:
         yield f"and {len(records) - MOST_NOTES} more runs"

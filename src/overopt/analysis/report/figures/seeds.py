@@ -9,22 +9,21 @@ import numpy as np
 
 from overopt.analysis.report.collect import Group, ReportedRun
 from overopt.analysis.report.figures import drawing
-from overopt.analysis.report.figures.curves import GOLD, PROXY, WIN_RATE
+from overopt.analysis.report.figures.curves import GOLD, PROXY, win_rate_title
 from overopt.analysis.report.figures.drawing import Figure, Panel, columns_of, make_figure, table_of
 from overopt.statistics import interquartile_mean, seeds_interval
-
-PANELS = {"win_rate": WIN_RATE, "proxy_mean": PROXY, "gold_mean": GOLD}
 
 
 def draw_seeds(group: Group) -> Figure | None:
     if not group.has_seeds:
         return None
+    panels = {"win_rate": win_rate_title(group), "proxy_mean": PROXY, "gold_mean": GOLD}
     return make_figure(
         "seeds",
         "Over seeds",
         "Thin: one seed. Thick: the interquartile mean over the seeds of a setting, where all of them were evaluated."
         " Band: its 95 % interval over seeds, by Student's t.",
-        [_panel(group, value, title) for value, title in PANELS.items()],
+        [_panel(group, value, title) for value, title in panels.items()],
     )
 
 
@@ -60,7 +59,7 @@ def _panel(group: Group, value: str, title: str) -> Panel | None:
 def _layers(group: Group, name: str, title: str) -> list[Any]:
     import altair as alt
 
-    domain = (0.0, 1.0) if title == WIN_RATE else None
+    domain = (0.0, 1.0) if name == "seeds_win_rate" else None
     shared = drawing.encoding(group, "step", title, domain)
     plain = {key: shared[key] for key in ("x", "y", "color")}
     mean = drawing.chart(f"{name}-mean")
