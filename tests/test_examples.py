@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from overopt.config import dump, load
+from overopt.evaluation.judges import Comparison, Situation, judge_from
 from overopt.objectives.dictionary import dictionary
 from overopt.studies.expand import expand
 from overopt.tasks import Local
 from overopt.training.stages import STAGES
 from overopt.training.train import check_provenance, train
-from overopt.types import Completion, Dropped
+from overopt.types import Completion, Dropped, PromptRecord
 
 if TYPE_CHECKING:
     from tiny import Chain
@@ -152,3 +153,12 @@ def test_a_gold_reward_of_ones_own(chain: Chain, tmp_path: Path) -> None:
     post = task.prompts(0, Dropped())[0]
     words = post.meta["words"]
     assert task.gold(post, Completion(" ".join(words))) == pytest.approx(0.9 * len(words))
+
+
+def test_a_judge_of_ones_own() -> None:
+    """Shares of words that the post holds: 1/2 against 1, 1 against 2/3, 0 of no words against 0."""
+    texts = [("cat dog", "cat"), ("my cat", "my cat sleeps"), ("", "dog")]
+    pairs = [Comparison(PromptRecord("p", "my cat purrs"), Completion(a), Completion(b)) for a, b in texts]
+    named = f"{EXAMPLES}/own/my_judge.py:Extractive"
+    for text, expected in ((named, [0.0, 1.0, 0.5]), (f"{{name: {named}, margin: 0.4}}", [0.0, 0.5, 0.5])):
+        assert [j.outcome for j in judge_from(text).judge(pairs, Situation())] == expected

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from transformers import AutoConfig, AutoModelForCausalLM
 
 from overopt.engine.attention import AttentionBackend
 from overopt.engine.packing import Packed
@@ -34,6 +35,15 @@ ARCHITECTURES: dict[str, Scratch] = {
 def tiny_policy(architecture: str, seed: int = 0) -> Policy:
     """A policy whose predictions depend strongly on everything before."""
     return ARCHITECTURES[architecture].build(WORDS, seed, torch.device("cpu"), bf16=False)
+
+
+def llama_of(tokenizer: Any, context: int = 256) -> Policy:
+    """A llama over a tokenizer's ids, whose predictions depend strongly on everything before."""
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}
+    ids = {"vocab_size": len(tokenizer), "eos_token_id": tokenizer.eos_token_id, "bos_token_id": None}
+    config = AutoConfig.for_model("llama", initializer_range=0.6, max_position_embeddings=context, **sizes, **ids)
+    return Policy(AutoModelForCausalLM.from_config(config, attn_implementation="sdpa"), tokenizer)
 
 
 @dataclass

@@ -13,6 +13,7 @@ from overopt.models.properties import (
     LogitMap,
     attention_window,
     check_positions,
+    intended_length,
     is_recurrent,
     max_positions,
     position_table_size,
@@ -104,6 +105,7 @@ def run(architecture: str, extra: dict[str, Any], tokens: int) -> None:
     made(input_ids=torch.ones(1, tokens, dtype=torch.long))
 
 
+LONG_FIELD = "original_max_position_embeddings"
 LONG = {"rope_type": "longrope", "long_factor": [4.0] * 4, "short_factor": [1.0] * 4, "rope_theta": 1e4}
 
 
@@ -125,3 +127,20 @@ def test_angles_that_depend_on_the_length(rope: dict[str, Any], switch: int | No
     if switch:
         with pytest.raises(UserError, match=f"go beyond {switch}, from where the rotary embedding of this m model"):
             check_positions(made, switch, 1, "m")
+
+
+@pytest.mark.parametrize(
+    ("architecture", "fields", "longest"),
+    [
+        ("llama", {"max_position_embeddings": 24}, 24),  # it computes longer texts, but was not trained on them
+        ("gpt2", {"n_positions": 24}, 24),
+        ("mamba", {}, None),
+    ],
+)
+def test_the_length_that_a_model_was_made_for(architecture: str, fields: dict[str, Any], longest: int | None) -> None:
+    assert intended_length(model(architecture, **fields)) == longest
+
+
+def test_the_length_before_the_angles_change() -> None:
+    config = SimpleNamespace(model_type="m", max_position_embeddings=64, rope_parameters=LONG | {LONG_FIELD: 32})
+    assert intended_length(SimpleNamespace(config=config)) == 32

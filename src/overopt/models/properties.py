@@ -106,6 +106,15 @@ def max_positions(model: Any) -> int | None:
     return min((end for end in ends if end is not None), default=None)
 
 
+def intended_length(model: Any) -> int | None:
+    """Tokens of the longest text that the model was made for, as its configuration says; None if it does not say.
+
+    A model with rotary positions computes longer texts, too, but was not trained on any.
+    """
+    ends = [max_positions(model), *_given(model.config, *TABLES)]
+    return min((end for end in ends if isinstance(end, int)), default=None)
+
+
 def _changing_ropes(config: Any) -> Iterator[tuple[str, int]]:
     parameters = getattr(config, "rope_parameters", None) or {}
     for one in [parameters, *(p for p in parameters.values() if isinstance(p, dict))]:

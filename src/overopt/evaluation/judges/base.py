@@ -7,14 +7,19 @@ text, and whose answer may depend on which of them stands first; so it is asked 
 
 from __future__ import annotations
 
+import json
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
+from hashlib import sha256
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
+from overopt.config import dump, name_of, plugin_files
 from overopt.engine.compute import Compute
-from overopt.errors import say
+from overopt.errors import UserError, say
+from overopt.records.hashing import hash_file
 from overopt.tasks.base import PromptStyle, TaskProtocol
 from overopt.types import Completion, PromptRecord
 
@@ -82,6 +87,8 @@ class Situation:
     reward_model: Path | None = None
     """Folder of the run's own reward model."""
     prompt_style: PromptStyle = "raw"
+    clock: datetime | None = None
+    """The run's clock, for chat templates that show the date; None: the time at which they ask."""
     compute: Compute = field(default_factory=Compute)
     cache: Path | None = None
     """SQLite file of replies; None: the user's own, `default_cache()`."""
@@ -92,13 +99,41 @@ class Situation:
 class JudgeProtocol(Protocol):
     """A judge, built in or your own. Its fields are its YAML."""
 
-    @abstractmethod
     def identity(self, situation: Situation) -> Identity:
-        """Return who judges."""
+        """Return who judges: by default its name, and a hash of its fields and of its code where it is your own."""
+        return Identity(name_of(type(self)), digest([dump(self), code_hashes(self)]))
 
     @abstractmethod
     def judge(self, comparisons: Sequence[Comparison], situation: Situation) -> Sequence[Judgement]:
         """Return a judgement for each comparison, in order. UserError: it cannot; no answer that arrived is lost."""
+
+
+def digest(value: Any) -> str:
+    """Return twelve hexadecimal digits over plain values."""
+    return sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def code_hashes(part: Any) -> dict[str, str]:
+    """Return the hash of each file from outside the package that a part of a configuration is written in."""
+    files = plugin_files(part)
+    return {f"{place}/{name}": hash_file(file) for place in files for name, file in files[place].items()}
+
+
+def judgements(judge: JudgeProtocol, comparisons: Sequence[Comparison], situation: Situation) -> list[Judgement]:
+    """Return a judge's judgements, one for each comparison; UserError where a judge of one's own returns otherwise."""
+    judged = list(judge.judge(comparisons, situation))
+    who = f"{type(judge).__module__}:{type(judge).__qualname__}".removeprefix("overopt plug-in ")
+    if len(judged) != len(comparisons):
+        raise UserError(
+            f"judge {who} gave {len(judged)} judgements for {len(comparisons)} comparisons; it must give one for each"
+        )
+    for i, judgement in enumerate(judged):
+        outcome = judgement.outcome if isinstance(judgement, Judgement) else judgement
+        if not isinstance(judgement, Judgement) or not (outcome is None or 0 <= outcome <= 1):
+            raise UserError(
+                f"judge {who} gave {outcome!r} as judgement {i}; it must be a Judgement, its outcome in [0, 1] or None"
+            )
+    return judged
 
 
 # What a language model is asked (`judges/replies.py` asks it, `judges/openai.py` and `judges/hf.py` answer)
