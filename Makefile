@@ -9,6 +9,7 @@
 #   test-browser     opens the report of the demo, and reports of damaged runs, in Debian's Chromium
 #                    (packages chromium and chromium-driver)
 #   test-faults      kills runs at random instants, fills their disk, damages their files, and compares every bit
+#   test-judges      judges by an API that fails in every way, while the judging process is killed several times
 #   test-objectives  runs every objective for 20 updates from its YAML (some minutes)
 #   test-real        compares SmolLM2's weights, which it downloads, with plain transformers
 #   test-sinks       sends runs to TensorBoard, Trackio and Weights & Biases, which it installs; no account is needed
@@ -24,9 +25,10 @@ PIP_INSTALL := $(BIN)/python -m pip install --disable-pip-version-check $(PIP_AR
 STAMP := .venv/installed.stamp
 TRL_STAMP := .venv/trl.stamp
 SINKS_STAMP := .venv/sinks.stamp
+JUDGES_STAMP := .venv/judges.stamp
 DOCS_STAMP := .venv/docs.stamp
 
-.PHONY: help install demo test test-browser test-faults test-objectives test-real test-sinks test-theory test-trl docs lint example wheel dist clean
+.PHONY: help install demo test test-browser test-faults test-judges test-objectives test-real test-sinks test-theory test-trl docs lint example wheel dist clean
 
 help:
 	@sed -n '/^#/!q; s/^# \{0,1\}//p' Makefile
@@ -66,6 +68,13 @@ $(SINKS_STAMP): $(STAMP)
 
 test-sinks: $(SINKS_STAMP)
 	$(BIN)/python -m pytest tests/sinks
+
+$(JUDGES_STAMP): $(STAMP)
+	$(PIP_INSTALL) -e '.[dev,gguf,judge]'
+	@touch $@
+
+test-judges: $(JUDGES_STAMP)
+	$(BIN)/python -m pytest tests/judges
 
 test-real: $(STAMP)
 	$(BIN)/python examples/smollm2_llmbar/run.py --model-only

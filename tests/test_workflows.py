@@ -16,7 +16,16 @@ GITHUB = ROOT / ".github"
 WORKFLOWS = sorted((GITHUB / "workflows").glob("*.yml"))
 MAKEFILE = (ROOT / "Makefile").read_text("utf-8")
 TARGETS = set(re.findall(r"^([a-z][a-z-]*):", MAKEFILE, re.MULTILINE))
-SLOW = {"test-browser", "test-faults", "test-objectives", "test-real", "test-sinks", "test-theory", "test-trl"}
+SLOW = {
+    "test-browser",
+    "test-faults",
+    "test-judges",
+    "test-objectives",
+    "test-real",
+    "test-sinks",
+    "test-theory",
+    "test-trl",
+}
 
 
 def jobs(path: Path) -> dict[str, Any]:

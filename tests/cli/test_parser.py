@@ -81,7 +81,9 @@ def test_a_setting_without_a_value_is_refused(arguments: list[str], capsys: pyte
         (["power", "--seeds", "1"], "argument --seeds: expected whole numbers from 2 to 1000000, got '1'"),
         (["power", "--prompts", "100,"], "argument --prompts: expected whole numbers from 1 to 1000000, got '100,'"),
         (["power", "--power", "1"], "argument --power: expected a probability from 0.5 to 0.999, got '1'"),
-        (["evaluate", "runs/kl", "--judge", "glod"], "invalid choice: 'glod'"),
+        (["evaluate", "kl", "--split", "holdout"], "invalid choice: 'holdout'"),
+        (["evaluate", "kl", "--checkpoints", "first"], "expected whole numbers from 0 to 1000000, got 'first'"),
+        (["evaluate", "kl", "--max-completion-tokens", "53,x"], "expected whole numbers from 1 to 1000000, got '53,x'"),
         (["report"], "required: RUNS"),
         (["report", "runs", "--format", "html,gif"], "expected some of html,svg,pdf,png, got 'html,gif'"),
         (["best-of-n", "a.jsonl", "--format", "gif"], "invalid choice: 'gif'"),
@@ -113,3 +115,10 @@ def test_seeds_are_ranges_and_lists(capsys: pytest.CaptureFixture[str]) -> None:
         with pytest.raises(SystemExit):
             parser.parse(["study", "demo", f"--seeds={text}"])
         assert "expected seeds such as 110..114" in capsys.readouterr().err
+
+
+def test_checkpoints_are_all_the_last_or_steps() -> None:
+    options = parser.parse(["evaluate", "a", "b"])
+    assert (options.checkpoints, options.max_completion_tokens, options.against) == ("all", (), "reference")
+    assert parser.parse(["evaluate", "a", "--checkpoints", "last"]).checkpoints == "last"
+    assert parser.parse(["evaluate", "a", "--checkpoints", "0,40"]).checkpoints == [0, 40]

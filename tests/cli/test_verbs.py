@@ -136,17 +136,39 @@ def test_train_passes_settings_on_and_says_how_it_ended(
     assert "kl: started again" in shown.err
 
 
-def test_evaluate_prints_a_line_per_checkpoint(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+def test_evaluate_prints_a_table_of_all_runs(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def evaluate_run(path: Path, judge: str, split: str | None, progress: Any, notice: Any) -> list[dict[str, Any]]:
-        assert (path, judge, split) == (Path("runs/kl"), "reward_model", "test")
-        progress(1, 1)
-        return [{"step": 80, "split": "test", "judge": "reward_model", "win_rate": 0.75, "proxy_mean": 1.5}]
+    from overopt.evaluation.reevaluation import Reevaluation
 
-    monkeypatch.setattr("overopt.evaluation.evaluate_run", evaluate_run)
-    assert cli.main(["evaluate", "runs/kl", "--judge", "reward_model", "--split", "test"]) == 0
-    assert capsys.readouterr().out == "step    80  test  reward_model  win_rate 0.75  proxy_mean 1.5\n"
+    runs = [online_run(tmp_path / "runs" / name) for name in ("kl", "none")]
+    checked: list[Path] = []
+
+    def run(self: Reevaluation, path: Path, progress: Any, notice: Any) -> list[dict[str, Any]]:
+        assert checked == runs  # all, before the first is judged
+        assert (self.split, self.against, self.checkpoints, self.limits) == (
+            "test",
+            tmp_path / "sft",
+            [0, 80],
+            [53, 128],
+        )
+        assert type(self.judge).__name__ == "Gold"
+        progress(1, 1)
+        row = {"step": 80, "split": "test", "judge": "gold", "judge_hash": "abc", "prompt_set": "x", "against": "sft"}
+        return [row | {"win_rate": 0.75, "n": 4}]
+
+    monkeypatch.setattr(Reevaluation, "identify", lambda self, paths: checked.extend(paths))
+    monkeypatch.setattr(Reevaluation, "run", run)
+    flags = ["--judge", "gold", "--split", "test", "--against", str(tmp_path / "sft"), "--checkpoints", "0,80"]
+    flags += ["--max-completion-tokens", "53,128"]
+    assert cli.main(["evaluate", str(tmp_path / "runs"), *flags]) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "judge gold (hash abc), against sft, test prompts (set x)",
+        "run   step  n  win rate",
+        "-----------------------",
+        "kl      80  4     0.750",
+        "none    80  4     0.750",
+    ]
 
 
 def test_report_writes_a_page_and_figures_and_names_what_it_left_out(

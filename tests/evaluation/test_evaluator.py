@@ -106,27 +106,6 @@ def test_completions_are_greedy() -> None:
     assert samples[0]["completion"].split() == policy.tokenizer.convert_ids_to_tokens(written[: len(written) - ended])
 
 
-def test_the_reward_model_can_judge() -> None:
-    policy = tiny.policy()
-    reward_model = RewardModel.from_policy(policy, torch.Generator().manual_seed(0))
-    records = [*RECORDS, PromptRecord("p5", "so my dog", None)]
-    judge = evaluator(
-        FakeTask([None] * 6),
-        scorer=Scorer(reward_model, Codec(policy.tokenizer, "raw")),
-        judge="reward_model",
-        records=records,
-    )
-    row, samples = judge.evaluate(policy, 0, 1000)
-    codec = Codec(policy.tokenizer, "raw")
-    for record, sample in zip(RECORDS, samples, strict=False):
-        assert record.reference is not None
-        tree = Tree(codec.prompt(record), [codec.completion(Completion(record.reference))])
-        reference = float(reward_model.score_trees([tree], 100))
-        assert sample["outcome"] == (1.0 if sample["proxy"] > reference else 0.0)
-    assert samples[5]["outcome"] is None
-    assert (row["n"], row["invalid"], row["judge"]) == (5, 1, "reward_model")
-
-
 def test_without_any_verdict_there_is_no_win_rate() -> None:
     row, _ = evaluator(FakeTask([None] * 5)).evaluate(tiny.policy(), 0, 1000)
     assert row["n"] == 0
@@ -222,13 +201,18 @@ def test_a_prompt_is_paired_only_if_it_was_judged_both_times() -> None:
     assert (row["win_difference"], row["win_difference_se"]) == (0, 0)
 
 
-def test_only_gold_knows_a_reference_s_gold() -> None:
-    policy = tiny.policy()
-    reward_model = RewardModel.from_policy(policy, torch.Generator().manual_seed(0))
-    scorer = Scorer(reward_model, Codec(policy.tokenizer, "raw"))
-    _, samples = evaluator(FakeTask(), scorer=scorer, judge="reward_model").evaluate(policy, 0, 1000)
-    assert [s["reference_gold"] for s in samples] == [None] * 5
-    assert None not in [s["outcome"] for s in samples]
+def test_without_a_judge_only_the_completions_are_measured() -> None:
+    row, samples = evaluator(FakeTask(), judge="none").evaluate(tiny.policy(), 0, 1000)
+    assert [s["reference_gold"] for s in samples] == [s["outcome"] for s in samples] == [None] * 5
+    assert [s["gold"] for s in samples] == [1.0, -1.0, 0.0, None, 2.0]
+    assert (row["n"], row["judge"], "win_rate" in row) == (0, "none", False)
+
+
+def test_a_prompt_without_a_reference_has_no_verdict() -> None:
+    records = [*RECORDS, PromptRecord("p5", "so my dog", None)]
+    row, samples = evaluator(FakeTask([1.0] * 6), records=records).evaluate(tiny.policy(), 0, 1000)
+    assert samples[5]["outcome"] is None and samples[5]["gold"] == 1.0
+    assert (row["n"], row["invalid"]) == (5, 1)
 
 
 def test_the_likelihood_is_of_the_first_references(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -264,7 +248,7 @@ def test_in_bf16_like_is_compared_with_like(bf16: bool, distance: float, monkeyp
 def test_the_token_budget_is_that_of_each_evaluation(monkeypatch: pytest.MonkeyPatch) -> None:
     policy = tiny.policy()
     scorer = Scorer(RewardModel.from_policy(policy, torch.Generator().manual_seed(0)), Codec(policy.tokenizer, "raw"))
-    judge = evaluator(FakeTask(), scorer=scorer, reference=policy.frozen_copy(), judge="reward_model")
+    judge = evaluator(FakeTask(), scorer=scorer, reference=policy.frozen_copy())
     seen: set[int] = set()
     for owner, name in [(evaluator_module, "sample_in_batches"), (evaluator_module, "logps_of_trees")]:
         real = getattr(owner, name)

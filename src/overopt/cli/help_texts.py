@@ -83,10 +83,16 @@ Ctrl-C quits. If the output is not a terminal, plain text is printed.
 """
 
 EVALUATE = """\
-Judge greedy completions of every kept checkpoint of a run against the references, and add the results to its records.
+Judge the greedy completions of runs again, checkpoint by checkpoint, and add the results to their records: win rates
+with intervals, the paired difference to step 0 by the same judge, by length, and what the judge's order bias is.
+Completions that a run recorded need no model; others are written by its kept checkpoints. JUDGE is a name, YAML such as
+'{name: openai, model: gpt-4o-mini}', a file of it, or your own class. A table has one judge.
+After an interruption, give the same command again: no answer of a language model is asked for twice.
 
   overopt evaluate runs/kl
-  overopt evaluate runs/kl --judge reward_model --split test
+  overopt evaluate out/demo/runs --judge reward_model --checkpoints last
+  overopt evaluate runs/kl runs/none --judge judge.yaml --against runs/dpo
+  overopt evaluate runs/kl --judge my_judge.py:Longest --max-completion-tokens 53,128
 """
 
 LOG = """\

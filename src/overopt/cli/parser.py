@@ -109,9 +109,20 @@ def command_line() -> argparse.ArgumentParser:
     verb.add_argument("--every", type=_seconds, default=2.0, metavar="S", help="seconds between updates; default 2")
 
     verb = add("evaluate", run.evaluate, "judge a run's checkpoints again", texts.EVALUATE)
-    verb.add_argument("run", type=Path, metavar="RUN_DIR", help="run directory of a finished or stopped run")
-    verb.add_argument("--judge", choices=("gold", "reward_model"), help="default: gold if the task has a gold reward")
+    verb.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="run directories, or folders that hold some")
+    verb.add_argument(
+        "--judge", metavar="JUDGE", help="gold, reward_model, hf, openai, ..., YAML or its file; default: gold if known"
+    )
+    verb.add_argument(
+        "--against", default="reference", metavar="RUN", help="run to compare with; default reference: the references"
+    )
+    verb.add_argument(
+        "--checkpoints", type=_steps, default="all", metavar="STEP,...", help="all (default), last, or steps"
+    )
     verb.add_argument("--split", choices=("tuning", "test"), help="of the miniature's prompts; default: the run's own")
+    verb.add_argument(
+        "--max-completion-tokens", type=_counts(1), default=(), metavar="N,...", help="limits; default: the run's own"
+    )
 
     verb = add("log", run.log, "send a run's records to a sink", texts.LOG)
     verb.add_argument("run", type=Path, metavar="RUN_DIR", help="directory that `overopt train` wrote, finished or not")
@@ -232,6 +243,11 @@ def _counts(least: int) -> Callable[[str], list[int]]:
         return numbers
 
     return counts
+
+
+def _steps(text: str) -> str | list[int]:
+    """`all`, `last` or `0,40,80`."""
+    return text if text in ("all", "last") else _counts(0)(text)
 
 
 def _power(text: str) -> float:

@@ -124,14 +124,22 @@ def watch(options: argparse.Namespace) -> int:
 
 
 def evaluate(options: argparse.Namespace) -> int:
-    from overopt.evaluation import evaluate_run
+    from overopt.evaluation.judges import judge_from
+    from overopt.evaluation.reevaluation import Reevaluation, policy_runs
+    from overopt.evaluation.win_rate_tables import tables
+    from overopt.records import REFERENCE
     from overopt.scheduler.terminal import single_job
 
-    with single_job(options.run) as (progress, notice):
-        rows = evaluate_run(options.run, options.judge, options.split, progress, notice)
-    for row in rows:
-        numbers = "  ".join(f"{key} {row[key]:.4g}" for key in PRINTED[1:] if row.get(key) is not None)
-        print(f"step {row['step']:>5}  {row['split']}  {row['judge']}  {numbers}")
+    judge = None if options.judge is None else judge_from(options.judge)
+    against = None if options.against == REFERENCE else Path(options.against)
+    request = Reevaluation(judge, against, options.checkpoints, options.split, options.max_completion_tokens)
+    runs = policy_runs(options.runs)
+    request.identify(runs)
+    rows = {}
+    for run in runs:
+        with single_job(run) as (progress, notice):
+            rows[run] = request.run(run, progress, notice)
+    print(tables(rows))
     return DONE
 
 

@@ -1,169 +1,276 @@
-"""Re-evaluation: judges every kept checkpoint of a run after it has ended."""
+"""Re-evaluation: the completions of runs are judged again, by any judge, against the references or another run.
+
+Three steps for each checkpoint: its completions (`completions.py`), a judge (`comparisons.py`), the numbers
+(`win_rates.py`). What the run started from, step 0, is always judged in the same call, since win rates are compared
+with its own. A checkpoint's numbers are recorded as soon as they are known, and a language model's answers as soon as
+they arrive: the same call continues one that was stopped.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import partial
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Literal
 
-import torch
-
-from overopt import config as configuration
-from overopt.config import block
-from overopt.engine.compute import Compute
-from overopt.engine.memory import TokenBudget
 from overopt.errors import UserError, say
-from overopt.evaluation.evaluator import Evaluator
-from overopt.evaluation.judges.scores import Judge
-from overopt.models.load import load_policy, load_reward_model
-from overopt.models.policy import Policy
-from overopt.models.reward_model import RewardModel
-from overopt.models.scorer import Scorer
-from overopt.models.text import Codec
-from overopt.models.verify import check_limits
-from overopt.models.vocabulary import check_reference, vocabulary_differences
-from overopt.records import Run, RunLock, RunWriter, hash_parent, load_run
-from overopt.tasks import Miniature, Task
-from overopt.types import Dropped
+from overopt.evaluation.comparisons import Compared, Side, references
+from overopt.evaluation.completions import Completed, Completions, Settings, parent_location
+from overopt.evaluation.evaluator import means
+from overopt.evaluation.judges import judge_from
+from overopt.evaluation.judges.base import Identity, JudgeProtocol, Situation
+from overopt.evaluation.win_rates import Row, win_rates
+from overopt.outcomes import JUDGED_STAGES
+from overopt.records import REFERENCE, Run, RunLock, RunWriter, find_runs, load_run
+from overopt.types import Completion
 
-Fitted = TypeVar("Fitted", Policy, RewardModel)
 SPLIT_SEED = {"tuning": 0, "test": 100}
 """A seed that selects the split (seeds below 100 are for tuning)."""
 
+Steps = Literal["all", "last"] | Sequence[int]
+Progress = Callable[[int, int], None]
+"""Called with the prompts judged so far, and all."""
 
-@block
-class _Settings:
-    """The fields of a saved configuration that an evaluation needs."""
 
-    task: Task = Miniature()
-    compute: Compute = Compute()
+def policy_runs(paths: Sequence[Path]) -> list[Path]:
+    """Return the runs that are named, and those at or below a folder that is no run and whose stage is judged."""
+    found: dict[Path, None] = {}
+    for path in paths:
+        named = (path / "run.json").is_file()
+        runs = [path] if named else [run for run in find_runs(path) if load_run(run).stage in JUDGED_STAGES]
+        if not runs:
+            raise UserError(f"{path}: holds no run of a trained policy")
+        found |= dict.fromkeys(runs)
+    return list(found)
 
 
 def evaluate_run(
     path: Path | str,
-    judge: Judge | None = None,
+    judge: JudgeProtocol | str | None = None,
     split: str | None = None,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
     notice: Callable[[str], None] | None = None,
-) -> list[dict[str, Any]]:
-    """Evaluate every kept checkpoint of a run and the policy it started from; return and record one row for each.
+    *,
+    against: Path | None = None,
+    checkpoints: Steps = "all",
+    limits: Sequence[int] = (),
+) -> list[Row]:
+    """Judge the checkpoints of one run; return and record a row for each. The options are those of `Reevaluation`."""
+    judge = judge_from(judge) if isinstance(judge, str) else judge
+    return Reevaluation(judge, against, checkpoints, split, limits).run(Path(path), progress, notice)
 
-    Rows go to `evaluations/JUDGE.jsonl`. The run's own compute settings are used. `judge` is by default gold if the
-    task has a gold reward, else the run's reward model.
+
+@dataclass
+class Reevaluation:
+    """What to judge, by whom and against what: the same for all runs, so that their win rates can be compared.
+
+    Rows go to each run's `evaluations/JUDGE.jsonl`. The run's own compute settings are used.
     """
-    with RunLock(Path(path)) as lock:
-        load_run(path)  # before the lock, which would create the directory
-        lock.acquire()
-        run = load_run(path)
-        if run.stage == "reward_model":
-            raise UserError(f"{run.path}: a reward model writes no completions; evaluate a policy's run")
-        saved = {key: run.setting(key, dict) for key in ("task", "compute")}
-        settings = configuration.load(_Settings, saved, base=run.path)
-        judge = judge or ("gold" if settings.task.has_gold else "reward_model")
-        folders = _policies(run)
-        device, bf16 = settings.compute.resolve(), settings.compute.bf16
-        first = _fitted(run, load_policy(folders[0][1], device, bf16))
-        evaluator = _evaluator(run, settings, judge, split, first, notice or say)
-        budget, rows = TokenBudget(settings.compute.budget), []
-        with RunWriter.open(run.path) as writer:
-            for done, (step, folder) in enumerate(folders):
-                if progress is not None:
-                    progress(done, len(folders))
-                policy = _fitted(run, _policy(folder, evaluator, device, bf16))
-                row, samples = budget.without_gradient(partial(evaluator.evaluate, policy, step))
-                writer.write_samples(step, samples)
-                writer.log_reevaluation(judge, row)
-                rows.append(row)
+
+    judge: JudgeProtocol | None = None
+    """None: gold if the task has a gold reward, else the run's reward model."""
+    against: Path | None = None
+    """A run whose last checkpoint stands in the references' place."""
+    checkpoints: Steps = "all"
+    split: str | None = None
+    """Of the miniature's prompts, `tuning` or `test`; None: the run's own."""
+    limits: Sequence[int] = ()
+    """Limits on the completions' tokens, each with rows of its own; none: the run's own limit."""
+    _others: dict[tuple[str, int], dict[tuple[str, str], Row]] = field(default_factory=dict)
+    """The other run's completions, by split and limit, then by prompt."""
+
+    def identify(self, paths: Sequence[Path]) -> Identity:
+        """Return who will judge the runs; UserError if one cannot be judged, or not all by the same judge."""
+        found: dict[Identity, Path] = {}
+        for path in paths:
+            run = load_run(path)
+            if run.stage == "reward_model":
+                raise UserError(f"{run.path}: a reward model writes no completions; evaluate a policy's run")
+            situation = _situation(run, Settings.of(run), say)
+            found.setdefault(self._judge_of(situation).identity(situation), path)
+        (first, path), *others = found.items()
+        for second, other in others:
+            who = f"{first.id} and {second.id}; name one with --judge"
+            if first.id == second.id:
+                who = f"two judges named {first.id}, with different settings or weights"
+            raise UserError(
+                f"{path} and {other} would be judged by {who}. "
+                "Win rates of different judges are not put into one table: evaluate these runs one by one"
+            )
+        return first
+
+    def run(
+        self, path: Path, progress: Progress | None = None, notice: Callable[[str], None] | None = None
+    ) -> list[Row]:
+        """Judge a run's checkpoints under each limit; return and record the rows."""
+        notice = notice or say
+        with RunLock(path) as lock:
+            load_run(path)  # before the lock, which would create the directory
+            lock.acquire()
+            run, identity = load_run(path), self.identify([path])
+            settings = Settings.of(run)
+            seed = run.setting("seed", int) if self.split is None else SPLIT_SEED[self.split]
+            completions = Completions(run, settings, seed, notice)
+            plan = {limit: self._steps(completions, limit) for limit in self.limits or (completions.limit,)}
+            count = _Count(sum(map(len, plan.values())), len(completions.records), progress)
+            situation = _situation(run, settings, notice, count.within)
+            _announce(run, identity, count, notice)
+            with RunWriter.open(run.path) as writer:
+                session = _Session(self, completions, self._judge_of(situation), identity, situation, writer, count)
+                return [row for limit, steps in plan.items() for row in session.judge_steps(steps, limit)]
+
+    def other_side(self, ours: Completions, limit: int) -> Side:
+        """Return what a run's completions are compared with; UserError if another run's are of other prompts."""
+        if self.against is None:
+            return references(ours.settings.task, ours.records)
+        run = load_run(self.against)
+        if run.name == REFERENCE:
+            raise UserError(f"{self.against}: a run named {REFERENCE} cannot be told from the references; rename it")
+        if (ours.split, limit) not in self._others:
+            self._others[ours.split, limit] = _last_completions(run, ours, limit)
+        known = self._others[ours.split, limit]
+        if missing := [record.prompt_id for record in ours.records if (record.prompt_id, record.prompt) not in known]:
+            raise UserError(
+                f"{self.against}: its evaluation lacks {len(missing)} of the {len(ours.records)} prompts of "
+                f"{ours.run.path}, such as {missing[0]}; only runs evaluated on the same prompts can be compared"
+            )
+        samples = [known[record.prompt_id, record.prompt] for record in ours.records]
+        completions = [Completion(sample["completion"], bool(sample["ended"])) for sample in samples]
+        return Side(run.name, completions, [sample["gold"] for sample in samples])
+
+    def _judge_of(self, situation: Situation) -> JudgeProtocol:
+        if self.judge is not None:
+            return self.judge
+        return judge_from("gold" if situation.task is not None and situation.task.has_gold else "reward_model")
+
+    def _steps(self, completions: Completions, limit: int) -> list[int]:
+        """The steps to judge: those asked for, and the first, with which they are compared."""
+        known = completions.steps(limit)
+        if self.checkpoints == "all":
+            return known
+        wanted = known[-1:] if self.checkpoints == "last" else list(self.checkpoints)
+        if missing := [step for step in wanted if step not in known]:
+            raise UserError(
+                f"{completions.run.path}: has neither a checkpoint of step {', '.join(map(str, missing))} nor its "
+                f"completions of at most {limit} tokens, only those of {', '.join(map(str, known))}"
+            )
+        return sorted({known[0], *wanted})
+
+
+@dataclass
+class _Session:
+    """One run's evaluation."""
+
+    request: Reevaluation
+    completions: Completions
+    judge: JudgeProtocol
+    identity: Identity
+    situation: Situation
+    writer: RunWriter
+    count: _Count
+
+    def judge_steps(self, steps: Sequence[int], limit: int) -> list[Row]:
+        """Judge checkpoints under one limit, and record each; the first is the baseline of the others."""
+        if steps[0] != 0:
+            self.situation.notice(
+                f"{self.completions.run.path}: there are no completions of step 0, and no policy that it started from; "
+                f"win rates are compared with step {steps[0]}"
+            )
+        other = self.request.other_side(self.completions, limit)
+        rows, baseline = [], None
+        for step in steps:
+            self.count.tell()
+            compared = self._compared(self.completions.get(step, limit), other)
+            if compared.completed.is_new:  # kept even if the judge is stopped
+                self.writer.write_samples(step, compared.samples(self.identity, [None] * len(compared.records)))
+            judged = compared.judged_by(self.judge, self.situation)
+            outcomes = [None if one is None else one.judgement.outcome for one in judged]
+            baseline = outcomes if baseline is None else baseline
+            row = self._row(compared, win_rates(judged, baseline))
+            self.writer.write_samples(step, compared.samples(self.identity, outcomes))
+            self.writer.write_judgements(step, compared.judgements(self.identity, judged))
+            self.writer.log_reevaluation(self.identity.id, row)  # last: what it is made of is there
+            rows.append(row)
+            self.count.done += 1
         return rows
 
+    def _compared(self, completed: Completed, other: Side) -> Compared:
+        ours = self.completions
+        limit = None if completed.limit == ours.limit else completed.limit
+        return Compared(ours.run.name, ours.split, ours.records, completed, other, limit)
 
-def _policies(run: Run) -> list[tuple[int, Path]]:
-    """Return steps and model folders: the parent policy's, if any, at step 0, and the run's checkpoints."""
-    own = [(step, run.checkpoint(step)) for step in run.checkpoints()]
-    start = _parent(run, "policy")
-    if not own:
-        raise UserError(f"{run.path}: has kept no checkpoint to evaluate")
-    return own if start is None else [(0, start), *own]
-
-
-def _parent(run: Run, role: str) -> Path | None:
-    """Return the model folder of the parent in a field of the configuration; None if the field is empty.
-
-    Its location is relative to the run, so a study that was moved finds its parents; a run that was moved without them
-    finds them where they were.
-    """
-    if run.config.get(role) is None:
-        return None
-    location = run.setting(role, str)
-    path = run.path / location
-    if not path.exists():
-        path = _as_it_was(run, role) or path
-    if not path.exists():
-        raise UserError(f"{run.path}: its {role} {path} is gone, which the evaluation needs for comparison; restore it")
-    return load_run(path).checkpoint() if (path / "run.json").is_file() else path
+    def _row(self, compared: Compared, found: Row) -> Row:
+        completed, identity = compared.completed, self.identity
+        return {
+            "step": completed.step,
+            "split": compared.split,
+            "judge": identity.id,
+            "prompt_set": self.completions.prompt_set,
+            **found,
+            **means(completed.samples),
+            **completed.measured,
+            "judge_hash": identity.hash,
+            "judge_prompt": identity.prompt or None,
+            "judge_prompt_hash": identity.prompt_hash or None,
+            "against": compared.other.name or REFERENCE,
+            "max_completion_tokens": completed.limit,
+            "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        }
 
 
-def _as_it_was(run: Run, role: str) -> Path | None:
-    """Return the path at which the run found a parent, if it is still there and unchanged."""
-    recorded = [(Path(p["path"]), p["hash"]) for p in run.info.get("parents", []) if p["role"] == role]
-    return next((path for path, known in recorded if path.exists() and hash_parent(path) == known), None)
+@dataclass
+class _Count:
+    """How many prompts have been judged."""
+
+    checkpoints: int
+    prompts: int
+    """Of each checkpoint."""
+    progress: Progress | None
+    done: int = 0
+    """Checkpoints."""
+
+    def tell(self) -> None:
+        self.within(0, 1)
+
+    def within(self, done: int, total: int) -> None:
+        """Tell how far the judge is with a checkpoint."""
+        if self.progress is not None:
+            prompts = self.done * self.prompts + round(self.prompts * done / max(1, total))
+            self.progress(prompts, self.checkpoints * self.prompts)
 
 
-def _evaluator(
-    run: Run, settings: _Settings, judge: Judge, split: str | None, policy: Policy, notice: Callable[[str], None]
-) -> Evaluator:
-    task, device, bf16 = settings.task, policy.device, policy.bf16
-    if judge == "gold" and not task.has_gold:
-        raise UserError(f"{run.path}: its task has no gold reward; use --judge reward_model")
-    reward_folder, reference_folder = _parent(run, "reward_model"), _parent(run, "reference") or _parent(run, "policy")
-    if judge == "reward_model" and reward_folder is None:
-        raise UserError(f"{run.path}: names no reward model to judge with; use --judge gold")
-    seed = run.setting("seed", int) if split is None else SPLIT_SEED[split]
-    name, records = task.evaluation(seed, Dropped())
-    codec = Codec.of(policy, task.prompt_style, run.clock)
-    scorer = None
-    if reward_folder is not None:
-        scorer = Scorer(_fitted(run, load_reward_model(reward_folder, device, bf16)), codec, notice)
-        for text in scorer.notices:
-            notice(text)
-    reference = None if reference_folder is None else _fitted(run, load_policy(reference_folder, device, bf16))
-    if reference is not None:
-        check_reference(policy, reference)
-    longest = run.setting("max_prompt_tokens", int)
-    return Evaluator(
-        task=task,
-        codec=codec,
-        split=name,
-        records=[r for r, (ids, _) in zip(records, codec.encode(records), strict=True) if 0 < len(ids) <= longest],
-        seed=run.setting("seed", int),
-        max_completion_tokens=run.setting("max_completion_tokens", int),
-        temperature=_temperature(run),
-        judge=judge,
-        scorer=scorer,
-        reference=reference,
+def _situation(
+    run: Run, settings: Settings, notice: Callable[[str], None], progress: Progress = lambda done, total: None
+) -> Situation:
+    return Situation(
+        task=settings.task,
+        reward_model=parent_location(run, "reward_model"),
+        prompt_style=settings.task.prompt_style,
+        clock=run.clock,
+        compute=settings.compute,
+        progress=progress,
+        notice=notice,
     )
 
 
-def _temperature(run: Run) -> float:
-    """Return the temperature at which the run samples to measure its KL to the reference."""
-    names = [name for name in ("evaluation_temperature", "temperature") if name in run.config]
-    return run.setting(names[0], (int, float)) if names else 1.0
-
-
-def _fitted(run: Run, model: Fitted) -> Fitted:
-    """Check that a model fits the token limits of the run; return the model."""
-    check_limits(model, run.setting("max_prompt_tokens", int), run.setting("max_completion_tokens", int))
-    return model
-
-
-def _policy(folder: Path, evaluator: Evaluator, device: torch.device, bf16: bool) -> Policy:
-    """Load one checkpoint; all get the same encoded prompts, so all must share the vocabulary."""
-    policy = load_policy(folder, device, bf16)
-    if found := vocabulary_differences(evaluator.codec.tokenizer, policy.tokenizer):
-        raise UserError(
-            f"{folder}: does not share the vocabulary of what its run started from (here): {'; '.join(found)}; "
-            "was its tokenizer changed since?"
+def _announce(run: Run, identity: Identity, count: _Count, notice: Callable[[str], None]) -> None:
+    """Say what a language model will be asked, and whether one of this name has judged the run by other rules."""
+    if identity.prompt:
+        notice(f"{run.path}: {count.checkpoints} checkpoints, {count.prompts} prompts each, are judged one by one")
+    earlier = [name for name in run.judge_hashes(identity.id) if name != identity.hash]
+    if earlier:
+        notice(
+            f"{run.path}: {identity.id} was another judge before (hash {', '.join(earlier)}, now {identity.hash}): "
+            "its earlier rows stay in the file, but do not count any more"
         )
-    policy.end_ids = evaluator.codec.end_ids
-    return policy
+
+
+def _last_completions(run: Run, ours: Completions, limit: int) -> dict[tuple[str, str], Row]:
+    """The completions of a run's last checkpoint for the prompts of another, by id and text of the prompt."""
+    theirs = Completions(run, Settings.of(run), ours.seed, ours.notice)
+    completed = theirs.get(theirs.steps(limit)[-1], limit)
+    return {
+        (record.prompt_id, record.prompt): sample
+        for record, sample in zip(theirs.records, completed.samples, strict=True)
+    }

@@ -23,7 +23,7 @@ Neither torch nor pandas is imported here.
 from overopt.records.dropped import describe_dropped
 from overopt.records.environment import environment
 from overopt.records.hashing import Hashes, changed, hash_file, hash_weights, model_files
-from overopt.records.layout import SAMPLE_COLUMNS
+from overopt.records.layout import REFERENCE, SAMPLE_COLUMNS
 from overopt.records.lock import RunLock
 from overopt.records.reader import (
     FileStamps,
@@ -40,6 +40,7 @@ from overopt.records.validation import fits_schema, reading_run
 from overopt.records.writer import RunWriter, clear_run
 
 __all__ = [
+    "REFERENCE",
     "SAMPLE_COLUMNS",
     "FileStamps",
     "Hashes",

@@ -132,8 +132,13 @@ EVALUATIONS: dict[str, Meaning] = _PLACE | {
     "wins": Meaning("", "number of completions better than their reference", _POLICIES, _JUDGED),
     "ties": Meaning("", "number of completions as good as their reference", _POLICIES, _JUDGED),
     "invalid": Meaning("", "number of completions without a verdict", _POLICIES, _JUDGED),
-    "win_rate": Meaning("share", "(wins + ties / 2) / n", _POLICIES, _JUDGED),
-    "win_rate_low": Meaning("share", "lower end of the win rate's 95 % Wilson interval", _POLICIES, _JUDGED),
+    "win_rate": Meaning("share", "mean outcome: a win counts 1, a tie 1/2, a loss 0", _POLICIES, _JUDGED),
+    "win_rate_low": Meaning(
+        "share",
+        "lower end of the win rate's 95 % interval: Wilson's; where a language model judges, one that counts ties",
+        _POLICIES,
+        _JUDGED,
+    ),
     "win_rate_high": Meaning("share", "upper end of that interval", _POLICIES, _JUDGED),
     "win_difference": Meaning(
         "share", "win rate less that of the run's first evaluation, paired over prompts", _POLICIES, _JUDGED
@@ -171,13 +176,19 @@ EVALUATIONS: dict[str, Meaning] = _PLACE | {
     "date": Meaning("", "UTC time of the evaluation, ISO 8601", _POLICIES, _LATER),
     "losses": Meaning("", "number of completions worse than their reference", _POLICIES, _LATER),
     "win_rate_invalid_as_loss": Meaning(
-        "share", "(wins + ties / 2) / (n + invalid): no verdict counts as a loss", _POLICIES, _LATER
+        "share", "win rate if a comparison without a verdict counts as a loss", _POLICIES, _LATER
     ),
-    "win_rate_short": Meaning("share", "win rate of the shortest third of the completions", _POLICIES, _LATER),
+    "win_rate_short": Meaning(
+        "share", "win rate of the shortest third of the completions, by tokens", _POLICIES, _LATER
+    ),
     "win_rate_middle": Meaning("share", "win rate of the middle third by length", _POLICIES, _LATER),
     "win_rate_long": Meaning("share", "win rate of the longest third", _POLICIES, _LATER),
     "win_rate_length_controlled": Meaning(
-        "share", "win rate at equal lengths, by a logistic regression on the difference of lengths", _POLICIES, _LATER
+        "share",
+        "win rate at equal lengths: logistic regression on the difference in characters; absent unless a tenth of the "
+        "completions are no longer than the other side's, and a tenth no shorter",
+        _POLICIES,
+        _LATER,
     ),
     "first_position_rate": Meaning(
         "share", "replies for the completion that stands first, of those that prefer one", _POLICIES, _ASKED

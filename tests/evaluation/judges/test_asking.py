@@ -275,9 +275,7 @@ def test_it_stops_before_a_limit_is_passed_and_goes_on_when_it_is_raised(cache: 
     """A request costs 10 in and 2 out, 3e-5; its worst case, 33 in and 5 out, 8.3e-5; so 10 fit into 3.6e-4."""
     prices = {"input_price": 1.0, "output_price": 10.0}
     model, budget = Model(), Budget(Limits(max_cost=3.6e-4, **prices))
-    with pytest.raises(
-        UserError, match=r"max_cost 0.00036 \(10 requests, .*cost 0.0003\); raise it to go on; 10 of 20"
-    ):
+    with pytest.raises(UserError, match="max_cost 0.00036; raise it to go on; 10 of 20 answers"):
         run(QUESTIONS, model, cache, budget=budget, concurrency=4)
     assert budget.cost(budget.spent) == pytest.approx(3e-4)
     run(QUESTIONS, model, cache, Limits(max_cost=1.0, **prices))

@@ -154,8 +154,10 @@ def ask(
         known = f"{len(wanted):,} questions, {len(answers):,} of them answered before"
         notice(f"{backend.judge}: {known}; {budget.forecast(waiting.values())}")
         asking = _Asking(waiting, answers, len(wanted), backend, cache, budget, pace, tries)
-        asking.run(min(concurrency, len(waiting)), progress, notice)
-        notice(f"{backend.judge}: {budget.bill()} since this command began")
+        try:
+            asking.run(min(concurrency, len(waiting)), progress, notice)
+        finally:
+            notice(f"{backend.judge}: {budget.bill()} since this command began")
     return [answers[key] for key in keys]
 
 
@@ -189,11 +191,11 @@ class _Asking:
 
     def run(self, threads: int, progress: Callable[[int, int], None], notice: Callable[[str], None]) -> None:
         """Answer all questions. Callbacks run in the calling thread."""
-        self.active = threads
+        self.active, known = threads, len(self.answers)
         try:
             for _ in range(threads):  # daemons: a process that ends does not wait for a reply
                 threading.Thread(target=self._work, daemon=True).start()
-            self._watch(progress, notice)
+            self._watch(known, threads, progress, notice)
         except BaseException:  # Ctrl-C above all
             self.stop.set()
             with self.changed:
@@ -210,11 +212,17 @@ class _Asking:
         if self.ended_by is not None:
             raise self.ended_by
 
-    def _watch(self, progress: Callable[[int, int], None], notice: Callable[[str], None]) -> None:
-        shown, active = len(self.answers), self.active
+    def _watch(
+        self, shown: int, active: int, progress: Callable[[int, int], None], notice: Callable[[str], None]
+    ) -> None:
+        """Pass on what the threads say and do, until all have ended; they may have ended already."""
+
+        def news() -> bool:
+            return bool(self.notices) or (len(self.answers), self.active) != (shown, active)
+
         while active:
             with self.changed:
-                self.changed.wait(timeout=1.0)
+                self.changed.wait_for(news, timeout=1.0)
                 done, active = len(self.answers), self.active
             while self.notices:
                 notice(f"{self.backend.judge}: {self.notices.popleft()}")

@@ -80,7 +80,7 @@ class Budget:
         with self._lock:
             limit = self._limit_passed_by(most)
             if limit and not self._reserved.requests:
-                raise BudgetError(f"the next request could pass {limit} ({self.bill()}); raise it to go on")
+                raise BudgetError(f"the next request could pass {limit}; raise it to go on")
             if not limit:
                 self._reserved.add(most)
             return not limit

@@ -12,9 +12,10 @@ from overopt.config import Choice, block, name_of
 from overopt.evaluation.judges.base import Comparison, Identity, Judgement, JudgeProtocol, Situation, digest, judgements
 from overopt.evaluation.judges.gold import Gold
 from overopt.evaluation.judges.hf import HF
+from overopt.evaluation.judges.openai import OpenAI
 from overopt.evaluation.judges.reward_model import RewardModelJudge
 
-Single = Gold | RewardModelJudge | HF
+Single = Gold | RewardModelJudge | HF | OpenAI
 """The built-in judges, of which several can be combined. A new one is a member here."""
 
 
