@@ -24,7 +24,7 @@ def judged_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     replies = {20: HOSTILE}
     judge_again(online_run(runs / "kl", BETTER), {0: HALF, 10: HALF, 20: HALF}, replies=replies)
     none = online_run(runs / "none", WORSE)
-    judge_again(none, {0: HALF, 20: [0.0] * 9 + [1.0]}, replies=replies)
+    judge_again(none, {0: HALF, 20: [0.0] * 10}, replies=replies)
     judge_again(none, {0: HALF, 20: HALF}, NAME)
     write_report(collect([runs]), runs / "report.html")
     return runs / "report.html"
