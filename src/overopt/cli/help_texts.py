@@ -9,6 +9,7 @@ Train language models by preference optimization, and see when they over-optimiz
   overopt sweep sweep.yaml --out out/sweep         run grids, lists and seeds of runs with their parents, on all cores
   overopt watch out/sweep                          show a live table of runs, from their records
   overopt evaluate runs/kl --judge reward_model    judge the checkpoints of a finished run again
+  overopt judge agreement pairs.json --judge hf    measure how well judges agree with humans and with each other
   overopt log runs/kl --sink tensorboard           send a run's records to TensorBoard, Trackio or W&B
   overopt report runs                              write one page: verdicts, figures, samples
   overopt best-of-n scored.jsonl                   measure what choosing the best of n by a proxy gains
@@ -93,6 +94,19 @@ After an interruption, give the same command again: no answer of a language mode
   overopt evaluate out/demo/runs --judge reward_model --checkpoints last
   overopt evaluate runs/kl runs/none --judge judge.yaml --against runs/dpo
   overopt evaluate runs/kl --judge my_judge.py:Longest --max-completion-tokens 53,128
+"""
+
+JUDGE = """\
+Ask judges about pairs that humans have labelled, and say how far each can be trusted: accuracy and Cohen's kappa
+against the labels, the share of invalid answers, whether it prefers the text that stands first or the longer one, and
+how well any two judges agree, each with a 95 % interval over pairs. PAIRS is a file in LLMBar's form, {"input",
+"output_1", "output_2", "label"}, or any other file of pairs that training reads, whose chosen completion is the label.
+A judge is a name, YAML or its file, or your own class; several are separated by commas or named one by one. Judging a
+pair again in the same way costs nothing: replies come from the cache. docs/judges.md says how to read the numbers.
+
+  overopt judge agreement examples/data/llmbar_natural.json --judge '{name: openai, model: gpt-4o-mini}' --limit 50
+  overopt judge agreement pairs.jsonl --judge a.yaml,b.yaml --judge my_judge.py:Longest --out out/agreement
+  overopt judge agreement pairs.jsonl --judge '{name: reward_model, path: runs/rm}' --json
 """
 
 LOG = """\

@@ -124,6 +124,16 @@ def command_line() -> argparse.ArgumentParser:
         "--max-completion-tokens", type=_counts(1), default=(), metavar="N,...", help="limits; default: the run's own"
     )
 
+    verb = add("judge", run.judge, "how well judges agree with humans and each other", texts.JUDGE)
+    verb.add_argument("what", choices=("agreement",), metavar="agreement", help="what is measured")
+    verb.add_argument("pairs", type=Path, metavar="PAIRS", help="file of pairs, of which humans prefer one completion")
+    verb.add_argument(
+        "--judge", action="append", required=True, metavar="JUDGE,...", help="judges, as `overopt evaluate` takes them"
+    )
+    verb.add_argument("--limit", type=_positive, metavar="N", help="only the first N pairs")
+    verb.add_argument("--out", type=Path, metavar="DIR", help="write agreement.json and agreement.html to DIR")
+    verb.add_argument("--json", action="store_true", help="all numbers as JSON, and how each pair came out")
+
     verb = add("log", run.log, "send a run's records to a sink", texts.LOG)
     verb.add_argument("run", type=Path, metavar="RUN_DIR", help="directory that `overopt train` wrote, finished or not")
     verb.add_argument("--sink", action="append", required=True, metavar="SINK", help="tensorboard, trackio or wandb")

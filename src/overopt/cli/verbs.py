@@ -146,6 +146,23 @@ def evaluate(options: argparse.Namespace) -> int:
     return DONE
 
 
+def judge(options: argparse.Namespace) -> int:
+    from overopt.analysis.agreement_page import agreement_text, write_agreement_page
+    from overopt.evaluation.agreement import judge_agreement
+    from overopt.evaluation.judges import Situation, judges_from
+    from overopt.scheduler.terminal import single_job
+
+    judges = [judge for text in options.judge for judge in judges_from(text)]
+    with single_job(options.pairs) as (progress, notice):
+        situation = Situation(progress=progress, notice=notice)
+        document = judge_agreement(options.pairs, judges, situation, options.limit, options.out)
+    print(json.dumps(document, indent=1) if options.json else agreement_text(document), flush=True)
+    page = None if options.out is None else write_agreement_page(options.out)
+    if page is not None and not options.json:
+        print(f"\npage: {page}")
+    return DONE
+
+
 def log(options: argparse.Namespace) -> int:
     from overopt.integrations.replay import replay
     from overopt.integrations.sinks import sink_from

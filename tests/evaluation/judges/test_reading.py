@@ -4,10 +4,12 @@
 from __future__ import annotations
 
 import time
+from random import Random
 
 import pytest
 
 from overopt.evaluation.judges.prompts import J1, J2, Criterion
+from overopt.evaluation.judges.reading import preferred
 
 PREFERRED = [
     # The format as it was asked for
@@ -185,12 +187,20 @@ def test_replies_of_one_character(reply: str, reading: str | None) -> None:
     assert J2().read(reply) == reading
 
 
-@pytest.mark.parametrize("reply", [reply for reply, reading in PREFERRED if reading])
-def test_both_letters_are_read_alike(reply: str) -> None:
-    """No rule favors a letter: exchanged letters give exchanged readings."""
-    exchange = str.maketrans("ABＡＢ", "BAＢＡ")
-    exchanged = reply.replace("Answer", "answer").translate(exchange)
-    assert {J1().read(reply), J1().read(exchanged)} == {"A", "B"}
+PIECES = [*'AB"*.,()>`ＡＢ', "tie", "Preferred: ", "preferred", ":", "Summary ", "is ", "or ", "- ", "\n", " "]
+
+
+@pytest.mark.parametrize("ties", [False, True])
+def test_no_rule_favors_a_letter(ties: bool) -> None:
+    """Exchanged letters give exchanged readings, whatever else a reply holds."""
+    random, exchange = Random(0), str.maketrans("ABＡＢ", "BAＢＡ")
+    seen = []
+    for _ in range(20_000):
+        reply = "".join(random.choice(PIECES) for _ in range(random.randint(1, 8)))
+        seen.append(preferred(reply, ties))
+        exchanged = {"A": "B", "B": "A"}.get(str(seen[-1]), seen[-1])
+        assert preferred(reply.translate(exchange), ties) == exchanged, reply
+    assert min(seen.count("A"), seen.count("B")) > 50 and ("tie" in seen) == ties
 
 
 @pytest.mark.parametrize("reply", ["Preferred:{}C", "Preferred: Summary{}C", "Preferred{}", "Preferred: A{}C", "{}A"])
