@@ -43,13 +43,14 @@ SmolLM2-135M-Instruct (as `make example` fetches it) on the pairs of LLMBar, in 
 most (J2: 1), and what does not follow the format is invalid. With 95 % intervals over pairs. Accuracy is against the
 human label, over the pairs with valid replies; a tie, as when the order decides, is half right. Position bias: the
 share of valid replies that prefer the first text, less 1/2. Consistent: pairs whose two replies prefer the same text.
-s: CPU seconds of a reply, one thread; questions have {tokens:.0f} tokens on average.
+s: CPU seconds of a reply, one thread; questions have {tokens:.0f} tokens on average. LLMBar has 100 natural and 134
+adversarial pairs; where fewer are in the table, they are the file's first.
 Made by `python bench/local_judge.py examples/data/llmbar_*.json`. Machine: {machine}.
 
-**It is no judge.** {verdict}
+{verdict}
 
 {table}
-For comparison: preferring the shorter text, without reading it, is right on {short}.
+For comparison: preferring the shorter text, without reading it, is right on {short}, of all pairs.
 """
 
 
@@ -80,7 +81,7 @@ def main() -> None:
                 rows.append(row)
                 with KEPT.open("a", encoding="utf-8") as kept:
                     kept.write(json.dumps(row) + "\n")
-    options.table.write_text(page(rows, options.files), encoding="utf-8")
+                options.table.write_text(page(rows, options.files), encoding="utf-8")
 
 
 def measure(model: Path, prompt: str, answer: Literal["logprobs", "text"], pairs: Sequence[dict[str, Any]]) -> Any:
@@ -165,9 +166,9 @@ def verdict(rows: Sequence[dict[str, Any]]) -> str:
     worse = [row for row in judged if row["accuracy"][2] < 0.5]
     biased = [row for row in judged if row["position_bias"][1] > 0 or row["position_bias"][2] < 0]
     return (
-        f"Of {len(rows)} combinations, {len(better)} are better than chance (the interval of the accuracy lies above "
-        f"1/2), {len(worse)} worse, and {len(rows) - len(judged)} give no valid judgement at all; in {len(biased)} the "
-        "order of the texts sways the replies."
+        f"**Of {len(rows)} rows, {len(better)} are better than chance** (the interval of the accuracy lies above 1/2), "
+        f"{len(worse)} worse,\nand {len(rows) - len(judged)} give no valid judgement at all; in {len(biased)} the order of "
+        "the texts sways the replies."
     )
 
 
