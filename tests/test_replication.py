@@ -51,3 +51,16 @@ def test_the_page_tells_the_verdict_of_every_claim() -> None:
     assert {name: verdict for name, verdict in told.items() if "." not in name} == {
         row["id"]: row["verdict"] for row in written() if "." not in row["id"]
     }
+
+
+def test_the_page_tells_the_verdicts_of_the_second_seeds_and_of_all_ten() -> None:
+    page = (DOCS / "replication.md").read_text(encoding="utf-8")
+    table = [
+        line.strip("| ").replace("**", "").split("|") for line in page.splitlines() if re.match(r"\| C\d+ \|", line)
+    ]
+    told = {cells[0].strip(): [cell.strip() for cell in cells[4:6]] for cells in table}
+    more = json.loads((PUBLISHED / "more_seeds.json").read_bytes())
+    assert told == {
+        row["id"]: [row["seeds 115 to 119"], row["seeds 110 to 119"]] for row in more if "." not in row["id"]
+    }
+    assert {row["id"]: row["seeds 110 to 114"] for row in more} == {row["id"]: row["verdict"] for row in written()}

@@ -38,6 +38,9 @@ class MyJudge(JudgeProtocol):
     def identity(self, situation):
         return Identity("mine/words:own", self.version, "own", "0123")
 
+    def forecast(self, comparisons, situation):
+        return f"{len(comparisons)} questions"
+
     def judge(self, comparisons, situation):
         asked.append([c.key for c in comparisons])
         if self.stop_at and len(asked) == self.stop_at:
@@ -52,6 +55,21 @@ class MyJudge(JudgeProtocol):
         replies = [Reply(place, v, f"{v} \\ud800", 1, "2026-01-01T00:00:00") for place, v in zip("AB", first)]
         return Judgement(0.5 if ours == reference else float(ours > reference), tuple(replies))
 '''
+
+
+BARE = """
+from dataclasses import replace
+
+from overopt.config import block
+from overopt.tasks import Miniature
+
+
+@block
+class Bare(Miniature):
+    def evaluation(self, seed, dropped):
+        split, records = Miniature.evaluation(self, seed, dropped)
+        return split, [replace(record, reference=None) for record in records]
+"""
 
 
 @pytest.fixture(scope="module")
@@ -129,7 +147,7 @@ def test_a_judge_of_one_s_own_by_hand(run: Run, judge: Callable[..., Any]) -> No
     assert [row["win_difference"] for row in rows] == pytest.approx(differences)
     assert any(words(one) == 0.5 for one in run.samples(3)) and len({row["win_rate"] for row in rows}) > 1
     assert run.judges() == ["gold", "mine/words:own"]
-    assert notices == [f"{run.path}: 4 checkpoints, 16 prompts each, are judged one by one"]
+    assert notices == [f"{run.path}: mine/words:own judges 4 checkpoints, one by one: 64 questions"]
 
 
 def test_checkpoints_of_choice_are_compared_with_step_0(run: Run, judge: Callable[..., Any]) -> None:
@@ -215,7 +233,7 @@ def test_a_judge_that_was_changed_is_not_mixed_with_itself(run: Run, judge: Call
     notices: list[str] = []
     evaluate_run(run.path, judge=judge(), notice=notices.append)
     evaluate_run(run.path, judge=judge(version="two"), checkpoints="last", notice=notices.append)
-    assert "mine/words:own was another judge before (hash one, now two): its earlier rows" in notices[-1]
+    assert "mine/words:own was another judge before (hash one, now two): its earlier rows" in notices[-2]
     rows = run.evaluations("mine/words:own")
     assert [(row["step"], row["judge_hash"]) for row in rows] == [(0, "two"), (3, "two")]
 
@@ -262,6 +280,27 @@ def test_the_reward_model_judges_beside_gold(run: Run) -> None:
     proxy = [row["outcome"] for row in samples if row["judge"] == "reward_model"]
     assert sum(proxy) / len(proxy) == pytest.approx(rows[-1]["win_rate"])
     assert not (run.path / "judgements").exists()
+
+
+def test_the_cost_is_said_before_anything_is_written(run: Run, judge: Callable[..., Any]) -> None:
+    notices: list[str] = []
+    with pytest.raises(KeyboardInterrupt):
+        evaluate_run(run.path, judge=judge(stop_at=1), limits=[24, 3], notice=notices.append)
+    assert notices == [
+        f"{run.path}: mine/words:own judges 6 checkpoints, one by one: 64 questions; and 2 checkpoints whose "
+        "completions are not written yet"
+    ]
+
+
+def test_without_references_there_must_be_another_run(run: Run, tmp_path: Path, judge: Callable[..., Any]) -> None:
+    file = tmp_path / "task.py"
+    file.write_text(BARE)
+    text = (run.path / "config.yaml").read_text()
+    (run.path / "config.yaml").write_text(text.replace("name: miniature", f"name: {file}:Bare"))
+    with pytest.raises(UserError, match="its prompts have no references; name a run to compare with by --against"):
+        evaluate_run(run.path, judge=judge())
+    rows = evaluate_run(run.path, judge=judge(), against=run.path)
+    assert rows[-1]["win_rate"] == 0.5
 
 
 def test_another_split(run: Run) -> None:
@@ -325,6 +364,8 @@ def test_what_cannot_be_evaluated_is_said(chain: Chain, run: Run, tmp_path: Path
         evaluate_run(chain.reward_model)
     with pytest.raises(UserError, match="reward model"):
         evaluate_run(chain.policy, judge="reward_model")
+    with pytest.raises(UserError, match="a reward model writes no completions; compare with a policy's run"):
+        evaluate_run(run.path, against=chain.reward_model)
     with pytest.raises(UserError, match="not a run directory"):
         evaluate_run(tmp_path)
     shutil.rmtree(run.path / "checkpoints")

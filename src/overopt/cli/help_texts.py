@@ -87,7 +87,7 @@ EVALUATE = """\
 Judge the greedy completions of runs again, checkpoint by checkpoint, and add the results to their records: win rates
 with intervals, the paired difference to step 0 by the same judge, by length, and what the judge's order bias is.
 Completions that a run recorded need no model; others are written by its kept checkpoints. JUDGE is a name, YAML such as
-'{name: openai, model: gpt-4o-mini}', a file of it, or your own class. A table has one judge.
+'{name: openai, model: gpt-4o-mini}', a file of it, or your own class. A table has one judge. docs/judges.md says more.
 After an interruption, give the same command again: no answer of a language model is asked for twice.
 
   overopt evaluate runs/kl

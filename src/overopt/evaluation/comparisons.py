@@ -36,14 +36,18 @@ class Compared:
     limit: int | None
     """As it is recorded: None for the run's own."""
 
-    def judged_by(self, judge: JudgeProtocol, situation: Situation) -> list[Judged | None]:
-        """Ask a judge about all prompts that have two sides; None for the others."""
+    def comparisons(self) -> dict[int, Comparison]:
+        """Return what a judge is asked, by the place of the prompt."""
         pairs = zip(self.records, self.completed.samples, self.other.completions, strict=True)
-        asked = {
+        return {
             place: self._comparison(record, sample, other)
             for place, (record, sample, other) in enumerate(pairs)
             if other is not None
         }
+
+    def judged_by(self, judge: JudgeProtocol, situation: Situation) -> list[Judged | None]:
+        """Ask a judge about all prompts that have two sides; None for the others."""
+        asked = self.comparisons()
         found = judgements(judge, list(asked.values()), situation)
         judged: list[Judged | None] = [None] * len(self.records)
         for (place, comparison), judgement in zip(asked.items(), found, strict=True):

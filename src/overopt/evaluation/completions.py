@@ -99,14 +99,20 @@ class Completions:
 
     def get(self, step: int, limit: int) -> Completed:
         """Return a checkpoint's completions under a token limit."""
-        found = self._find(step, limit)
-        if found is not None:
-            samples = [{name: row[name] for name in KEPT} for row in found]
-            return Completed(step, limit, samples, self._measured(step, limit), False)
+        if (found := self.recorded(step, limit)) is not None:
+            return found
         evaluator, policy = self._evaluator_for(limit), self._policy(step, limit)
         row, rows = self._budget.without_gradient(partial(evaluator.evaluate, policy, step))
         samples = [{name: sample[name] for name in KEPT} for sample in rows]
         return Completed(step, limit, samples, {name: row[name] for name in MEASURED if name in row}, True)
+
+    def recorded(self, step: int, limit: int) -> Completed | None:
+        """Return a checkpoint's completions if they are in the record."""
+        found = self._find(step, limit)
+        if found is None:
+            return None
+        samples = [{name: row[name] for name in KEPT} for row in found]
+        return Completed(step, limit, samples, self._measured(step, limit), False)
 
     def _find(self, step: int, limit: int) -> list[Row] | None:
         """The recorded rows of all prompts, in their order; None if there are none for this limit."""

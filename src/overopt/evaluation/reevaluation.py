@@ -8,7 +8,7 @@ they arrive: the same call continues one that was stopped.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,7 +19,7 @@ from overopt.evaluation.comparisons import Compared, Side, references
 from overopt.evaluation.completions import Completed, Completions, Settings, parent_location
 from overopt.evaluation.evaluator import means
 from overopt.evaluation.judges import judge_from
-from overopt.evaluation.judges.base import Identity, JudgeProtocol, Situation
+from overopt.evaluation.judges.base import Comparison, Identity, JudgeProtocol, Situation
 from overopt.evaluation.win_rates import Row, win_rates
 from overopt.outcomes import JUDGED_STAGES
 from overopt.records import REFERENCE, Run, RunLock, RunWriter, find_runs, load_run
@@ -115,16 +115,22 @@ class Reevaluation:
             plan = {limit: self._steps(completions, limit) for limit in self.limits or (completions.limit,)}
             count = _Count(sum(map(len, plan.values())), len(completions.records), progress)
             situation = _situation(run, settings, notice, count.within)
-            _announce(run, identity, count, notice)
             with RunWriter.open(run.path) as writer:
                 session = _Session(self, completions, self._judge_of(situation), identity, situation, writer, count)
+                session.announce(plan)
                 return [row for limit, steps in plan.items() for row in session.judge_steps(steps, limit)]
 
     def other_side(self, ours: Completions, limit: int) -> Side:
         """Return what a run's completions are compared with; UserError if another run's are of other prompts."""
         if self.against is None:
+            if all(record.reference is None for record in ours.records):
+                raise UserError(
+                    f"{ours.run.path}: its prompts have no references; name a run to compare with by --against"
+                )
             return references(ours.settings.task, ours.records)
         run = load_run(self.against)
+        if run.stage == "reward_model":
+            raise UserError(f"{run.path}: a reward model writes no completions; compare with a policy's run")
         if run.name == REFERENCE:
             raise UserError(f"{self.against}: a run named {REFERENCE} cannot be told from the references; rename it")
         if (ours.split, limit) not in self._others:
@@ -170,13 +176,39 @@ class _Session:
     writer: RunWriter
     count: _Count
 
+    def announce(self, plan: Mapping[int, Sequence[int]]) -> None:
+        """Say what will be judged, what that costs, and what the user may not expect."""
+        run, identity, notice = self.completions.run, self.identity, self.situation.notice
+        if earlier := [name for name in run.judge_hashes(identity.id) if name != identity.hash]:
+            notice(
+                f"{run.path}: {identity.id} was another judge before (hash {', '.join(earlier)}, now {identity.hash}): "
+                "its earlier rows stay in the file, but do not count any more"
+            )
+        first = min(step for steps in plan.values() for step in steps)
+        if first != 0:
+            notice(
+                f"{run.path}: there are no completions of step 0, and no policy that it started from; "
+                f"win rates are compared with step {first}"
+            )
+        cost, unknown = self._forecast(plan)
+        if cost:
+            text = f"{run.path}: {identity.id} judges {self.count.checkpoints} checkpoints, one by one: {cost}"
+            notice(text + (f"; and {unknown} checkpoints whose completions are not written yet" if unknown else ""))
+
+    def _forecast(self, plan: Mapping[int, Sequence[int]]) -> tuple[str, int]:
+        """What judging the recorded completions costs, and how many checkpoints have none."""
+        asked: list[Comparison] = []
+        unknown = 0
+        for limit, steps in plan.items():
+            other = self.request.other_side(self.completions, limit)
+            for step in steps:
+                found = self.completions.recorded(step, limit)
+                unknown += found is None
+                asked += [] if found is None else self._compared(found, other).comparisons().values()
+        return self.judge.forecast(asked, self.situation), unknown
+
     def judge_steps(self, steps: Sequence[int], limit: int) -> list[Row]:
         """Judge checkpoints under one limit, and record each; the first is the baseline of the others."""
-        if steps[0] != 0:
-            self.situation.notice(
-                f"{self.completions.run.path}: there are no completions of step 0, and no policy that it started from; "
-                f"win rates are compared with step {steps[0]}"
-            )
         other = self.request.other_side(self.completions, limit)
         rows, baseline = [], None
         for step in steps:
@@ -192,7 +224,7 @@ class _Session:
             self.writer.write_judgements(step, compared.judgements(self.identity, judged))
             self.writer.log_reevaluation(self.identity.id, row)  # last: what it is made of is there
             rows.append(row)
-            self.count.done += 1
+            self.count.finish()
         return rows
 
     def _compared(self, completed: Completed, other: Side) -> Compared:
@@ -229,15 +261,20 @@ class _Count:
     progress: Progress | None
     done: int = 0
     """Checkpoints."""
+    _share: float = 0.0
+    """Of the checkpoint at hand."""
 
     def tell(self) -> None:
-        self.within(0, 1)
+        if self.progress is not None:
+            self.progress(self.done * self.prompts + round(self.prompts * self._share), self.checkpoints * self.prompts)
 
     def within(self, done: int, total: int) -> None:
-        """Tell how far the judge is with a checkpoint."""
-        if self.progress is not None:
-            prompts = self.done * self.prompts + round(self.prompts * done / max(1, total))
-            self.progress(prompts, self.checkpoints * self.prompts)
+        """Tell how far the judge is with a checkpoint. Replies that are asked for again take it no step back."""
+        self._share = max(self._share, done / max(1, total))
+        self.tell()
+
+    def finish(self) -> None:
+        self.done, self._share = self.done + 1, 0.0
 
 
 def _situation(
@@ -252,18 +289,6 @@ def _situation(
         progress=progress,
         notice=notice,
     )
-
-
-def _announce(run: Run, identity: Identity, count: _Count, notice: Callable[[str], None]) -> None:
-    """Say what a language model will be asked, and whether one of this name has judged the run by other rules."""
-    if identity.prompt:
-        notice(f"{run.path}: {count.checkpoints} checkpoints, {count.prompts} prompts each, are judged one by one")
-    earlier = [name for name in run.judge_hashes(identity.id) if name != identity.hash]
-    if earlier:
-        notice(
-            f"{run.path}: {identity.id} was another judge before (hash {', '.join(earlier)}, now {identity.hash}): "
-            "its earlier rows stay in the file, but do not count any more"
-        )
 
 
 def _last_completions(run: Run, ours: Completions, limit: int) -> dict[tuple[str, str], Row]:

@@ -115,9 +115,14 @@ class Cell:
         )
 
     @cached_property
+    def broken(self) -> bool:
+        """Over-optimized or collapsed, or a run diverged or recorded numbers that are not finite."""
+        return self.label in (*OVER_OPTIMIZED, COLLAPSED) or any(_broke(run) for run in self.runs)
+
+    @cached_property
     def stable(self) -> bool | None:
         """Neither over-optimized nor collapsed, every run finite, and completions that end; None if unknown."""
-        if self.label in (*OVER_OPTIMIZED, COLLAPSED) or any(_broke(run) for run in self.runs):
+        if self.broken:
             return False
         if any("ended_end" not in run.outcome.numbers for run in self.runs):
             return None
@@ -159,9 +164,13 @@ class Cell:
         numbers = [run.outcome.numbers for run in self.runs]
         return several_seeds([Difference(one[mean], one[se]) for one in numbers])
 
+    def each(self, name: str) -> list[float]:
+        """A number behind the label of each run."""
+        return [run.outcome.numbers[name] for run in self.runs]
+
     def mean(self, name: str) -> float:
         """The mean over seeds of a number behind the label."""
-        return float(np.mean([run.outcome.numbers[name] for run in self.runs]))
+        return float(np.mean(self.each(name)))
 
     def _steps(self, others: Sequence[Wins]) -> list[int]:
         """Steps at which each run has outcomes for prompts that the other wins have too."""

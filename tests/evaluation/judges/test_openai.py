@@ -336,6 +336,21 @@ def test_one_budget_for_all_evaluations_of_a_command(sdk: Any, tmp_path: Path) -
         judge.judge(comparisons(3), situation)
 
 
+def test_the_cost_is_said_without_asking(sdk: Any, tmp_path: Path) -> None:
+    openai._spending.cache_clear()
+    made = sdk(lambda sent: completion())
+    judge = load(OpenAI, {"model": "m", "max_tokens": 50, "input_price": 0.0, "output_price": 1e6})
+    situation = Situation(cache=tmp_path / "judgements.sqlite", notice=lambda text: None)
+    judge.judge(comparisons(1), situation)
+    twice = [*comparisons(3), *comparisons(3)]  # equal questions are asked once
+    assert len(made.sent) == 2
+    told = judge.forecast(twice, situation)
+    assert told.startswith("6 questions, 2 of them answered before; 4 requests to send, about ")
+    assert told.endswith(" at most 200 out, cost 200")
+    judge.judge(twice, situation)
+    assert judge.forecast(twice, situation) == "6 questions, 6 of them answered before"
+
+
 def test_it_is_chosen_by_name() -> None:
     assert judge_from("{name: openai, model: gpt-4o-mini, prompt: j2}") == OpenAI(model="gpt-4o-mini", prompt=J2())
     with pytest.raises(UserError, match="model"):

@@ -13,7 +13,7 @@ import pytest
 from overopt.config import block
 from overopt.evaluation.judges.base import Answer, Comparison, Identity, Question, Situation
 from overopt.evaluation.judges.prompts import J1, J2, Criterion
-from overopt.evaluation.judges.replies import LanguageModelJudge
+from overopt.evaluation.judges.replies import LanguageModelJudge, first_questions
 from overopt.types import Completion, PromptRecord
 
 Taste = Literal["longer", "first", "silent", "alike"]
@@ -195,3 +195,10 @@ def test_an_answer_is_owed_for_every_question() -> None:
 
     with pytest.raises(ValueError, match="shorter"):
         Short().judge([pair("a", "b")], Situation())
+
+
+def test_the_first_questions_are_those_that_valid_replies_leave() -> None:
+    pairs = [pair("a long one", "short"), pair("same", " same "), pair("", "x"), pair("one", "other", "key")]
+    for judge in (Mock(), Mock(orders="random")):
+        outcomes(judge, *pairs)
+        assert first_questions(pairs, judge) == ASKED and len(ASKED) == (4 if judge.orders == "both" else 2)

@@ -27,6 +27,9 @@ class Says(JudgeProtocol):
     def identity(self, situation: Situation) -> Identity:
         return Identity(f"says-{self.number}", f"{self.number:012}")
 
+    def forecast(self, comparisons: Sequence[Comparison], situation: Situation) -> str:
+        return f"{len(comparisons)} times {self.number}" if self.number else ""
+
     def judge(self, comparisons: Sequence[Comparison], situation: Situation) -> list[Judgement]:
         return [Judgement(outcome) for outcome in self.outcomes]
 
@@ -110,3 +113,10 @@ def test_the_identity_names_the_members() -> None:
 def test_at_least_two_different_judges(judges: list[str], problem: str) -> None:
     with pytest.raises(ConfigError, match=f"^judges: {problem}$"):
         load(Majority, {"judges": judges})
+
+
+def test_the_cost_is_that_of_each_member_that_costs_something() -> None:
+    judges: list[Any] = [Says(outcomes=[1.0], number=number) for number in (0, 1, 2)]
+    assert Majority(judges=judges).forecast([PAIR, PAIR], Situation()) == "says-1: 2 times 1; says-2: 2 times 2"
+    free = Average(judges=[judges[0], Says(outcomes=[0.0], number=0)])
+    assert free.forecast([PAIR], Situation()) == ""

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -16,6 +17,7 @@ from synthetic_study import (
     Plan,
     Spec,
     joined,
+    member,
     members,
 )
 
@@ -77,6 +79,36 @@ def test_what_is_not_known_of_completions_leaves_stability_untested() -> None:
     for run in one.runs:
         del run.outcome.numbers["ended_end"]
     assert atoms.stable(one, T).truth.name == "UNTESTED"
+
+
+def _ending(*shares: float) -> Cell:
+    """A good cell with seeds of which these shares of SFT's completions end."""
+    study = members({("R", ()): Spec()}, range(len(shares)))
+    runs = tuple(member("R", {}, seed, Spec(ended=share)) for seed, share in enumerate(shares))
+    return cell_of(replace(study, runs=runs), "R", {})
+
+
+@pytest.mark.parametrize(
+    ("shares", "expected"),
+    [
+        ((0.9, 0.9, 0.9), "YES"),
+        ((0.7, 0.7, 0.7), "NO"),
+        ((0.9, 0.9, 0.3), "UNCLEAR"),  # mean .7, of which .2 is the standard error
+        ((0.72, 0.74, 0.7), "NO"),
+        ((0.7,), "UNCLEAR"),  # one seed has no spread
+    ],
+)
+def test_completions_that_do_not_end_contradict_stability_by_two_standard_errors(
+    shares: tuple[float, ...], expected: str
+) -> None:
+    assert atoms.stable(_ending(*shares), T).truth.name == expected
+
+
+def test_a_diverged_run_is_the_opposite_of_stable_in_any_number_of_seeds() -> None:
+    study = members({("R", ()): Spec()}, range(3))
+    broken = member("R", {}, 1, Spec(status="diverged"))
+    one = cell_of(replace(study, runs=(study.runs[0], broken, study.runs[2])), "R", {})
+    assert atoms.stable(one, T).truth.name == "NO"
 
 
 def test_margins_of_a_label() -> None:

@@ -31,7 +31,6 @@ CASES: dict[str, tuple[str, Plan]] = {
     ),
     "C12 contradicted: one over-optimizes": ("C12", with_("C12", (LOW_1B, OVER, {"coef": 0.5}))),
     "C12 contradicted: one collapses": ("C12", with_("C12", (LOW_1B, COLLAPSE, {"coef": 0.0}))),
-    "C12 contradicted: completions do not end": ("C12", with_("C12", (LOW_1B, {"ended": 0.7}, {"coef": 0.5}))),
     "C12 inconclusive: only 0 is good": (
         "C12",
         with_("C12", *((LOW_1B, FLAT, {"coef": coef}) for coef in (0.05, 0.1, 0.5))),
@@ -119,6 +118,12 @@ def test_verdicts(case: str, seeds: tuple[int, ...]) -> None:
     claim, plan = CASES[case]
     expected = case.removeprefix(f"{claim} ").partition(":")[0]
     assert verdict(claim, plan, seeds) == expected, found(claim, plan, seeds).reason
+
+
+def test_completions_that_do_not_end_contradict_and_one_seed_has_no_spread() -> None:
+    plan = with_("C12", (LOW_1B, {"ended": 0.7}, {"coef": 0.5}))
+    assert verdict("C12", plan, SEEDS) == "contradicted"
+    assert verdict("C12", plan, (100,)) == "inconclusive"
 
 
 def test_a_collapse_is_said_to_be_no_opposite() -> None:

@@ -33,6 +33,14 @@ def test_a_pdf_has_the_stated_size_and_its_fonts() -> None:
     assert b"FontFile2" in content
 
 
+def test_the_margin_of_a_narrower_figure_is_white_too() -> None:
+    figure = PAPER["figure-4"].draw(whole(seeds=(110,)))
+    assert figure is not None
+    svg = svg_of(figure)
+    background = re.search(r'<rect width="([\d.]+)" height="([\d.]+)" fill="white"/>', svg)
+    assert background and (240.0, float(background[1]), float(background[2])) == _size(svg)[:1] + _size(svg)[1:]
+
+
 def test_what_is_wider_is_scaled_down() -> None:
     long = [
         run("ME-1B-1e-6", {"coef": "a coefficient whose name is far too long for its place, " * 4}, series=online())

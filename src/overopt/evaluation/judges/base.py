@@ -103,6 +103,10 @@ class JudgeProtocol(Protocol):
         """Return who judges: by default its name, and a hash of its fields and of its code where it is your own."""
         return Identity(name_of(type(self)), digest([dump(self), code_hashes(self)]))
 
+    def forecast(self, comparisons: Sequence[Comparison], situation: Situation) -> str:
+        """Return about what it would cost to judge comparisons, in words; nothing where it costs only time."""
+        return ""
+
     @abstractmethod
     def judge(self, comparisons: Sequence[Comparison], situation: Situation) -> Sequence[Judgement]:
         """Return a judgement for each comparison, in order. UserError: it cannot; no answer that arrived is lost."""

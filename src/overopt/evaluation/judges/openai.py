@@ -19,10 +19,10 @@ from overopt.config import block
 from overopt.config.fields import NonNegative, Positive
 from overopt.errors import UserError
 from overopt.evaluation.judges.asking import Pace, RequestError, ask, retry_after, utc_now
-from overopt.evaluation.judges.base import Answer, Question, Situation
+from overopt.evaluation.judges.base import Answer, Comparison, Question, Situation
 from overopt.evaluation.judges.budget import Budget, Limits
-from overopt.evaluation.judges.cache import Cache, default_cache
-from overopt.evaluation.judges.replies import LanguageModelJudge
+from overopt.evaluation.judges.cache import Cache, default_cache, key_of
+from overopt.evaluation.judges.replies import LanguageModelJudge, first_questions
 
 KEY, BASE_URL = "OPENAI_API_KEY", "OPENAI_BASE_URL"
 HOSTED = "https://api.openai.com/v1"
@@ -74,12 +74,10 @@ class OpenAI(LanguageModelJudge):
 
     def ask(self, questions: Sequence[Question], situation: Situation) -> Sequence[Answer]:
         api = ChatAPI(self.label(), self.model, self.decisive(situation), self.timeout, situation)
-        budget, pace = _spending(self.label(), base_url(), self.limits(), self.requests_per_minute)
-        if self.max_tokens is not None:
-            questions = [replace(question, max_tokens=self.max_tokens) for question in questions]
+        budget, pace = self._budget_and_pace()
         with Cache(situation.cache or default_cache()) as cache:
             return ask(
-                questions,
+                self._as_sent(questions),
                 api,
                 cache,
                 budget,
@@ -88,6 +86,24 @@ class OpenAI(LanguageModelJudge):
                 progress=situation.progress,
                 notice=situation.notice,
             )
+
+    def forecast(self, comparisons: Sequence[Comparison], situation: Situation) -> str:
+        questions = self._as_sent(first_questions(comparisons, self))
+        wanted = {key_of(self.decisive(situation), question): question for question in questions}
+        with Cache(situation.cache or default_cache()) as cache:
+            known = cache.find(wanted)
+        waiting = [question for key, question in wanted.items() if key not in known]
+        return f"{len(wanted):,} questions, {len(known):,} of them answered before" + (
+            f"; {self._budget_and_pace()[0].forecast(waiting)}" if waiting else ""
+        )
+
+    def _as_sent(self, questions: Sequence[Question]) -> Sequence[Question]:
+        if self.max_tokens is None:
+            return questions
+        return [replace(question, max_tokens=self.max_tokens) for question in questions]
+
+    def _budget_and_pace(self) -> tuple[Budget, Pace]:
+        return _spending(self.label(), base_url(), self.limits(), self.requests_per_minute)
 
 
 @functools.cache

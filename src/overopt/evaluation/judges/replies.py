@@ -87,12 +87,7 @@ def judge_by_replies(comparisons: Sequence[Comparison], judge: LanguageModelJudg
     All questions go to one call of `ask`; then those whose replies were invalid, as long as there are attempts left.
     """
     settled = [_without_asking(comparison) for comparison in comparisons]
-    places = [
-        (i, position)
-        for i, comparison in enumerate(comparisons)
-        if settled[i] is None
-        for position in _positions(comparison, judge.orders)
-    ]
+    places = _places(comparisons, judge)
     replies: dict[tuple[int, Position], Reply] = {}
     for attempt in range(1, judge.attempts + 1):
         waiting = [place for place in places if place not in replies or replies[place].verdict == "invalid"]
@@ -110,6 +105,21 @@ def judge_by_replies(comparisons: Sequence[Comparison], judge: LanguageModelJudg
     return [
         Judgement(_outcome(found, judge.invalid), tuple(found)) if sure is None else Judgement(sure)
         for sure, found in zip(settled, of_pair, strict=True)
+    ]
+
+
+def first_questions(comparisons: Sequence[Comparison], judge: LanguageModelJudge) -> list[Question]:
+    """Return the questions that comparisons take if every reply is valid."""
+    return [judge.prompt.question(comparisons[i], position) for i, position in _places(comparisons, judge)]
+
+
+def _places(comparisons: Sequence[Comparison], judge: LanguageModelJudge) -> list[tuple[int, Position]]:
+    """Which comparisons a judge is asked about, and in which positions of our completion."""
+    return [
+        (i, position)
+        for i, comparison in enumerate(comparisons)
+        if _without_asking(comparison) is None
+        for position in _positions(comparison, judge.orders)
     ]
 
 

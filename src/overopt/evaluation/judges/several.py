@@ -52,6 +52,10 @@ class _Several(JudgeProtocol):
         ids = ",".join(member.id for member in members)
         return Identity(f"{name}({ids})", digest([name, [(member.id, member.hash) for member in members]]))
 
+    def forecast(self, comparisons: Sequence[Comparison], situation: Situation) -> str:
+        costs = [(judge.identity(situation).id, judge.forecast(comparisons, situation)) for judge in self.judges]
+        return "; ".join(f"{name}: {cost}" for name, cost in costs if cost)
+
     def judge(self, comparisons: Sequence[Comparison], situation: Situation) -> list[Judgement]:
         by_member = [[j.outcome for j in judgements(judge, comparisons, situation)] for judge in self.judges]
         return [self._combined(members) for members in zip(*by_member, strict=True)]

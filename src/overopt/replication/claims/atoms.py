@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+import numpy as np
+
 from overopt.outcomes import COLLAPSED, ENDED, OVER_OPTIMIZED, SIGNIFICANCE, Label
 from overopt.replication.cells import Cell, best_against, contrast
 from overopt.replication.claims.logic import Finding, Number, Truth, all_of, distinct, untested, yes_no
 from overopt.replication.claims.thresholds import Thresholds
 from overopt.statistics import Difference, tail
+from overopt.statistics.differences import standard_error
 
 NO_OPPOSITE = "broken training is no over-optimization: it counts against the claim, but is not its opposite"
 
@@ -42,23 +45,56 @@ def labeled(cell: Cell, *, yes: Sequence[Label], no: Sequence[Label]) -> Finding
     return about(cell, truth, described(cell) + why, *label_numbers(cell), brief=cell.label)
 
 
-def stable(cell: Cell, _: Thresholds) -> Finding:
-    """Neither over-optimized nor collapsed, with finite numbers and completions that end."""
+def stable(cell: Cell, t: Thresholds) -> Finding:
+    """Neither over-optimized nor collapsed, with finite numbers and completions that end.
+
+    A share of completions that end below its threshold is the opposite only by two standard errors over the seeds.
+    """
     if cell.problem:
         return untested(cell.problem)
     if cell.stable is None:
         return untested(f"{cell.name}: whether completions end is not recorded")
-    start, end = cell.mean("ended_start"), cell.mean("ended_end")
-    ended = Number(
-        f"{cell.name}: share of completions that end, by SFT's", end / start, None, ENDED, end / start - ENDED
-    )
-    how = "stable" if cell.stable else "not stable"
-    return about(cell, yes_no(cell.stable, True), f"{described(cell)}, {how}", *label_numbers(cell), ended, brief=how)
+    shares = [_share(*ends) for ends in zip(cell.each("ended_end"), cell.each("ended_start"), strict=True)]
+    share = _share(cell.mean("ended_end"), cell.mean("ended_start"))
+    truth, ended = beyond(f"{cell.name}: share of completions that end, by SFT's", share, shares, t, at_least=ENDED)
+    if cell.broken:
+        truth = Truth.NO
+    how = {Truth.YES: "stable", Truth.NO: "not stable"}.get(truth, f"{share:.2f} of SFT's completions end")
+    return about(cell, truth, f"{described(cell)}, {how}", *label_numbers(cell), ended, brief=how)
 
 
 def good_and_stable(cell: Cell, t: Thresholds) -> Finding:
     both = all_of((good(cell, t), stable(cell, t)))
     return replace(both, reason=stable(cell, t).reason)
+
+
+def near(number: Number, t: Thresholds) -> tuple[str, ...]:
+    """A qualifier for a threshold that is passed, though by less than its standard errors."""
+    passed = number.margin is not None and number.se is not None and 0 <= number.margin < t.standard_errors * number.se
+    return (f"{number.what} passes its threshold by less than {t.standard_errors:g} SE",) if passed else ()
+
+
+def beyond(
+    what: str,
+    value: float,
+    by_seed: Sequence[float],
+    t: Thresholds,
+    *,
+    at_least: float | None = None,
+    at_most: float | None = None,
+    opposite: float | None = None,
+) -> tuple[Truth, Number]:
+    """Whether a value passes its threshold, and NO if it misses it, or `opposite`, by two standard errors.
+
+    One seed has no standard error: a value that misses its threshold is unclear then.
+    """
+    sign, threshold = (1, at_least) if at_least is not None else (-1, at_most)
+    assert threshold is not None
+    se = standard_error(np.asarray(by_seed, dtype=float)) if len(by_seed) > 1 else None
+    margin = sign * (value - threshold)
+    beaten = threshold if opposite is None else opposite
+    no = se is not None and sign * (value - beaten) < -t.standard_errors * se
+    return yes_no(margin >= 0, no), Number(what, value, se, threshold, margin)
 
 
 def not_above(cell: Cell, _: Thresholds) -> Finding:
@@ -237,3 +273,8 @@ def left_out(cell: Cell) -> list[str]:
     found = [f"gate failed for {gates} of {cell.planned} seeds of {cell.row}"] if gates else []
     unlabeled = cell.planned - len(cell.runs) - gates
     return found + ([f"{unlabeled} of {cell.planned} seeds of {cell.row} have no label"] if unlabeled else [])
+
+
+def _share(end: float, start: float) -> float:
+    """The share of completions that end by SFT's; 1 where none of SFT's ended."""
+    return end / start if start else 1.0

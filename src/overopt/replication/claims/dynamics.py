@@ -10,8 +10,8 @@ from typing import Literal
 import numpy as np
 
 from overopt.replication.cells import Cell
-from overopt.replication.claims.atoms import about, about_all, missing
-from overopt.replication.claims.logic import Finding, Number, Truth, all_of, untested, yes_no
+from overopt.replication.claims.atoms import about, about_all, beyond, missing, near
+from overopt.replication.claims.logic import Finding, Number, all_of, untested, yes_no
 from overopt.replication.claims.shapes import bulge, growth, half, late_by_early, r2_of_line
 from overopt.replication.claims.thresholds import Thresholds
 from overopt.replication.members import Points
@@ -85,35 +85,6 @@ def passes(
     limit = f"{'>=' if at_least is not None else '<='} {number.threshold:g}"
     reason = f"{what} of {cell.name} is {value:.3g} ({limit} wanted)"
     return about(cell, truth, reason, number, brief=f"{what} {limit}").but(*near(number, t))
-
-
-def near(number: Number, t: Thresholds) -> tuple[str, ...]:
-    """A qualifier for a threshold that is passed, though by less than its standard errors."""
-    passed = number.margin is not None and number.se is not None and 0 <= number.margin < t.standard_errors * number.se
-    return (f"{number.what} passes its threshold by less than {t.standard_errors:g} SE",) if passed else ()
-
-
-def beyond(
-    what: str,
-    value: float,
-    by_seed: Sequence[float],
-    t: Thresholds,
-    *,
-    at_least: float | None = None,
-    at_most: float | None = None,
-    opposite: float | None = None,
-) -> tuple[Truth, Number]:
-    """Whether a value passes its threshold, and NO if it misses it, or `opposite`, by two standard errors.
-
-    One seed has no standard error: a value that misses its threshold is unclear then.
-    """
-    sign, threshold = (1, at_least) if at_least is not None else (-1, at_most)
-    assert threshold is not None
-    se = standard_error(np.asarray(by_seed, dtype=float)) if len(by_seed) > 1 else None
-    margin = sign * (value - threshold)
-    beaten = threshold if opposite is None else opposite
-    no = se is not None and sign * (value - beaten) < -t.standard_errors * se
-    return yes_no(margin >= 0, no), Number(what, value, se, threshold, margin)
 
 
 def ended(metric: str) -> Statistic:

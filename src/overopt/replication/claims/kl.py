@@ -7,17 +7,24 @@ from itertools import pairwise
 
 from overopt.outcomes import OVER_OPTIMIZED
 from overopt.replication.cells import Cell, beside, ends
-from overopt.replication.claims.atoms import about_all, good, good_and_stable, missing, over_at_the_end, stable
+from overopt.replication.claims.atoms import (
+    about_all,
+    beyond,
+    good,
+    good_and_stable,
+    missing,
+    near,
+    over_at_the_end,
+    stable,
+)
 from overopt.replication.claims.claim import Claim, Rule, single
 from overopt.replication.claims.dynamics import (
-    beyond,
     bounded,
     drifts,
     drifts_by_lr2,
     ended,
     grows_steadily,
     levels_off,
-    near,
     unrecorded,
 )
 from overopt.replication.claims.logic import (

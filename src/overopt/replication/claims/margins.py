@@ -9,10 +9,12 @@ import numpy as np
 from overopt.replication.cells import Cell
 from overopt.replication.claims.atoms import (
     about,
+    beyond,
+    near,
     signed,
 )
 from overopt.replication.claims.claim import Claim, single
-from overopt.replication.claims.dynamics import beyond, near, unrecorded
+from overopt.replication.claims.dynamics import unrecorded
 from overopt.replication.claims.logic import Finding, Number, untested, yes_no
 from overopt.replication.claims.thresholds import Thresholds
 from overopt.statistics import Difference, direction, several_seeds

@@ -14,16 +14,18 @@ from overopt.replication.claims.atoms import (
     about,
     about_all,
     below_or_fell,
+    beyond,
     comparable,
     gain,
     good,
     kept_its_peak,
     missing,
+    near,
     not_above,
     signed,
 )
 from overopt.replication.claims.claim import Claim, Rule, every, single
-from overopt.replication.claims.dynamics import beyond, falls_more, near, rank_correlation, unrecorded
+from overopt.replication.claims.dynamics import falls_more, rank_correlation, unrecorded
 from overopt.replication.claims.logic import Finding, Number, Truth, all_of, any_of, untested, yes_no
 from overopt.replication.claims.margins import MARGINS
 from overopt.replication.claims.online import BEST_BELOW_KL

@@ -71,7 +71,8 @@ def svg_of(figure: Figure) -> str:
     shown = max(wide, figure.width)  # what is narrower gets a margin on the right
     height = high * figure.width / shown
     size = f'width="{figure.width}pt" height="{height:.1f}pt" viewBox="0 0 {shown:g} {high:g}"'
-    return natural[: found.start()] + size + natural[found.end() :]
+    rest = natural[found.end() :].replace(f'<rect width="{found[1]}"', f'<rect width="{shown:g}"', 1)  # the background
+    return natural[: found.start()] + size + rest
 
 
 def pdf_of(svg: str) -> bytes:
