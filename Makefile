@@ -9,7 +9,8 @@
 #   test-browser     opens the report of the demo, and reports of damaged runs, in Debian's Chromium
 #                    (packages chromium and chromium-driver)
 #   test-faults      kills runs at random instants, fills their disk, damages their files, and compares every bit
-#   test-judges      judges by an API that fails in every way, while the judging process is killed several times
+#   test-judges      judges by an API that fails in every way and by `transformers serve` with SmolLM2, which it
+#                    downloads, while the judging process and the server are killed
 #   test-objectives  runs every objective for 20 updates from its YAML (some minutes)
 #   test-real        compares SmolLM2's weights, which it downloads, with plain transformers
 #   test-sinks       sends runs to TensorBoard, Trackio and Weights & Biases, which it installs; no account is needed
@@ -70,10 +71,11 @@ test-sinks: $(SINKS_STAMP)
 	$(BIN)/python -m pytest tests/sinks
 
 $(JUDGES_STAMP): $(STAMP)
-	$(PIP_INSTALL) -e '.[dev,gguf,judge]'
+	$(PIP_INSTALL) -e '.[dev,gguf,judge]' 'transformers[serving]'
 	@touch $@
 
 test-judges: $(JUDGES_STAMP)
+	$(BIN)/python examples/smollm2_llmbar/run.py --model-only
 	$(BIN)/python -m pytest tests/judges
 
 test-real: $(STAMP)

@@ -24,7 +24,7 @@ def judged_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     replies = {20: HOSTILE}
     judge_again(online_run(runs / "kl", BETTER), {0: HALF, 10: HALF, 20: HALF}, replies=replies)
     none = online_run(runs / "none", WORSE)
-    judge_again(none, {0: HALF, 20: [0.0] * 9 + [1.0]}, replies=replies)
+    judge_again(none, {0: HALF, 20: [0.0] * 10}, replies=replies)
     judge_again(none, {0: HALF, 20: HALF}, NAME)
     write_report(collect([runs]), runs / "report.html")
     return runs / "report.html"
@@ -56,7 +56,7 @@ def test_samples_are_sorted_by_disagreement_and_replies_do_nothing(driver: Any, 
         page.click(more[0])
     apart = [card.text.endswith("judges disagree") for card in page.all(".card h5")]
     assert apart == sorted(apart, reverse=True) and apart[0]
-    assert any(f"gold: loss · {MODEL}: loss · {NAME}: win" in node.text for node in page.all(".numbers"))
+    assert any(f"loss by gold · loss by {MODEL} · win by {NAME}" in node.text for node in page.all(".numbers"))
     page.run("for (const one of document.querySelectorAll('.replies')) one.open = true")
     shown = {node.get_attribute("textContent") for node in page.all(".replies .text")}
     assert {HOSTILE[0], HOSTILE[1], "␛[31mred␇ [U+202E]gnp.exe[U+200B]"} <= shown

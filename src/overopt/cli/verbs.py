@@ -124,6 +124,7 @@ def watch(options: argparse.Namespace) -> int:
 
 
 def evaluate(options: argparse.Namespace) -> int:
+    from overopt.analysis.summary_table import labels_of_runs
     from overopt.evaluation.judges import judge_from
     from overopt.evaluation.reevaluation import Reevaluation, policy_runs
     from overopt.evaluation.win_rate_tables import tables
@@ -140,6 +141,8 @@ def evaluate(options: argparse.Namespace) -> int:
         with single_job(run) as (progress, notice):
             rows[run] = request.run(run, progress, notice)
     print(tables(rows))
+    if labels := labels_of_runs(runs):
+        print("", labels, sep="\n")
     return DONE
 
 

@@ -97,7 +97,11 @@ def test_answers_come_in_order_and_nothing_is_asked_twice(cache: Cache) -> None:
 def test_another_attempt_and_another_model_are_other_questions(cache: Cache) -> None:
     model = Model()
     run([question(1)], model, cache)
-    run([replace(question(1), attempt=2)], model, cache)
+    said: list[str] = []
+    run([replace(question(1), attempt=2)], model, cache, notice=said.append)
+    assert said[0].startswith(
+        "fake/model:j1: replies that could not be read are asked for again (1); 1 requests to send"
+    )
     model.identity = {"model": "another"}
     run([question(1)], model, cache)
     assert model.sent == {"1": 3}

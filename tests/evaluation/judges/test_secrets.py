@@ -3,6 +3,8 @@ from __future__ import annotations
 import base64
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from overopt.evaluation.judges.secrets import excerpt, redact
 
@@ -56,6 +58,16 @@ def test_forms_of_secrets(text: str, shown: str) -> None:
 )
 def test_ordinary_words_stay(text: str) -> None:
     assert redact(text, ENVIRONMENT) == text
+
+
+def test_an_answer_on_the_next_line_stays() -> None:
+    for word in ("Authorization:", "x-api-key =", "the bearer"):
+        assert redact(f"{word}\nPreferred:1 A", {}) == f"{word}\nPreferred:1 A"
+
+
+@given(st.text(), st.text(), st.text(alphabet=st.characters(codec="ascii", exclude_categories=["C", "Z"]), min_size=8))
+def test_no_text_around_a_secret_hides_it(before: str, after: str, secret: str) -> None:
+    assert secret not in redact(before + secret + after, {"A_KEY": secret}).replace("[redacted]", "\n")
 
 
 def test_a_long_secret_that_holds_a_short_one_leaves_no_rest() -> None:

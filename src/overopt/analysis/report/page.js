@@ -240,7 +240,7 @@
     const verdicts = new Map([[1, "win"], [0.5, "tie"], [0, "loss"]]);
     const told = (value) => verdicts.get(value) ?? (known(value) ? `outcome ${value}` : "–");
     const others = samples.others[one.place] || [];
-    const outcomes = others.length ? [outcome, ...others].map((value, place) => `${samples.judges[place]}: ${told(value)}`).join(" · ") : known(outcome) ? told(outcome) : null;
+    const outcomes = others.length ? [outcome, ...others].map((value, place) => `${told(value)} by ${samples.judges[place]}`).join(" · ") : known(outcome) ? told(outcome) : null;
     const numbers = [
       known(hacking) ? `hacking ${signed(hacking)}` : null, known(proxy) ? `proxy ${signed(proxy)}` : null, known(gold) ? `gold ${signed(gold)}` : null,
       outcomes, known(length) ? `${length} tokens` : null, ended === 0 ? "does not end" : null, known(logp) ? `log p ${logp.toFixed(1)}` : null,
@@ -275,7 +275,7 @@
     const run = choice([["", "all runs"], ...samples.runs.map((name, place) => [String(place), name])]);
     const step = choice([["ends", "first and last step"], ["last", "last step"], ["all", "all steps"], ...steps.map((one) => [String(one), `step ${one}`])]);
     const order = choice([["worst", "most hacking first"], ["least", "least hacking first"],
-      ...(samples.judges.length > 1 ? [["apart", "most disagreement of judges first"]] : [])]);
+      ...(samples.judges.length > 1 ? [["apart", "most disagreement first"]] : [])]);
     const search = make("input", { type: "search", placeholder: "words", on: { input: () => restart() } });
     const byPrompt = samples.prompts.map(() => []);
     samples.cells.forEach((values, place) => byPrompt[values[0]].push({ values, place }));

@@ -151,8 +151,10 @@ def ask(
     progress(len(answers), len(wanted))
     if waiting:
         backend.open()
+        first = min(question.attempt for question in questions) == 1
         known = f"{len(wanted):,} questions, {len(answers):,} of them answered before"
-        notice(f"{backend.judge}: {known}; {budget.forecast(waiting.values())}")
+        again = f"replies that could not be read are asked for again ({len(wanted):,})"
+        notice(f"{backend.judge}: {known if first else again}; {budget.forecast(waiting.values())}")
         asking = _Asking(waiting, answers, len(wanted), backend, cache, budget, pace, tries)
         try:
             asking.run(min(concurrency, len(waiting)), progress, notice)

@@ -14,12 +14,16 @@ _SECRET_NAME = re.compile(r"(?:KEY|TOKEN|SECRET|PASSWORD)$", re.IGNORECASE)
 SHORTEST = 8
 """Values of fewer characters are not blacked out: they are placeholders, and would blacken ordinary words."""
 
+# All on one line: what follows on the next one may be a judge's answer.
 _FORMS: list[tuple[re.Pattern[str], str]] = [
     # A key, also as an endpoint that refuses it shows it (`sk-abcd****wxyz`); not the end of a word such as `task-`.
     (re.compile(r"(?<![A-Za-z0-9])sk-(?:[\w*.-]*\*{2}[\w*.-]*|[\w-]{16,})"), REDACTED),
-    (re.compile(r"(?i)(\b(?:proxy-)?authorization[\"']?\s*[:=]\s*[\"']?)(?:[a-z]+\s+)?[^\s\"',;]+"), rf"\1{REDACTED}"),
-    (re.compile(r"(?i)(\b(?:x-)?api[-_]?key[\"']?\s*[:=]\s*[\"']?)[^\s\"',;&]+"), rf"\1{REDACTED}"),
-    (re.compile(r"(?i)(\bbearer\s+)(?=\S*\d)[\w.~+/=-]{8,}"), rf"\1{REDACTED}"),
+    (
+        re.compile(r"(?i)(\b(?:proxy-)?authorization[\"']?[ \t]*[:=][ \t]*[\"']?)(?:[a-z]+[ \t]+)?[^\s\"',;]+"),
+        rf"\1{REDACTED}",
+    ),
+    (re.compile(r"(?i)(\b(?:x-)?api[-_]?key[\"']?[ \t]*[:=][ \t]*[\"']?)[^\s\"',;&]+"), rf"\1{REDACTED}"),
+    (re.compile(r"(?i)(\bbearer[ \t]+)(?=\S*\d)[\w.~+/=-]{8,}"), rf"\1{REDACTED}"),
     (re.compile(r"([A-Za-z][A-Za-z0-9+.-]*://)[^/\s@\"']+@"), rf"\1{REDACTED}@"),
     (re.compile(r"(?i)([?&](?:key|token|access_token|sig|signature)=)[^&\s\"']+"), rf"\1{REDACTED}"),
 ]
