@@ -26,6 +26,7 @@ from overopt.statistics import (
     kappa,
     length_bias,
     length_controlled,
+    length_slope,
     mean_outcome,
     order_consistency,
     position_bias,
@@ -156,6 +157,11 @@ def truths(pairs: Pairs, a: Floats, b: Floats) -> dict[str, float]:
     consistent = a[:, :, 0, 0] * a[:, :, 1, 0] + a[:, :, 0, 1] * a[:, :, 1, 1] + a[:, :, 0, 2] * a[:, :, 1, 2]
     unequal = pairs.longer_by != 0
     excess = np.sign(pairs.longer_by)[:, None] * (mean - of_a.sum(axis=-1) * human)
+    by_pair = of_a.sum(axis=(1, 2)), mean.sum(axis=1)
+    relative = np.tanh(pairs.longer_by / pairs.longer_by.std())
+    at_equal_length = float(_fit(np.column_stack([np.ones_like(relative), relative]), *by_pair)[0])
+    residuals = mean.sum(axis=1) - of_a.sum(axis=(1, 2)) * pairs.human
+    slope = float(pairs.pull @ residuals / (pairs.pull**2 @ by_pair[0]))
     return {
         "accuracy": accuracy,
         "kappa": (accuracy - by_chance) / (1 - by_chance),
@@ -165,22 +171,21 @@ def truths(pairs: Pairs, a: Floats, b: Floats) -> dict[str, float]:
         "kappa of two judges": (agreed - expected) / (1 - expected),
         "order consistency": float(consistent.sum() / valid),
         "length bias": float(excess[unequal].sum() / of_a[unequal].sum()),
-        "length-controlled win rate": _at_equal_length(pairs, of_a),
+        "length-controlled win rate": float(1 / (1 + np.exp(-at_equal_length))),
+        "length slope": slope,
     }
 
 
-def _at_equal_length(pairs: Pairs, of_a: Floats) -> float:
-    """The regression on everything that can happen, each as often as it does."""
-    feature = np.tanh(pairs.longer_by / pairs.longer_by.std())
-    weights, wins = of_a.sum(axis=(1, 2)), (of_a @ OUTCOMES).sum(axis=1)
+def _fit(features: Floats, weights: Floats, wins: Floats) -> Floats:
+    """Coefficients of the regression on everything that can happen, each as often as it does."""
 
     def loss(b: Floats) -> tuple[float, Floats]:
-        logit = b[0] + b[1] * feature
-        residuals = weights / (1 + np.exp(-logit)) - wins
+        logit = features @ b
         value = (weights * np.logaddexp(0, logit) - wins * logit).sum()
-        return float(value), np.array([residuals.sum(), residuals @ feature])
+        return float(value), (weights / (1 + np.exp(-logit)) - wins) @ features
 
-    return float(1 / (1 + np.exp(-minimize(loss, np.zeros(2), jac=True, method="BFGS").x[0])))
+    found: Floats = minimize(loss, np.zeros(features.shape[1]), jac=True, method="BFGS").x
+    return found
 
 
 def estimates(pairs: Pairs, rows: NDArray[np.int64], a: Floats, b: Floats) -> dict[str, Estimate | None]:
@@ -198,6 +203,7 @@ def estimates(pairs: Pairs, rows: NDArray[np.int64], a: Floats, b: Floats) -> di
         "order consistency": order_consistency(towards_first(a)),
         "length bias": length_bias(outcome[ours], human[ours], longer[ours]),
         "length-controlled win rate": length_controlled(outcome[ours], longer[ours]),
+        "length slope": length_slope(outcome[ours], human[ours], longer[ours]),
     }
 
 

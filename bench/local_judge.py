@@ -167,8 +167,8 @@ def verdict(rows: Sequence[dict[str, Any]]) -> str:
     biased = [row for row in judged if row["position_bias"][1] > 0 or row["position_bias"][2] < 0]
     return (
         f"**Of {len(rows)} rows, {len(better)} are better than chance** (the interval of the accuracy lies above 1/2), "
-        f"{len(worse)} worse,\nand {len(rows) - len(judged)} give no valid judgement at all; in {len(biased)} the order of "
-        "the texts sways the replies."
+        f"{len(worse)} worse,\nand {len(rows) - len(judged)} give no valid judgement at all; in {len(biased)} the "
+        "order of the texts sways the replies."
     )
 
 

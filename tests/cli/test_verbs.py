@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from fake_runs import BETTER, WORSE, online_run
 from fake_study import finished_run
+from judged_again import MODEL, judge_again
 from synthetic_study import members, only, paper
 
 import overopt
@@ -169,6 +170,25 @@ def test_evaluate_prints_a_table_of_all_runs(
         "kl      80  4     0.750",
         "none    80  4     0.750",
     ]
+
+
+def test_evaluate_prints_the_labels_by_each_judge(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from overopt.evaluation.reevaluation import Reevaluation
+
+    online_run(tmp_path / "kl")
+
+    def run(self: Reevaluation, path: Path, progress: Any, notice: Any) -> list[dict[str, Any]]:
+        judge_again(path, {0: [1.0] * 10, 20: [0.0] * 10})
+        return [{"step": 20, "split": "tuning", "judge": MODEL, "judge_hash": "abc", "prompt_set": "x", "against": "r"}]
+
+    monkeypatch.setattr(Reevaluation, "identify", lambda self, paths: None)
+    monkeypatch.setattr(Reevaluation, "run", run)
+    assert cli.main(["evaluate", str(tmp_path / "kl")]) == 0
+    *_, head, _, row, empty, said = capsys.readouterr().out.splitlines()
+    assert head.split("  ")[1] == "outcome by gold" and row.split()[:3] == ["kl", "GOOD", "OVER"]
+    assert (empty, said) == ("", f"gold and {MODEL} disagree on 1 of 1 run: kl (GOOD against OVER).")
 
 
 def test_report_writes_a_page_and_figures_and_names_what_it_left_out(

@@ -157,15 +157,15 @@ def test_checkpoints_of_choice_are_compared_with_step_0(run: Run, judge: Callabl
         evaluate_run(run.path, checkpoints=[2, 7])
 
 
-def test_other_limits_stand_side_by_side(run: Run) -> None:
-    rows = evaluate_run(run.path, limits=[24, 3])
+def test_other_limits_stand_side_by_side(run: Run, judge: Callable[..., Any]) -> None:
+    rows = evaluate_run(run.path, judge=judge(), limits=[24, 3])
     assert [(row["step"], row["max_completion_tokens"]) for row in rows[:4]] == [(0, 24), (1, 24), (2, 24), (3, 24)]
     assert [(row["step"], row["max_completion_tokens"]) for row in rows[4:]] == [(0, 3), (3, 3)]  # as kept
     short = [one for one in run.samples(3) if one["max_completion_tokens"] == 3]
     assert len(short) == 16 and {one["length"] for one in short} == {3} and not any(one["ended"] for one in short)
-    assert rows[-1]["win_difference"] == rows[-1]["win_rate"] - rows[-2]["win_rate"]
+    assert rows[0]["win_rate"] > 0 == rows[4]["win_difference"]  # each limit has a step 0 of its own
     assert rows[-1]["kl_ref"] > 0 and rows[-1]["len_mean"] == 3.0
-    assert [run.is_ordinary(row) for row in run.evaluations("gold")].count(False) == 2
+    assert [run.is_ordinary(row) for row in run.evaluations("mine/words:own")].count(False) == 2
 
 
 def test_against_another_run(run: Run, judge: Callable[..., Any], tmp_path: Path) -> None:

@@ -135,7 +135,12 @@ class _Handler(BaseHTTPRequestHandler):
         if self.api.gone:
             self.fail("reset")
             return
-        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        length = int(self.headers["Content-Length"])
+        content = self.rfile.read(length)
+        if len(content) < length:  # the client was killed while it sent this
+            self.close_connection = True
+            return
+        body = json.loads(content)
         text = body["messages"][-1]["content"]
         with self.api.counted():
             with self.api.lock:

@@ -82,19 +82,43 @@ def test_length_bias_by_hand() -> None:
     assert length_bias([1], [1], [0]) is None
 
 
-def test_length_slope() -> None:
-    """With opposite differences of one size and humans of either opinion, the model is a line through two logits."""
-    # where humans prefer the longer the judge does in 9 of 10, else in 5 of 10: b + c = ln 9, b - c = 0 at tanh(1)
-    judge = [1.0] * 9 + [0.0] + [1.0] * 5 + [0.0] * 5
-    human = [1.0] * 10 + [0.0] * 10
-    lengths = [4.0] * 20
-    # the same pairs, told from the other side
-    judge, human, lengths = judge + [1 - j for j in judge], human + [1 - h for h in human], lengths + [-4.0] * 20
+def test_length_slope_is_the_least_squares_line() -> None:
+    random = np.random.default_rng(7)
+    judge, human = random.choice([0.0, 0.5, 1.0], 50), random.choice([0.0, 1.0], 50)
+    lengths = random.normal(0, 30, 50).round()
+    feature = np.tanh(lengths / np.sqrt((lengths**2).mean()))
+    slope = np.linalg.lstsq(feature[:, None], judge - human, rcond=None)[0][0]
     found = length_slope(judge, human, lengths)
     assert found is not None
-    assert found.value == pytest.approx(math.log(9) / 2 / math.tanh(1), abs=0.01)
-    assert found.low < found.value < found.high
+    assert found.value == pytest.approx(slope)
+    # in the middle a score interval is about +-1.96 of the weighted mean's standard error
+    weight = np.abs(feature)
+    toward = (judge - human) * np.sign(feature)
+    mean = weight @ toward / weight.sum()
+    error = math.sqrt((weight**2 * (toward - mean) ** 2).sum()) / (weight**2).sum()
+    assert found.high - found.low == pytest.approx(2 * 1.96 * error, rel=0.05)
+
+
+def test_length_slope_by_hand() -> None:
+    """Of lengths that differ by the same, tanh is tanh(1) everywhere: the length bias over tanh(1)."""
+    judge, human, lengths = [1, 1, 0.5, 0], [0, 1, 1, 0], [4, 4, -4, -4]
+    bias, slope = length_bias(judge, human, lengths), length_slope(judge, human, lengths)
+    assert bias is not None and slope is not None
+    assert bias.value == (1 + 0 + 0.5 + 0) / 4
+    assert slope[:3] == pytest.approx([number / math.tanh(1) for number in bias[:3]])
+    # 2 and 0 times the same length: the pairs of equal length say nothing, the others have tanh(sqrt(2))
+    two = length_slope([1, 1, 0], [0, 1, 1], [8, -8, 0])
+    assert two is not None
+    assert (two.value, two.n) == (pytest.approx((1 + 0) / 2 / math.tanh(math.sqrt(1.5))), 2)
     assert length_slope([1.0], [1.0], [0.0]) is None
+    assert length_slope([], [], []) is None
+
+
+def test_a_judge_that_is_always_right_has_no_slope_but_an_interval() -> None:
+    found = length_slope([1.0, 0.0] * 50, [1.0, 0.0] * 50, np.arange(100.0))
+    assert found is not None
+    assert found.value == pytest.approx(0, abs=1e-12)
+    assert found.low < -0.03 and found.high > 0.03
 
 
 def test_which_text_is_the_first_does_not_matter() -> None:

@@ -28,7 +28,11 @@ MEASURES = {
     "position_bias": ("position bias", 0.0, "how much more than half of the replies prefer the text that stands first"),
     "order_consistency": ("order consistency", None, "share of pairs whose two orders give the same preference"),
     "length_bias": ("length bias", 0.0, "how much more often than humans it prefers the longer text"),
-    "length_slope": ("length slope", 0.0, "change of the log-odds of a text that becomes much longer, quality equal"),
+    "length_slope": (
+        "length slope",
+        0.0,
+        "length bias with pairs weighted by their difference: from equal to much longer",
+    ),
 }
 """Title of each measure, its value without skill or bias, and what it means."""
 SKILL, BIASES = tuple(MEASURES)[:2], tuple(MEASURES)[2:]
@@ -111,8 +115,9 @@ def agreement_page(document: Row) -> str:
 
 NOTES = (
     "In brackets: 95 % intervals over pairs. A judge's two replies to a pair count as one unit. Invalid: pairs with a "
-    "reply that could not be read, left out of everything else. Seconds are those of judgements that were not in the "
-    "cache, divided by their number, with as many requests at a time as the judge makes. Lengths are in characters."
+    "reply that could not be read; they are left out, but the position bias counts their other reply. Seconds are "
+    "those of judgements that were not in the cache, divided by their number, with as many requests at a time as the "
+    "judge makes. Lengths are in characters."
 )
 
 

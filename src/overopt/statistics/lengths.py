@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from overopt.statistics.differences import Floats
-from overopt.statistics.rates import Estimate, Z, mean_outcome, score_interval
+from overopt.statistics.rates import Estimate, mean_outcome, score_interval
 
 RIDGE = 0.01
 """Penalty RIDGE/2 |coefficients|^2 on the log-likelihood: it keeps them finite where lengths or wins alone separate the
@@ -58,25 +58,35 @@ def length_bias(judge: ArrayLike, human: ArrayLike, differences: ArrayLike) -> E
     All three are of the same pairs and in the same direction: outcomes for the first text, and its length less the
     other's. Pairs of equal length are left out. The interval is Tango's of a paired difference.
     """
-    j, h, d = (np.asarray(values, dtype=float) for values in (judge, human, differences))
-    j, h, d = j[d != 0], h[d != 0], d[d != 0]
-    found = mean_outcome((np.where(d > 0, j - h, h - j) + 1) / 2)
-    return found and Estimate(2 * found.value - 1, 2 * found.low - 1, 2 * found.high - 1, found.n)
+    d = np.asarray(differences, dtype=float)
+    return _excess(judge, human, np.sign(d))
 
 
 def length_slope(judge: ArrayLike, human: ArrayLike, differences: ArrayLike) -> Estimate | None:
-    """Return the pull of length: b of logit P(first preferred) = b tanh(d / rms(d)) + c (2 human - 1).
+    """Return the pull of length, b of the least-squares fit judge - human = b tanh(d / rms(d)).
 
-    By how much the log-odds of a text rise from equal to much greater length, the humans' preference being the same.
-    Which text is the first is arbitrary, so there is no constant, and d is scaled by its root mean square. None
-    without pairs of different length.
+    By how much more than the humans' the judge's preference for a text rises from equal to much greater length: the
+    length bias, with pairs weighted by how much their lengths differ. Which text is the first is arbitrary, so there is
+    no constant, and d is scaled by its root mean square. None without pairs of different length.
     """
-    j, h, d = (np.asarray(values, dtype=float) for values in (judge, human, differences))
-    if not d.any():
+    d = np.asarray(differences, dtype=float)
+    return _excess(judge, human, _feature(d, math.sqrt(float((d**2).mean())))) if d.any() else None
+
+
+def _excess(judge: ArrayLike, human: ArrayLike, feature: Floats) -> Estimate | None:
+    """b of judge - human = b feature: the mean of (judge - human) sign(f) with weights |f|, as a mean in [0, 1]."""
+    j, h = np.asarray(judge, dtype=float), np.asarray(human, dtype=float)
+    unequal = feature != 0
+    weight, total = np.abs(feature[unequal]), float((feature**2).sum())
+    if not total:
         return None
-    b, covariance = logistic(np.column_stack([_feature(d, math.sqrt(float((d**2).mean()))), 2 * h - 1]), j)
-    margin = Z * math.sqrt(covariance[0, 0])
-    return Estimate(float(b[0]), float(b[0]) - margin, float(b[0]) + margin, j.size)
+    shares = ((j - h)[unequal] * np.sign(feature[unequal]) + 1) / 2
+    mean = float(weight @ shares / weight.sum())
+    n = float(weight.sum()) ** 2 / total  # as many pairs of equal weight give the same variance
+    bounds = score_interval(mean, float(weight**2 @ (shares - mean) ** 2) / total, n)
+    scale = float(weight.sum()) / total
+    value, low, high = ((2 * share - 1) * scale for share in (mean, *bounds))
+    return Estimate(value, low, high, weight.size)
 
 
 def logistic(x: Floats, y: Floats, ridge: float = RIDGE) -> tuple[Floats, Floats]:

@@ -62,7 +62,7 @@ def outcomes_interval(outcomes: ArrayLike, z: float = Z) -> tuple[float, float]:
     return score_interval(float(x.mean()), float(x.var()), x.size, z)
 
 
-def score_interval(mean: float, variance: float, n: int, z: float = Z) -> tuple[float, float]:
+def score_interval(mean: float, variance: float, n: float, z: float = Z) -> tuple[float, float]:
     """Return the interval of `outcomes_interval` for a mean within [0, 1] whose n units have this variance.
 
     A variance above mean (1 - mean), which no outcomes have, but a ratio's residuals may have, makes the n smaller.

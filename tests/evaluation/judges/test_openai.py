@@ -79,6 +79,8 @@ def completion(text: str | None = "Preferred: A", **message: Any) -> str:
 def sdk(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[dict[str, Any]], str]], SDK]:
     monkeypatch.setenv("OPENAI_API_KEY", "planted-0123456789")
     monkeypatch.setenv("OPENAI_BASE_URL", "http://127.0.0.1:9/v1")
+    openai._spending.cache_clear()
+    openai._manner.cache_clear()
 
     def install(act: Callable[[dict[str, Any]], str]) -> SDK:
         made = SDK(act)
@@ -137,7 +139,8 @@ def test_a_model_that_takes_other_parameters_is_learned_from_its_refusals(sdk: A
             model.send(QUESTION)
         assert refusal.value.adapted
     assert model.send(QUESTION).text == "Preferred: A"
-    assert made.sent[-1].keys() == {"model", "messages", "max_completion_tokens"}
+    assert api().send(QUESTION).text == "Preferred: A"  # as the next evaluation of the command
+    assert [sent.keys() - {"model", "messages"} for sent in made.sent[-2:]] == [{"max_completion_tokens"}] * 2
 
 
 # --- What comes back
@@ -327,7 +330,6 @@ def test_max_tokens_replaces_the_prompts_own(sdk: Any, tmp_path: Path) -> None:
 
 
 def test_one_budget_for_all_evaluations_of_a_command(sdk: Any, tmp_path: Path) -> None:
-    openai._spending.cache_clear()
     sdk(lambda sent: completion())
     judge = load(OpenAI, {"model": "m", "max_requests": 5})
     situation = Situation(cache=tmp_path / "judgements.sqlite", notice=lambda text: None)

@@ -53,6 +53,24 @@ def test_a_better_reward_model_delays_the_failure() -> None:
     assert falls["8000 pairs, label scale 8"] == pytest.approx(75, abs=6)
 
 
+def test_each_panel_shows_every_kind_of_run() -> None:
+    found = answer(study(lambda kind, pairs: OVER))
+    assert found.chart is not None
+    document = found.chart.to_dict()
+    shown = [
+        {
+            row["entry"]
+            for layer in panel["layer"]
+            for row in document["datasets"][layer["data"]["name"]]
+            if "entry" in row
+        }
+        for panel in document["concat"]
+    ]
+    online = {"no regularizer", "maximum entropy", "KL"}
+    assert shown[:3] == [{"reward model"}, online, online]
+    assert {kind.partition(" ")[0] for kind in shown[3]} == {"SimPO", "DPO"}
+
+
 def test_no_failure_is_nothing_to_remove() -> None:
     found = answer(study(lambda kind, pairs: GOOD))
     assert "changes nothing, since there is no failure with the worst" in found.decision

@@ -9,7 +9,7 @@ import json
 import os
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from typing import Annotated, Any, ClassVar, Self
 from urllib.parse import urlsplit, urlunsplit
 
@@ -112,6 +112,20 @@ def _spending(judge: str, endpoint: str, limits: Limits, requests_per_minute: fl
     return Budget(limits), Pace(requests_per_minute)
 
 
+@dataclass
+class _Manner:
+    """The parameters that a model takes, as far as its refusals have taught them."""
+
+    limit_name: str = "max_tokens"
+    sampling: Mapping[str, Any] = field(default_factory=lambda: {"temperature": TEMPERATURE})
+
+
+@functools.cache
+def _manner(model: str, endpoint: str) -> _Manner:
+    """What this process has learned of a model: one for all evaluations of a command, as above."""
+    return _Manner()
+
+
 def base_url() -> str:
     """Return the endpoint; UserError if OPENAI_BASE_URL is not an address."""
     url = os.environ.get(BASE_URL, "").strip() or HOSTED
@@ -147,8 +161,7 @@ class ChatAPI:
     ) -> None:
         self.judge, self.model, self.identity, self.timeout = judge, model, identity, timeout
         self.notice = situation.notice
-        self.limit_name = "max_tokens"
-        self.sampling: dict[str, Any] = {"temperature": TEMPERATURE}
+        self.manner = _manner(model, base_url())
         self.sdk: Any = None
         self.client: Any = None
 
@@ -166,7 +179,7 @@ class ChatAPI:
 
     def send(self, question: Question) -> Answer:
         messages = [{"role": role, "content": _valid(content)} for role, content in question.messages]
-        sent = {self.limit_name: question.max_tokens, **self.sampling}
+        sent = {self.manner.limit_name: question.max_tokens, **self.manner.sampling}
         try:
             raw = self.client.chat.completions.with_raw_response.create(model=self.model, messages=messages, **sent)
             text = raw.http_response.text
@@ -203,10 +216,10 @@ class ChatAPI:
         """
         said = str(_message(error))
         if "max_tokens" in sent and (error.param == "max_tokens" or "max_completion_tokens" in said):
-            self.limit_name = "max_completion_tokens"
+            self.manner.limit_name = "max_completion_tokens"
             return f"{self.model} takes max_completion_tokens in place of max_tokens"
         if "temperature" in sent and (error.param == "temperature" or "'temperature'" in said):
-            self.sampling = {}
+            self.manner.sampling = {}
             return f"{self.model} refuses temperature 0, and judges at its own: asked again, it may answer otherwise"
         return ""
 

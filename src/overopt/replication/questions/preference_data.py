@@ -147,7 +147,7 @@ def _chart(table: Sequence[Mapping[str, Any]], offline: Sequence[str]) -> Any:
         panel("online, against these reward models", ONLINE.values(), "change of win rate", change, 0.0),
         panel(
             "online, against these reward models",
-            ONLINE,
+            ONLINE.values(),
             "step of fall",
             "step from which the win rate is below SFT's",
             None,
