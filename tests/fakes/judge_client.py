@@ -16,12 +16,14 @@ from pathlib import Path
 from overopt.errors import UserError
 from overopt.evaluation.judges.base import Answer, Comparison, Question, Situation
 from overopt.evaluation.judges.openai import ChatAPI, OpenAI
-from overopt.evaluation.judges.prompts import J2
+from overopt.evaluation.judges.prompts import J1
 from overopt.types import Completion, PromptRecord
 
 DATA = Path(__file__).resolve().parents[2] / "examples" / "data"
 COUNT = 100
 CONCURRENCY = 4
+PROMPT = J1(max_tokens=16)
+"""The beginning of a reply, which depends on the texts: SmolLM2 answers every question of J2 by `The`."""
 
 
 def comparisons() -> list[Comparison]:
@@ -43,7 +45,7 @@ def main(model: str, cache: str, sent: str, out: str) -> None:
         return send(self, question)
 
     ChatAPI.send = counted  # type: ignore[method-assign]
-    judge = OpenAI(model=model, prompt=J2(), attempts=1, concurrency=CONCURRENCY, timeout=300)
+    judge = OpenAI(model=model, prompt=PROMPT, attempts=1, concurrency=CONCURRENCY, timeout=300)
     judgements = judge.judge(comparisons(), Situation(cache=Path(cache)))
     for judgement in judgements:
         assert len(judgement.replies) == 2

@@ -24,12 +24,11 @@ from typing import Any
 
 import pytest
 from counting_proxy import CountingProxy
-from judge_client import CONCURRENCY, comparisons
+from judge_client import CONCURRENCY, PROMPT, comparisons
 
 from overopt.engine.compute import Compute
 from overopt.evaluation.judges.base import Situation
 from overopt.evaluation.judges.hf import HF
-from overopt.evaluation.judges.prompts import J2
 
 ROOT = Path(__file__).resolve().parents[2]
 FAKES = ROOT / "tests" / "fakes"
@@ -163,6 +162,7 @@ def undisturbed(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Any
     print(f"undisturbed: {seconds:.0f} s; sent, received, answered, server's own count, kept: {counts}")
     assert counts == (JUDGEMENTS,) * 5
     assert len(set(proxy.asked())) == JUDGEMENTS
+    assert len(set(texts(judgements))) > JUDGEMENTS // 4  # else equal replies would prove little
     return judgements
 
 
@@ -205,12 +205,11 @@ def test_killed_client_and_killed_server(server: Server, undisturbed: Any, tmp_p
 def test_the_local_judge_reads_the_same_replies(undisturbed: Any, tmp_path: Path) -> None:
     """The same model by our own engine, decoding greedily: its template, tokens and replies are the server's.
 
-    Rounding may decide between two tokens that are as good as equally probable, so one reply may differ.
+    Rounding may decide between two tokens that are as good as equally probable, so a few replies may differ.
     """
-    judge = HF(model=str(MODEL), prompt=J2(), answer="text")
+    judge = HF(model=str(MODEL), prompt=PROMPT, answer="text")
     found = judge.judge(comparisons(), Situation(cache=tmp_path / "cache.sqlite", compute=Compute(device="cpu")))
     ours = [reply.text for judgement in found for reply in judgement.replies]
     same = sum(a == b for a, b in zip(ours, texts(undisturbed), strict=True))
-    print(f"replies that agree: {same} of {JUDGEMENTS}; {Counter(ours).most_common(5)}")
-    assert same >= JUDGEMENTS - 1
-    assert len(set(ours)) > 1
+    print(f"replies that agree: {same} of {JUDGEMENTS}; {len(set(ours))} different ones")
+    assert same >= JUDGEMENTS - 4
