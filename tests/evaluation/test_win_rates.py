@@ -51,11 +51,11 @@ def test_a_row_by_hand() -> None:
 
 
 def test_position_by_hand() -> None:
-    """Of ten replies that prefer one, those of the first two pairs prefer the first text once each, those of the third
-    twice; of five pairs with two valid replies, only the first two say the same in both orders.
+    """Of eleven valid replies, those of the first two pairs prefer the first text once each, those of the third twice,
+    and one is a tie; of five pairs with two valid replies, only the first two say the same in both orders.
     """
     found = by_position([judgement.replies for judgement in JUDGEMENTS])
-    assert found["first_position_rate"] == pytest.approx((1 + 1 + 2) / 10)
+    assert found["first_position_rate"] == pytest.approx((1 + 1 + 2 + 0.5) / 11)
     assert found["order_consistency"] == pytest.approx(2 / 5)
 
 

@@ -22,6 +22,7 @@ from overopt.evaluation.judges.base import (
     JudgeProtocol,
     Situation,
     judgements,
+    prefers_first,
 )
 from overopt.records.atomic import replace_json
 from overopt.statistics import (
@@ -183,14 +184,7 @@ def _outcome(judgement: Judgement) -> float:
 
 def _first(judgement: Judgement) -> list[float]:
     """A column for each order; none where several judges have answered, whose replies say little together."""
-    row = [math.nan, math.nan]
-    if judgement.members:
-        return row
-    for reply in judgement.replies:
-        if reply.verdict != "invalid":
-            chosen = {"ours": reply.ours_position == "A", "reference": reply.ours_position == "B", "tie": 0.5}
-            row["AB".index(reply.ours_position)] = float(chosen[reply.verdict])
-    return row
+    return prefers_first(() if judgement.members else judgement.replies)
 
 
 # --- From answers to numbers

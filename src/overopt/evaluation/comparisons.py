@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from overopt.evaluation.completions import Completed
-from overopt.evaluation.judges.base import Comparison, Identity, JudgeProtocol, Situation, judgements
+from overopt.evaluation.judges.base import Comparison, Identity, JudgeProtocol, Situation, encodable, judgements
 from overopt.evaluation.win_rates import Judged, Outcomes, Row
 from overopt.tasks.base import TaskProtocol
 from overopt.types import Completion, PromptRecord
@@ -80,7 +80,7 @@ class Compared:
                 "prompt_name": identity.prompt or None,
                 "prompt_hash": identity.prompt_hash or None,
                 "ours_position": reply.ours_position,
-                "raw_reply": _encodable(reply.text),
+                "raw_reply": encodable(reply.text),
                 "verdict": reply.verdict,
                 "attempts": reply.attempts,
                 "date": reply.date,
@@ -109,8 +109,3 @@ def references(task: TaskProtocol, records: Sequence[PromptRecord]) -> Side:
     known = zip(records, completions, strict=True)
     gold = [None if c is None or not task.has_gold else task.gold(record, c) for record, c in known]
     return Side(None, completions, gold)
-
-
-def _encodable(text: str) -> str:
-    """A text that UTF-8 can hold: JSON can spell half of a surrogate pair."""
-    return text.encode("utf-8", "replace").decode()

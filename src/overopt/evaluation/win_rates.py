@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from overopt.evaluation.judges.base import Judgement, Position, Reply
-from overopt.statistics import paired_difference, wilson
+from overopt.evaluation.judges.base import Judgement, Reply, prefers_first
+from overopt.statistics import order_consistency, paired_difference, position_bias, wilson
 from overopt.statistics.lengths import by_length, length_controlled
 from overopt.statistics.rates import Estimate, outcomes_interval
 
@@ -20,13 +20,6 @@ Interval = Callable[[Sequence[float]], tuple[float, float]]
 
 ON_EACH_SIDE = 0.1
 """Least share of completions that are not longer, and of those that are not shorter, for a win rate at equal length."""
-
-WON: dict[str, dict[Position, float]] = {
-    "ours": {"A": 1.0, "B": 0.0},
-    "reference": {"A": 0.0, "B": 1.0},
-    "tie": {"A": 0.5, "B": 0.5},
-}
-"""By verdict and our completion's position: what a reply says of the completion that stands first."""
 
 
 @dataclass(frozen=True)
@@ -92,16 +85,14 @@ def win_rates(judged: Sequence[Judged | None], baseline: Outcomes) -> Row:
 
 
 def by_position(replies: Sequence[Sequence[Reply]]) -> Row:
-    """Return how often replies prefer the completion that stands first, and how often both orders say the same.
-
-    The share is of replies that prefer one; None without any. Order is judged on pairs of two valid replies.
+    """Return the share of valid replies that prefer the completion that stands first, a tie counting 1/2, and how often
+    both orders say the same, of the comparisons with two valid replies; None without any.
     """
-    first = [[WON[one.verdict][one.ours_position] for one in pair if one.verdict != "invalid"] for pair in replies]
-    preferring = [won for pair in first for won in pair if won != 0.5]
-    both = [pair for pair in first if len(pair) == 2]
+    first = [prefers_first(pair) for pair in replies]
+    bias, consistent = position_bias(first), order_consistency(first)
     return {
-        "first_position_rate": float(np.mean(preferring)) if preferring else None,
-        "order_consistency": float(np.mean([sum(pair) == 1 for pair in both])) if both else None,
+        "first_position_rate": bias and 0.5 + bias.value,
+        "order_consistency": consistent and consistent.value,
     }
 
 

@@ -191,7 +191,7 @@ EVALUATIONS: dict[str, Meaning] = _PLACE | {
         _LATER,
     ),
     "first_position_rate": Meaning(
-        "share", "replies for the completion that stands first, of those that prefer one", _POLICIES, _ASKED
+        "share", "valid replies for the completion that stands first; a tie counts 1/2", _POLICIES, _ASKED
     ),
     "order_consistency": Meaning(
         "share", "comparisons with the same verdict in both orders, of those with two valid replies", _POLICIES, _ASKED

@@ -1,10 +1,23 @@
 from typing import Any
 
+import numpy as np
 import pytest
 
 from overopt.config import block
 from overopt.errors import UserError
-from overopt.evaluation.judges.base import OUTCOMES, Comparison, Judgement, Situation, digest, judgements
+from overopt.evaluation.judges.base import (
+    OUTCOMES,
+    Comparison,
+    Judgement,
+    Position,
+    Reply,
+    Situation,
+    Verdict,
+    digest,
+    encodable,
+    judgements,
+    prefers_first,
+)
 from overopt.types import Completion, PromptRecord
 
 
@@ -46,3 +59,16 @@ def test_what_a_judge_of_ones_own_returns_is_checked() -> None:
 def test_a_digest_depends_on_values_and_not_on_their_order() -> None:
     assert digest({"a": 1, "b": [2]}) == digest({"b": [2], "a": 1}) == "ae8a9a505246"
     assert digest({"a": 1, "b": [3]}) != digest({"a": 1, "b": [2]})
+
+
+def test_which_text_replies_prefer_by_order() -> None:
+    def reply(position: Position, verdict: Verdict) -> Reply:
+        return Reply(position, verdict, "text", 1, "2026-01-01T00:00:00+00:00")
+
+    assert prefers_first([reply("A", "ours"), reply("B", "ours")]) == [1.0, 0.0]
+    assert prefers_first([reply("B", "reference"), reply("A", "tie")]) == [0.5, 1.0]
+    assert np.isnan(prefers_first([reply("A", "invalid")])).all()
+
+
+def test_half_of_a_surrogate_pair_is_replaced() -> None:
+    assert encodable("a\ud83d b") == "a? b" and encodable("ä ✓ 😀") == "ä ✓ 😀"

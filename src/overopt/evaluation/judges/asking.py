@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from typing import Any, Protocol
 
 from overopt.errors import UserError
-from overopt.evaluation.judges.base import Answer, Question
+from overopt.evaluation.judges.base import Answer, Question, encodable
 from overopt.evaluation.judges.budget import Budget, BudgetError
 from overopt.evaluation.judges.cache import Cache, key_of
 from overopt.evaluation.judges.secrets import excerpt, redact
@@ -286,8 +286,7 @@ class _Asking:
             self.changed.notify_all()
 
     def _cleaned(self, answer: Answer) -> Answer:
-        text = answer.text.encode("utf-8", "replace").decode()  # half of a surrogate pair cannot be stored
-        return replace(answer, text=redact(text))
+        return replace(answer, text=redact(encodable(answer.text)))
 
     def _recover(self, error: RequestError, failures: int) -> None:
         """Wait before the request is sent again; RequestError if that is no use."""

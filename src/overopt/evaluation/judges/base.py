@@ -8,6 +8,7 @@ text, and whose answer may depend on which of them stands first; so it is asked 
 from __future__ import annotations
 
 import json
+import math
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -138,6 +139,23 @@ def judgements(judge: JudgeProtocol, comparisons: Sequence[Comparison], situatio
                 f"judge {who} gave {outcome!r} as judgement {i}; it must be a Judgement, its outcome in [0, 1] or None"
             )
     return judged
+
+
+def prefers_first(replies: Sequence[Reply]) -> list[float]:
+    """Return a column for each order, ours as A and as B: 1 if the reply prefers the text that stands first, 0 the
+    second, 1/2 neither; NaN where there is no valid reply.
+    """
+    row = [math.nan, math.nan]
+    for reply in replies:
+        if reply.verdict != "invalid":
+            chosen = {"ours": reply.ours_position == "A", "reference": reply.ours_position == "B", "tie": 0.5}
+            row["AB".index(reply.ours_position)] = float(chosen[reply.verdict])
+    return row
+
+
+def encodable(text: str) -> str:
+    """Return a text that UTF-8 can hold: JSON can spell half of a surrogate pair, which nothing can store or send."""
+    return text.encode("utf-8", "replace").decode()
 
 
 # What a language model is asked (`judges/replies.py` asks it, `judges/openai.py` and `judges/hf.py` answer)

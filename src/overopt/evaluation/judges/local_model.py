@@ -28,7 +28,7 @@ from overopt.engine.packing import Tree, row_ranges
 from overopt.engine.sampler import DrawKey, sample_in_batches
 from overopt.errors import UserError
 from overopt.evaluation.judges.asking import utc_now
-from overopt.evaluation.judges.base import Answer, Question
+from overopt.evaluation.judges.base import Answer, Question, encodable
 from overopt.models.load import load_policy
 from overopt.models.policy import Policy
 from overopt.models.properties import intended_length
@@ -150,7 +150,7 @@ class LocalModel:
 
     def _harmless(self, text: str) -> str:
         """Return a text in which no special token's name is whole: a space stands after its first character."""
-        text = text.encode("utf-8", "replace").decode()  # no tokenizer reads half of a surrogate pair
+        text = encodable(text)  # no tokenizer reads half of a surrogate pair
         for name in self._special_names:
             text = text.replace(name, f"{name[:1]} {name[1:]}")
         return text

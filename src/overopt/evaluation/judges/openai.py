@@ -19,7 +19,7 @@ from overopt.config import block
 from overopt.config.fields import NonNegative, Positive
 from overopt.errors import UserError
 from overopt.evaluation.judges.asking import Pace, RequestError, ask, retry_after, utc_now
-from overopt.evaluation.judges.base import Answer, Comparison, Question, Situation
+from overopt.evaluation.judges.base import Answer, Comparison, Question, Situation, encodable
 from overopt.evaluation.judges.budget import Budget, Limits
 from overopt.evaluation.judges.cache import Cache, default_cache, key_of
 from overopt.evaluation.judges.replies import LanguageModelJudge, first_questions
@@ -178,7 +178,7 @@ class ChatAPI:
         self.client = self.sdk.OpenAI(api_key=key or NO_KEY, base_url=url, max_retries=0, timeout=self.timeout)
 
     def send(self, question: Question) -> Answer:
-        messages = [{"role": role, "content": _valid(content)} for role, content in question.messages]
+        messages = [{"role": role, "content": encodable(content)} for role, content in question.messages]
         sent = {self.manner.limit_name: question.max_tokens, **self.manner.sampling}
         try:
             raw = self.client.chat.completions.with_raw_response.create(model=self.model, messages=messages, **sent)
@@ -264,8 +264,3 @@ def _broken(error: BaseException, said: str = "") -> RequestError:
     never_sent = any(type(cause).__name__ in ("ConnectError", "ConnectTimeout", "PoolTimeout") for cause in causes)
     trusted = "certificate verify failed" not in said.lower()
     return RequestError(said, mends=trusted, perhaps_charged=not never_sent)
-
-
-def _valid(text: str) -> str:
-    """A text without halves of surrogate pairs, which cannot be sent."""
-    return text.encode("utf-8", "replace").decode()
