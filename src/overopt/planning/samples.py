@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import repeat
 from pathlib import Path
 from typing import Any, Literal
 
@@ -166,11 +165,17 @@ def _parts(stage: Any, codec: Codec, tree: Tree) -> list[Part]:
     prompt = _pieces(codec, tree.prompt, ["", *[on_prompt] * (len(tree.prompt) - 1)])
     parts = [Part("prompt", prompt)]
     for rank, completion in enumerate(tree.completions):
-        marks: list[Mark] = ["loss"] * len(completion)
-        if isinstance(stage, RewardModelStage):
-            marks = [*repeat("", len(completion) - 1), "score"]
-        parts.append(Part(_name(rank, len(tree.completions)), _pieces(codec, completion, marks)))
+        pieces = _pieces(codec, completion, _marks(stage, len(completion)))
+        parts.append(Part(_name(rank, len(tree.completions)), pieces))
     return parts
+
+
+def _marks(stage: Any, size: int) -> list[Mark]:
+    """The marks of a completion's tokens."""
+    if not isinstance(stage, RewardModelStage):
+        return ["loss"] * size
+    before: list[Mark] = [""] * (size - 1)
+    return [*before, "score"]
 
 
 def _name(rank: int, of: int) -> str:
