@@ -384,6 +384,18 @@ def test_a_stage_and_a_study_are_planned_before_anything_runs(
     assert cli.main(["plan", str(stage), "--device", "abacus"]) == 2
 
 
+def test_a_stage_and_a_study_are_shown_before_anything_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    stage = tmp_path / "sft.yaml"
+    stage.write_text("stage: sft\nmodel: {name: scratch, hidden_size: 32}\n")
+    assert cli.main(["show", str(stage), "--json", "--samples", "1", "--loss_on_prompt", "false"]) == 0
+    (row,) = json.loads(capsys.readouterr().out)
+    assert (row["names"], row["what"], len(row["samples"])) == (["sft"], "demonstrations", 1)
+    assert {piece["mark"] for piece in row["samples"][0]["parts"][0]["pieces"]} == {""}
+    study = Path(overopt.__file__).parent / "studies" / "demo.yaml"
+    assert cli.main(["show", str(study), "--scale", "xs", "--only", "kl"]) == 0
+    assert "kl: stage online, 3 of" in capsys.readouterr().out
+
+
 def test_claims_of_a_study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
     monkeypatch.setattr("overopt.theory.statements.verify", list)
     write_exchange(members(only(paper(), ["KL-1B"]), (100,)), tmp_path / "study")

@@ -15,6 +15,7 @@ Train language models by preference optimization, and see when they over-optimiz
   overopt best-of-n scored.jsonl                   measure what choosing the best of n by a proxy gains
   overopt convert OWNER/NAME models/name           write a model's pickled weights as safetensors
   overopt plan kl.yaml                             estimate hours and memory of a run before it starts
+  overopt show sft.yaml --samples 3                see records as tokens, and where the loss falls
   overopt claims out/study                         test the paper's claims C1 to C44 on the runs of a study
   overopt power --difference 0.1 --sd 0.05         how many seeds and prompts it takes to tell two runs apart
   overopt theory                                   check the derivation from maximum-entropy RL to SimPO
@@ -168,6 +169,17 @@ with --device, the estimate uses that GPU's data sheet. For a stage, every field
   overopt plan online.yaml --compute.precision bf16 --device h100 --price 3
   overopt plan study.yaml --scale m
   overopt plan maxent-failure-modes --scale pythia --only "KL-*" --device h100
+"""
+
+SHOW = """\
+Show the first records of a stage, or of each run of a study or sweep, as the model will see them: the prompt and its
+completions token by token, and the tokens on which the loss falls. Records are read, and left out, as training does.
+Only the tokenizer of the model is needed. In a terminal tokens are told apart by shade and the loss by color; in a pipe
+`|` stands before each token. For a stage, every field is also a flag, as with `train`.
+
+  overopt show sft.yaml
+  overopt show offline.yaml --samples 10 --task.limit 100
+  overopt show maxent-failure-modes --scale pythia --only "DPO-1B" | less
 """
 
 POWER = """\

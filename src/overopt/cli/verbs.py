@@ -239,6 +239,21 @@ def plan(options: argparse.Namespace) -> int:
     return DONE
 
 
+def show(options: argparse.Namespace) -> int:
+    from overopt.cli.samples import print_samples
+    from overopt.planning.samples import show_all
+    from overopt.studies.planning import missing_parents, stages_of, study_file
+
+    file = study_file(options.config)
+    stages = stages_of(file, options.scale, options.overrides, options.inputs, options.only)
+    shown = show_all(stages, options.samples, missing_parents(file, stages))
+    if options.json:
+        print(json.dumps([one.row() for one in shown], indent=1, ensure_ascii=False))
+    else:
+        print_samples(shown)
+    return DONE
+
+
 def power(options: argparse.Namespace) -> int:
     from overopt.analysis.power_table import power_rows, power_text
 
