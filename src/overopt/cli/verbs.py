@@ -251,6 +251,16 @@ def report(options: argparse.Namespace) -> int:
     return DONE
 
 
+def convert(options: argparse.Namespace) -> int:
+    from overopt.models.convert import convert as convert_folder
+    from overopt.models.load import model_folder
+
+    source = Path(options.model) if options.model.endswith(".gguf") else model_folder(options.model)
+    converted = convert_folder(source, options.out, options.model)
+    print(converted or f"{options.out}: was made from this model before; nothing to do")
+    return DONE
+
+
 def plan(options: argparse.Namespace) -> int:
     from overopt.planning import plan_all, table
     from overopt.studies.planning import missing_parents, stages_of, study_file
@@ -260,6 +270,21 @@ def plan(options: argparse.Namespace) -> int:
     plans = plan_all(stages, options.device, missing_parents(file, stages))
     rows = [stage.row(options.price) for stage in plans]
     print(json.dumps(rows, indent=1) if options.json else table(plans, options.price))
+    return DONE
+
+
+def show(options: argparse.Namespace) -> int:
+    from overopt.cli.samples import print_samples
+    from overopt.planning.samples import show_all
+    from overopt.studies.planning import missing_parents, stages_of, study_file
+
+    file = study_file(options.config)
+    stages = stages_of(file, options.scale, options.overrides, options.inputs, options.only)
+    shown = show_all(stages, options.samples, missing_parents(file, stages))
+    if options.json:
+        print(json.dumps([one.row() for one in shown], indent=1, ensure_ascii=False))
+    else:
+        print_samples(shown)
     return DONE
 
 

@@ -10,7 +10,7 @@ from typing import Annotated, Any, TypeVar
 
 from pydantic import Field
 
-from overopt.config import Function, Location, block
+from overopt.config import DataLocation, Function, block
 from overopt.errors import UserError
 from overopt.tasks import functions
 from overopt.tasks.base import PromptStyle, Report, TaskProtocol, strip_joint
@@ -37,9 +37,9 @@ class Local(TaskProtocol):
     held out for evaluation depends on their text alone, not on the seed.
     """
 
-    path: Location
+    path: DataLocation
     """JSONL, JSON, Parquet, CSV or TSV, each gzipped or not; a folder of such files, or a pattern: `data/train-*`."""
-    evaluation_path: Location | None = None
+    evaluation_path: DataLocation | None = None
     """A file to evaluate on instead of a held-out part of `path`; its prompts are then left out of `path`."""
     holdout: Annotated[float, Field(gt=0, lt=1)] = 0.2
     """Share of the prompts of `path` that is held out, if `evaluation_path` is not given."""

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Protocol, get_args
 
 from pydantic import Field
 
-from overopt.config import Choice, Location, Positive, block, name_of
+from overopt.config import Choice, Folder, Positive, block, name_of
 from overopt.engine.sampler import DrawKey, sample_in_batches
 from overopt.errors import UserError
 from overopt.models.policy import Policy
@@ -92,7 +92,7 @@ class FromRun(PairsProtocol):
 
     config_name = "run"
 
-    path: Location
+    path: Folder
     limit: Annotated[int, Field(gt=0)] | None = None
     """How many of its training pairs to use, evenly spaced; null: all of them."""
 

@@ -66,6 +66,11 @@ class Judgement:
     members: tuple[float | None, ...] = ()
     """The outcomes of several judges behind this one, in their order."""
 
+    @property
+    def invalid(self) -> bool:
+        """Whether a valid answer is missing, also where such a comparison counts as lost."""
+        return self.outcome is None or any(reply.verdict == "invalid" for reply in self.replies)
+
 
 @dataclass(frozen=True, slots=True)
 class Identity:
