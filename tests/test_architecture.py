@@ -41,7 +41,7 @@ ALLOWED = {
     "scheduler": GROUND | {"outcomes", "objectives", "engine", "tasks", "models", "evaluation", "training"},
     "analysis": {"records", "statistics", "outcomes", "errors", "addresses", "datafiles", "text_table"},
     "replication": GROUND - {"types", "addresses", "hub"} | {"outcomes", "analysis", "theory"},
-    "studies": GROUND | {"outcomes", "tasks", "training", "scheduler", "analysis", "replication"},
+    "studies": GROUND | {"outcomes", "tasks", "evaluation", "training", "scheduler", "analysis", "replication"},
     "cli": GROUND
     | {
         "outcomes",
@@ -55,6 +55,7 @@ ALLOWED = {
         "theory",
         "objectives",
         "integrations",
+        "models",
         "",
     },
     "": {"training", "records"},  # overopt/__init__.py offers train and load_run, imported on first use

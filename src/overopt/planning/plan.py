@@ -180,3 +180,9 @@ def plan_all(
     """
     planner = _Planner(None if device_name is None else device_named(device_name), {**(parents or {}), **stages})
     return [planner.plan(name, stage) for name, stage in stages.items()]
+
+
+def models_of(stages: Mapping[str, Any], parents: Mapping[str, Any] | None = None) -> dict[str, tuple[Any, Any]]:
+    """Configuration and tokenizer of the model that each stage starts from; arguments as those of `plan_all`."""
+    planner = _Planner(None, {**(parents or {}), **stages})
+    return {name: _model(stage, planner.parent) for name, stage in stages.items()}
