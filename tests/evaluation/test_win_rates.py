@@ -84,6 +84,12 @@ def test_judges_that_differ() -> None:
     assert (row["win_rate_low"], row["win_rate_high"]) == outcomes_interval([0.5])
 
 
+def test_invalid_replies_are_counted_where_they_are_lost_too() -> None:
+    lost = [both(0.0, "invalid", "ours"), both(1.0, "ours", "ours"), both(0.0, "reference", "reference")]
+    row = win_rates([Judged(judgement, 3, 0) for judgement in lost], [None] * 3)
+    assert (row["n"], row["losses"], row["invalid"], row["win_rate"]) == (3, 2, 1, pytest.approx(1 / 3))
+
+
 def test_without_a_verdict_there_is_no_rate() -> None:
     assert win_rate([None, None], [1.0, None]) == {"n": 0}
     assert win_rates([None, Judged(Judgement(None), 3, 1)], [None, None]) == {"n": 0, "invalid": 2}

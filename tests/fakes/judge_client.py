@@ -37,7 +37,7 @@ def comparisons() -> list[Comparison]:
 
 
 def main(model: str, cache: str, sent: str, out: str) -> None:
-    log = os.open(sent, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    log = os.open(sent, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     send = ChatAPI.send
 
     def counted(self: ChatAPI, question: Question) -> Answer:

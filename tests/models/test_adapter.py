@@ -14,7 +14,7 @@ from transformers import AutoModelForCausalLM, AutoModelForSequenceClassificatio
 from overopt.engine.head import logps_of_trees
 from overopt.engine.sampler import DrawKey, sample
 from overopt.errors import UserError
-from overopt.models.adapter import adapter_folder
+from overopt.models.adapter import AdapterFolder, adapter_folder, base_fields
 from overopt.models.body import Body
 from overopt.models.load import load_policy, load_reward_model
 from overopt.models.policy import Policy
@@ -188,7 +188,7 @@ def broken(folder: Path, **changes: Any) -> Path:
         ({"megatron_config": {"a": 1}}, "megatron_config makes it"),
         ({"init_lora_weights": "pissa"}, "init_lora_weights makes it"),
         ({"base_model_name_or_path": None}, "does not name the model that it adapts"),
-        ({"base_model_name_or_path": "nowhere/at-all"}, "nowhere/at-all, does not exist; put it there"),
+        ({"base_model_name_or_path": "/nowhere/at-all"}, "/nowhere/at-all, does not exist; put it there"),
         ({"r": 2}, "size mismatch"),
         ({"target_modules": ["dense"]}, "does not fit .*base: of its matrices"),
     ],
@@ -217,6 +217,16 @@ def test_a_head_of_another_model_is_refused(tmp_path: Path) -> None:
     save_file(tensors | {"base_model.model.score.weight": torch.zeros(1, 4)}, folder / "adapter_model.safetensors")
     with pytest.raises(UserError, match="its score.weight does not fit its model"):
         load_policy(folder, CPU)
+
+
+def test_a_base_in_the_hubs_cache_is_named_as_on_the_hub(tmp_path: Path) -> None:
+    """So that the adapter can be opened on another machine."""
+    commit = "0123456789" * 4
+    fields = base_fields(f"/home/me/.cache/huggingface/hub/models--EleutherAI--pythia-1b-deduped/snapshots/{commit}")
+    assert fields == {"base_model_name_or_path": "EleutherAI/pythia-1b-deduped", "revision": commit}
+    assert AdapterFolder(tmp_path, fields).base == f"hf://EleutherAI/pythia-1b-deduped@{commit}"
+    assert base_fields("/models/pythia") == {"base_model_name_or_path": "/models/pythia"}
+    assert AdapterFolder(tmp_path, base_fields("/models/pythia")).base == "/models/pythia"
 
 
 def test_a_folder_without_an_adapter(tmp_path: Path) -> None:

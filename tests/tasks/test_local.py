@@ -53,6 +53,28 @@ def test_copies_of_a_prompt_fall_on_the_same_side(tmp_path: Path) -> None:
     assert len(task.preferences(0, Dropped())) % 3 == 0
 
 
+# --- Long posts
+
+
+def test_posts_may_be_cut_unless_the_task_says_otherwise(tmp_path: Path) -> None:
+    fields = {"subreddit": "cats", "title": "Why?"}
+    info = [{**fields, "post": f"post {n}"} for n in range(20)]
+    summaries = [{"text": " One."}, {"text": " Two."}]
+    posts = write(tmp_path / "posts.jsonl", [{**post, "summary": "One."} for post in info])
+    comparisons = write(
+        tmp_path / "batch0.json", [{"info": post, "summaries": summaries, "choice": 0} for post in info]
+    )
+    for kind in ("cut", "left_out"):
+        task = Local(path=str(posts), long_posts=kind)
+        pairs = Local(path=str(comparisons), long_posts=kind).preferences(0, Dropped())
+        found = [*task.prompts(0, Dropped()), *task.demonstrations(0, Dropped()), *pairs]
+        assert len(found) > 30
+        for record in found:
+            start, end = record.cuttable or (0, 0)
+            assert record.prompt[start:end].startswith("post ") == (kind == "cut")
+        assert (pairs[0].chosen, pairs[0].rejected) == (Completion("One."), Completion("Two."))
+
+
 # --- What pairs are used as
 
 

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import pytest
 import tiny
 import torch
-from faults import left_behind
 from safetensors.torch import load_file
 
+from faults import left_behind
 from overopt.errors import ConfigError, UserError
 from overopt.models.load import load_policy
 from overopt.records import load_run

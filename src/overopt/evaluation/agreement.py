@@ -177,7 +177,7 @@ def _fresh(judged: Sequence[Judgement], began: str) -> int:
 
 def _outcome(judgement: Judgement) -> float:
     """NaN for a pair with an invalid reply, also where the judge counts it as lost: neither text is "ours" here."""
-    if judgement.outcome is None or any(reply.verdict == "invalid" for reply in judgement.replies):
+    if judgement.outcome is None or judgement.invalid:
         return math.nan
     return judgement.outcome
 

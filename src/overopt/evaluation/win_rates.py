@@ -76,6 +76,7 @@ def win_rates(judged: Sequence[Judged | None], baseline: Outcomes) -> Row:
     equal = _at_equal_length(values, [one.longer for _, one in known])
     return row | {
         "losses": row["n"] - row["wins"] - row["ties"],
+        "invalid": sum(one is None or one.judgement.invalid for one in judged),
         "win_rate_invalid_as_loss": row["win_rate"] * row["n"] / len(verdicts),
         **{f"win_rate_{name}": third and third.value for name, third in zip(_THIRDS, thirds, strict=True)},
         "win_rate_length_controlled": equal and equal.value,

@@ -7,6 +7,7 @@ name of ours: beside a config.json transformers would look for whole weights. Th
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,6 +20,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from overopt.errors import UserError
+from overopt.hub.names import located
 from overopt.models.folder import check_readable, check_safetensors, read_json, reading
 
 CONFIG, WEIGHTS, MODEL_CONFIG = "adapter_config.json", "adapter_model.safetensors", "model_config.json"
@@ -26,6 +28,8 @@ PREFIX = "base_model.model."
 """What PEFT writes before the name of each tensor."""
 NAME = "default"
 """What PEFT calls the only adapter of a model; no file holds this name."""
+CACHED = re.compile(r"models--(?P<owner>[\w.-]+?)--(?P<name>[\w.-]+)[/\\]snapshots[/\\](?P<commit>[0-9a-f]{40})$")
+"""A folder of the cache that all programs share for the Hub's repositories."""
 UNDERSTOOD = (
     "r", "lora_alpha", "lora_dropout", "target_modules", "exclude_modules", "modules_to_save", "rank_pattern",
     "alpha_pattern", "use_rslora", "use_dora", "fan_in_fan_out", "layers_to_transform", "layers_pattern",
@@ -79,6 +83,14 @@ class Adapter:
         save_file({name: t.contiguous() for name, t in tensors.items()}, folder / WEIGHTS, metadata={"format": "pt"})
 
 
+def base_fields(folder: str) -> dict[str, str]:
+    """The fields that name an adapter's base: its folder or, if that lies in the Hub's cache, repository and commit."""
+    cached = CACHED.search(folder)
+    if cached is None:
+        return {"base_model_name_or_path": folder}
+    return {"base_model_name_or_path": f"{cached['owner']}/{cached['name']}", "revision": cached["commit"]}
+
+
 def insert(model: Any, config: Any, whole: tuple[str, ...], generator_seed: int) -> Adapter:
     """Freeze a model but for the modules named in `whole`, and put new matrices beside its linear maps, in place.
 
@@ -123,14 +135,17 @@ class AdapterFolder:
 
     @property
     def base(self) -> str:
-        """The location of the model that it adapts."""
+        """The location of the model that it adapts: a path, or a name on the Hub in full."""
         base = self.settings.get("base_model_name_or_path")
         if not isinstance(base, str) or not base:
             raise UserError(
                 f"{self.path / CONFIG}: does not name the model that it adapts (base_model_name_or_path); write its "
                 "name or folder there"
             )
-        return base
+        name, revision = located(base, Path(), "model"), self.settings.get("revision")
+        if name is None:
+            return base
+        return str(name.at(revision) if name.revision is None and isinstance(revision, str) else name)
 
     @property
     def whole(self) -> dict[str, tuple[int, ...]]:

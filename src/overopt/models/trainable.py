@@ -10,7 +10,7 @@ from torch import nn
 
 from overopt.config import Choice, Positive, block
 from overopt.errors import UserError
-from overopt.models.adapter import insert, peft
+from overopt.models.adapter import base_fields, insert, peft
 from overopt.models.body import Body
 
 Dropout = Annotated[float, Field(ge=0, lt=1)]
@@ -58,7 +58,7 @@ class LoRA(TrainableProtocol):
             lora_dropout=self.dropout,
             target_modules=targets,
             task_type=body.peft_task,
-            base_model_name_or_path=str(body.model.config.name_or_path),
+            **base_fields(str(body.model.config.name_or_path)),
         )
         body.adapter = insert(body.model, config, body.trained_whole, seed)
 

@@ -131,7 +131,7 @@ EVALUATIONS: dict[str, Meaning] = _PLACE | {
     "prompt_set": Meaning("", "hash of prompts and references: equal where these are equal", _POLICIES),
     "wins": Meaning("", "number of completions better than their reference", _POLICIES, _JUDGED),
     "ties": Meaning("", "number of completions as good as their reference", _POLICIES, _JUDGED),
-    "invalid": Meaning("", "number of completions without a verdict", _POLICIES, _JUDGED),
+    "invalid": Meaning("", "completions without a valid verdict, also if they count as lost", _POLICIES, _JUDGED),
     "win_rate": Meaning("share", "mean outcome: a win counts 1, a tie 1/2, a loss 0", _POLICIES, _JUDGED),
     "win_rate_low": Meaning(
         "share",

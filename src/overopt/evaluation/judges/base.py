@@ -66,6 +66,11 @@ class Judgement:
     members: tuple[float | None, ...] = ()
     """The outcomes of several judges behind this one, in their order."""
 
+    @property
+    def invalid(self) -> bool:
+        """Whether a valid answer is missing, also where such a comparison counts as lost."""
+        return self.outcome is None or any(reply.verdict == "invalid" for reply in self.replies)
+
 
 @dataclass(frozen=True, slots=True)
 class Identity:
@@ -103,6 +108,9 @@ class JudgeProtocol(Protocol):
     def identity(self, situation: Situation) -> Identity:
         """Return who judges: by default its name, and a hash of its fields and of its code where it is your own."""
         return Identity(name_of(type(self)), digest([dump(self), code_hashes(self)]))
+
+    def check(self) -> None:
+        """Raise UserError if it cannot judge at all, for want of a key, say: asked before long work that it follows."""
 
     def forecast(self, comparisons: Sequence[Comparison], situation: Situation) -> str:
         """Return about what it would cost to judge comparisons, in words; nothing where it costs only time."""

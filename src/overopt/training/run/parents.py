@@ -11,7 +11,7 @@ import torch
 
 from overopt.engine.compute import Compute
 from overopt.errors import UserError
-from overopt.models import adapter
+from overopt.models.adapter import holds_model
 from overopt.models.body import Body
 from overopt.models.load import adapters_of, load_policy, load_reward_model, model_folder
 from overopt.models.policy import Policy
@@ -74,10 +74,10 @@ class Parents:
         folder = path
         if (path / "run.json").is_file():
             folder = _checkpoint(role, path, stages)
-        elif not any((path / name).is_file() for name in ("config.json", adapter.CONFIG)):
+        elif not holds_model(path):
             raise UserError(
-                f"{role}: {path} is neither a run directory nor a Hugging Face model folder; nothing is "
-                "loaded from the Hub: download a model first (hf download NAME --local-dir FOLDER)"
+                f"{role}: {path} is neither a run directory nor a Hugging Face model folder; a model on the Hub is "
+                "written OWNER/NAME (or hf://OWNER/NAME, where a folder OWNER lies here)"
             )
         self._record(role, path)
         adapters, base = adapters_of(folder)
