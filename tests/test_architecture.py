@@ -55,6 +55,7 @@ ALLOWED = {
         "theory",
         "objectives",
         "integrations",
+        "models",
         "",
     },
     "": {"training", "records"},  # overopt/__init__.py offers train and load_run, imported on first use

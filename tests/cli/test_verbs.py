@@ -451,3 +451,20 @@ def test_study_end_to_end_in_a_pipe(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert "--quick: is a scale set of its own" in capsys.readouterr().err
     assert cli.main(["study"]) == 0
     assert "maxent-failure-modes" in capsys.readouterr().out
+
+
+def test_convert_says_what_it_wrote_and_does_nothing_twice(tmp_path: Path, capsys: Any) -> None:
+    import tiny
+    import torch
+
+    policy, old, new = tiny.policy(), tmp_path / "old", tmp_path / "new"
+    policy.save(old)
+    (old / "model.safetensors").unlink()
+    assert cli.main(["convert", str(old), str(new)]) == 2
+    assert "has no pickled weights" in capsys.readouterr().err
+    torch.save(policy.model.state_dict(), old / "pytorch_model.bin")
+    assert cli.main(["convert", str(old), str(new)]) == 0
+    count = len(policy.model.state_dict())
+    assert capsys.readouterr().out == f"{new}: {count} tensors, 0.00 GB in 1 files\n"
+    assert cli.main(["convert", str(old), str(new)]) == 0
+    assert capsys.readouterr().out == f"{new}: was made from this model before; nothing to do\n"

@@ -13,6 +13,7 @@ Train language models by preference optimization, and see when they over-optimiz
   overopt log runs/kl --sink tensorboard           send a run's records to TensorBoard, Trackio or W&B
   overopt report runs                              write one page: verdicts, figures, samples
   overopt best-of-n scored.jsonl                   measure what choosing the best of n by a proxy gains
+  overopt convert OWNER/NAME models/name           write a model's pickled weights as safetensors
   overopt plan kl.yaml                             estimate hours and memory of a run before it starts
   overopt show sft.yaml --samples 3                see records as tokens, and where the loss falls
   overopt claims out/study                         test the paper's claims C1 to C44 on the runs of a study
@@ -145,6 +146,18 @@ to the reference (after Gao et al. 2022); consecutive: KL between successive pol
   overopt report runs --format png --figures curves,kl
   overopt report runs --judge reward_model,gold
   overopt report runs --serve
+"""
+
+CONVERT = """\
+Write a model with pickled weights (pytorch_model.bin, one file or shards) as a folder with safetensors, which is what
+training reads. The pickle is opened by torch's restricted unpickler (weights_only), which runs no code; one that asks
+for more than tensors is refused. Every tensor keeps its name and its bits, of tied weights one name is kept, and
+configuration, tokenizer and card go along. A GGUF file is dequantized. docs/ready_models.md lists public models that
+need this.
+Doing it again does nothing; FOLDER is never overwritten.
+
+  overopt convert OWNER/NAME@REVISION models/name
+  overopt convert downloads/old-model models/old-model
 """
 
 PLAN = """\

@@ -161,6 +161,10 @@ def command_line() -> argparse.ArgumentParser:
         "--rouge", metavar="NAME", help="ROUGE score used as proxy, such as rouge1-recall; default rouge2-f1"
     )
 
+    verb = add("convert", run.convert, "write pickled weights as safetensors", texts.CONVERT)
+    verb.add_argument("model", metavar="MODEL", help="a model folder, a model on the Hub, or a GGUF file")
+    verb.add_argument("out", type=Path, metavar="FOLDER", help="folder to write")
+
     verb = add("plan", run.plan, "estimate time, memory and cost of a run", texts.PLAN)
     verb.add_argument(
         "config", type=Path, metavar="CONFIG", help="YAML file of a stage, study or sweep; or a study's name"

@@ -217,6 +217,16 @@ def report(options: argparse.Namespace) -> int:
     return DONE
 
 
+def convert(options: argparse.Namespace) -> int:
+    from overopt.models.convert import convert as convert_folder
+    from overopt.models.load import model_folder
+
+    source = Path(options.model) if options.model.endswith(".gguf") else model_folder(options.model)
+    converted = convert_folder(source, options.out, options.model)
+    print(converted or f"{options.out}: was made from this model before; nothing to do")
+    return DONE
+
+
 def plan(options: argparse.Namespace) -> int:
     from overopt.planning import plan_all, table
     from overopt.studies.planning import missing_parents, stages_of, study_file
