@@ -97,6 +97,12 @@ def _default(subsets: Mapping[str, Splits]) -> str | None:
     return DEFAULT if DEFAULT in subsets else next(iter(subsets)) if len(subsets) == 1 else None
 
 
+def read_card(file: Path) -> str:
+    """The text of a card."""
+    with file.open("rb") as content:
+        return content.read(LONGEST_CARD).decode("utf-8", "replace")
+
+
 def matching(paths: Iterable[str], pattern: str) -> list[str]:
     """The paths that match a pattern of the Hub's file system; hidden ones only where the pattern names them."""
     from fsspec.utils import glob_translate
