@@ -41,7 +41,7 @@ ALLOWED = {
     "scheduler": GROUND | {"outcomes", "objectives", "engine", "tasks", "models", "evaluation", "training"},
     "analysis": {"records", "statistics", "outcomes", "errors", "addresses", "datafiles", "text_table"},
     "replication": GROUND - {"types", "addresses", "hub"} | {"outcomes", "analysis", "theory"},
-    "studies": GROUND | {"outcomes", "tasks", "training", "scheduler", "analysis", "replication"},
+    "studies": GROUND | {"outcomes", "tasks", "evaluation", "training", "scheduler", "analysis", "replication"},
     "cli": GROUND
     | {
         "outcomes",

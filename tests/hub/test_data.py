@@ -107,29 +107,12 @@ def test_a_repository_of_code_is_read_from_the_hubs_conversion(hub: LoopbackHub)
 
 def test_without_a_conversion_datasets_reads_it(hub: LoopbackHub, monkeypatch: pytest.MonkeyPatch) -> None:
     commit = hub.add("dataset", "O/arrow", {"data.arrow": b"ARROW1"})
-    monkeypatch.setitem(__import__("sys").modules, "datasets", None)
-    with pytest.raises(UserError, match=r"pip install 'overopt\[hub\]'"):
-        found("hf://datasets/O/arrow")
-    calls: list[Any] = []
-
-    class Datasets:
-        @staticmethod
-        def load_dataset(*names: Any, **options: Any) -> Any:
-            calls.append((names, options))
-            return Datasets
-
-        @staticmethod
-        def to_parquet(path: Path) -> None:
-            path.write_bytes(parquet("a"))
-
-    monkeypatch.setitem(__import__("sys").modules, "datasets", Datasets)
+    asked: list[Any] = []
+    monkeypatch.setattr(data, "convert", lambda *asks: asked.append(asks) or Path(__file__))
     name = parse("hf://datasets/O/arrow")
     assert name is not None
-    (file,) = data_files(name, "sub", "test").files
-    assert file.read_bytes()[:4] == b"PAR1" and commit in str(file)
-    assert calls == [(("O/arrow", "sub"), {"split": "test", "revision": commit})]
-    data._data_files.cache_clear()
-    assert data_files(name, "sub", "test").files == [file] and len(calls) == 1
+    assert data_files(name, "sub", "test").files == [Path(__file__)]
+    assert asked == [(name.at(commit), "sub", "test")]
 
 
 def test_a_second_process_without_network_reads_the_cache(hub: LoopbackHub, monkeypatch: pytest.MonkeyPatch) -> None:

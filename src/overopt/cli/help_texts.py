@@ -40,7 +40,8 @@ every run behind the figures and claims of "Failure Modes of Maximum Entropy RLH
 five seeds. Writes run directories to DIR/runs/NAME and DIR/members.json, which says which run is which.
 After an interruption, give the same command again. --only takes rows or runs, with * for any text; their parents are
 run, too. Another call may add seeds or rows to the folder; its seeds are judged together. NAME may be a YAML of yours.
-With --quick most claims have too few settings to be tested.
+With --quick most claims have too few settings to be tested. If the YAML names a `judge`, it judges every checkpoint at
+the end, and DIR/report.html is written.
 
   overopt study
   overopt study maxent-failure-modes --quick                 every row once with the smallest model, to see all figures
@@ -67,7 +68,8 @@ all `seeds`. A parent is trained once for all its children. Prints a table with 
 directories DIR/runs/NAME, named after what varies (kl-coef=0.2-seed=1), DIR/summary.json, DIR/figure.svg and .png, and
 DIR/report.html.
 Give the same command again after an interruption or after adding values to FILE: finished runs are kept.
-A failed run stops only the runs that descend from it; `retries: N` in FILE repeats runs that crashed.
+A failed run stops only the runs that descend from it; `retries: N` in FILE repeats runs that crashed. A `judge` in FILE
+judges every checkpoint at the end.
 Exit code 2 if a run failed because of its input, 1 if because of a bug in overopt.
 
   overopt sweep examples/sweeps/kl_strength.yaml --out out/kl_strength

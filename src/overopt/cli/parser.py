@@ -18,6 +18,7 @@ PLAN_FLAGS = ("--device", "--scale", "--only", "--inputs", "--price")
 """Flags of `plan` that take a value and are no settings."""
 SHOW_FLAGS = ("--samples", "--scale", "--only", "--inputs")
 
+JUDGE_AT_THE_END = "who judges all checkpoints at the end; default: the file's own judge; none: nobody"
 INPUTS = "folder of the models and data that a study names; default: the working directory"
 
 
@@ -92,6 +93,7 @@ def command_line() -> argparse.ArgumentParser:
     )
     verb.add_argument("--only", type=_names, default=(), metavar="ROW,...", help="only these rows or runs, and parents")
     verb.add_argument("--inputs", type=Path, metavar="DIR", help=INPUTS)
+    verb.add_argument("--judge", metavar="JUDGE", help=JUDGE_AT_THE_END)
     verb.add_argument("--out", type=Path, metavar="DIR", help="output folder; default overopt-NAME/SCALE")
     verb.add_argument("--workers", type=_positive, metavar="N", help="runs at a time; default: one per core")
 
@@ -105,6 +107,7 @@ def command_line() -> argparse.ArgumentParser:
     verb.add_argument("--out", type=Path, metavar="DIR", help="output folder; default overopt-sweep/NAME_OF_FILE")
     verb.add_argument("--workers", type=_positive, metavar="N", help="runs at a time; default: one per core")
     verb.add_argument("--only", metavar="GLOB", help="only runs whose names match, and their parents")
+    verb.add_argument("--judge", metavar="JUDGE", help=JUDGE_AT_THE_END)
 
     verb = add("watch", run.watch, "show a live table of runs", texts.WATCH)
     verb.add_argument("runs", type=Path, nargs="+", metavar="RUNS", help="run directories, or folders that hold some")

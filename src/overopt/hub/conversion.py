@@ -6,6 +6,7 @@ Code of a repository is never run: `datasets` since 4.0 knows no scripts.
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from overopt.hub.names import HubName
 def convert(pinned: HubName, subset: str | None, split: str | None) -> Path:
     """The Parquet file of a split of a data set at a commit, made if it is not in the cache yet."""
     folder = cache() / "overopt" / f"datasets--{pinned.repo.replace('/', '--')}" / str(pinned.revision)
-    target = folder / f"{subset or 'default'}-{split or 'train'}.parquet"
+    target = folder / f"{subset or 'default'}-{split or 'train'}.parquet".replace("/", "_")
     if target.is_file():
         return target
     rows = _load(pinned, subset, split or "train")
@@ -28,7 +29,8 @@ def convert(pinned: HubName, subset: str | None, split: str | None) -> Path:
         rows.to_parquet(draft)
         draft.replace(target)
     except Exception as error:
-        draft.unlink(missing_ok=True)
+        with suppress(OSError):
+            draft.unlink(missing_ok=True)
         raise UserError(f"{target}: cannot be written ({shortened(error)})") from None
     return target
 

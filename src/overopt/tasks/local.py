@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Iterable
-from typing import Annotated, Any, Self, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import Field, model_validator
 
@@ -56,6 +56,9 @@ class Local(TaskProtocol):
     prompt_style: PromptStyle = "raw"
     """`raw`: the prompt is text to continue, one space joins where neither side has white space. `chat_template`: it is
     a user's turn, through the model's template; an assistant's message at its end is continued."""
+    long_posts: Literal["cut", "left_out"] = "cut"
+    """What becomes of a TL;DR post that is longer than `max_prompt_tokens`, or a news article of its comparisons: `cut`
+    at its last line end until the prompt fits, as in the published recipe, or `left_out`, as other prompts are."""
     limit: Annotated[int, Field(gt=0)] | None = None
     """Read at most this many usable records of each path."""
     evaluation_prompts: Annotated[int, Field(gt=0)] | None = None
@@ -193,12 +196,17 @@ class Local(TaskProtocol):
         chat = self.prompt_style == "chat_template" and example.messages is not None
         return {**example.columns, **({"messages": list(example.messages or ())} if chat else {})}
 
+    def _cuttable(self, example: Example) -> tuple[int, int] | None:
+        return example.cuttable if self.long_posts == "cut" else None
+
     def _record(self, example: Example, prompt_id: str) -> PromptRecord:
         """The prompt with its reference. A blank completion and one labelled undesirable are no references."""
         good = "" if example.desirable is False else example.reference or ""
         reference = self._own(good, example.prompt)
         known = reference if reference.strip() else None
-        return PromptRecord(prompt_id, example.prompt, known, self._meta(example), example.place)
+        return PromptRecord(
+            prompt_id, example.prompt, known, self._meta(example), example.place, self._cuttable(example)
+        )
 
     def _preferences(self, examples: list[Example], role: str, dropped: Dropped) -> list[Preference]:
         """The pairs and rankings; completions that are labelled one by one are paired by prompt."""
@@ -216,7 +224,8 @@ class Local(TaskProtocol):
         if not example.ranked:
             raise UserError(f"{example.place}: no 'chosen' and 'rejected': preference pairs are needed here")
         ranked = tuple(Completion(self._own(text, example.prompt)) for text in example.ranked)
-        return preference(_digest(example.prompt)[:16], example.prompt, ranked, self._meta(example), example.place)
+        key, meta, cuttable = _digest(example.prompt)[:16], self._meta(example), self._cuttable(example)
+        return preference(key, example.prompt, ranked, meta, example.place, cuttable)
 
     def _numbered(self, examples: Iterable[Example]) -> list[PromptRecord]:
         """A record for every example. The second example of the same prompt gets the id ID-2, and so on."""

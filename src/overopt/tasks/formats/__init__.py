@@ -17,7 +17,18 @@ from types import ModuleType
 from typing import Literal
 
 from overopt.errors import UserError
-from overopt.tasks.formats import conversation, generic, hh, instruction, labelled, llmbar, ranking, sharegpt
+from overopt.tasks.formats import (
+    conversation,
+    generic,
+    hh,
+    instruction,
+    labelled,
+    llmbar,
+    ranking,
+    sharegpt,
+    tldr,
+    tldr_comparisons,
+)
 from overopt.tasks.formats.example import Example, Row
 from overopt.tasks.formats.extras import read_extras
 from overopt.tasks.formats.files import read_rows
@@ -25,11 +36,15 @@ from overopt.tasks.formats.labelled import paired
 from overopt.tasks.sources import Source
 from overopt.types import Dropped
 
-Format = Literal["auto", "generic", "hh", "llmbar", "ranking", "messages", "sharegpt", "alpaca"]
+Format = Literal[
+    "auto", "generic", "hh", "llmbar", "ranking", "messages", "sharegpt", "alpaca", "tldr", "tldr_comparisons"
+]
 
 FORMATS: dict[str, ModuleType] = {
     "hh": hh,
     "llmbar": llmbar,
+    "tldr": tldr,
+    "tldr_comparisons": tldr_comparisons,
     "ranking": ranking,
     "sharegpt": sharegpt,
     "messages": conversation,
@@ -86,9 +101,21 @@ def _examples(
         flaw = _flaw(example, normalize)
         if flaw is None:
             good = None if example.ranked or example.reference is None else labelled.label(row)
+            example = _cuttable(example)
             yield replace(example, place=place, desirable=good, columns={**example.columns, **extras})
         else:
             dropped.add(flaw)
+
+
+def _cuttable(example: Example) -> Example:
+    """The example, with the part of its prompt that may be cut if it is a post or an article, in whatever format.
+
+    As a lone user's turn such a prompt is text to continue, too.
+    """
+    part = tldr.cuttable(example.prompt)
+    if part is None or len(example.messages or ()) > 1:
+        return example
+    return replace(example, messages=None, chat_only=False, cuttable=part)
 
 
 def read_examples(

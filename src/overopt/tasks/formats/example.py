@@ -33,6 +33,8 @@ class Example:
     """The row's other fields, for the user's functions that score completions."""
     place: str = ""
     """FILE:LINE."""
+    cuttable: tuple[int, int] | None = None
+    """Start and end of the part of the prompt that may be cut from its end, if the prompt is too long."""
 
     @property
     def ranked(self) -> tuple[str, ...]:
