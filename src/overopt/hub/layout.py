@@ -174,7 +174,7 @@ def _splits(files: Sequence[str], config: Mapping[str, Any], place: str) -> Spli
             raise UserError(
                 f"{place}: the data_files in the header of its {CARD} cannot be read; name files by a pattern"
             )
-        patterns.setdefault(split, []).extend(f"{folder}/{text}" if folder else text for text in texts)
+        patterns.setdefault(split, []).extend(f"{folder}/{text}" if folder else str(text) for text in texts)
     found = {split: [f for text in texts for f in matching(inside, text)] for split, texts in patterns.items()}
     return _of_one_kind({split: [*dict.fromkeys(paths)] for split, paths in found.items() if paths})
 
