@@ -57,6 +57,13 @@ def info_prompt(row: Row) -> str:
     raise UserError("field 'info' must hold a post (subreddit, title, post) or a news article (article)")
 
 
+def info_columns(row: Row, used: tuple[str, ...]) -> Row:
+    """The columns of a row with `info`: its id, what is not used, and the confidence of the label if there is one."""
+    extra = row.get("extra")
+    confidence = extra.get("confidence") if isinstance(extra, dict) else None
+    return {"id": row["info"].get("id"), **columns(row, (*used, "extra")), "confidence": confidence}
+
+
 def columns(row: Row, used: tuple[str, ...]) -> Row:
     """The fields of a row that are neither used nor repeat others as tokens."""
     return {name: value for name, value in row.items() if name not in used and not TOKENS.search(name)}
