@@ -59,8 +59,8 @@ def test_fields_that_fit_no_format_are_named_with_what_each_format_needs(tmp_pat
         read_examples(write(tmp_path / "a.jsonl", {"transcript": "a", "rating": 1}), "auto", Dropped())
     first, *needs = str(caught.value).splitlines()
     assert first == (
-        f"{tmp_path / 'a.jsonl'}:1: the fields of this record (transcript, rating) fit no format; rename them to those "
-        "that one needs:"
+        f"{tmp_path / 'a.jsonl'}:1: the fields of this record (transcript, rating) fit no format; "
+        "rename them to those of one:"
     )
     assert [line.split()[0] for line in needs] == list(FORMATS)
     assert "  messages             messages" in needs

@@ -77,14 +77,8 @@ def detect(row: Row) -> ModuleType:
     if found is None:
         width = max(map(len, FORMATS))
         needs = [f"  {name:{width}}  {form.NEEDS}" for name, form in FORMATS.items()]
-        raise UserError(
-            "\n".join(
-                [
-                    f"the fields of this record ({field_names(row)}) fit no format; rename them to those that one needs:",
-                    *needs,
-                ]
-            )
-        )
+        problem = f"the fields of this record ({field_names(row)}) fit no format; rename them to those of one:"
+        raise UserError("\n".join([problem, *needs]))
     return found
 
 
