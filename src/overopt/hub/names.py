@@ -25,8 +25,8 @@ _SPECIAL = re.compile(r"refs/(?:convert/[\w.-]+|pr/\d+)(?=/|$)")
 _REVISION = re.compile(r"(?!.*\.\.)[A-Za-z0-9_][\w./+-]{0,254}")
 _WEB = re.compile(r"https?://(?:huggingface\.co|hf\.co)/")
 _KINDS: dict[str, Kind] = {"models": "model", "datasets": "dataset"}
-_NO_OWNERS = {"runs", *_KINDS}
-"""Folders that everybody has, also where they do not exist yet."""
+_NO_OWNERS = {"runs", "out", "data", *_KINDS}
+"""Names of folders that everybody has, also where they do not exist yet."""
 
 
 @dataclass(frozen=True)
