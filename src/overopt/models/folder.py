@@ -7,6 +7,7 @@ which turns it into a UserError.
 from __future__ import annotations
 
 import json
+import math
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -70,8 +71,8 @@ def _check_known(folder: Path, kind: str, config: dict[str, Any]) -> None:
     )
 
 
-def check_weights(folder: Path) -> None:
-    """Raise UserError unless the weights are complete safetensors files, before anything loads them."""
+def check_weights(folder: Path) -> int:
+    """How many weights a folder holds; UserError unless they are complete safetensors files. None is loaded."""
     index = folder / "model.safetensors.index.json"
     if (folder / "model.safetensors").exists():
         shards = ["model.safetensors"]
@@ -85,12 +86,11 @@ def check_weights(folder: Path) -> None:
     missing = [name for name in shards if not (folder / name).exists()]
     if missing:
         raise UserError(f"{folder}: {len(missing)} of {len(shards)} weight files are missing, first {missing[0]}")
-    for name in shards:
-        check_safetensors(folder / name)
+    return sum(check_safetensors(folder / name) for name in shards)
 
 
-def check_safetensors(path: Path) -> None:
-    """Raise UserError unless a safetensors file is whole and its weights can be trained."""
+def check_safetensors(path: Path) -> int:
+    """How many numbers a safetensors file holds; UserError unless it is whole and its weights can be trained."""
     check_readable(path)
     size = path.stat().st_size
     with path.open("rb") as stream:
@@ -102,6 +102,7 @@ def check_safetensors(path: Path) -> None:
             tensors = {name: entry for name, entry in header.items() if name != "__metadata__"}
             ends = [int(entry["data_offsets"][1]) for entry in tensors.values()]
             types = {name: str(entry["dtype"]) for name, entry in tensors.items()}
+            numbers = sum(math.prod(map(int, entry["shape"])) for entry in tensors.values())
         except Exception as error:  # a damaged header may raise anything
             raise UserError(f"{path}: its safetensors header is damaged or cut short; download it again") from error
     whole = 8 + length + max(ends, default=0)
@@ -113,6 +114,7 @@ def check_safetensors(path: Path) -> None:
                 f"{path}: {name} is quantized ({kind}), and quantized weights cannot be trained; use the model's "
                 "folder in full or half precision"
             )
+    return numbers
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -159,11 +161,6 @@ def _instead(folder: Path) -> str:
     """What the folder contains that the user may have meant, as the end of a message."""
     found = {name: sorted(path.name for path in folder.glob(name)) for name in ("*.gguf", *PICKLES)}
     pickles = [name for pattern in PICKLES for name in found[pattern]]
-    if (folder / "adapter_config.json").exists():
-        return (
-            "; adapter_config.json says that it is an adapter, LoRA perhaps, of another model: merge it into that "
-            "model and save the whole"
-        )
     if found["*.gguf"]:
         return f"; to train from the GGUF file name it: {folder / found['*.gguf'][0]}"
     if pickles:
