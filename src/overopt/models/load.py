@@ -16,9 +16,10 @@ from overopt.errors import UserError
 from overopt.hub.models import What, model_snapshot
 from overopt.hub.names import parse
 from overopt.models.body import silence_transformers, with_attention
-from overopt.models.folder import check_folder, check_text_files, check_weights, reading
+from overopt.models.folder import check_folder, check_text_files, check_weights, read_json, reading
 from overopt.models.gguf import dequantize
 from overopt.models.policy import Policy
+from overopt.models.reward_heads import STANDARD, RewardHead, read_head, renaming
 from overopt.models.reward_model import RewardModel
 from overopt.models.text import word_tokenizer
 from overopt.models.verify import verify_policy, verify_reward_model
@@ -130,11 +131,14 @@ def random_policy(config: Any, device: torch.device, bf16: bool) -> Policy:
 
 def folder_config(folder: Path) -> Any:
     """The Hugging Face configuration of a model folder; of a multimodal model, that of its text model."""
-    from transformers import AutoConfig
+    from transformers import CONFIG_MAPPING, AutoConfig
 
-    check_folder(folder)
+    fields = check_folder(folder)
     with reading(folder, "its config.json cannot be loaded"):
-        config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+        if fields == read_json(folder / "config.json"):
+            config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+        else:  # a reward model's author wrapped it
+            config = CONFIG_MAPPING[fields["model_type"]].from_dict(fields)
         text = config.get_text_config(decoder=True)
         text.name_or_path = str(folder)
     if config.is_encoder_decoder:
@@ -149,7 +153,7 @@ def load_policy(folder: Path, device: torch.device, bf16: bool = False) -> Polic
     """The causal model of a Hugging Face folder, in float32."""
     from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, AutoModelForCausalLM
 
-    model, tokenizer = _load(folder, AutoModelForCausalLM, MODEL_FOR_CAUSAL_LM_MAPPING, device)
+    model, tokenizer, _ = _load(folder, AutoModelForCausalLM, MODEL_FOR_CAUSAL_LM_MAPPING, device)
     if getattr(model.get_output_embeddings(), "weight", None) is None:
         raise UserError(f"{folder}: this {model.config.model_type} model has no head over a vocabulary")
     policy = Policy(model, tokenizer, bf16)
@@ -158,10 +162,10 @@ def load_policy(folder: Path, device: torch.device, bf16: bool = False) -> Polic
 
 
 def load_reward_model(folder: Path, device: torch.device, bf16: bool = False) -> RewardModel:
-    """The one-label sequence classifier of a Hugging Face folder, frozen, in float32."""
+    """The reward model of a Hugging Face folder, frozen, in float32: a one-label classifier, or a head of its own."""
     from transformers import MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING, AutoModelForSequenceClassification
 
-    model, tokenizer = _load(
+    model, tokenizer, head = _load(
         folder, AutoModelForSequenceClassification, MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING, device
     )
     if model.config.num_labels != 1:
@@ -175,6 +179,8 @@ def load_reward_model(folder: Path, device: torch.device, bf16: bool = False) ->
         )
     reward_model = RewardModel(model, tokenizer, bf16)
     reward_model.prompt_style = reward_model.prompt_style or recorded_prompt_style(folder)
+    if head is not None:
+        reward_model.take_head(head)
     reward_model.freeze()
     verify_reward_model(reward_model, str(folder))
     return reward_model
@@ -199,13 +205,17 @@ def model_folder(location: str, what: What = "all") -> Path:
     return dequantize(path, path.with_suffix("")) if path.suffix == ".gguf" else path
 
 
-def _load(folder: Path, auto_class: Any, known: Any, device: torch.device) -> tuple[Any, Any]:
+def _load(folder: Path, auto_class: Any, known: Any, device: torch.device) -> tuple[Any, Any, RewardHead | None]:
+    """The model, its tokenizer, and of a classifier the head as its author wrote it."""
+    from transformers import MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING
+
     config, kind = folder_config(folder), check_folder(folder)["model_type"]
     if type(config) not in known:
         raise UserError(f"{folder}: a {config.model_type} model is none of {auto_class.__name__}; use another model")
     check_weights(folder)
     check_text_files(folder)
     silence_transformers()
+    head, names = _own_head(folder, config) if known is MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING else (None, {})
     with reading(folder, f"its weights cannot be loaded as {auto_class.__name__}"):
         model, report = with_attention(
             auto_class.from_pretrained,
@@ -216,31 +226,56 @@ def _load(folder: Path, auto_class: Any, known: Any, device: torch.device) -> tu
             trust_remote_code=False,
             use_safetensors=True,
             ignore_mismatched_sizes=True,  # they are named below
-            key_mapping=None if config.model_type == kind else TEXT_WEIGHTS,
+            key_mapping=names or (None if config.model_type == kind else TEXT_WEIGHTS),
             output_loading_info=True,
         )
-    if config.model_type != kind:
+    if config.model_type != kind or names:
         # else saving would rename the weights back, by patterns that cannot be inverted
         model._weight_conversions = None
-    if report["mismatched_keys"]:
-        name, theirs, ours = min(report["mismatched_keys"])
+    _check_report(folder, model, report, head)
+    return model.to(device), load_tokenizer(folder), head
+
+
+def _own_head(folder: Path, config: Any) -> tuple[RewardHead, dict[str, str]]:
+    """The head of a reward model's folder, and how its body's weights are renamed.
+
+    If the head is its author's own, the configuration becomes that of a classifier of one label.
+    """
+    from transformers import AutoModel
+
+    head = read_head(folder)
+    if head.weight is None:
+        return head, {}
+    config.num_labels, config.pad_token_id = 1, None  # trainers find the last token by their own padding
+    with reading(folder, "its config.json fits no model"), torch.device("meta"):
+        body = AutoModel.from_config(config)
+    return head, renaming(folder, next(iter(body.state_dict())), body.base_model_prefix)
+
+
+def _check_report(folder: Path, model: Any, report: Any, head: RewardHead | None) -> None:
+    """Raise UserError unless the folder's weights and the model's are the same, but for a head that is read apart."""
+    apart = head is not None and head.weight is not None
+    missing_keys = {*map(str, report["missing_keys"])} - ({f"{STANDARD}.weight"} if apart else set())
+    unexpected = {*map(str, report["unexpected_keys"])} - (head.names if head is not None else set())
+    mismatched = [entry for entry in report["mismatched_keys"] if not (apart and entry[0] == f"{STANDARD}.weight")]
+    if mismatched:
+        name, theirs, ours = min(mismatched)
         raise UserError(
             f"{folder}: its weights do not fit its config.json: {name} is {tuple(theirs)}, not {tuple(ours)}, and "
-            f"{len(report['mismatched_keys']) - 1} more; one of them is of another model"
+            f"{len(mismatched) - 1} more; one of them is of another model"
         )
-    if unread := _unread(model, report["unexpected_keys"]):  # fewer layers would train as silently
+    if unread := _unread(model, unexpected):  # fewer layers would train as silently
         raise UserError(
             f"{folder}: its weights hold what its config.json leaves out, {unread[0]} and {len(unread) - 1} more, and "
             "without them it is another model; restore the config.json that belongs to them, or, if they are meant to "
             "be left out, load the folder where it came from and save it with save_pretrained"
         )
-    if report["missing_keys"]:  # a head with random weights would train silently
-        missing, besides = (", ".join(sorted(map(str, report[key]))[:4]) for key in ("missing_keys", "unexpected_keys"))
+    if missing_keys:  # a head with random weights would train silently
+        missing, besides = (", ".join(sorted(keys)[:4]) for keys in (missing_keys, unexpected))
         raise UserError(
             f"{folder}: has no weights for {missing}; is it a model of another kind?"
             + (f" It has others: {besides}" if besides else "")
         )
-    return model.to(device), load_tokenizer(folder)
 
 
 def _unread(model: Any, unexpected: Collection[str]) -> list[str]:

@@ -13,6 +13,7 @@ from overopt.engine.packing import Packed, Tree, micro_batches, pack
 from overopt.errors import UserError
 from overopt.models.body import Body, with_attention
 from overopt.models.policy import Policy
+from overopt.models.reward_heads import STANDARD, RewardHead
 from overopt.tasks.base import PromptStyle
 
 
@@ -30,6 +31,10 @@ class RewardModel(Body):
         self.scale = float(getattr(model.config, "reward_scale", 1.0))
         self.prompt_style: PromptStyle | None = getattr(model.config, "reward_prompt_style", None)
         """The prompt style of its training texts; None: unknown, it was trained elsewhere."""
+        self.foreign = self.prompt_style is None and not self.normalized
+        """Whether it was trained elsewhere, so that texts are ended and read as other trainers do."""
+        self.own_head = ""
+        """The name of its head, if it is not the `score` of transformers."""
 
     @classmethod
     def from_policy(
@@ -51,6 +56,22 @@ class RewardModel(Body):
         reward_model = cls(model.to(policy.device).requires_grad_(True), policy.tokenizer, policy.bf16)
         reward_model.tree_attention, reward_model.flex_attention = policy.tree_attention, policy.flex_attention
         return reward_model
+
+    def take_head(self, head: RewardHead) -> None:
+        """Score by the head that a folder holds, shifted and scaled as its author recorded."""
+        if head.weight is not None:
+            if head.weight.shape != self.head.weight.shape:
+                ours, theirs = tuple(self.head.weight.shape), tuple(head.weight.shape)
+                raise UserError(
+                    f"{self.name}: its head {head.name} is {theirs}, and a score of this model takes {ours}"
+                )
+            with torch.no_grad():
+                self.head.weight.copy_(head.weight)
+            if head.bias:
+                self.head.bias = nn.Parameter(self.head.weight.new_tensor([head.bias]))
+            self.own_head, self.foreign = head.name if head.name != STANDARD else "", True
+        if head.mean is not None:
+            self.normalize(head.mean, head.scale)
 
     def raw_score(self, packed: Packed) -> Tensor:
         """head(h_last) of the B completions: what is trained, before normalization; differentiable."""

@@ -68,6 +68,11 @@ class Session:
         """The count of what the reader of one data set leaves out."""
         return self.data.setdefault(what, Dropped())
 
+    def recorded_parent(self, role: str) -> dict[str, Any]:
+        """What the unfinished run says of its parent in this role; empty for a new run."""
+        parents = load_run(self.out).info.get("parents", []) if self.unfinished else []
+        return next((parent for parent in parents if parent["role"] == role), {})
+
     @cached_property
     def clock(self) -> datetime:
         """When the run began, local time: what a chat template that asks for the date is told on every later day."""
