@@ -36,6 +36,7 @@ from overopt.tasks.formats.example import Example, Row, field_names
 from overopt.tasks.formats.extras import read_extras
 from overopt.tasks.formats.files import read_rows
 from overopt.tasks.formats.labelled import paired
+from overopt.tasks.sources import Source
 from overopt.types import Dropped
 
 Format = Literal[
@@ -110,7 +111,9 @@ def _flaw(example: Example, normalize: Normalize) -> str | None:
     return None
 
 
-def _examples(path: Path, form: ModuleType | None, dropped: Dropped, normalize: Normalize) -> Iterator[Example]:
+def _examples(
+    path: Path | Source, form: ModuleType | None, dropped: Dropped, normalize: Normalize
+) -> Iterator[Example]:
     for place, row in read_rows(path, dropped):
         try:
             extras = read_extras(row)
@@ -141,9 +144,9 @@ def _cuttable(example: Example) -> Example:
 
 
 def read_examples(
-    path: Path, format: Format, dropped: Dropped, limit: int | None = None, normalize: Normalize = unchanged
+    path: Path | Source, format: Format, dropped: Dropped, limit: int | None = None, normalize: Normalize = unchanged
 ) -> list[Example]:
-    """At most `limit` usable examples of a file, a folder or a pattern, in order; UserError if there is none."""
+    """At most `limit` usable examples of a source, a file, a folder or a pattern; UserError if there is none."""
     form = None if format == "auto" else FORMATS[format]
     examples = list(islice(_examples(path, form, dropped, normalize), limit))
     if not examples:

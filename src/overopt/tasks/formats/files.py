@@ -25,6 +25,7 @@ from overopt.datafiles import (
 )
 from overopt.errors import UserError
 from overopt.tasks.formats.example import Row
+from overopt.tasks.sources import Source
 from overopt.types import Dropped
 
 TOKENS = re.compile(r"_tokens?$|_response_label$|^(?:input_ids|attention_mask|labels)$")
@@ -33,12 +34,12 @@ LONGEST_CELL = 2**31 - 1
 """Characters of a CSV cell; the csv module's own limit, 131,072, is less than a long document."""
 
 
-def read_rows(path: Path, dropped: Dropped) -> Iterator[tuple[str, Row]]:
-    """(place, row) for each record of a file, of a folder's files or of those that a pattern matches.
+def read_rows(source: Path | Source, dropped: Dropped) -> Iterator[tuple[str, Row]]:
+    """(place, row) for each record of a source or, of a path, of a file, a folder's files or a pattern's matches.
 
     `place` is FILE:LINE, or the record's number where the file has no lines.
     """
-    for file in shards(path):
+    for file in source.files() if isinstance(source, Source) else shards(source):
         kind = extension(file)
         if kind is None and file.exists() and not file.is_dir():
             known = ", ".join(EXTENSIONS)
