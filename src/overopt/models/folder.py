@@ -88,7 +88,7 @@ def _check_known(folder: Path, kind: str, config: dict[str, Any]) -> None:
 def check_weights(folder: Path) -> None:
     """Raise UserError unless the weights are complete safetensors files, before anything loads them."""
     for file in weight_files(folder):
-        _check_safetensors(file)
+        check_safetensors(file)
 
 
 def weight_files(folder: Path) -> list[Path]:
@@ -113,10 +113,10 @@ def tensor_files(folder: Path) -> dict[str, tuple[Path, tuple[int, ...]]]:
     """The file and the shape of each tensor of a model, by name, a head in a file of its own included."""
     alone = folder / HEAD_FILE
     files = [*weight_files(folder), *([alone] if alone.exists() else [])]
-    return {name: (file, shape) for file in files for name, shape in _check_safetensors(file).items()}
+    return {name: (file, shape) for file in files for name, shape in check_safetensors(file).items()}
 
 
-def _check_safetensors(path: Path) -> dict[str, tuple[int, ...]]:
+def check_safetensors(path: Path) -> dict[str, tuple[int, ...]]:
     """The shapes of a file's tensors by their names; UserError if it is damaged, cut short or quantized."""
     check_readable(path)
     size = path.stat().st_size

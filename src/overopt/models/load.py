@@ -15,11 +15,12 @@ from overopt.config import Choice, Location, block
 from overopt.errors import UserError
 from overopt.hub.models import What, model_snapshot
 from overopt.hub.names import parse
+from overopt.models.adapter import MODEL_CONFIG, AdapterFolder, adapter_folder
 from overopt.models.body import silence_transformers, with_attention
 from overopt.models.folder import check_folder, check_text_files, check_weights, read_json, reading
 from overopt.models.gguf import dequantize
 from overopt.models.policy import Policy
-from overopt.models.reward_heads import STANDARD, RewardHead, read_head, renaming
+from overopt.models.reward_heads import SCORE, RewardHead, read_head, renaming
 from overopt.models.reward_model import RewardModel
 from overopt.models.text import word_tokenizer
 from overopt.models.verify import verify_policy, verify_reward_model
@@ -35,6 +36,7 @@ BUFFERS = re.compile(
     r"inv_freq$|masked_bias$|(attn|attention)\.bias$|causal_mask$|position_ids$|(cos|sin)_cached$|_scale$|_extra_state$"
 )
 """Names of tensors in some folders that are not weights: rotary angles, masks, scales of a quantized cache."""
+CLASSIFIER = "AutoModelForSequenceClassification"
 NEWER = "; if a newer library wrote it: pip install --upgrade tokenizers transformers"
 NO_TEXT = SimpleNamespace(eos_token_id=0, pad_token_id=0)
 """The part of a tokenizer that a model needs where no text is read."""
@@ -133,6 +135,9 @@ def folder_config(folder: Path) -> Any:
     """The Hugging Face configuration of a model folder; of a multimodal model, that of its text model."""
     from transformers import CONFIG_MAPPING, AutoConfig
 
+    adapter = adapter_folder(folder)
+    if adapter is not None:
+        return _adapted_config(adapter)
     fields = check_folder(folder)
     with reading(folder, "its config.json cannot be loaded"):
         if fields == read_json(folder / "config.json"):
@@ -149,11 +154,47 @@ def folder_config(folder: Path) -> Any:
     return text
 
 
+def _adapted_config(adapter: AdapterFolder) -> Any:
+    """The configuration saved with an adapter, else its base's with as many labels as the adapter's head has rows."""
+    if (saved := adapter.path / MODEL_CONFIG).is_file():
+        with reading(adapter.path, f"its {MODEL_CONFIG} cannot be loaded"):
+            from transformers import AutoConfig
+
+            return AutoConfig.from_pretrained(saved, local_files_only=True, trust_remote_code=False)
+    config = folder_config(base_folder(adapter))
+    if rows := [shape[0] for name, shape in adapter.whole.items() if name == "score.weight"]:
+        config.num_labels = rows[0]
+    config.name_or_path = str(adapter.path)
+    return config
+
+
+def base_folder(adapter: AdapterFolder) -> Path:
+    """The folder of the model that an adapter was trained on; UserError if there is none."""
+    folder = model_folder(adapter.base)
+    if not folder.is_dir():
+        raise UserError(
+            f"{adapter.path}: the model that this adapter belongs to, {adapter.base}, does not exist; put it there, or "
+            "write where it is into base_model_name_or_path of adapter_config.json"
+        )
+    return folder
+
+
+def adapters_of(folder: Path) -> tuple[list[AdapterFolder], Path]:
+    """The adapter in a folder, the one that it was trained on, and so on; and the folder of the model below them."""
+    adapters: list[AdapterFolder] = []
+    while (adapter := adapter_folder(folder)) is not None:
+        if any(adapter.path.resolve() == other.path.resolve() for other in adapters):
+            raise UserError(f"{folder}: this adapter is, by its adapter_config.json, trained on itself")
+        adapters.append(adapter)
+        folder = base_folder(adapter)
+    return adapters, folder
+
+
 def load_policy(folder: Path, device: torch.device, bf16: bool = False) -> Policy:
     """The causal model of a Hugging Face folder, in float32."""
     from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, AutoModelForCausalLM
 
-    model, tokenizer, _ = _load(folder, AutoModelForCausalLM, MODEL_FOR_CAUSAL_LM_MAPPING, device)
+    model, tokenizer = _load(folder, AutoModelForCausalLM, MODEL_FOR_CAUSAL_LM_MAPPING, device)
     if getattr(model.get_output_embeddings(), "weight", None) is None:
         raise UserError(f"{folder}: this {model.config.model_type} model has no head over a vocabulary")
     policy = Policy(model, tokenizer, bf16)
@@ -165,7 +206,7 @@ def load_reward_model(folder: Path, device: torch.device, bf16: bool = False) ->
     """The reward model of a Hugging Face folder, frozen, in float32: a one-label classifier, or a head of its own."""
     from transformers import MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING, AutoModelForSequenceClassification
 
-    model, tokenizer, head = _load(
+    model, tokenizer = _load(
         folder, AutoModelForSequenceClassification, MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING, device
     )
     if model.config.num_labels != 1:
@@ -179,8 +220,6 @@ def load_reward_model(folder: Path, device: torch.device, bf16: bool = False) ->
         )
     reward_model = RewardModel(model, tokenizer, bf16)
     reward_model.prompt_style = reward_model.prompt_style or recorded_prompt_style(folder)
-    if head is not None:
-        reward_model.take_head(head)
     reward_model.freeze()
     verify_reward_model(reward_model, str(folder))
     return reward_model
@@ -205,17 +244,32 @@ def model_folder(location: str, what: What = "all") -> Path:
     return dequantize(path, path.with_suffix("")) if path.suffix == ".gguf" else path
 
 
-def _load(folder: Path, auto_class: Any, known: Any, device: torch.device) -> tuple[Any, Any, RewardHead | None]:
-    """The model, its tokenizer, and of a classifier the head as its author wrote it."""
-    from transformers import MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING
-
-    config, kind = folder_config(folder), check_folder(folder)["model_type"]
+def _load(folder: Path, auto_class: Any, known: Any, device: torch.device) -> tuple[Any, Any]:
+    config = folder_config(folder)
     if type(config) not in known:
         raise UserError(f"{folder}: a {config.model_type} model is none of {auto_class.__name__}; use another model")
-    check_weights(folder)
     check_text_files(folder)
+    model = _weights(folder, config, auto_class)
+    return model.to(device), load_tokenizer(folder)
+
+
+def _weights(folder: Path, config: Any, auto_class: Any) -> Any:
+    """The model of a folder: its own weights or, of an adapter's folder, its base's with the adapter added."""
+    adapters, base = adapters_of(folder)
+    model = _own_weights(base, config, auto_class, {name for adapter in adapters for name in adapter.whole})
+    for adapter in reversed(adapters):
+        adapter.add_to(model)
+    model.config.name_or_path = str(folder)  # not the base: what is trained next is trained on both
+    return model
+
+
+def _own_weights(folder: Path, config: Any, auto_class: Any, brought: Collection[str]) -> Any:
+    """The model of the weights in a folder; only those that adapters bring may be missing."""
+    kind = check_folder(folder)["model_type"]
+    check_weights(folder)
     silence_transformers()
-    head, names = _own_head(folder, config) if known is MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING else (None, {})
+    is_reward_model = auto_class.__name__ == CLASSIFIER and SCORE not in brought
+    head, names = _own_head(folder, config) if is_reward_model else (RewardHead(), {})
     with reading(folder, f"its weights cannot be loaded as {auto_class.__name__}"):
         model, report = with_attention(
             auto_class.from_pretrained,
@@ -232,8 +286,10 @@ def _load(folder: Path, auto_class: Any, known: Any, device: torch.device) -> tu
     if config.model_type != kind or names:
         # else saving would rename the weights back, by patterns that cannot be inverted
         model._weight_conversions = None
-    _check_report(folder, model, report, head)
-    return model.to(device), load_tokenizer(folder), head
+    _check_report(folder, model, report, brought, head)
+    if is_reward_model:
+        head.put_on(model, folder)
+    return model
 
 
 def _own_head(folder: Path, config: Any) -> tuple[RewardHead, dict[str, str]]:
@@ -252,26 +308,25 @@ def _own_head(folder: Path, config: Any) -> tuple[RewardHead, dict[str, str]]:
     return head, renaming(folder, next(iter(body.state_dict())), body.base_model_prefix)
 
 
-def _check_report(folder: Path, model: Any, report: Any, head: RewardHead | None) -> None:
-    """Raise UserError unless the folder's weights and the model's are the same, but for a head that is read apart."""
-    apart = head is not None and head.weight is not None
-    missing_keys = {*map(str, report["missing_keys"])} - ({f"{STANDARD}.weight"} if apart else set())
-    unexpected = {*map(str, report["unexpected_keys"])} - (head.names if head is not None else set())
-    mismatched = [entry for entry in report["mismatched_keys"] if not (apart and entry[0] == f"{STANDARD}.weight")]
+def _check_report(folder: Path, model: Any, report: Any, brought: Collection[str], head: RewardHead) -> None:
+    """Raise UserError unless a folder's weights are the model's, but for those that come from elsewhere."""
+    mismatched = [entry for entry in report["mismatched_keys"] if entry[0] not in head.fills]
     if mismatched:
         name, theirs, ours = min(mismatched)
         raise UserError(
             f"{folder}: its weights do not fit its config.json: {name} is {tuple(theirs)}, not {tuple(ours)}, and "
             f"{len(mismatched) - 1} more; one of them is of another model"
         )
+    unexpected = set(map(str, report["unexpected_keys"])) - head.names
     if unread := _unread(model, unexpected):  # fewer layers would train as silently
         raise UserError(
             f"{folder}: its weights hold what its config.json leaves out, {unread[0]} and {len(unread) - 1} more, and "
             "without them it is another model; restore the config.json that belongs to them, or, if they are meant to "
             "be left out, load the folder where it came from and save it with save_pretrained"
         )
-    if missing_keys:  # a head with random weights would train silently
-        missing, besides = (", ".join(sorted(keys)[:4]) for keys in (missing_keys, unexpected))
+    lacking = set(map(str, report["missing_keys"])) - {*brought, *head.fills}
+    if lacking:  # a head of random weights would train silently
+        missing, besides = (", ".join(sorted(names)[:4]) for names in (lacking, unexpected))
         raise UserError(
             f"{folder}: has no weights for {missing}; is it a model of another kind?"
             + (f" It has others: {besides}" if besides else "")
@@ -297,6 +352,8 @@ def load_tokenizer(folder: Path) -> Any:
     """The tokenizer of a Hugging Face folder; UserError if it has no EOS."""
     from transformers import AutoTokenizer
 
+    if (adapter := adapter_folder(folder)) is not None and not (folder / "tokenizer_config.json").is_file():
+        folder = base_folder(adapter)
     check_text_files(folder)
     with reading(folder, "its tokenizer cannot be loaded", NEWER):
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)

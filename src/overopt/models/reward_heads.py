@@ -20,14 +20,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 
 from overopt.errors import UserError
 from overopt.models.folder import read_json, tensor_files
 
 Files = dict[str, tuple[Path, tuple[int, ...]]]
 """The file and the shape of each tensor, by name."""
-STANDARD = "score"
+STANDARD, SCORE = "score", "score.weight"
 """The head of a classifier of transformers."""
 HEADS = (
     "scalar_head",
@@ -58,8 +59,27 @@ class RewardHead:
 
     @property
     def names(self) -> frozenset[str]:
-        """The weights that are read here, not by transformers."""
-        return frozenset({f"{self.name}.weight", f"{self.name}.bias"})
+        """The weights of the folder that are read here, not by transformers."""
+        return frozenset() if self.weight is None else frozenset({f"{self.name}.weight", f"{self.name}.bias"})
+
+    @property
+    def fills(self) -> frozenset[str]:
+        """The weights of the model that come from here."""
+        return frozenset() if self.weight is None else frozenset({SCORE})
+
+    def put_on(self, model: Any, folder: Path) -> None:
+        """Give a classifier of transformers this head, and tell `RewardModel` of it by `model.reward_head`."""
+        model.reward_head = self
+        linear = getattr(model, STANDARD, None)
+        if self.weight is None or not isinstance(linear, nn.Linear):
+            return
+        if self.weight.shape != linear.weight.shape:
+            ours, theirs = tuple(linear.weight.shape), tuple(self.weight.shape)
+            raise UserError(f"{folder}: its head {self.name} is {theirs}, and a score of this model takes {ours}")
+        with torch.no_grad():
+            linear.weight.copy_(self.weight)
+        if self.bias:
+            linear.bias = nn.Parameter(linear.weight.new_tensor([self.bias]))
 
 
 def read_head(folder: Path) -> RewardHead:
@@ -86,7 +106,7 @@ def renaming(folder: Path, body: str, prefix: str) -> dict[str, str]:
 
 
 def _head_name(folder: Path, files: Files) -> str:
-    if f"{STANDARD}.weight" in files:
+    if SCORE in files:
         return STANDARD
     endings = tuple(f".{head}.weight" for head in HEADS)
     found = [

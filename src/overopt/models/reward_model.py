@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -24,6 +24,9 @@ class RewardModel(Body):
     `reward_mean`, `reward_scale`, and `reward_prompt_style`, the prompt style of the training texts.
     """
 
+    peft_task: ClassVar[str] = "SEQ_CLS"
+    trained_whole: ClassVar[tuple[str, ...]] = ("score",)
+
     def __init__(self, model: Any, tokenizer: Any, bf16: bool = False) -> None:
         super().__init__(model, tokenizer, model.score, bf16)
         self.normalized = hasattr(model.config, "reward_mean")
@@ -35,6 +38,11 @@ class RewardModel(Body):
         """Whether it was trained elsewhere, so that texts are ended and read as other trainers do."""
         self.own_head = ""
         """The name of its head, if it is not the `score` of transformers."""
+        head: RewardHead | None = getattr(model, "reward_head", None)
+        if head is not None and head.weight is not None:
+            self.own_head, self.foreign = head.name if head.name != STANDARD else "", True
+        if head is not None and head.mean is not None:
+            self.normalize(head.mean, head.scale)
 
     @classmethod
     def from_policy(
@@ -56,22 +64,6 @@ class RewardModel(Body):
         reward_model = cls(model.to(policy.device).requires_grad_(True), policy.tokenizer, policy.bf16)
         reward_model.tree_attention, reward_model.flex_attention = policy.tree_attention, policy.flex_attention
         return reward_model
-
-    def take_head(self, head: RewardHead) -> None:
-        """Score by the head that a folder holds, shifted and scaled as its author recorded."""
-        if head.weight is not None:
-            if head.weight.shape != self.head.weight.shape:
-                ours, theirs = tuple(self.head.weight.shape), tuple(head.weight.shape)
-                raise UserError(
-                    f"{self.name}: its head {head.name} is {theirs}, and a score of this model takes {ours}"
-                )
-            with torch.no_grad():
-                self.head.weight.copy_(head.weight)
-            if head.bias:
-                self.head.bias = nn.Parameter(self.head.weight.new_tensor([head.bias]))
-            self.own_head, self.foreign = head.name if head.name != STANDARD else "", True
-        if head.mean is not None:
-            self.normalize(head.mean, head.scale)
 
     def raw_score(self, packed: Packed) -> Tensor:
         """head(h_last) of the B completions: what is trained, before normalization; differentiable."""

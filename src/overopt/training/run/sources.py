@@ -13,6 +13,7 @@ from typing import Any
 
 from overopt import config as configuration
 from overopt.errors import UserError
+from overopt.models.adapter import holds_model
 from overopt.models.load import model_folder
 from overopt.records import Run, changed, hash_file, hash_parent, load_run, model_files, parent_files
 from overopt.records.states import SavedState, newest_state
@@ -107,7 +108,7 @@ def check_sources(run: Run, stage: Any, moved: Collection[str]) -> None:
     elsewhere = {address.partition(".")[0]: places[address] for address in moved}
     for parent in run.info.get("parents", []):
         role, path = parent["role"], elsewhere.get(parent["role"], Path(parent["path"]))
-        if role in elsewhere or (path / "run.json").is_file() or (path / "config.json").is_file():
+        if role in elsewhere or (path / "run.json").is_file() or holds_model(path):
             folder = model_folder(str(path))
             now = {"hash": hash_parent(folder), "files": parent_files(folder)}
             check_parent(run.path, parent, parent | now | {"path": path})
