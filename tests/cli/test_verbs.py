@@ -473,6 +473,7 @@ def test_convert_says_what_it_wrote_and_does_nothing_twice(tmp_path: Path, capsy
 def test_convert_by_a_name_on_the_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
     import tiny
     import torch
+
     from hub import LoopbackHub, connected
 
     policy = tiny.policy()
