@@ -64,6 +64,10 @@ def test_every_file_of_a_task_has_its_hash(tmp_path: Path) -> None:
     assert data_hashes(SimpleNamespace()) == {}
 
 
+def test_data_on_the_hub_are_known_by_their_commit() -> None:
+    assert data_hashes(Local(path=f"hf://datasets/a/b@{'1' * 40}/x*")) == {"task.path": "1" * 40}
+
+
 def test_the_shards_of_a_folder_or_a_pattern_are_hashed_with_their_order(tmp_path: Path) -> None:
     folder = tmp_path / "shards"
     folder.mkdir()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -33,6 +33,8 @@ class Parents:
     limits: Limits
     notice: Callable[[str], None]
     records: list[dict[str, Any]] = field(default_factory=list)
+    pins: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    """What is recorded of a name on the Hub, by its location at a commit."""
 
     def policy(self, role: str, location: str) -> Policy:
         """The policy of a parent run or a model folder, ready to train."""
@@ -79,7 +81,7 @@ class Parents:
                 "written OWNER/NAME (or hf://OWNER/NAME, where a folder OWNER lies here)"
             )
         known = {"role": role, "path": str(path), "hash": hash_parent(path), "files": parent_files(path)}
-        self.records.append(known)
+        self.records.append({**known, **self.pins.get(location, {})})
         return folder
 
 

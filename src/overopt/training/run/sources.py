@@ -14,15 +14,27 @@ from typing import Any
 from overopt import config as configuration
 from overopt.datafiles import shards
 from overopt.errors import UserError
+from overopt.hub.download import commit_of
+from overopt.hub.names import parse
 from overopt.models.load import model_folder
+from overopt.pinning import pinned, resolve
 from overopt.records import Run, changed, hash_file, hash_parent, load_run, model_files, parent_files
 from overopt.records.states import SavedState, newest_state
 
 
 def data_hashes(task: Any) -> dict[str, str]:
-    """SHA-256 of the data at each location that a task names, by its address in a stage."""
-    files = {f"task.{address}": _files(place) for address, place in configuration.locations(task).items()}
-    return {address: _hash(found) for address, found in files.items() if found}
+    """SHA-256 of the data at each location that a task names, on the Hub their commit, by its address in a stage."""
+    found = {f"task.{address}": _digest(place) for address, place in configuration.locations(task).items()}
+    return {address: digest for address, digest in found.items() if digest is not None}
+
+
+def _digest(location: str) -> str | None:
+    """What tells the data at a location from others: the hash of its files, or its commit on the Hub."""
+    name = parse(location)
+    if name is not None:
+        return commit_of(name)
+    files = _files(location)
+    return _hash(files) if files else None
 
 
 def _files(location: str) -> list[Path]:
@@ -50,9 +62,12 @@ def source_hashes(stage: Any) -> dict[str, str]:
     hashes = data_hashes(stage.task)
     tokenizer = configuration.locations(stage).get("model.tokenizer")
     if tokenizer is not None:
-        hashes |= {f"model.tokenizer/{name}": digest for name, digest in model_files(Path(tokenizer)).items()}
-    for address, files in configuration.plugin_files(stage).items():
-        hashes |= {f"{address}/{name}": hash_file(file) for name, file in files.items()}
+        hashes |= {
+            f"model.tokenizer/{name}": digest
+            for name, digest in model_files(model_folder(tokenizer, "tokenizer")).items()
+        }
+    for address, code in configuration.plugin_files(stage).items():
+        hashes |= {f"{address}/{name}": hash_file(file) for name, file in code.items()}
     return hashes
 
 
@@ -98,15 +113,16 @@ def check_sources(run: Run, stage: Any, moved: Collection[str]) -> None:
 
     What is gone by now is no other one; but a location that reads otherwise must lead to what the run was made of.
     """
-    places = {address: Path(place) for address, place in configuration.locations(stage).items()}
+    stage = pinned(stage, resolve(stage, run.info.get("hub", {})))
+    places = configuration.locations(stage)
     for address in moved:
-        if not places[address].exists() and not _files(str(places[address])):
+        if parse(places[address]) is None and not Path(places[address]).exists() and not _files(places[address]):
             raise UserError(f"{run.path}: made with another {address}, and {places[address]} does not exist")
     elsewhere = {address.partition(".")[0]: places[address] for address in moved}
     for parent in run.info.get("parents", []):
-        role, path = parent["role"], elsewhere.get(parent["role"], Path(parent["path"]))
-        if role in elsewhere or (path / "run.json").is_file() or (path / "config.json").is_file():
-            folder = model_folder(str(path))
+        role, path = parent["role"], elsewhere.get(parent["role"], parent["path"])
+        if role in elsewhere or any((Path(path) / name).is_file() for name in ("run.json", "config.json")):
+            folder = model_folder(path)
             now = {"hash": hash_parent(folder), "files": parent_files(folder)}
             check_parent(run.path, parent, parent | now | {"path": path})
     check_data_files(run, source_hashes(stage))
