@@ -16,8 +16,8 @@ NEEDS = "subreddit, title, post, summary (TL;DR); or query, reference_response"
 RAW = ("subreddit", "title", "post")
 END = "<|endoftext|>"
 """The end token's text, which prepared completions carry; every completion gets its own model's."""
-TOKENS = re.compile(r"_token$|_token_len$|_response_label$|^query_(reference_response|chosen|rejected)$")
-"""Columns that repeat the texts as tokens or joined; they would take many times the memory of the texts."""
+REPEATING = re.compile(r"_token$|_token_len$|_response_label$|^query_(reference_response|chosen|rejected)$")
+"""Columns that repeat the texts, as tokens or joined."""
 POST = re.compile(r"SUBREDDIT: r/[^\n]*\n{1,2}TITLE: .*?\n{1,2}POST: (.*?)\n{1,2}TL;DR:\s*", re.DOTALL)
 """With one line end, too, as some copies write it."""
 ARTICLE = re.compile(r"Article:\n(.*)\n\nTL;DR:\s*", re.DOTALL)
@@ -57,9 +57,16 @@ def info_prompt(row: Row) -> str:
     raise UserError("field 'info' must hold a post (subreddit, title, post) or a news article (article)")
 
 
+def info_columns(row: Row, used: tuple[str, ...]) -> Row:
+    """The columns of a row with `info`: its id, what is not used, and the confidence of the label if there is one."""
+    extra = row.get("extra")
+    confidence = extra.get("confidence") if isinstance(extra, dict) else None
+    return {"id": row["info"].get("id"), **columns(row, (*used, "extra")), "confidence": confidence}
+
+
 def columns(row: Row, used: tuple[str, ...]) -> Row:
     """The fields of a row that are neither used nor repeat others as tokens."""
-    return {name: value for name, value in row.items() if name not in used and not TOKENS.search(name)}
+    return {name: value for name, value in row.items() if name not in used and not REPEATING.search(name)}
 
 
 def cuttable(prompt: str) -> tuple[int, int] | None:

@@ -33,14 +33,8 @@ def read(row: Row, dropped: Dropped) -> Example | None:
     if isinstance(choice, bool) or choice not in (0, 1):
         raise UserError(f"field 'choice' must be 0 or 1, the place of the better summary, got {choice!r}")
     better, worse = summaries[choice], summaries[1 - choice]
-    extra = row.get("extra")
-    kept = {
-        "id": row["info"].get("id"),
-        **tldr.columns(row, (*RAW, *PREPARED, "extra")),
-        "chosen_policy": better.get("policy"),
-        "rejected_policy": worse.get("policy"),
-        "confidence": extra.get("confidence") if isinstance(extra, dict) else None,
-    }
+    policies = {"chosen_policy": better.get("policy"), "rejected_policy": worse.get("policy")}
+    kept = tldr.info_columns(row, (*RAW, *PREPARED)) | policies
     columns = {name: value for name, value in kept.items() if value is not None}
     return Example(prompt, better["text"], worse["text"], columns=columns)
 

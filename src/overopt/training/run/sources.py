@@ -12,35 +12,31 @@ from pathlib import Path
 from typing import Any
 
 from overopt import config as configuration
-from overopt.datafiles import shards
 from overopt.errors import UserError
-from overopt.hub.download import commit_of
 from overopt.hub.names import parse
 from overopt.models.load import model_folder
 from overopt.pinning import pinned, resolve
 from overopt.records import Run, changed, hash_file, hash_parent, load_run, model_files, parent_files
 from overopt.records.states import SavedState, newest_state
+from overopt.tasks.sources import Source
 
 
-def data_hashes(task: Any) -> dict[str, str]:
-    """SHA-256 of the data at each location that a task names, on the Hub their commit, by its address in a stage."""
-    found = {f"task.{address}": _digest(place) for address, place in configuration.locations(task).items()}
-    return {address: digest for address, digest in found.items() if digest is not None}
+def data_hashes(task: Any, settled: Collection[str] = ()) -> dict[str, str]:
+    """SHA-256 of the data at each location that a task names, by its address in a stage.
+
+    Without those on the Hub at one of the `settled` commits, whose content cannot change.
+    """
+    named: Mapping[str, Source] = getattr(task, "sources", {})  # a task of the user's need not have any
+    places = {address: Source(place) for address, place in configuration.locations(task).items()}
+    sources = {a: s for a, s in {**places, **named}.items() if s.name is None or s.name.commit not in settled}
+    files = {f"task.{address}": _files(source) for address, source in sources.items()}
+    return {address: _hash(found) for address, found in files.items() if found}
 
 
-def _digest(location: str) -> str | None:
-    """What tells the data at a location from others: the hash of its files, or its commit on the Hub."""
-    name = parse(location)
-    if name is not None:
-        return commit_of(name)
-    files = _files(location)
-    return _hash(files) if files else None
-
-
-def _files(location: str) -> list[Path]:
-    """The data files at a location: one, a folder's or a pattern's; none where it leads to something else."""
+def _files(source: Source) -> list[Path]:
+    """The data files of a source: one, a folder's or a pattern's; none where it leads to something else."""
     try:
-        return [file for file in shards(Path(location)) if file.is_file()]
+        return [file for file in source.files() if file.is_file()]
     except UserError:
         return []
 
@@ -53,15 +49,16 @@ def _hash(files: Sequence[Path]) -> str:
     return hashlib.sha256("".join(f"{f.name} {d}\n" for f, d in zip(files, digests, strict=True)).encode()).hexdigest()
 
 
-def source_hashes(stage: Any) -> dict[str, str]:
+def source_hashes(stage: Any, settled: Collection[str] = ()) -> dict[str, str]:
     """SHA-256 of each file of data, of a tokenizer and of code that a stage names, by its address.
 
     A folder's files follow its address (`model.tokenizer/tokenizer.json`), as do those of a plug-in, with all that it
-    imports (`loss/my_module.py`).
+    imports (`loss/my_module.py`). What is `settled` is left out, as in `data_hashes`.
     """
-    hashes = data_hashes(stage.task)
+    hashes = data_hashes(stage.task, settled)
     tokenizer = configuration.locations(stage).get("model.tokenizer")
-    if tokenizer is not None:
+    name = None if tokenizer is None else parse(tokenizer)
+    if tokenizer is not None and (name is None or name.commit not in settled):
         hashes |= {
             f"model.tokenizer/{name}": digest
             for name, digest in model_files(model_folder(tokenizer, "tokenizer")).items()
@@ -116,8 +113,9 @@ def check_sources(run: Run, stage: Any, moved: Collection[str]) -> None:
     stage = pinned(stage, resolve(stage, run.info.get("hub", {})))
     places = configuration.locations(stage)
     for address in moved:
-        if parse(places[address]) is None and not Path(places[address]).exists() and not _files(places[address]):
-            raise UserError(f"{run.path}: made with another {address}, and {places[address]} does not exist")
+        place = places[address]
+        if parse(place) is None and not Path(place).exists() and not _files(Source(place)):
+            raise UserError(f"{run.path}: made with another {address}, and {place} does not exist")
     elsewhere = {address.partition(".")[0]: places[address] for address in moved}
     for parent in run.info.get("parents", []):
         role, path = parent["role"], elsewhere.get(parent["role"], parent["path"])
@@ -125,7 +123,8 @@ def check_sources(run: Run, stage: Any, moved: Collection[str]) -> None:
             folder = model_folder(path)
             now = {"hash": hash_parent(folder), "files": parent_files(folder)}
             check_parent(run.path, parent, parent | now | {"path": path})
-    check_data_files(run, source_hashes(stage))
+    settled = {pin["commit"] for pin in run.info.get("hub", {}).values()}
+    check_data_files(run, source_hashes(stage, settled))
 
 
 def state_to_continue(
