@@ -14,6 +14,7 @@ from typing import Any
 from overopt import config as configuration
 from overopt.errors import UserError
 from overopt.hub.names import parse
+from overopt.models.adapter import holds_model
 from overopt.models.load import model_folder
 from overopt.pinning import pinned, resolve
 from overopt.records import Run, changed, hash_file, hash_parent, load_run, model_files, parent_files
@@ -119,7 +120,7 @@ def check_sources(run: Run, stage: Any, moved: Collection[str]) -> None:
     elsewhere = {address.partition(".")[0]: places[address] for address in moved}
     for parent in run.info.get("parents", []):
         role, path = parent["role"], elsewhere.get(parent["role"], parent["path"])
-        if role in elsewhere or any((Path(path) / name).is_file() for name in ("run.json", "config.json")):
+        if role in elsewhere or (Path(path) / "run.json").is_file() or holds_model(Path(path)):
             folder = model_folder(path)
             now = {"hash": hash_parent(folder), "files": parent_files(folder)}
             check_parent(run.path, parent, parent | now | {"path": path})
