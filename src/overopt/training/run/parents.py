@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+import math
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 import torch
@@ -13,7 +15,7 @@ from overopt.engine.compute import Compute
 from overopt.errors import UserError
 from overopt.models.adapter import holds_model
 from overopt.models.body import Body
-from overopt.models.folder import check_weights
+from overopt.models.folder import tensor_files
 from overopt.models.load import adapters_of, load_policy, load_reward_model, model_folder
 from overopt.models.policy import Policy
 from overopt.models.scorer import Scorer
@@ -39,6 +41,8 @@ class Parents:
     trained_bytes: float = 4
     """The least memory for each weight of the model that is trained."""
     records: list[dict[str, Any]] = field(default_factory=list)
+    pins: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    """What is recorded of a name on the Hub, by its location at a commit."""
 
     def policy(self, role: str, location: str) -> Policy:
         """The policy of a parent run or a model folder, ready to train."""
@@ -78,6 +82,10 @@ class Parents:
             self.notice(notice)
         return scorer
 
+    def record(self, role: str) -> dict[str, Any]:
+        """What `run.json` says of the parent in this role."""
+        return next(record for record in self.records if record["role"] == role)
+
     def prepare(self, policy: Policy) -> None:
         """Hold a policy against the run's limits; checkpoint its layers if `gradient_checkpointing` says so."""
         self.fit(policy)
@@ -99,7 +107,7 @@ class Parents:
                 f"{role}: {path} is neither a run directory nor a Hugging Face model folder; a model on the Hub is "
                 "written OWNER/NAME (or hf://OWNER/NAME, where a folder OWNER lies here)"
             )
-        self._record(role, path)
+        self._record(role, path, self.pins.get(location, {}))
         adapters, base = adapters_of(folder)
         for place in [*(one.path for one in adapters[1:]), *([base] if adapters else [])]:
             role += ".base"
@@ -108,10 +116,12 @@ class Parents:
 
     def _check_room(self, role: str, folder: Path, bytes_each: float) -> None:
         _, base = adapters_of(folder)
-        check_room(f"{role}: {base}", check_weights(base), bytes_each, self.device)
+        weights = sum(math.prod(shape) for _, shape in tensor_files(base).values())
+        check_room(f"{role}: {base}", weights, bytes_each, self.device)
 
-    def _record(self, role: str, path: Path) -> None:
-        self.records.append({"role": role, "path": str(path), "hash": hash_parent(path), "files": parent_files(path)})
+    def _record(self, role: str, path: Path, pin: Mapping[str, str] = MappingProxyType({})) -> None:
+        known = {"role": role, "path": str(path), "hash": hash_parent(path), "files": parent_files(path)}
+        self.records.append({**known, **pin})
 
 
 def _checkpoint(role: str, path: Path, stages: Collection[str]) -> Path:
