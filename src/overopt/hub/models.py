@@ -9,6 +9,7 @@ from typing import Literal
 from overopt.datafiles import json_object, json_value
 from overopt.errors import UserError
 from overopt.hub.download import Listing, fetch, listing
+from overopt.hub.errors import missing
 from overopt.hub.names import HubName
 
 What = Literal["all", "configuration", "tokenizer"]
@@ -30,11 +31,16 @@ def model_snapshot(name: HubName, what: What = "all") -> Path:
     as in `fetch`.
     """
     found = listing(name)
-    texts = _texts(found, what)
-    if what == "all":
-        _check_weights(found)
-    folder = fetch(found, texts)
-    return fetch(found, _weights(found, folder)) if what == "all" else folder
+    try:
+        texts = _texts(found, what)
+        if what == "all":
+            _check_weights(found)
+        folder = fetch(found, texts)
+        return fetch(found, _weights(found, folder)) if what == "all" else folder
+    except UserError:
+        if found.partial:  # it says what the copy lacks, not the repository
+            raise UserError(f"{name}: {missing(found.name, 'parts of it')}") from None
+        raise
 
 
 def _texts(found: Listing, what: What) -> list[str]:
