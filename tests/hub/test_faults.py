@@ -63,7 +63,8 @@ def whole() -> None:
 @pytest.mark.parametrize(
     ("fault", "where"),
     [
-        ("429 for a second", "/api/models"), ("429 for a second", "/blobs/"), ("503", "/api/models"), ("503", "config.json"),
+        ("429 for a second", "/api/models"), ("429 for a second", "/blobs/"), ("503", "/api/models"),
+        ("503", "config.json"),
         ("slow", ""), ("reset", "/api/models"), ("reset", "/blobs/"), ("cut", "/blobs/"),
     ],
 )  # fmt: skip
