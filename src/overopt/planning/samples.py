@@ -136,7 +136,7 @@ def _show(stage: Any, codec: Codec, count: int) -> Shown:
         samples.append(Sample(record.place or record.prompt_id, _parts(stage, codec, tree)))
         if len(samples) == count:
             break
-    return Shown((), stage.stage, what, len(records), f"the loss is {rule}", samples, dict(dropped.reasons))
+    return Shown((), stage.stage, what, len(records), f"the loss is {rule}", samples, dropped.left_out)
 
 
 def _pairs(stage: Any, dropped: Dropped) -> tuple[Sequence[Any], str]:
