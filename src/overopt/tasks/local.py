@@ -17,6 +17,7 @@ from overopt.spooled import Spooled
 from overopt.tasks import functions
 from overopt.tasks.base import PromptStyle, Report, TaskProtocol, strip_joint
 from overopt.tasks.formats import Example, Format, identical, iter_examples, paired
+from overopt.tasks.formats.transcript import as_transcript
 from overopt.tasks.sources import Source
 from overopt.types import Completion, Dropped, Preference, PromptRecord, preference
 
@@ -60,6 +61,9 @@ class Local(TaskProtocol):
     prompt_style: PromptStyle = "raw"
     """`raw`: the prompt is text to continue, one space joins where neither side has white space. `chat_template`: it is
     a user's turn, through the model's template; an assistant's message at its end is continued."""
+    turns: Literal["template", "transcript"] = "template"
+    """What chat messages are written with: the model's chat `template`; or, for a model without one, as a `transcript`,
+    the text of Human: and Assistant: as in HH-RLHF, which takes `prompt_style: raw`. A text prompt is Human's then."""
     long_posts: Literal["cut", "left_out"] = "cut"
     """What becomes of a TL;DR post that is longer than `max_prompt_tokens`, or a news article of its comparisons: `cut`
     at its last line end until the prompt fits, as in the published recipe, or `left_out`, as other prompts are."""
@@ -75,8 +79,10 @@ class Local(TaskProtocol):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        if self.evaluation_path is None and self.evaluation_split is not None and self.evaluation_split == self.split:
+        if self.evaluation_path is None and self.evaluation_split == (self.split or TRAIN):
             raise ValueError("evaluation_split: is the split that is trained on; name another, or leave it out")
+        if self.turns == "transcript" and self.prompt_style != "raw":
+            raise ValueError("turns: a transcript is text to continue; set prompt_style: raw, or leave turns out")
         return self
 
     @property
@@ -153,7 +159,8 @@ class Local(TaskProtocol):
     def _read(self, source: Source, role: str, dropped: Dropped) -> Spooled[Example]:
         found = Dropped()
         examples = iter_examples(source, self.format, found, self.limit, self._own)
-        spooled = Spooled.of(map(self._checked, examples), _frozen, _thaw(Example))
+        turned = map(as_transcript, examples) if self.turns == "transcript" else examples
+        spooled = Spooled.of(map(self._checked, turned), _frozen, _thaw(Example))
         for reason, count in found.reasons.items():
             _record_dropped(dropped, f"{role} file: {reason}", count)
         return spooled
@@ -161,7 +168,10 @@ class Local(TaskProtocol):
     def _checked(self, example: Example) -> Example:
         """The example; UserError if the raw style would leave out a part of its prompt."""
         if self.prompt_style == "raw" and example.chat_only:
-            raise UserError(f"{example.place}: the prompt is a list of chat messages; set prompt_style: chat_template")
+            raise UserError(
+                f"{example.place}: the prompt is a list of chat messages; set prompt_style: chat_template, or "
+                "turns: transcript for a model without a chat template"
+            )
         if self.prompt_style == "raw" and "tools" in example.columns:
             raise UserError(
                 f"{example.place}: only a chat template shows 'tools' to a model; set prompt_style: "
