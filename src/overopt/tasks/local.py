@@ -185,7 +185,7 @@ class Local(TaskProtocol):
             kept = examples.where(lambda example: not _held_out(example, self.holdout))
             rest = "all of them are held out"
         else:
-            evaluated = {_digest(example.prompt) for example in self._read(evaluation, "evaluation", dropped)}
+            evaluated = {_digest(example.prompt) for example in self._read(evaluation, "evaluation", Dropped())}
             kept = examples.where(lambda example: _digest(example.prompt) not in evaluated)
             rest = f"every prompt is in {evaluation} too"
             _record_dropped(dropped, "training file: prompt is in the evaluation file", len(examples) - len(kept))
