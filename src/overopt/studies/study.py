@@ -14,6 +14,7 @@ scale_grids: {SCALE: {SELECTOR: {...}}}         # what replaces the values of `g
 scale_costs: {SCALE: {SELECTOR: seconds}}       # what replaces `costs` at a scale
 scale_seeds: {SCALE: [seed, ...]}               # what replaces `seeds` at a scale
 retries: 1                                      # how often a run that crashed is tried again
+judge: {name: openai, model: gpt-4o-mini}       # who judges all checkpoints of the policies when the runs have ended
 ```
 
 A selector is a run, a pattern of runs' names (`"*-1B*"`), a stage or `"*"`. The narrower selector wins, of several
@@ -38,6 +39,7 @@ from pydantic import Field, model_validator
 from overopt.config import block, load
 from overopt.config.messages import did_you_mean
 from overopt.errors import UserError
+from overopt.evaluation.judges import Judge
 from overopt.records.layout import RUNS
 from overopt.studies.axes import EVERY, problems_in
 
@@ -85,6 +87,7 @@ class Study:
     seeds: tuple[Seed, ...] = ()
     scale_seeds: dict[str, tuple[Seed, ...]] = field(default_factory=dict)
     retries: Annotated[int, Field(ge=0)] = 0
+    judge: Judge | None = None
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:

@@ -11,8 +11,9 @@ import torch
 
 from overopt.engine.compute import Compute
 from overopt.errors import UserError
+from overopt.models.adapter import holds_model
 from overopt.models.body import Body
-from overopt.models.load import load_policy, load_reward_model, model_folder
+from overopt.models.load import adapters_of, load_policy, load_reward_model, model_folder
 from overopt.models.policy import Policy
 from overopt.models.scorer import Scorer
 from overopt.models.text import Codec
@@ -73,14 +74,20 @@ class Parents:
         folder = path
         if (path / "run.json").is_file():
             folder = _checkpoint(role, path, stages)
-        elif not (path / "config.json").is_file():
+        elif not holds_model(path):
             raise UserError(
-                f"{role}: {path} is neither a run directory nor a Hugging Face model folder; nothing is "
-                "loaded from the Hub: download a model first (hf download NAME --local-dir FOLDER)"
+                f"{role}: {path} is neither a run directory nor a Hugging Face model folder; a model on the Hub is "
+                "written OWNER/NAME (or hf://OWNER/NAME, where a folder OWNER lies here)"
             )
-        known = {"role": role, "path": str(path), "hash": hash_parent(path), "files": parent_files(path)}
-        self.records.append(known)
+        self._record(role, path)
+        adapters, base = adapters_of(folder)
+        for place in [*(one.path for one in adapters[1:]), *([base] if adapters else [])]:
+            role += ".base"
+            self._record(role, place)
         return folder
+
+    def _record(self, role: str, path: Path) -> None:
+        self.records.append({"role": role, "path": str(path), "hash": hash_parent(path), "files": parent_files(path)})
 
 
 def _checkpoint(role: str, path: Path, stages: Collection[str]) -> Path:

@@ -18,10 +18,12 @@ from overopt.engine import native
 from overopt.engine.memory import TokenBudget
 from overopt.errors import DivergedError, StoppedError, UserError
 from overopt.integrations.sink_processes import SinkProcesses
+from overopt.models.body import Body
+from overopt.models.trainable import TrainableProtocol
 from overopt.records import Run, RunLock, RunWriter, clear_run, describe_dropped, load_run
 from overopt.records.layout import PAIRS
 from overopt.records.states import SavedState
-from overopt.training.data import Limits
+from overopt.training.data import Limits, random_stream
 from overopt.training.run.checkpointing import Checkpointer
 from overopt.training.run.memory import fit_budget
 from overopt.training.run.parents import Parents
@@ -67,6 +69,10 @@ class Session:
     def dropped(self, what: str) -> Dropped:
         """The count of what the reader of one data set leaves out."""
         return self.data.setdefault(what, Dropped())
+
+    def train_only(self, trainable: TrainableProtocol, model: Body) -> None:
+        """Freeze what of a model is not trained, and add what training adds."""
+        trainable.prepare(model, int(random_stream(self.config.seed, "new weights").integers(2**62)))
 
     @cached_property
     def clock(self) -> datetime:
