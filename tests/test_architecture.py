@@ -35,7 +35,7 @@ ALLOWED = {
     "tasks": {"types", "config", "hub", "errors", "datafiles"},
     "models": GROUND | {"objectives", "engine", "tasks"},
     "evaluation": GROUND | {"outcomes", "objectives", "engine", "tasks", "models"},
-    "vllm": {"config", "errors", "engine", "models", "evaluation"},
+    "vllm": {"config", "redaction", "errors", "engine", "models", "evaluation"},
     "training": GROUND
     | {"outcomes", "objectives", "engine", "tasks", "models", "evaluation", "vllm", "stopping", "integrations"},
     "planning": GROUND | {"objectives", "engine", "tasks", "models", "evaluation", "training"},

@@ -1,7 +1,7 @@
 """A stand-in for a vLLM server: its routes, its rules, and its ways to fail, around a real tiny policy that samples.
 
-It is strict where vLLM is: no update without a start, none twice, no weights before the handshake, none while it is not
-paused, nothing from an adapter that it does not know. What it caches of a prompt is bound to the salt alone, as in vLLM.
+It is strict where vLLM is: no update without a start, none twice, no weights before the handshake, and nothing from an
+adapter that it does not know.
 """
 
 from __future__ import annotations
@@ -24,7 +24,6 @@ from urllib.parse import parse_qs, urlsplit
 
 import numpy as np
 import torch
-from safetensors.torch import load_file
 
 from overopt.engine.sampler import sample
 from overopt.models.export import checkpoint_tensors
@@ -44,7 +43,10 @@ def by_seed(seed: int, count: int) -> np.ndarray:
 
 
 class VLLMServer:
-    """Serves until its `with` block ends. `fault(path, time)` names what goes wrong at a route's n-th request, or None."""
+    """Serves until its `with` block ends.
+
+    `fault(path, time)` names what goes wrong at a route's n-th request, or None.
+    """
 
     def __init__(
         self,
@@ -89,7 +91,6 @@ class VLLMServer:
             self.policy = load_policy(self.folder, torch.device("cpu"))
             self.weight_version, self.paused, self.updating, self.group = "default", False, False, None
             self.adapters.clear()
-            self.cached: dict[tuple[str, tuple[int, ...]], dict[str, torch.Tensor]] = {}
 
     # ---- routes
 
@@ -129,9 +130,7 @@ class VLLMServer:
 
     def _pause(self, query: Mapping[str, list[str]]) -> Any:
         assert query.get("mode") == ["wait"], "an abort would break off completions"
-        with self.lock:
-            self.paused = True
-            self.cached.clear()
+        self.paused = True
         return {"status": "paused"}
 
     def _resume(self) -> Any:

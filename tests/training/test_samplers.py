@@ -12,7 +12,7 @@ from overopt.training.samplers import Own
 from overopt.training.stages.online import Online
 from overopt.vllm.importance import TruncatedImportance
 from overopt.vllm.sampler import VLLM
-from overopt.vllm.transfer import NCCL, Folder
+from overopt.vllm.transfer import NCCL, ByFolder
 
 BASE = {"stage": "online", "policy": "p", "reward_model": "r"}
 
@@ -33,7 +33,7 @@ def test_a_server_samples() -> None:
     assert found == VLLM(url="http://node-3:8000", transfer=NCCL(), correction=None)
     whole = {"name": "vllm", "url": "http://node-3:8000", "correction": "truncated", "max_gap": 1.0}
     found = sampler(whole | {"transfer": {"name": "folder", "path": "served"}})
-    assert found.correction == TruncatedImportance() and isinstance(found.transfer, Folder)
+    assert found.correction == TruncatedImportance() and isinstance(found.transfer, ByFolder)
 
 
 @pytest.mark.parametrize(

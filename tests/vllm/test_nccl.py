@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import ctypes
-from collections.abc import Iterator
 from contextlib import nullcontext
 from typing import Any
 
@@ -65,14 +64,14 @@ class Stream:
 
 
 @pytest.fixture
-def library(monkeypatch: pytest.MonkeyPatch) -> Iterator[Noting]:
+def library(monkeypatch: pytest.MonkeyPatch) -> Noting:
     noting = Noting()
     monkeypatch.setattr(nccl, "library", lambda: noting)
     monkeypatch.setattr(torch.cuda, "Stream", Stream)
     monkeypatch.setattr(torch.cuda, "current_stream", Stream)
     monkeypatch.setattr(torch.cuda, "device", lambda device: nullcontext())
     monkeypatch.setattr(torch.Tensor, "record_stream", lambda self, stream: None)
-    yield noting
+    return noting
 
 
 def test_a_group_joins_sums_one_number_and_broadcasts(library: Noting) -> None:

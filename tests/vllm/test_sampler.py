@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ from overopt.training.train import train
 from overopt.vllm import server as module
 from overopt.vllm.importance import TruncatedImportance
 from overopt.vllm.sampler import VLLM, VLLMSampler
-from overopt.vllm.transfer import Folder
+from overopt.vllm.transfer import ByFolder
 
 PROMPTS, IDS = [[5, 6, 7], [8, 9, 10, 11]], ["a", "b"]
 KEY = DrawKey(0, "rollouts", 4)
@@ -33,10 +33,9 @@ CPU = torch.device("cpu")
 
 
 @pytest.fixture(autouse=True)
-def _quick(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "FIRST_DELAY", 0.01)
     monkeypatch.setattr(module, "LONGEST_DELAY", 0.02)
-    yield
 
 
 @pytest.fixture
@@ -59,7 +58,7 @@ class Meeting:
             self.policy.head.weight.mul_(1.5)
         self.notices: list[str] = []
         settings = {"patience": 60.0, "timeout": 30.0} | settings
-        config = VLLM(url=stub.url, transfer=Folder(path=str(served)), **settings)
+        config = VLLM(url=stub.url, transfer=ByFolder(path=str(served)), **settings)
         self.sampler: VLLMSampler = config.start(self.policy, 40, self.notices.append)
 
     def sample(self, temperature: float = 0.7) -> Samples:
@@ -284,6 +283,6 @@ def test_a_wrong_address_leaves_nothing_behind(chain: Chain, served: Path, tmp_p
     with pytest.raises(UserError, match="sampler: vLLM at http://127.0.0.1:9"):
         train(tiny.online(chain, sampler=settings), tmp_path / "run", notice=lambda text: None)
     assert not (tmp_path / "run").exists()
+    itself = tiny.online(chain, sampler=of("http://127.0.0.1:9", load_run(chain.policy).checkpoint()))
     with pytest.raises(UserError, match="would be overwritten: copy it"):
-        itself = of("http://127.0.0.1:9", load_run(chain.policy).checkpoint(), patience=0.05)
-        train(tiny.online(chain, sampler=itself), tmp_path / "run", notice=lambda text: None)
+        train(itself, tmp_path / "run", notice=lambda text: None)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import queue
 import shutil
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +17,10 @@ from overopt.errors import UserError
 from overopt.models.export import checkpoint_tensors
 from overopt.models.load import load_policy
 from overopt.models.policy import Policy
+from overopt.models.trainable import LoRA as Trained
 from overopt.vllm import ipc, nccl, transfer
 from overopt.vllm.server import Server, ServerError
-from overopt.vllm.transfer import IPC, NCCL, Channel, Folder, described
+from overopt.vllm.transfer import IPC, NCCL, ByFolder, Channel, LoRA, described
 
 CPU = torch.device("cpu")
 WIRE: dict[str, queue.Queue[torch.Tensor]] = {}
@@ -57,7 +57,7 @@ class QueueGroup:
 
 
 @pytest.fixture(autouse=True)
-def _without_a_gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def _without_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     WIRE.clear()
     MEMORY.clear()
 
@@ -70,7 +70,6 @@ def _without_a_gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(ipc, "handle", handle)
     monkeypatch.setattr(ipc, "gpu_id", lambda tensor: "GPU-0")
     monkeypatch.setattr(transfer, "_on_a_gpu", lambda policy, name: None)
-    yield
 
 
 @pytest.fixture(scope="module")
@@ -86,7 +85,7 @@ def trained() -> Policy:
 
 
 def channel_of(name: str, stub: VLLMServer, policy: Policy) -> Channel:
-    way = {"nccl": NCCL(), "ipc": IPC(), "folder": Folder(path=str(stub.folder))}[name]
+    way = {"nccl": NCCL(), "ipc": IPC(), "folder": ByFolder(path=str(stub.folder))}[name]
     return way.open(Server(stub.url, 30.0, 30.0, lambda text: None), policy)
 
 
@@ -175,7 +174,7 @@ def test_a_folder_that_cannot_be_written_is_an_error_of_the_user(saved: Path, tm
     with VLLMServer(saved) as stub:
         server = Server(stub.url, 30.0, 30.0, lambda text: None)
         with pytest.raises(UserError, match="cannot be written"):
-            Folder(path=str(tmp_path / "file" / "served")).open(server, trained()).push("v1")
+            ByFolder(path=str(tmp_path / "file" / "served")).open(server, trained()).push("v1")
 
 
 def test_on_a_cpu_weights_go_by_a_folder(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -184,3 +183,54 @@ def test_on_a_cpu_weights_go_by_a_folder(saved: Path, monkeypatch: pytest.Monkey
     for way in (NCCL(), IPC()):
         with pytest.raises(UserError, match="the policy is on cpu; use {name: folder, path: FOLDER}"):
             way.open(server, load_policy(saved, CPU))
+
+
+def adapted() -> Policy:
+    """A policy whose adapter changes what it computes."""
+    pytest.importorskip("peft")
+    policy = tiny_models.tiny_policy("llama")
+    Trained(rank=2, alpha=4).prepare(policy, 0)
+    for name, parameter in policy.model.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(parameter, std=0.5, generator=torch.Generator().manual_seed(1))
+    return policy
+
+
+def test_adapters_are_registered_one_name_a_version(tmp_path: Path) -> None:
+    policy = adapted()
+    tiny_models.tiny_policy("llama").save(tmp_path / "served")
+    lost = {"path": "", "time": 0}
+    with VLLMServer(
+        tmp_path / "served",
+        lambda path, time: "half an answer" if (path, time) == (lost["path"], lost["time"]) else None,
+        development=False,
+    ) as stub:
+        channel = LoRA(path=str(tmp_path / "adapters")).open(Server(stub.url, 30.0, 30.0, lambda text: None), policy)
+        channel.push("v1")
+        assert channel.holds("v1") and channel.model("v1") == "v1" and list(stub.adapters) == ["v1"]
+        channel.push("v2")
+        assert list(stub.adapters) == ["v2"] and not channel.holds("v1")
+        ids = torch.tensor([[4, 5, 6, 7]])
+        with torch.no_grad():
+            served, here = (one.model(ids).logits for one in (stub.adapters["v2"], policy))
+            with policy.adapter.disabled():  # type: ignore[union-attr]
+                before = policy.model(ids).logits
+        torch.testing.assert_close(served, here, rtol=0, atol=1e-4)
+        assert float((here - before).abs().max()) > 0.1
+        lost |= {"path": "/v1/load_lora_adapter", "time": stub.asked["/v1/load_lora_adapter"] + 1}
+        with pytest.raises(ServerError, match="half an answer"):
+            channel.push("v3")
+        channel.push("v3")
+        stub.restart()
+        assert not channel.holds("v3")
+        channel.push("v3")
+        assert channel.holds("v3") and not list((tmp_path / "adapters").iterdir())
+
+
+def test_whole_models_and_adapters_are_not_mixed_up(saved: Path) -> None:
+    server = Server("http://localhost:1", 1.0, 1.0, lambda text: None)
+    with pytest.raises(UserError, match="lora pushes an adapter, which `trainable: lora` makes"):
+        LoRA().open(server, trained())
+    for way in (NCCL(), IPC(), ByFolder(path=str(saved))):
+        with pytest.raises(UserError, match="an adapter is trained; use transfer: lora"):
+            way.open(server, adapted())

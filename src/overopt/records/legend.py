@@ -96,8 +96,8 @@ METRICS: dict[str, Meaning] = {
     "sampler_gap": _online(
         "nats per token",
         "largest absolute difference between a token's old log-probability (the sampler's; in bf16 one computed again) "
-        "and that of the first training forward pass; with `sampler: vllm` between the server's log-probability and the "
-        "old one, which the trainer computes",
+        "and that of the first training forward pass; with `sampler: vllm` between the server's log-probability and "
+        "the old one, which the trainer computes",
     ),
     "sampler_gap_mean": _online("nats per token", "mean absolute difference of the same two", _SERVER),
     "sampler_kl": _online(
@@ -106,7 +106,7 @@ METRICS: dict[str, Meaning] = {
         _SERVER,
     ),
     "weights_version": _online(
-        "updates", "updates that had been made to the weights from which the server sampled, as it confirmed", _SERVER
+        "updates", "updates made to the weights from which the server sampled, as it confirmed", _SERVER
     ),
     "importance_mean": _online("", "mean weight min(pi_old(y|x) / mu(y|x), cap) of a completion", _CORRECTED),
     "importance_min": _online("", "least of these weights", _CORRECTED),

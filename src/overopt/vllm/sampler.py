@@ -193,7 +193,7 @@ class VLLMSampler:
         return ask
 
     def _explained(self) -> _Explained:
-        return _Explained(self.server)
+        return _Explained(self.server, self.config.transfer.needs)
 
 
 class _LostError(Exception):
@@ -203,8 +203,8 @@ class _LostError(Exception):
 class _Explained:
     """A context in which what a server refuses becomes an error in the user's terms."""
 
-    def __init__(self, server: Server) -> None:
-        self.server = server
+    def __init__(self, server: Server, hint: str) -> None:
+        self.server, self.hint = server, hint
 
     def __enter__(self) -> None:
         pass
@@ -213,7 +213,7 @@ class _Explained:
         if isinstance(error, ServerError):
             hint = ""
             if error.status in (404, 405):
-                hint = "; weights are pushed to vLLM 0.30 or later, started with VLLM_SERVER_DEV_MODE=1"
+                hint = f"; {self.hint}"
             raise self.server.gave_up(f"{error}{hint}") from None
 
 

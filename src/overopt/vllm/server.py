@@ -21,7 +21,7 @@ from urllib.parse import urlsplit
 from overopt.errors import UserError
 from overopt.evaluation.judges.asking import FIRST_DELAY, retry_after
 from overopt.evaluation.judges.openai import is_this_machine, public_url
-from overopt.evaluation.judges.secrets import excerpt
+from overopt.redaction import excerpt
 
 T = TypeVar("T")
 KEY = "VLLM_API_KEY"

@@ -7,18 +7,20 @@ pause waits for what is under way and clears the server's caches. All need a ser
 from __future__ import annotations
 
 import shutil
+import tempfile
 import threading
 import time
 from abc import abstractmethod
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Annotated, Any, Protocol
+from typing import Annotated, Any, ClassVar, Protocol
 
 from torch import Tensor
 
-from overopt.config import Choice, Location, block
+from overopt.config import Choice, Folder, block
 from overopt.errors import UserError
+from overopt.models.adapter import Adapter
 from overopt.models.export import checkpoint_tensors
 from overopt.models.policy import Policy
 from overopt.vllm import ipc, nccl
@@ -43,6 +45,9 @@ class Channel(Protocol):
 
 class TransferProtocol(Protocol):
     """What a way of transfer has."""
+
+    needs: ClassVar[str] = "weights are pushed to vLLM 0.30 or later, started with VLLM_SERVER_DEV_MODE=1"
+    """What to tell the user of a server that does not know the routes."""
 
     @abstractmethod
     def open(self, server: Server, policy: Policy) -> Channel:
@@ -226,6 +231,42 @@ class _FolderChannel(WholeModel):
             raise UserError(f"sampler.transfer.folder: {self.folder}: cannot be written ({error})") from error
 
 
+class _LoRAChannel:
+    """Adapters, each under the name of its version, so that what is cached of one is never used for another."""
+
+    def __init__(self, server: Server, adapter: Adapter, folder: Path | None) -> None:
+        self.server, self.adapter, self.folder = server, adapter, folder
+        self.registered: str | None = None
+
+    def model(self, version: str) -> str | None:
+        return version
+
+    def push(self, version: str) -> None:
+        with tempfile.TemporaryDirectory() as temporary:
+            folder = (self.folder or Path(temporary)) / version
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+                self.adapter.save(folder)
+            except OSError as error:
+                raise UserError(f"sampler.transfer.path: {folder}: cannot be written ({error})") from error
+            self._register(version, folder)
+            shutil.rmtree(folder, ignore_errors=True)  # the server has read it
+
+    def _register(self, version: str, folder: Path) -> None:
+        if self.registered is not None:
+            with suppress(ServerError):  # of a server that was started again, or of a try before this one
+                self.server.post("/v1/unload_lora_adapter", {"lora_name": self.registered})
+        self.registered = version
+        try:
+            self.server.post("/v1/load_lora_adapter", {"lora_name": version, "lora_path": str(folder)})
+        except ServerError as error:
+            if "already been loaded" not in str(error):  # by a try whose answer was lost
+                raise
+
+    def holds(self, version: str) -> bool:
+        return any(model["id"] == version for model in self.server.once("GET", "/v1/models")["data"])
+
+
 @block
 class NCCL(TransferProtocol):
     """The trainer's GPU broadcasts to the server's, which are others.
@@ -236,6 +277,7 @@ class NCCL(TransferProtocol):
     config_name = "nccl"
 
     def open(self, server: Server, policy: Policy) -> Channel:
+        _without_adapter(policy, "nccl")
         _on_a_gpu(policy, "nccl")
         nccl.check()
         return _NCCLChannel(server, policy)
@@ -251,21 +293,25 @@ class IPC(TransferProtocol):
     config_name = "ipc"
 
     def open(self, server: Server, policy: Policy) -> Channel:
+        _without_adapter(policy, "ipc")
         _on_a_gpu(policy, "ipc")
         return _IPCChannel(server, policy)
 
 
 @block
-class Folder(TransferProtocol):
+class ByFolder(TransferProtocol):
     """The weights are written to the folder that the server was started on, and loaded from there.
 
     Needs nothing but a folder that both see; the slowest way, and the only one without a GPU.
     """
 
-    path: Location
+    config_name = "folder"
+
+    path: Folder
     """The FOLDER of `vllm serve FOLDER`: a copy of the model's, since its weights are overwritten."""
 
     def open(self, server: Server, policy: Policy) -> Channel:
+        _without_adapter(policy, "folder")
         folder = Path(self.path)
         if folder.resolve() == Path(policy.model.config.name_or_path or ".").resolve():
             raise UserError(
@@ -275,7 +321,34 @@ class Folder(TransferProtocol):
         return _FolderChannel(server, policy, folder)
 
 
-Transfer = Annotated[NCCL | IPC | Folder, Choice(TransferProtocol)]
+@block
+class LoRA(TransferProtocol):
+    """The adapter of `trainable: lora` is written to a folder and registered under a new name for each version.
+
+    The server serves the frozen weights, and is started with `--enable-lora --max-lora-rank RANK` and
+    VLLM_ALLOW_RUNTIME_LORA_UPDATING=1; development mode is not needed.
+    """
+
+    config_name = "lora"
+    needs: ClassVar[str] = "adapters take vLLM with --enable-lora and VLLM_ALLOW_RUNTIME_LORA_UPDATING=1"
+
+    path: Folder | None = None
+    """Where adapters are written for the server to read; null: a temporary folder of this machine."""
+
+    def open(self, server: Server, policy: Policy) -> Channel:
+        if policy.adapter is None:
+            raise UserError(
+                "sampler.transfer: lora pushes an adapter, which `trainable: lora` makes; here all is trained"
+            )
+        return _LoRAChannel(server, policy.adapter, None if self.path is None else Path(self.path))
+
+
+Transfer = Annotated[NCCL | IPC | ByFolder | LoRA, Choice(TransferProtocol)]
+
+
+def _without_adapter(policy: Policy, name: str) -> None:
+    if policy.adapter is not None:
+        raise UserError(f"sampler.transfer: {name} pushes whole models, but an adapter is trained; use transfer: lora")
 
 
 def _on_a_gpu(policy: Policy, name: str) -> None:
