@@ -37,8 +37,9 @@ ALLOWED = {
     "tasks": {"types", "spooled", "config", "hub", "errors", "datafiles"},
     "models": GROUND | {"objectives", "engine", "tasks"},
     "evaluation": GROUND | {"outcomes", "objectives", "engine", "tasks", "models"},
+    "vllm": {"config", "redaction", "errors", "engine", "models", "evaluation"},
     "training": GROUND
-    | {"outcomes", "objectives", "engine", "tasks", "models", "evaluation", "stopping", "integrations"},
+    | {"outcomes", "objectives", "engine", "tasks", "models", "evaluation", "vllm", "stopping", "integrations"},
     "planning": GROUND | {"objectives", "engine", "tasks", "models", "evaluation", "training"},
     "scheduler": GROUND | {"outcomes", "objectives", "engine", "tasks", "models", "evaluation", "training"},
     "analysis": {"records", "statistics", "outcomes", "errors", "addresses", "datafiles", "text_table"},
