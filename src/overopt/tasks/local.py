@@ -112,7 +112,7 @@ class Local(TaskProtocol):
         examples = self._training(dropped)
         for example in examples:
             if example.reference is None:
-                raise UserError(f"{example.place}: no 'chosen' or 'completion': a reference to imitate is needed here")
+                raise _missing(example, "'chosen' or 'completion'", "a reference to imitate is needed")
         good = [example for example in examples if example.desirable is not False]
         _record_dropped(dropped, "demonstrations: labelled false", len(examples) - len(good))
         examples = _require_any(
@@ -233,7 +233,7 @@ class Local(TaskProtocol):
 
     def _preference(self, example: Example) -> Preference:
         if not example.ranked:
-            raise UserError(f"{example.place}: no 'chosen' and 'rejected': preference pairs are needed here")
+            raise _missing(example, "'chosen' and 'rejected'", "preference pairs are needed")
         ranked = tuple(Completion(self._own(text, example.prompt)) for text in example.ranked)
         key, meta, cuttable = _digest(example.prompt)[:16], self._meta(example), self._cuttable(example)
         return preference(key, example.prompt, ranked, meta, example.place, cuttable)
@@ -260,6 +260,13 @@ class Local(TaskProtocol):
                 records[record.prompt_id] = record
         _record_dropped(dropped, f"{role} prompts: repeated prompt", repeated)
         return list(records.values())
+
+
+def _missing(example: Example, fields: str, need: str) -> UserError:
+    """What to tell of a record that lacks its completions: perhaps it has them under other names."""
+    names = ", ".join(example.columns)
+    there = f"; beside the prompt it has {names}: rename what these are" if names else ""
+    return UserError(f"{example.place}: no {fields}, and {need} here{there}")
 
 
 def _record_dropped(dropped: Dropped, reason: str, count: int) -> None:
