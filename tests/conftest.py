@@ -10,7 +10,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from tiny import Chain
+
+    from hub import LoopbackHub
 
 FAKES = Path(__file__).parent / "fakes"
 sys.path.insert(0, str(FAKES))
@@ -23,3 +27,14 @@ def chain(tmp_path_factory: pytest.TempPathFactory) -> Chain:
     import tiny  # not above: most tests need no torch
 
     return tiny.make_chain(tmp_path_factory.mktemp("chain"))
+
+
+@pytest.fixture
+def loopback_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[LoopbackHub]:
+    """A hub on this machine that this process uses, with an empty cache; the client's waits take no time."""
+    import hub
+
+    with hub.LoopbackHub() as served:
+        served.waits = hub.connected(monkeypatch, served, tmp_path / "hf")
+        yield served
+        assert served.wrong == []

@@ -16,12 +16,15 @@ ROOT = Path(__file__).parents[1]
 SOURCE = ROOT / "src" / "overopt"
 FILES = sorted(SOURCE.rglob("*.py"))
 
-GROUND = {"types", "errors", "addresses", "config", "records", "statistics", "datafiles", "text_table"}
-"""Rooms that import nothing of ours but `errors`; `config` and `records` also build on `addresses` and `datafiles`."""
+GROUND = {
+    "types", "errors", "addresses", "config", "hub", "records", "statistics", "datafiles", "redaction", "text_table",
+}  # fmt: skip
+"""Rooms that import nothing of ours but `errors`; `config`, `hub` and `records` also build on others of them."""
 
 ALLOWED = {
     **{room: {"errors"} for room in GROUND},
-    "config": {"addresses", "errors"},
+    "config": {"addresses", "hub", "errors"},
+    "hub": {"records", "datafiles", "redaction", "errors"},
     "records": {"datafiles", "errors"},
     "outcomes": {"records", "statistics", "errors"},
     "stopping": {"config", "records", "statistics", "outcomes", "errors"},
@@ -29,7 +32,7 @@ ALLOWED = {
     "objectives": {"types", "config", "errors"},
     "theory": {"types", "config", "objectives", "errors", "text_table"},
     "engine": {"types", "config", "objectives", "errors"},
-    "tasks": {"types", "config", "errors", "datafiles"},
+    "tasks": {"types", "config", "hub", "errors", "datafiles"},
     "models": GROUND | {"objectives", "engine", "tasks"},
     "evaluation": GROUND | {"outcomes", "objectives", "engine", "tasks", "models"},
     "training": GROUND
@@ -37,8 +40,8 @@ ALLOWED = {
     "planning": GROUND | {"objectives", "engine", "tasks", "models", "evaluation", "training"},
     "scheduler": GROUND | {"outcomes", "objectives", "engine", "tasks", "models", "evaluation", "training"},
     "analysis": {"records", "statistics", "outcomes", "errors", "addresses", "datafiles", "text_table"},
-    "replication": GROUND - {"types", "addresses"} | {"outcomes", "analysis", "theory"},
-    "studies": GROUND | {"outcomes", "tasks", "training", "scheduler", "analysis", "replication"},
+    "replication": GROUND - {"types", "addresses", "hub"} | {"outcomes", "analysis", "theory"},
+    "studies": GROUND | {"outcomes", "tasks", "evaluation", "training", "scheduler", "analysis", "replication"},
     "cli": GROUND
     | {
         "outcomes",
@@ -52,6 +55,7 @@ ALLOWED = {
         "theory",
         "objectives",
         "integrations",
+        "models",
         "",
     },
     "": {"training", "records"},  # overopt/__init__.py offers train and load_run, imported on first use
@@ -62,6 +66,8 @@ ALLOWED = {
 WITHOUT_TORCH = {*GROUND, "outcomes", "stopping", "integrations", "tasks", "analysis"}
 TRANSFORMERS = {"models"}
 """The only room that knows transformers."""
+HUB = {"hub"}
+"""The only room that knows huggingface_hub and datasets."""
 
 
 def room(path: Path) -> str:
@@ -168,12 +174,14 @@ def test_analysis_reads_by_records_alone(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(SOURCE)))
-def test_torch_and_transformers_stay_in_their_rooms(path: Path) -> None:
+def test_torch_transformers_and_the_hub_stay_in_their_rooms(path: Path) -> None:
     packages = {name.split(".")[0] for name in imported(path, at_run_time=True)}
     if room(path) in WITHOUT_TORCH:
         assert "torch" not in packages
     if room(path) not in TRANSFORMERS:
         assert "transformers" not in packages
+    if room(path) not in HUB:
+        assert not packages & {"huggingface_hub", "datasets"}
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(SOURCE)))
@@ -232,5 +240,5 @@ print(json.dumps({"help": out.getvalue(), "modules": sorted(sys.modules)}))
     answer = json.loads(done.stdout)
     assert "demo" in answer["help"]
     assert "train" in answer["help"]
-    heavy = {"torch", "transformers", "numpy", "pandas", "pyarrow", "scipy", "altair", "pydantic"}
+    heavy = {"torch", "transformers", "huggingface_hub", "numpy", "pandas", "pyarrow", "scipy", "altair", "pydantic"}
     assert not heavy & set(answer["modules"])

@@ -39,6 +39,8 @@ class PromptRecord:
     meta: dict[str, Any] = field(default_factory=dict)
     place: str = field(default="", compare=False)
     """FILE:LINE that it was read from, for error messages."""
+    cuttable: tuple[int, int] | None = None
+    """Start and end of the part of the prompt that loses its end if the prompt is too long; None: none does."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +61,7 @@ class PreferenceRecord:
     rejected: Completion
     meta: dict[str, Any] = field(default_factory=dict)
     place: str = field(default="", compare=False)
+    cuttable: tuple[int, int] | None = None
 
     @property
     def ranked(self) -> tuple[Completion, ...]:
@@ -75,6 +78,7 @@ class RankingRecord:
     ranked: tuple[Completion, ...]
     meta: dict[str, Any] = field(default_factory=dict)
     place: str = field(default="", compare=False)
+    cuttable: tuple[int, int] | None = None
 
 
 Preference = PreferenceRecord | RankingRecord
@@ -82,13 +86,18 @@ Preference = PreferenceRecord | RankingRecord
 
 
 def preference(
-    prompt_id: str, prompt: str, ranked: tuple[Completion, ...], meta: dict[str, Any], place: str = ""
+    prompt_id: str,
+    prompt: str,
+    ranked: tuple[Completion, ...],
+    meta: dict[str, Any],
+    place: str = "",
+    cuttable: tuple[int, int] | None = None,
 ) -> Preference:
     """Return the record of two or more ranked completions, given best first."""
     if len(ranked) > 2:
-        return RankingRecord(prompt_id, prompt, ranked, meta, place)
+        return RankingRecord(prompt_id, prompt, ranked, meta, place, cuttable)
     chosen, rejected = ranked
-    return PreferenceRecord(prompt_id, prompt, chosen, rejected, meta, place)
+    return PreferenceRecord(prompt_id, prompt, chosen, rejected, meta, place, cuttable)
 
 
 @dataclass(slots=True)

@@ -384,6 +384,18 @@ def test_a_stage_and_a_study_are_planned_before_anything_runs(
     assert cli.main(["plan", str(stage), "--device", "abacus"]) == 2
 
 
+def test_a_stage_and_a_study_are_shown_before_anything_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    stage = tmp_path / "sft.yaml"
+    stage.write_text("stage: sft\nmodel: {name: scratch, hidden_size: 32}\n")
+    assert cli.main(["show", str(stage), "--json", "--samples", "1", "--loss_on_prompt", "false"]) == 0
+    (row,) = json.loads(capsys.readouterr().out)
+    assert (row["names"], row["what"], len(row["samples"])) == (["sft"], "demonstrations", 1)
+    assert {piece["mark"] for piece in row["samples"][0]["parts"][0]["pieces"]} == {""}
+    study = Path(overopt.__file__).parent / "studies" / "demo.yaml"
+    assert cli.main(["show", str(study), "--scale", "xs", "--only", "kl"]) == 0
+    assert "kl: stage online, 3 of" in capsys.readouterr().out
+
+
 def test_claims_of_a_study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
     monkeypatch.setattr("overopt.theory.statements.verify", list)
     write_exchange(members(only(paper(), ["KL-1B"]), (100,)), tmp_path / "study")
@@ -439,3 +451,20 @@ def test_study_end_to_end_in_a_pipe(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert "--quick: is a scale set of its own" in capsys.readouterr().err
     assert cli.main(["study"]) == 0
     assert "maxent-failure-modes" in capsys.readouterr().out
+
+
+def test_convert_says_what_it_wrote_and_does_nothing_twice(tmp_path: Path, capsys: Any) -> None:
+    import tiny
+    import torch
+
+    policy, old, new = tiny.policy(), tmp_path / "old", tmp_path / "new"
+    policy.save(old)
+    (old / "model.safetensors").unlink()
+    assert cli.main(["convert", str(old), str(new)]) == 2
+    assert "has no pickled weights" in capsys.readouterr().err
+    torch.save(policy.model.state_dict(), old / "pytorch_model.bin")
+    assert cli.main(["convert", str(old), str(new)]) == 0
+    count = len(policy.model.state_dict())
+    assert capsys.readouterr().out == f"{new}: {count} tensors, 0.00 GB in 1 files\n"
+    assert cli.main(["convert", str(old), str(new)]) == 0
+    assert capsys.readouterr().out == f"{new}: was made from this model before; nothing to do\n"

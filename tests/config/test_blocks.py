@@ -10,17 +10,16 @@ from pydantic import Field, TypeAdapter, ValidationError
 
 from overopt.config.blocks import (
     Choice,
-    Location,
     annotation_at,
     block,
     block_of,
     is_choice,
-    is_location,
     item_annotation,
     name_of,
     stage_of,
     unwrap,
 )
+from overopt.config.locations import Location, LocationMark, location_mark
 
 
 @block
@@ -146,7 +145,7 @@ def test_stage_is_a_class_variable() -> None:
 
 def test_peel_takes_off_annotated_and_optional() -> None:
     assert unwrap(Optional[Location])[0] is str  # noqa: UP045 (the older spelling must work too)
-    assert is_location(unwrap(Location | None)[1])
+    assert location_mark(unwrap(Location | None)[1]) == LocationMark("model")
     inner, marks = unwrap(Loss | None)
     assert inner == DPO | SimPO
     assert is_choice(marks)

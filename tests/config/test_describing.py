@@ -35,7 +35,7 @@ class Everything:
 
 def test_each_field_has_its_type_default_and_doc() -> None:
     rows = {row["name"]: row for row in describe_fields(Everything)}
-    assert rows["folder"] == {"name": "folder", "type": "path", "doc": ""}
+    assert rows["folder"] == {"name": "folder", "type": "path or name on the Hub", "doc": ""}
     assert rows["scale"] == {
         "name": "scale",
         "type": "number > 0 <= 2",

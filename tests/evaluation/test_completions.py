@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +63,29 @@ def test_a_checkpoint_writes_what_the_run_recorded_of_it(run: Run, monkeypatch: 
             assert all(tiny.close(one[name], first[name]) for name in ("proxy", "gold", "length", "logp"))
         assert all(tiny.close(value, before[step].measured[name]) for name, value in again.measured.items())
         assert again.measured.keys() == before[step].measured.keys()
+
+
+def test_completions_of_posts_that_were_cut_are_used_as_they_were_recorded(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(completions_module, "load_policy", lambda *arguments: pytest.fail("loaded"))
+    prompt_set = run.evaluations("gold")[0]["prompt_set"]
+    settings = Settings.of(run)
+    evaluation = type(settings.task).evaluation
+
+    def longer(self: Any, *arguments: Any) -> Any:
+        split, records = evaluation(self, *arguments)
+        sizes = [len(record.prompt) for record in records]
+        longer = [
+            replace(r, prompt=f"{r.prompt} more", cuttable=(n, n + 5)) for r, n in zip(records, sizes, strict=True)
+        ]
+        return split, longer
+
+    monkeypatch.setattr(type(settings.task), "evaluation", longer)
+    found = Completions(run, settings, 0, pytest.fail)
+    assert (found.prompt_set, found.steps(24)) == (prompt_set, [0, 2, 3])
+    assert not found.get(3, 24).is_new
+    assert not any(record.prompt.endswith("more") or record.cuttable for record in found.records)
 
 
 def test_completions_of_another_limit_serve_if_it_would_cut_none(run: Run) -> None:

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 import yaml
 
+from hub import LoopbackHub, connected
 from overopt.config import dump, load
 from overopt.errors import ConfigError, UserError
 from overopt.tasks import messages_of
@@ -51,6 +52,28 @@ def test_copies_of_a_prompt_fall_on_the_same_side(tmp_path: Path) -> None:
     rows = [{**row, "prompt": f"{row['prompt']}{end}"} for row in pairs(50) for end in ("", " ", "\n")]
     task = local(tmp_path, rows, holdout=0.5)
     assert len(task.preferences(0, Dropped())) % 3 == 0
+
+
+# --- Long posts
+
+
+def test_posts_may_be_cut_unless_the_task_says_otherwise(tmp_path: Path) -> None:
+    fields = {"subreddit": "cats", "title": "Why?"}
+    info = [{**fields, "post": f"post {n}"} for n in range(20)]
+    summaries = [{"text": " One."}, {"text": " Two."}]
+    posts = write(tmp_path / "posts.jsonl", [{**post, "summary": "One."} for post in info])
+    comparisons = write(
+        tmp_path / "batch0.json", [{"info": post, "summaries": summaries, "choice": 0} for post in info]
+    )
+    for kind in ("cut", "left_out"):
+        task = Local(path=str(posts), long_posts=kind)
+        pairs = Local(path=str(comparisons), long_posts=kind).preferences(0, Dropped())
+        found = [*task.prompts(0, Dropped()), *task.demonstrations(0, Dropped()), *pairs]
+        assert len(found) > 30
+        for record in found:
+            start, end = record.cuttable or (0, 0)
+            assert record.prompt[start:end].startswith("post ") == (kind == "cut")
+        assert (pairs[0].chosen, pairs[0].rejected) == (Completion("One."), Completion("Two."))
 
 
 # --- What pairs are used as
@@ -351,3 +374,45 @@ def test_prompts_that_differ_in_white_space_alone_are_one_prompt(tmp_path: Path)
     assert not set(held_out) & set(training)
     assert len(set(held_out) | set(training)) == 30
     assert len(task.prompts(0, Dropped())) == len(training) / 3
+
+
+# --- Data sets: splits and subsets
+
+
+def test_a_data_set_on_the_hub_is_read_by_split(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    files = {
+        f"data/{split}-00000-of-00001.jsonl": "".join(json.dumps(row) + "\n" for row in rows)
+        for split, rows in {"train": pairs(8), "validation": pairs(3, start=6)}.items()
+    }
+    with LoopbackHub() as hub:
+        connected(monkeypatch, hub, tmp_path / "cache")
+        hub.add("dataset", "O/pairs", files)
+        task = load(Local, {"path": "O/pairs", "evaluation_split": "validation"})
+        dropped = Dropped()
+        assert [record.prompt for record in task.preferences(0, dropped)] == [f"p{n}" for n in range(6)]
+        assert dropped.reasons == {"training file: prompt is in the evaluation file": 2}
+        split, records = task.evaluation(0, Dropped())
+        assert (split, [record.prompt for record in records]) == ("evaluation", ["p6", "p7", "p8"])
+        alone = load(Local, {"path": "hf://datasets/O/pairs", "split": "validation", "holdout": 0.5})
+        assert {r.prompt for r in alone.preferences(0, Dropped())} <= {"p6", "p7", "p8"}
+        with pytest.raises(UserError, match="hf://datasets/O/pairs: no split 'test'; has train, validation"):
+            load(Local, {"path": "O/pairs", "split": "test"}).preferences(0, Dropped())
+    assert dump(task)["path"] == "hf://datasets/O/pairs"
+
+
+def test_a_folder_of_splits_is_read_as_a_data_set(tmp_path: Path) -> None:
+    folder = tmp_path / "hh"
+    for subset, first in (("helpful", 0), ("harmless", 10)):
+        (folder / subset).mkdir(parents=True)
+        write(folder / subset / "train.jsonl", pairs(2, first))
+        write(folder / subset / "test.jsonl", pairs(2, first + 5))
+    task = Local(path=str(folder), subset="harmless", split="train", evaluation_split="test")
+    assert [record.prompt for record in task.preferences(0, Dropped())] == ["p10", "p11"]
+    assert [record.prompt for record in task.evaluation(0, Dropped())[1]] == ["p15", "p16"]
+    other = Local(path=str(folder / "helpful" / "train.jsonl"), evaluation_path=str(folder), evaluation_split="test")
+    assert [record.prompt for record in other.evaluation(0, Dropped())[1]] == ["p15", "p16", "p5", "p6"]
+
+
+def test_the_split_that_is_trained_on_is_not_evaluated_on() -> None:
+    with pytest.raises(ConfigError, match="evaluation_split: is the split that is trained on"):
+        load(Local, {"path": "O/pairs", "split": "train", "evaluation_split": "train"})

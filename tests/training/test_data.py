@@ -94,6 +94,23 @@ def test_too_few_for_a_batch() -> None:
     )
 
 
+def test_long_posts_are_cut_in_every_reader_and_stay_the_records_prompts() -> None:
+    """`a` is the layout around the post, `b` and `c` are its words; three tokens are allowed."""
+    long = {"prompt": "a b\nc c a", "cuttable": (2, 7)}
+    dropped = Dropped()
+    (prompt,) = encode_prompts(CODEC, [PromptRecord("0", **long)], LIMITS, dropped)
+    assert (prompt.record.prompt, prompt.record.cuttable, prompt.tokens) == ("a b a", (2, 3), [2, 3, 2])
+    assert encode_demonstrations(CODEC, [PromptRecord("0", reference="b", **long)], LIMITS, dropped) == [
+        Tree([2, 3, 2], [[3, 1]])
+    ]
+    pair = PreferenceRecord("0", chosen=Completion("b"), rejected=Completion("c"), **long)
+    views = encode_views(CODEC, [pair], ["{prompt}"], LIMITS, dropped)
+    assert views == [[Tree([2, 3, 2], [[3, 1], [4, 1]])] * 2]
+    assert dropped.reasons == {"long prompt, cut to fit": 3}
+    assert encode_prompts(CODEC, [PromptRecord("0", "a a b a a", cuttable=(4, 5))], LIMITS, dropped) == []
+    assert dropped.reasons["prompt longer than 3 tokens"] == 1
+
+
 def ranked(*texts: str, ended: bool = True, meta: dict[str, Any] | None = None) -> Preference:
     return preference("x", "a", tuple(Completion(text, ended) for text in texts), meta or {})
 

@@ -25,6 +25,7 @@ from overopt.objectives.reward_losses import BradleyTerry, PlackettLuce
 from overopt.records import load_run
 from overopt.tasks import Local, Miniature
 from overopt.training import pairs
+from overopt.training.data import Limits
 from overopt.training.pairs import (
     FromRun,
     PairSampler,
@@ -43,7 +44,7 @@ TASK = Miniature(**{k: v for k, v in tiny.TASK.items() if k != "name"})
 
 def sampler(chain: Chain, task: Any = TASK) -> PairSampler:
     policy = load_policy(load_run(chain.policy).checkpoint(), torch.device("cpu"))
-    return PairSampler(task, Codec(policy.tokenizer, "raw"), policy, 0, 24, Dropped())
+    return PairSampler(task, Codec(policy.tokenizer, "raw"), policy, 0, Limits(64, 24), Dropped())
 
 
 @pytest.fixture

@@ -13,7 +13,9 @@ Train language models by preference optimization, and see when they over-optimiz
   overopt log runs/kl --sink tensorboard           send a run's records to TensorBoard, Trackio or W&B
   overopt report runs                              write one page: verdicts, figures, samples
   overopt best-of-n scored.jsonl                   measure what choosing the best of n by a proxy gains
+  overopt convert OWNER/NAME models/name           write a model's pickled weights as safetensors
   overopt plan kl.yaml                             estimate hours and memory of a run before it starts
+  overopt show sft.yaml --samples 3                see records as tokens, and where the loss falls
   overopt claims out/study                         test the paper's claims C1 to C44 on the runs of a study
   overopt power --difference 0.1 --sd 0.05         how many seeds and prompts it takes to tell two runs apart
   overopt theory                                   check the derivation from maximum-entropy RL to SimPO
@@ -38,7 +40,8 @@ every run behind the figures and claims of "Failure Modes of Maximum Entropy RLH
 five seeds. Writes run directories to DIR/runs/NAME and DIR/members.json, which says which run is which.
 After an interruption, give the same command again. --only takes rows or runs, with * for any text; their parents are
 run, too. Another call may add seeds or rows to the folder; its seeds are judged together. NAME may be a YAML of yours.
-With --quick most claims have too few settings to be tested.
+With --quick most claims have too few settings to be tested. If the YAML names a `judge`, it judges every checkpoint at
+the end, and DIR/report.html is written.
 
   overopt study
   overopt study maxent-failure-modes --quick                 every row once with the smallest model, to see all figures
@@ -65,7 +68,8 @@ all `seeds`. A parent is trained once for all its children. Prints a table with 
 directories DIR/runs/NAME, named after what varies (kl-coef=0.2-seed=1), DIR/summary.json, DIR/figure.svg and .png, and
 DIR/report.html.
 Give the same command again after an interruption or after adding values to FILE: finished runs are kept.
-A failed run stops only the runs that descend from it; `retries: N` in FILE repeats runs that crashed.
+A failed run stops only the runs that descend from it; `retries: N` in FILE repeats runs that crashed. A `judge` in FILE
+judges every checkpoint at the end.
 Exit code 2 if a run failed because of its input, 1 if because of a bug in overopt.
 
   overopt sweep examples/sweeps/kl_strength.yaml --out out/kl_strength
@@ -147,6 +151,18 @@ to the reference (after Gao et al. 2022); consecutive: KL between successive pol
   overopt report runs --serve
 """
 
+CONVERT = """\
+Write a model with pickled weights (pytorch_model.bin, one file or shards) as a folder with safetensors, which is what
+training reads. The pickle is opened by torch's restricted unpickler (weights_only), which runs no code; one that asks
+for more than tensors is refused. Every tensor keeps its name and its bits, of tied weights one name is kept, and
+configuration, tokenizer and card go along. A GGUF file is dequantized. docs/ready_models.md lists public models that
+need this.
+Doing it again does nothing; FOLDER is never overwritten.
+
+  overopt convert OWNER/NAME@REVISION models/name
+  overopt convert downloads/old-model models/old-model
+"""
+
 PLAN = """\
 Estimate what a stage, or each run of a study or sweep, needs before anything runs: parameters, tokens, FLOPs, memory by
 part, hours. Runs of equal cost share an entry. Without --device, part of a step is timed on this machine, in seconds;
@@ -156,6 +172,17 @@ with --device, the estimate uses that GPU's data sheet. For a stage, every field
   overopt plan online.yaml --compute.precision bf16 --device h100 --price 3
   overopt plan study.yaml --scale m
   overopt plan maxent-failure-modes --scale pythia --only "KL-*" --device h100
+"""
+
+SHOW = """\
+Show the first records of a stage, or of each run of a study or sweep, as the model will see them: the prompt and its
+completions token by token, and the tokens on which the loss falls. Records are read, and left out, as training does.
+Only the tokenizer of the model is needed. In a terminal tokens are told apart by shade and the loss by color; in a pipe
+`|` stands before each token. For a stage, every field is also a flag, as with `train`.
+
+  overopt show sft.yaml
+  overopt show offline.yaml --samples 10 --task.limit 100
+  overopt show maxent-failure-modes --scale pythia --only "DPO-1B" | less
 """
 
 POWER = """\

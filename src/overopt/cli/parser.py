@@ -16,9 +16,11 @@ from overopt.errors import UserError
 REPORT_FORMATS = ("html", "svg", "pdf", "png")
 PLAN_FLAGS = ("--device", "--scale", "--only", "--inputs", "--price")
 """Flags of `plan` that take a value and are no settings."""
+SHOW_FLAGS = ("--samples", "--scale", "--only", "--inputs")
 
 WORKERS = "runs at a time; default: one per core, or as many as the cluster has room for"
 RAY = "run on a Ray cluster: HOST:PORT, auto for the one of this machine, local for a new one"
+JUDGE_AT_THE_END = "who judges all checkpoints at the end; default: the file's own judge; none: nobody"
 INPUTS = "folder of the models and data that a study names; default: the working directory"
 
 
@@ -30,6 +32,8 @@ def parse(arguments: list[str]) -> argparse.Namespace:
         arguments, overrides = split_overrides(arguments, ("--out",))
     elif arguments[:1] == ["plan"]:
         arguments, overrides = split_overrides(arguments, PLAN_FLAGS, ("--json",))
+    elif arguments[:1] == ["show"]:
+        arguments, overrides = split_overrides(arguments, SHOW_FLAGS, ("--json",))
     elif arguments[:1] == ["claims"]:
         arguments, overrides = split_overrides(arguments, ("--export", "--judge"), ("--json",))
     options = parser.parse_args(arguments)
@@ -95,6 +99,7 @@ def command_line() -> argparse.ArgumentParser:
     )
     verb.add_argument("--only", type=_names, default=(), metavar="ROW,...", help="only these rows or runs, and parents")
     verb.add_argument("--inputs", type=Path, metavar="DIR", help=INPUTS)
+    verb.add_argument("--judge", metavar="JUDGE", help=JUDGE_AT_THE_END)
     verb.add_argument("--out", type=Path, metavar="DIR", help="output folder; default overopt-NAME/SCALE")
     add_placement(verb)
 
@@ -108,6 +113,7 @@ def command_line() -> argparse.ArgumentParser:
     verb.add_argument("--out", type=Path, metavar="DIR", help="output folder; default overopt-sweep/NAME_OF_FILE")
     add_placement(verb)
     verb.add_argument("--only", metavar="GLOB", help="only runs whose names match, and their parents")
+    verb.add_argument("--judge", metavar="JUDGE", help=JUDGE_AT_THE_END)
 
     verb = add("watch", run.watch, "show a live table of runs", texts.WATCH)
     verb.add_argument("runs", type=Path, nargs="+", metavar="RUNS", help="run directories, or folders that hold some")
@@ -164,6 +170,10 @@ def command_line() -> argparse.ArgumentParser:
         "--rouge", metavar="NAME", help="ROUGE score used as proxy, such as rouge1-recall; default rouge2-f1"
     )
 
+    verb = add("convert", run.convert, "write pickled weights as safetensors", texts.CONVERT)
+    verb.add_argument("model", metavar="MODEL", help="a model folder, a model on the Hub, or a GGUF file")
+    verb.add_argument("out", type=Path, metavar="FOLDER", help="folder to write")
+
     verb = add("plan", run.plan, "estimate time, memory and cost of a run", texts.PLAN)
     verb.add_argument(
         "config", type=Path, metavar="CONFIG", help="YAML file of a stage, study or sweep; or a study's name"
@@ -174,6 +184,16 @@ def command_line() -> argparse.ArgumentParser:
     verb.add_argument("--inputs", type=Path, metavar="DIR", help=INPUTS)
     verb.add_argument("--price", type=float, metavar="X", help="price of one hour on the device, for the cost")
     verb.add_argument("--json", action="store_true", help="JSON rows, one per stage")
+
+    verb = add("show", run.show, "show records as tokens, and where the loss falls", texts.SHOW)
+    verb.add_argument(
+        "config", type=Path, metavar="CONFIG", help="YAML file of a stage, study or sweep; or a study's name"
+    )
+    verb.add_argument("--samples", type=_positive, default=3, metavar="N", help="records of each stage; default 3")
+    verb.add_argument("--scale", metavar="NAME", help="scale of a study; default: the study's own")
+    verb.add_argument("--only", type=_names, default=(), metavar="ROW,...", help="only these rows or runs, and parents")
+    verb.add_argument("--inputs", type=Path, metavar="DIR", help=INPUTS)
+    verb.add_argument("--json", action="store_true", help="JSON rows, one per stage, with the tokens' numbers")
 
     usage = "overopt claims STUDY_DIR [--json] [--judge NAME] [--dotted.threshold VALUE ...]"
     verb = add("claims", run.claims, "test the paper's claims on a study", texts.CLAIMS, usage=usage)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from overopt.errors import UserError
 
 if TYPE_CHECKING:
+    from overopt.evaluation.judges import JudgeProtocol
     from overopt.scheduler import Result
     from overopt.statistics.power import Comparison
     from overopt.studies.run import StudyRun
@@ -49,7 +50,7 @@ def demo(options: argparse.Namespace) -> int:
 
 def study(options: argparse.Namespace) -> int:
     from overopt.studies.run import list_studies, plan_members, replication_run
-    from overopt.studies.summary import conclude, summarize
+    from overopt.studies.summary import conclude, summarize, write_study_report
 
     if options.name is None:
         print(list_studies())
@@ -58,11 +59,15 @@ def study(options: argparse.Namespace) -> int:
         raise UserError("--quick: is a scale set of its own; leave --scale-set out")
     scale = "quick" if options.quick else options.scale_set
     study_run = replication_run(options.name, options.out, scale, options.seeds, options.only, options.inputs)
+    judge = _judge_of(study_run, options.judge)
     results = _run(study_run, options, prepare=plan_members)
+    _judge_runs(study_run, judge)
     summarize(study_run, results)
     print(_counts(results))
     for line in conclude(study_run):
         print(line, flush=True)
+    if judge is not None and (page := write_study_report(study_run)) is not None:
+        print(f"report: {page}")
     return worst_of(results)
 
 
@@ -70,16 +75,18 @@ def sweep(options: argparse.Namespace) -> int:
     from overopt.studies.run import sweep_run
 
     out = options.out or Path("overopt-sweep") / options.file.stem
-    return _run_study(sweep_run(options.file, out, options.only), options)
+    study_run = sweep_run(options.file, out, options.only)
+    return _run_study(study_run, options, _judge_of(study_run, options.judge))
 
 
-def _run_study(study_run: StudyRun, options: argparse.Namespace) -> int:
+def _run_study(study_run: StudyRun, options: argparse.Namespace, judge: JudgeProtocol | None = None) -> int:
     """Run a study and print its table; what it has written is named below the table."""
     from overopt.analysis.summary_table import print_table
     from overopt.records.layout import SUMMARY
     from overopt.studies.summary import baseline_lines, draw_figure, summarize, write_study_report
 
     results = _run(study_run, options)
+    _judge_runs(study_run, judge)
     rows = summarize(study_run, results)
     figure = draw_figure(study_run, rows)
     print_table(rows, study_run.title)
@@ -108,6 +115,33 @@ def _run(
         prepare(study_run)
         reporter.say(f"{study_run.title}: {study_run.extent(executor.count)}, in {study_run.out}")
         return run_studies([study_run], on_event=reporter, executor=executor)
+
+
+def _judge_of(study_run: StudyRun, named: str | None) -> JudgeProtocol | None:
+    """The judge that is named, or else the study's own; UserError, before anything is trained, if it cannot judge."""
+    from overopt.evaluation.judges import judge_from
+
+    judge = study_run.study.judge if named is None else None if named == "none" else judge_from(named)
+    if judge is not None:
+        try:
+            judge.check()
+        except UserError as error:
+            raise UserError(f"{error}; or train now and judge later: --judge none") from error
+    return judge
+
+
+def _judge_runs(study_run: StudyRun, judge: JudgeProtocol | None) -> None:
+    """Judge what the judge has not judged yet, and print the win rates."""
+    from overopt.evaluation.win_rate_tables import tables
+    from overopt.scheduler.terminal import single_job
+    from overopt.studies.judging import waiting
+
+    rows = {}
+    for run, request in waiting(study_run, judge) if judge is not None else ():
+        with single_job(run) as (progress, notice):
+            rows[run] = request.run(run, progress, notice)
+    if rows:
+        print(tables(rows), end="\n\n", flush=True)
 
 
 def _counts(results: Mapping[str, Result]) -> str:
@@ -217,6 +251,16 @@ def report(options: argparse.Namespace) -> int:
     return DONE
 
 
+def convert(options: argparse.Namespace) -> int:
+    from overopt.models.convert import convert as convert_folder
+    from overopt.models.load import model_folder
+
+    source = Path(options.model) if options.model.endswith(".gguf") else model_folder(options.model)
+    converted = convert_folder(source, options.out, options.model)
+    print(converted or f"{options.out}: was made from this model before; nothing to do")
+    return DONE
+
+
 def plan(options: argparse.Namespace) -> int:
     from overopt.planning import plan_all, table
     from overopt.studies.planning import missing_parents, stages_of, study_file
@@ -226,6 +270,21 @@ def plan(options: argparse.Namespace) -> int:
     plans = plan_all(stages, options.device, missing_parents(file, stages))
     rows = [stage.row(options.price) for stage in plans]
     print(json.dumps(rows, indent=1) if options.json else table(plans, options.price))
+    return DONE
+
+
+def show(options: argparse.Namespace) -> int:
+    from overopt.cli.samples import print_samples
+    from overopt.planning.samples import show_all
+    from overopt.studies.planning import missing_parents, stages_of, study_file
+
+    file = study_file(options.config)
+    stages = stages_of(file, options.scale, options.overrides, options.inputs, options.only)
+    shown = show_all(stages, options.samples, missing_parents(file, stages))
+    if options.json:
+        print(json.dumps([one.row() for one in shown], indent=1, ensure_ascii=False))
+    else:
+        print_samples(shown)
     return DONE
 
 

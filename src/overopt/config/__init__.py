@@ -15,14 +15,17 @@ A field that a YAML leaves out has the default of the enclosing block. This pack
 
 from __future__ import annotations
 
-from overopt.config.blocks import Choice, Function, Location, block, name_of
+from overopt.config.blocks import Choice, Function, block, name_of
 from overopt.config.dumping import addresses, dump, locations, plugin_files, save, to_yaml
 from overopt.config.fields import NonNegative, Positive
 from overopt.config.loading import load
+from overopt.config.locations import DataLocation, Folder, Location
 from overopt.config.user_code import calling_user_code
 
 __all__ = [
     "Choice",
+    "DataLocation",
+    "Folder",
     "Function",
     "Location",
     "NonNegative",

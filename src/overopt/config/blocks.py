@@ -47,14 +47,6 @@ def name_of(cls: type) -> str:
     return re.sub(boundary, "_", cls.__name__).lower()
 
 
-class _LocationMark:
-    """Marks a string as a path on this machine."""
-
-
-Location = Annotated[str, Field(min_length=1), _LocationMark()]
-"""A path: written relative to the YAML's folder (on the command line, the working directory), absolute once loaded."""
-
-
 class _FunctionMark:
     """Marks a string as the name of a function."""
 
@@ -193,11 +185,6 @@ def unwrap(annotation: Any) -> tuple[Any, list[Any]]:
 def is_choice(marks: list[Any]) -> bool:
     """Whether the marks of an annotation include Choice()."""
     return any(isinstance(mark, Choice) for mark in marks)
-
-
-def is_location(marks: list[Any]) -> bool:
-    """Whether the marks of an annotation are those of a Location."""
-    return any(isinstance(mark, _LocationMark) for mark in marks)
 
 
 def is_function(marks: list[Any]) -> bool:

@@ -11,11 +11,11 @@ from overopt.config.blocks import (
     fields_of,
     is_choice,
     is_function,
-    is_location,
     name_of,
     union_members,
 )
 from overopt.config.dumping import plain
+from overopt.config.locations import location_mark
 from overopt.config.plugins import is_block
 
 _WORDS: dict[Any, str] = {
@@ -46,8 +46,8 @@ def describe_type(annotation: Any) -> str:
     marks = list(getattr(annotation, "__metadata__", ()))
     if marks:
         inner = get_args(annotation)[0]
-        if is_location(marks):
-            return "path"
+        if (mark := location_mark(marks)) is not None:
+            return "path" if mark.hub is None else "path or name on the Hub"
         if is_function(marks):
             return "my_module:function"
         if is_choice(marks):

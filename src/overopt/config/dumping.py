@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -17,7 +16,6 @@ from overopt.config.blocks import (
     fields_of,
     is_choice,
     is_function,
-    is_location,
     item_annotation,
     name_of,
     stage_of,
@@ -25,6 +23,7 @@ from overopt.config.blocks import (
     unwrap,
 )
 from overopt.config.imported_files import Files, imported_files
+from overopt.config.locations import location_mark, written
 from overopt.config.plugins import is_block
 
 
@@ -55,8 +54,8 @@ def plain(value: Any, annotation: Any, relative_to: Path | None = None) -> Any:
         return {str(k): plain(v, item_annotation(inner, k), relative_to) for k, v in value.items()}
     if isinstance(value, list | tuple):
         return [plain(item, item_annotation(inner, i), relative_to) for i, item in enumerate(value)]
-    if isinstance(value, str) and is_location(marks):
-        return written_path(value, relative_to)
+    if isinstance(value, str) and location_mark(marks):
+        return written(value, relative_to)
     if isinstance(value, str) and is_function(marks):
         return _function_name(value, relative_to)
     if value is None or type(value) in (bool, int, float, str):
@@ -77,24 +76,13 @@ def _plain_block(value: Any, choices: tuple[type, ...] | None, relative_to: Path
 
 def _plugin_name(cls: type, relative_to: Path | None) -> str:
     file = plugins.file_of(cls)
-    module = cls.__module__ if file is None else written_path(file, relative_to)
+    module = cls.__module__ if file is None else written(file, relative_to)
     return f"{module}:{cls.__qualname__}"
 
 
 def _function_name(name: str, relative_to: Path | None) -> str:
     module, _, function = name.rpartition(":")
-    return f"{written_path(module, relative_to)}:{function}" if module.endswith(".py") else name
-
-
-def absolute_path(path: str, base: Path) -> str:
-    """Make a path absolute that is relative to `base`."""
-    return os.path.normpath(os.path.join(base, os.path.expanduser(path)))
-
-
-def written_path(path: str, relative_to: Path | None) -> str:
-    """Return a path as a YAML file in the folder `relative_to` spells it."""
-    absolute = absolute_path(path, Path.cwd())
-    return absolute if relative_to is None else os.path.relpath(absolute, relative_to.resolve())
+    return f"{written(module, relative_to)}:{function}" if module.endswith(".py") else name
 
 
 def addresses(obj: Any) -> dict[str, Any]:
@@ -103,11 +91,11 @@ def addresses(obj: Any) -> dict[str, Any]:
 
 
 def locations(obj: Any) -> dict[str, str]:
-    """Return every location in an object as an absolute path, by its address."""
+    """Return every location in an object in full, an absolute path or `hf://...`, by its address."""
     return {
-        address: absolute_path(value, Path.cwd())
+        address: mark.spelled_out(value, Path.cwd())
         for address, value, marks in _walk(obj, type(obj), "")
-        if isinstance(value, str) and is_location(marks)
+        if isinstance(value, str) and (mark := location_mark(marks)) is not None
     }
 
 

@@ -1,4 +1,4 @@
-"""Raw configuration trees before validation: defaults filled in, paths made absolute, overrides applied."""
+"""Raw configuration trees before validation: defaults filled in, locations in full, overrides applied."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from overopt.config.blocks import (
     fields_of,
     is_choice,
     is_function,
-    is_location,
     is_mapping,
     item_annotation,
     unwrap,
 )
-from overopt.config.dumping import absolute_path, plain
+from overopt.config.dumping import plain
+from overopt.config.locations import location_mark
 from overopt.config.messages import as_yaml
 from overopt.config.plugins import is_block
 from overopt.config.yaml12 import Address
@@ -33,8 +33,8 @@ def complete(annotation: Any, value: Any, base: Path, default: Any = None) -> An
     inner, marks = unwrap(annotation)
     if is_block(type(value)):
         value = plain(value, annotation)
-    if isinstance(value, str) and value and is_location(marks):
-        return absolute_path(value, base)
+    if isinstance(value, str) and value and (mark := location_mark(marks)) is not None:
+        return mark.spelled_out(value, base)
     if isinstance(value, str) and is_function(marks):
         return plugins.located(value, base)
     if is_choice(marks):

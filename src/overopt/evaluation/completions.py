@@ -15,6 +15,7 @@ from overopt.engine.memory import TokenBudget
 from overopt.errors import UserError
 from overopt.evaluation.evaluator import Evaluator, prompt_set
 from overopt.evaluation.win_rates import Row
+from overopt.models.cutting import encode_cut, is_cut_of
 from overopt.models.load import load_policy, load_reward_model
 from overopt.models.policy import Policy
 from overopt.models.reward_model import RewardModel
@@ -73,15 +74,19 @@ class Completions:
         """The run's own limit."""
         self.split, self._task_records = settings.task.evaluation(seed, Dropped())
         self._stored = _stored(run, self.split, self.limit, self._task_records)
-        names = {name for at_step in self._stored.values() for rows in at_step.values() for name in rows}
-        self._recorded = [record for record in self._task_records if record.prompt_id in names]
+        rows = [row for at_step in self._stored.values() for by_id in at_step.values() for row in by_id.values()]
+        texts = {row["prompt_id"]: row["prompt"] for row in rows}
+        known = [record for record in self._task_records if record.prompt_id in texts]
+        self._recorded = [replace(record, prompt=texts[record.prompt_id], cuttable=None) for record in known]
 
     @cached_property
     def records(self) -> list[PromptRecord]:
         """The prompts: the recorded ones, or else those that fit the run's limit."""
         longest = self.run.setting("max_prompt_tokens", int)
-        encoded = [] if self._recorded else zip(self._task_records, self._codec.encode(self._task_records), strict=True)
-        return self._recorded or [record for record, (ids, _) in encoded if 0 < len(ids) <= longest]
+        if self._recorded:
+            return self._recorded
+        encoded = encode_cut(self._codec, self._task_records, (), longest, Dropped())
+        return [record for record, ids, _ in encoded if 0 < len(ids) <= longest]
 
     @property
     def prompt_set(self) -> str:
@@ -238,8 +243,11 @@ def _as_it_was(run: Run, role: str) -> Path | None:
 def _stored(
     run: Run, split: str, own_limit: int, records: Sequence[PromptRecord]
 ) -> dict[int, dict[int, dict[str, Row]]]:
-    """The recorded completions of a split: by step, token limit and prompt id; without those of other prompts."""
-    texts = {record.prompt_id: record.prompt for record in records}
+    """The recorded completions of a split: by step, token limit and prompt id; without those of other prompts.
+
+    A long post was recorded as it was cut.
+    """
+    known = {record.prompt_id: record for record in records}
     found: dict[int, dict[int, dict[str, Row]]] = {}
     for step in run.sample_steps():
         for row in run.samples(step):
@@ -250,7 +258,7 @@ def _stored(
         step: {
             limit: rows
             for limit, rows in at_step.items()
-            if all(texts.get(name) == row["prompt"] for name, row in rows.items())
+            if all(name in known and is_cut_of(row["prompt"], known[name]) for name, row in rows.items())
         }
         for step, at_step in found.items()
     }

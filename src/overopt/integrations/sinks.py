@@ -11,7 +11,7 @@ from typing import Annotated, Any, ClassVar, Literal, Protocol
 
 from pydantic import Field
 
-from overopt.config import Choice, Location, block, load
+from overopt.config import Choice, Folder, block, load
 from overopt.errors import UserError
 from overopt.records import Run, reading_run
 
@@ -43,7 +43,7 @@ class TensorBoard(SinkProtocol):
 
     config_name: ClassVar[str] = "tensorboard"
 
-    folder: Location | None = None
+    folder: Folder | None = None
     """Folder in which a folder of the run's name is made; null: `tensorboard/` in the run directory. Existing event
     files there are replaced."""
 
@@ -106,7 +106,7 @@ class WandB(SinkProtocol):
 
     project: Name = PROJECT
     mode: Literal["offline", "online"] = "offline"
-    folder: Location | None = None
+    folder: Folder | None = None
     """Folder of its files; null: the run directory."""
 
     def open(self, run: Run) -> Stream:

@@ -166,7 +166,10 @@ def _instead(folder: Path) -> str:
     if found["*.gguf"]:
         return f"; to train from the GGUF file name it: {folder / found['*.gguf'][0]}"
     if pickles:
-        return f"; {pickles[0]} is a pickle, which could run code when loaded and is never loaded here: {SAVE}"
+        return (
+            f"; {pickles[0]} is a pickle, which could run code when loaded and is never loaded here; write it as "
+            f"safetensors: overopt convert {folder} NEW_FOLDER"
+        )
     return ""
 
 

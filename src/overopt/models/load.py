@@ -1,4 +1,4 @@
-"""Builds a model from a configuration, or loads it from a Hugging Face folder or a run's last checkpoint."""
+"""Builds a model from a configuration, or loads it from a folder, the Hub, or a run's last checkpoint."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from pydantic import Field
 
 from overopt.config import Choice, Location, block
 from overopt.errors import UserError
+from overopt.hub.models import What, model_snapshot
+from overopt.hub.names import parse
 from overopt.models.body import silence_transformers, with_attention
 from overopt.models.folder import check_folder, check_text_files, check_weights, reading
 from overopt.models.gguf import dequantize
@@ -49,7 +51,7 @@ class Scratch:
     init_std: Annotated[float, Field(gt=0)] = 0.056
     context: Size = 256
     tokenizer: Location | None = None
-    """A Hugging Face folder with a tokenizer; null: a word tokenizer of the task's vocabulary."""
+    """A folder or a name on the Hub with a tokenizer; null: a word tokenizer of the task's vocabulary."""
     extra: dict[str, Any] = Field(default_factory=dict)
     """Further fields of the architecture's Hugging Face configuration."""
 
@@ -64,7 +66,7 @@ class Scratch:
     def choose_tokenizer(self, vocabulary: Sequence[str] | None) -> Any:
         """The tokenizer of the settings, or one of the task's words."""
         if self.tokenizer is not None:
-            return load_tokenizer(Path(self.tokenizer))
+            return load_tokenizer(model_folder(self.tokenizer, "tokenizer"))
         if vocabulary is None:
             raise UserError("model.tokenizer: this task has no word list, so a model from scratch needs a tokenizer")
         return word_tokenizer(vocabulary)
@@ -90,7 +92,7 @@ class Scratch:
 
 @block
 class Pretrained:
-    """A model from a local Hugging Face folder or the last checkpoint of a run."""
+    """A model from a Hugging Face folder, the Hub, or the last checkpoint of a run."""
 
     path: Location
 
@@ -185,8 +187,14 @@ def recorded_prompt_style(folder: Path) -> PromptStyle | None:
     return load_run(run).info.get("prompt_style") if inside else None
 
 
-def model_folder(location: str) -> Path:
-    """The folder at a location; a GGUF file is converted into a folder beside it, once."""
+def model_folder(location: str, what: What = "all") -> Path:
+    """The folder of the model, or of a part of it, at a location.
+
+    A name on the Hub is fetched into the cache; a GGUF file is converted into a folder beside it, once.
+    """
+    name = parse(location)
+    if name is not None:
+        return model_snapshot(name, what)
     path = Path(location)
     return dequantize(path, path.with_suffix("")) if path.suffix == ".gguf" else path
 

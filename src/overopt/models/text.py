@@ -263,9 +263,9 @@ class Codec:
 
     def _completion_text(self, ids: Sequence[int], boundary: Boundary) -> str:
         """The text of a completion's ids, without the joint and without the space that a tokenizer adds by itself."""
-        return boundary.joint.remove(self._text_after_anchor(ids).removeprefix(self._spaces_after(boundary)))
+        return boundary.joint.remove(self.text_of(ids).removeprefix(self._spaces_after(boundary)))
 
-    def _text_after_anchor(self, ids: Sequence[int]) -> str:
+    def text_of(self, ids: Sequence[int]) -> str:
         """The text that ids add to a text before them: decoded alone they may lose their first space."""
         start, head = self._anchor
         whole = self._decode([*start, *ids])
@@ -282,7 +282,7 @@ class Codec:
     def _spaces_after(self, boundary: Boundary) -> str:
         """The white space that the tokenizer itself puts between such a prompt and a word."""
         if boundary.similar not in self._spaces:
-            text = self._text_after_anchor(self._added_ids(boundary.similar, ANCHOR))
+            text = self.text_of(self._added_ids(boundary.similar, ANCHOR))
             self._spaces[boundary.similar] = text[: len(text) - len(text.lstrip())]
         return self._spaces[boundary.similar]
 

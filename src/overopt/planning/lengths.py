@@ -12,12 +12,13 @@ from statistics import mean
 from typing import Any
 
 from overopt.errors import UserError
+from overopt.models.cutting import encode_cut
 from overopt.models.text import Codec
 from overopt.planning.answers import Answer, Answers
 from overopt.records import load_run
 from overopt.training.pairs import FromRun, Sampled, recorded_pairs
 from overopt.training.stages.sft import SFT
-from overopt.types import Completion
+from overopt.types import Completion, Dropped
 
 READ = 64
 """How many texts are measured."""
@@ -65,8 +66,8 @@ def lengths_of(sizes: Sequence[int], limit: int, source: str) -> Lengths:
 
 
 def prompts_of(stage: Any, codec: Codec, records: Sequence[Any]) -> Lengths:
-    sizes = [len(ids) for ids, _ in codec.encode(records[:READ])]
-    return lengths_of(sizes, stage.max_prompt_tokens, "as they are")
+    encoded = encode_cut(codec, records[:READ], (), stage.max_prompt_tokens, Dropped())
+    return lengths_of([len(ids) for _, ids, _ in encoded], stage.max_prompt_tokens, "as they are")
 
 
 def references_of(stage: Any, codec: Codec, records: Sequence[Any]) -> Lengths:

@@ -15,6 +15,7 @@ from typing import Any
 
 from overopt.engine.devices import Device, device_named
 from overopt.errors import UserError
+from overopt.hub.names import parse
 from overopt.models.load import Scratch, folder_config, load_tokenizer, model_folder
 from overopt.planning.answers import Answers
 from overopt.planning.memory import memory_of
@@ -70,8 +71,8 @@ def _model(stage: Any, parent: Callable[[str], Any]) -> tuple[Any, Any]:
 
 
 def from_folder(location: str) -> tuple[Any, Any]:
-    """Configuration and tokenizer of a run's last checkpoint or of a model folder."""
-    path = model_folder(location)
+    """Configuration and tokenizer of a run's last checkpoint, a model folder or a name on the Hub."""
+    path = model_folder(location, "tokenizer")
     folder = load_run(path).checkpoint() if (path / "run.json").is_file() else path
     if not (folder / "config.json").is_file():
         raise UserError(
@@ -163,7 +164,7 @@ class _Planner:
     def parent(self, location: str) -> tuple[Any, Any]:
         """Configuration and tokenizer of the model at a location, also of a run that is planned only."""
         name = Path(location).name
-        if name in self.known and not (Path(location) / "run.json").is_file():
+        if parse(location) is None and name in self.known and not (Path(location) / "run.json").is_file():
             return _model(self.known[name], self.parent)
         if location not in self.folders:
             self.folders[location] = from_folder(location)
@@ -179,3 +180,9 @@ def plan_all(
     """
     planner = _Planner(None if device_name is None else device_named(device_name), {**(parents or {}), **stages})
     return [planner.plan(name, stage) for name, stage in stages.items()]
+
+
+def models_of(stages: Mapping[str, Any], parents: Mapping[str, Any] | None = None) -> dict[str, tuple[Any, Any]]:
+    """Configuration and tokenizer of the model that each stage starts from; arguments as those of `plan_all`."""
+    planner = _Planner(None, {**(parents or {}), **stages})
+    return {name: _model(stage, planner.parent) for name, stage in stages.items()}

@@ -6,7 +6,13 @@ from collections.abc import Mapping
 
 TOLERATED = 0.02
 """Share of records that may be left out without a notice; `run.json` counts them in any case."""
-AS_ASKED = ("blank line", "repeated prompt", "beyond evaluation_prompts", "prompt is in the evaluation file")
+AS_ASKED = (
+    "blank line",
+    "repeated prompt",
+    "beyond evaluation_prompts",
+    "prompt is in the evaluation file",
+    "long prompt, cut to fit",
+)
 """Endings of reasons that lose nothing, or that the configuration asks for."""
 LIMITS = {"completion longer than": "max_completion_tokens", "prompt longer than": "max_prompt_tokens"}
 HELDOUT = "held-out pairs"

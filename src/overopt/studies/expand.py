@@ -14,6 +14,7 @@ from typing import Any
 from overopt.config import dump, load, yaml12
 from overopt.config.messages import did_you_mean
 from overopt.errors import ConfigError, UserError
+from overopt.evaluation.judges.base import JudgeProtocol
 from overopt.records.layout import RUNS
 from overopt.studies.axes import EVERY, LONGEST_NAME, Assignment, axes_at, axes_of, run_name, setting_of
 from overopt.studies.study import Gate, Study, load_study, runs_named_in
@@ -53,6 +54,7 @@ class ExpandedStudy:
     runs: Mapping[str, SingleRun]
     gates: tuple[Gate, ...] = ()
     retries: int = 0
+    judge: JudgeProtocol | None = None
 
     def ancestors(self, run: str) -> set[str]:
         parents = self.runs[run].parents
@@ -129,7 +131,7 @@ def expand(
         if fnmatchcase(variant.run, gate.run)
     ]
     name = study.name or file.stem
-    return ExpandedStudy(name, study.title or name, runs, tuple(gates), study.retries)
+    return ExpandedStudy(name, study.title or name, runs, tuple(gates), study.retries, study.judge)
 
 
 @dataclass

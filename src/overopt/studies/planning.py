@@ -9,6 +9,7 @@ from typing import Any
 
 from overopt.config import load, locations
 from overopt.errors import UserError
+from overopt.hub.names import parse
 from overopt.studies.expand import expand
 from overopt.studies.run import PACKAGED
 from overopt.training.stages import STAGES
@@ -55,7 +56,7 @@ def missing_parents(file: Path, stages: Mapping[str, Any]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     waiting = list(stages.values())
     while waiting:
-        for location in map(Path, locations(waiting.pop()).values()):
+        for location in (Path(place) for place in locations(waiting.pop()).values() if parse(place) is None):
             if location.exists() or location.name in (stages.keys() | found.keys()):
                 continue
             if (trainer := _trainer(location.name, file.parent)) is not None:

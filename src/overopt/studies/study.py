@@ -15,6 +15,7 @@ scale_costs: {SCALE: {SELECTOR: seconds}}       # what replaces `costs` at a sca
 scale_seeds: {SCALE: [seed, ...]}               # what replaces `seeds` at a scale
 resources: {SELECTOR: {gpus: 1, cpus: 4}}       # what a run takes up of a cluster's machine, see `resources.py`
 retries: 1                                      # how often a run that crashed is tried again
+judge: {name: openai, model: gpt-4o-mini}       # who judges all checkpoints of the policies when the runs have ended
 ```
 
 A selector is a run, a pattern of runs' names (`"*-1B*"`), a stage or `"*"`. The narrower selector wins, of several
@@ -39,6 +40,7 @@ from pydantic import Field, model_validator
 from overopt.config import block, load
 from overopt.config.messages import did_you_mean
 from overopt.errors import UserError
+from overopt.evaluation.judges import Judge
 from overopt.records.layout import RUNS
 from overopt.studies.axes import EVERY, problems_in
 from overopt.studies.resources import Resources, resources_of
@@ -88,6 +90,7 @@ class Study:
     scale_seeds: dict[str, tuple[Seed, ...]] = field(default_factory=dict)
     resources: dict[str, Resources] = field(default_factory=dict)
     retries: Annotated[int, Field(ge=0)] = 0
+    judge: Judge | None = None
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:

@@ -1,20 +1,20 @@
-"""Preference pairs, rankings, reference completions and prompts from the user's own files."""
+"""Preference pairs, rankings, reference completions and prompts from files, of this machine or of the Hub."""
 
 from __future__ import annotations
 
 import hashlib
 from collections import Counter
 from collections.abc import Iterable
-from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeVar
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from overopt.config import Function, Location, block
+from overopt.config import DataLocation, Function, block
 from overopt.errors import UserError
 from overopt.tasks import functions
 from overopt.tasks.base import PromptStyle, Report, TaskProtocol, strip_joint
 from overopt.tasks.formats import Example, Format, identical, paired, read_examples
+from overopt.tasks.sources import Source
 from overopt.types import Completion, Dropped, Preference, PromptRecord, preference
 
 T = TypeVar("T")
@@ -37,17 +37,28 @@ class Local(TaskProtocol):
     held out for evaluation depends on their text alone, not on the seed.
     """
 
-    path: Location
-    """JSONL, JSON, Parquet, CSV or TSV, each gzipped or not; a folder of such files, or a pattern: `data/train-*`."""
-    evaluation_path: Location | None = None
-    """A file to evaluate on instead of a held-out part of `path`; its prompts are then left out of `path`."""
+    path: DataLocation
+    """JSONL, JSON, Parquet, CSV or TSV, each gzipped or not; a folder of such files, or a pattern: `data/train-*`. Or a
+    data set on the Hub: `OWNER/NAME`, `OWNER/NAME@REVISION`."""
+    subset: Annotated[str, Field(min_length=1)] | None = None
+    """Which of the subsets (configurations) of a data set, as its card names them, or a folder in it."""
+    split: Annotated[str, Field(min_length=1)] | None = None
+    """Which split of a data set, or of a folder laid out as one; null: of a data set on the Hub `train`, or the only
+    one."""
+    evaluation_path: DataLocation | None = None
+    """What to evaluate on instead of a held-out part of `path`; its prompts are then left out of `path`."""
+    evaluation_split: Annotated[str, Field(min_length=1)] | None = None
+    """A split to evaluate on: of `evaluation_path` or, without it, of `path` and its `subset`."""
     holdout: Annotated[float, Field(gt=0, lt=1)] = 0.2
-    """Share of the prompts of `path` that is held out, if `evaluation_path` is not given."""
+    """Share of the prompts of `path` that is held out, if nothing else is given to evaluate on."""
     format: Format = "auto"
     """How the records are written; `auto` looks at the first one."""
     prompt_style: PromptStyle = "raw"
     """`raw`: the prompt is text to continue, one space joins where neither side has white space. `chat_template`: it is
     a user's turn, through the model's template; an assistant's message at its end is continued."""
+    long_posts: Literal["cut", "left_out"] = "cut"
+    """What becomes of a TL;DR post that is longer than `max_prompt_tokens`, or a news article of its comparisons: `cut`
+    at its last line end until the prompt fits, as in the published recipe, or `left_out`, as other prompts are."""
     limit: Annotated[int, Field(gt=0)] | None = None
     """Read at most this many usable records of each path."""
     evaluation_prompts: Annotated[int, Field(gt=0)] | None = None
@@ -57,6 +68,30 @@ class Local(TaskProtocol):
     gold_function: Function | None = None
     """A function of your own that gives the gold reward, as `my_module:gold` with `gold(prompts, completions,
     **columns)`. It judges evaluations and can label sampled pairs."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.evaluation_path is None and self.evaluation_split is not None and self.evaluation_split == self.split:
+            raise ValueError("evaluation_split: is the split that is trained on; name another, or leave it out")
+        return self
+
+    @property
+    def sources(self) -> dict[str, Source]:
+        """Where records are read, by the field that says it."""
+        found = {"path": Source(self.path, self.subset, self.split)}
+        if self.evaluation_path is not None:
+            found["evaluation_path"] = Source(self.evaluation_path, split=self.evaluation_split)
+        elif self.evaluation_split is not None:
+            found["evaluation_split"] = Source(self.path, self.subset, self.evaluation_split)
+        return found
+
+    @property
+    def _training_source(self) -> Source:
+        return self.sources["path"]
+
+    @property
+    def _evaluation_source(self) -> Source | None:
+        return next((source for field, source in self.sources.items() if field != "path"), None)
 
     @property
     def has_gold(self) -> bool:
@@ -72,10 +107,12 @@ class Local(TaskProtocol):
                 raise UserError(f"{example.place}: no 'chosen' or 'completion': a reference to imitate is needed here")
         good = [example for example in examples if example.desirable is not False]
         _record_dropped(dropped, "demonstrations: labelled false", len(examples) - len(good))
-        examples = _require_any(good, f"{self.path}: nothing to imitate: every completion is labelled false")
+        examples = _require_any(
+            good, f"{self._training_source}: nothing to imitate: every completion is labelled false"
+        )
         records = [record for record in self._numbered(examples) if record.reference is not None]
         _record_dropped(dropped, "demonstrations: empty reference", len(examples) - len(records))
-        return _require_any(records, f"{self.path}: nothing to imitate: every reference is empty")
+        return _require_any(records, f"{self._training_source}: nothing to imitate: every reference is empty")
 
     def prompts(self, seed: int, dropped: Dropped) -> list[PromptRecord]:
         return self._once(self._training(dropped), dropped, "training")
@@ -108,11 +145,11 @@ class Local(TaskProtocol):
 
     @property
     def _split(self) -> str:
-        return "holdout" if self.evaluation_path is None else "evaluation"
+        return "holdout" if self._evaluation_source is None else "evaluation"
 
-    def _read(self, path: str, role: str, dropped: Dropped) -> list[Example]:
+    def _read(self, source: Source, role: str, dropped: Dropped) -> list[Example]:
         found = Dropped()
-        examples = read_examples(Path(path), self.format, found, self.limit, self._own)
+        examples = read_examples(source, self.format, found, self.limit, self._own)
         for reason, count in found.reasons.items():
             _record_dropped(dropped, f"{role} file: {reason}", count)
         if self.prompt_style == "raw":
@@ -129,25 +166,25 @@ class Local(TaskProtocol):
         return examples
 
     def _training(self, dropped: Dropped) -> list[Example]:
-        examples = self._read(self.path, "training", dropped)
-        if self.evaluation_path is None:
+        examples, evaluation = self._read(self._training_source, "training", dropped), self._evaluation_source
+        if evaluation is None:
             kept = [example for example in examples if not _held_out(example, self.holdout)]
             rest = "all of them are held out"
         else:
-            evaluated = {_digest(example.prompt) for example in self._read(self.evaluation_path, "evaluation", dropped)}
+            evaluated = {_digest(example.prompt) for example in self._read(evaluation, "evaluation", dropped)}
             kept = [example for example in examples if _digest(example.prompt) not in evaluated]
-            rest = f"every prompt is in {self.evaluation_path} too"
+            rest = f"every prompt is in {evaluation} too"
             _record_dropped(dropped, "training file: prompt is in the evaluation file", len(examples) - len(kept))
-        return _require_any(kept, f"{self.path}: nothing to train on: of {len(examples)} records {rest}")
+        return _require_any(kept, f"{self._training_source}: nothing to train on: of {len(examples)} records {rest}")
 
     def _evaluation(self, dropped: Dropped) -> list[Example]:
-        if self.evaluation_path is not None:
-            return self._read(self.evaluation_path, "evaluation", dropped)
-        examples = self._read(self.path, "training", dropped)
+        if self._evaluation_source is not None:
+            return self._read(self._evaluation_source, "evaluation", dropped)
+        examples = self._read(self._training_source, "training", dropped)
         return _require_any(
             [example for example in examples if _held_out(example, self.holdout)],
-            f"{self.path}: nothing to evaluate on: holdout {self.holdout} of {len(examples)} records takes none; "
-            "raise it, or name an evaluation_path",
+            f"{self._training_source}: nothing to evaluate on: holdout {self.holdout} of {len(examples)} records "
+            "takes none; raise it, or name an evaluation_path or evaluation_split",
         )
 
     # --- From examples to records
@@ -159,12 +196,17 @@ class Local(TaskProtocol):
         chat = self.prompt_style == "chat_template" and example.messages is not None
         return {**example.columns, **({"messages": list(example.messages or ())} if chat else {})}
 
+    def _cuttable(self, example: Example) -> tuple[int, int] | None:
+        return example.cuttable if self.long_posts == "cut" else None
+
     def _record(self, example: Example, prompt_id: str) -> PromptRecord:
         """The prompt with its reference. A blank completion and one labelled undesirable are no references."""
         good = "" if example.desirable is False else example.reference or ""
         reference = self._own(good, example.prompt)
         known = reference if reference.strip() else None
-        return PromptRecord(prompt_id, example.prompt, known, self._meta(example), example.place)
+        return PromptRecord(
+            prompt_id, example.prompt, known, self._meta(example), example.place, self._cuttable(example)
+        )
 
     def _preferences(self, examples: list[Example], role: str, dropped: Dropped) -> list[Preference]:
         """The pairs and rankings; completions that are labelled one by one are paired by prompt."""
@@ -173,14 +215,17 @@ class Local(TaskProtocol):
         _record_dropped(dropped, f"{role} pairs: no completion of the other label to pair with", left)
         _record_dropped(dropped, f"{role} pairs: chosen and rejected are identical", len(pairs) - len(kept))
         if role == "training":
-            _require_any(kept, f"{self.path}: no pair to train on: no prompt has a completion of either label")
+            _require_any(
+                kept, f"{self._training_source}: no pair to train on: no prompt has a completion of either label"
+            )
         return [self._preference(example) for example in kept]
 
     def _preference(self, example: Example) -> Preference:
         if not example.ranked:
             raise UserError(f"{example.place}: no 'chosen' and 'rejected': preference pairs are needed here")
         ranked = tuple(Completion(self._own(text, example.prompt)) for text in example.ranked)
-        return preference(_digest(example.prompt)[:16], example.prompt, ranked, self._meta(example), example.place)
+        key, meta, cuttable = _digest(example.prompt)[:16], self._meta(example), self._cuttable(example)
+        return preference(key, example.prompt, ranked, meta, example.place, cuttable)
 
     def _numbered(self, examples: Iterable[Example]) -> list[PromptRecord]:
         """A record for every example. The second example of the same prompt gets the id ID-2, and so on."""

@@ -12,6 +12,7 @@ import numpy as np
 
 from overopt.engine.packing import Tree
 from overopt.errors import UserError
+from overopt.models.cutting import encode_cut
 from overopt.models.text import Codec
 from overopt.types import Completion, Dropped, Preference, PromptRecord
 
@@ -35,9 +36,9 @@ class Limits:
 
 
 def encode_prompts(codec: Codec, records: Iterable[PromptRecord], limits: Limits, dropped: Dropped) -> list[Prompt]:
-    """The prompts that fit, with their tokens."""
-    records = list(records)
-    prompts = [Prompt(record, ids) for record, (ids, _) in zip(records, codec.encode(records), strict=True)]
+    """The prompts that fit, with their tokens; long posts cut (`models/cutting.py`)."""
+    encoded = encode_cut(codec, list(records), (), limits.prompt, dropped)
+    prompts = [Prompt(record, ids) for record, ids, _ in encoded]
     return [p for p in prompts if _fits(p.tokens, limits.prompt, "prompt", dropped)]
 
 
@@ -53,7 +54,8 @@ def encode_demonstrations(
         else:
             known.append(record)
             references.append([Completion(record.reference)])
-    trees = (Tree(*encoded) for encoded in codec.encode(known, references))
+    encoded = encode_cut(codec, known, references, limits.prompt, dropped)
+    trees = (Tree(prompt, completions) for _, prompt, completions in encoded)
     return [tree for tree in trees if _tree_fits(tree, limits, codec.end_ids, dropped)]
 
 
@@ -69,11 +71,12 @@ def encode_views(
 
     A record that does not fit under one of them is left out, and one whose different texts are the same tokens.
     """
-    records, kept = list(records), []
-    own = codec.encode(records, [record.ranked for record in records])
+    whole, kept = list(records), []
+    own = list(encode_cut(codec, whole, [record.ranked for record in whole], limits.prompt, dropped))
+    records = [record for record, _, _ in own]
     rewritten = [[in_template(prompt, record) for record in records] for prompt in prompts]
     others = [[ids for ids, _ in codec.encode(under_one)] for under_one in rewritten]
-    for i, (record, (prompt, completions)) in enumerate(zip(records, own, strict=True)):
+    for i, (record, prompt, completions) in enumerate(own):
         if _same_as_tokens(record, completions):
             dropped.add("two ranked responses are identical as tokens")
             continue
@@ -97,7 +100,7 @@ def in_template(template: str, record: Preference) -> Preference:
         content = template.replace("{prompt}", messages[asked]["content"] or "")
         messages[asked] = messages[asked] | {"content": content}
         meta["messages"] = messages
-    return replace(record, prompt=template.replace("{prompt}", record.prompt), meta=meta)
+    return replace(record, prompt=template.replace("{prompt}", record.prompt), meta=meta, cuttable=None)
 
 
 def common_size(records: Sequence[Preference]) -> int:

@@ -12,16 +12,17 @@ from typing import Annotated, Any, Protocol, get_args
 
 from pydantic import Field
 
-from overopt.config import Choice, Location, Positive, block, name_of
+from overopt.config import Choice, Folder, Positive, block, name_of
 from overopt.engine.sampler import DrawKey, sample_in_batches
 from overopt.errors import UserError
+from overopt.models.cutting import encode_cut
 from overopt.models.policy import Policy
 from overopt.models.text import Codec
 from overopt.objectives.contracts import PreferenceLossProtocol, RewardLossProtocol
 from overopt.records import fits_schema, load_run
 from overopt.records.layout import PAIRS
 from overopt.tasks.base import TaskProtocol
-from overopt.training.data import random_stream
+from overopt.training.data import Limits, random_stream
 from overopt.types import Completion, Dropped, Preference, PreferenceRecord, PromptRecord, RankingRecord, preference
 
 
@@ -92,7 +93,7 @@ class FromRun(PairsProtocol):
 
     config_name = "run"
 
-    path: Location
+    path: Folder
     limit: Annotated[int, Field(gt=0)] | None = None
     """How many of its training pairs to use, evenly spaced; null: all of them."""
 
@@ -150,7 +151,7 @@ class PairSampler:
     codec: Codec
     policy: Policy
     seed: int
-    max_completion_tokens: int
+    limits: Limits
     dropped: Dropped
 
     def sample(
@@ -163,13 +164,15 @@ class PairSampler:
         token_budget: int,
     ) -> list[Preference]:
         """One labelled pair or ranking for each prompt."""
+        encoded = list(encode_cut(self.codec, records, (), self.limits.prompt, Dropped()))
+        records = [record for record, _, _ in encoded]
         samples = sample_in_batches(
             self.policy,
-            [self.codec.prompt(record) for record in records],
+            [ids for _, ids, _ in encoded],
             [record.prompt_id for record in records],
             group_size=per_prompt,
             temperature=temperature,
-            max_tokens=self.max_completion_tokens,
+            max_tokens=self.limits.completion,
             key=DrawKey(self.seed, purpose, 0),
             token_budget=token_budget,
         )

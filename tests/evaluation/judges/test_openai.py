@@ -362,3 +362,14 @@ def test_it_is_chosen_by_name() -> None:
 def test_a_limit_of_money_needs_prices() -> None:
     with pytest.raises(UserError, match="max_cost: needs input_price and output_price"):
         judge_from("{name: openai, model: m, max_cost: 1.0, input_price: 0.15}")
+
+
+def test_want_of_a_key_is_said_before_long_work(sdk: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    sdk(lambda sent: completion())
+    monkeypatch.delenv("OPENAI_API_KEY")
+    monkeypatch.delenv("OPENAI_BASE_URL")
+    for text in ("{name: openai, model: m}", "{name: majority, judges: [reward_model, {name: openai, model: m}]}"):
+        with pytest.raises(UserError, match="judge openai: set OPENAI_API_KEY to your key"):
+            judge_from(text).check()
+    monkeypatch.setenv("OPENAI_API_KEY", "k")
+    judge_from("{name: openai, model: m}").check()

@@ -179,6 +179,13 @@ def test_parquet_damaged_in_its_pages_or_its_metadata(tmp_path: Path) -> None:
             rows_of(tmp_path / "a.parquet")
 
 
+def test_of_parquet_columns_of_tokens_are_not_read(tmp_path: Path) -> None:
+    row = {"query": "a", "query_token": [50277, 5], "query_token_len": 1, "input_ids": [5], "info": {"labels": [1]}}
+    parquet(tmp_path / "a.parquet", [row | {"ranking": [1, 0], "bad_token": ["text"]}])
+    kept = {"query": "a", "query_token_len": 1, "info": {"labels": [1]}, "ranking": [1, 0], "bad_token": ["text"]}
+    assert rows_of(tmp_path / "a.parquet") == [kept]
+
+
 def test_parquet_of_odd_types(tmp_path: Path) -> None:
     table = pyarrow.table(
         {

@@ -7,7 +7,19 @@ from typing import Any
 import pytest
 
 from overopt.errors import UserError
-from overopt.tasks.formats import conversation, detect, generic, hh, instruction, llmbar, read_examples, sharegpt
+from overopt.tasks.formats import (
+    FORMATS,
+    conversation,
+    detect,
+    generic,
+    hh,
+    instruction,
+    llmbar,
+    read_examples,
+    sharegpt,
+    tldr_axes,
+    ultrafeedback,
+)
 from overopt.types import Dropped
 
 
@@ -27,16 +39,32 @@ def pair(prompt: str, chosen: str = "good", rejected: str = "bad") -> dict[str, 
         ({"prompt": "\n\nHuman: a\n\nAssistant:", "chosen": " b", "rejected": " c"}, generic),
         ({"chosen": "b", "rejected": "c"}, generic),
         ({"input": "a", "output_1": "b", "output_2": "c", "label": 1, "source": "d"}, llmbar),
-        ({"input": "a", "output_1": "b"}, generic),
         ({"messages": [{"role": "user", "content": "a"}]}, conversation),
         ({"prompt": "a", "chosen": "b", "rejected": "c", "messages": []}, generic),
         ({"instruction": "a", "input": "", "output": "b"}, instruction),
         ({"question": "a", "answer": "b"}, instruction),
         ({"conversations": [{"from": "human", "value": "a"}]}, sharegpt),
+        ({"instruction": "a", "completions": [{"response": "b", "annotations": {}}]}, ultrafeedback),
+        ({"instruction": "a", "completions": [], "output": "b"}, instruction),
+        ({"info": {"post": "a"}, "summary": {"text": "b", "axes": {"overall": 7}}}, tldr_axes),
+        ({"query": "a", "chosen": "b", "rejected": "c"}, instruction),
     ],
 )
 def test_the_first_row_tells_the_form(row: dict[str, Any], form: object) -> None:
     assert detect(row) is form
+
+
+def test_fields_that_fit_no_format_are_named_with_what_each_format_needs(tmp_path: Path) -> None:
+    with pytest.raises(UserError) as caught:
+        read_examples(write(tmp_path / "a.jsonl", {"transcript": "a", "rating": 1}), "auto", Dropped())
+    first, *needs = str(caught.value).splitlines()
+    assert first == (
+        f"{tmp_path / 'a.jsonl'}:1: the fields of this record (transcript, rating) fit no format; "
+        "rename them to those of one:"
+    )
+    assert [line.split()[0] for line in needs] == list(FORMATS)
+    assert "  messages             messages" in needs
+    assert needs[-1].endswith("prompt, alone or with chosen and rejected or with completion, reference or response")
 
 
 def test_empty_prompts_and_identical_completions_are_dropped_and_counted(tmp_path: Path) -> None:

@@ -92,7 +92,7 @@ def test_conversations_that_part_early_are_dropped() -> None:
     [
         (
             {"text": "a"},
-            r"without its field 'prompt' \(fields present: text\); what is read are prompt with chosen and",
+            r"without its field 'prompt' \(fields present: text\); only whole conversations, as messages or as",
         ),
         ({"chosen": "b", "rejected": "c"}, "without its field 'prompt'"),
         ({"prompt": "a", "rejected": "c"}, "without its field 'chosen'"),

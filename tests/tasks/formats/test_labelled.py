@@ -37,6 +37,24 @@ def test_a_tag_that_says_neither_is_refused() -> None:
         label({**ASKED, "kto_tag": "meh"})
 
 
+def rated(prompt: str, text: str, rating: float) -> Example:
+    return Example(prompt, text, rating=rating)
+
+
+def test_of_rated_completions_the_best_are_paired_with_the_worst() -> None:
+    five = [rated("x", "mean 4", 3), rated("x", "1", 1), rated("x", "2", 2), rated("x", "7", 7), rated("x", "5", 5)]
+    again = [rated("x", "mean 4", 5)]  # by another person
+    tied = [rated("y", "a", 6), rated("y", "b", 6), rated("z", "alone", 7)]
+    pair = Example("w", "c", "r")
+    pairs, left = paired([*five, pair, *tied, *again])
+    assert [(p.prompt, p.reference, p.rejected, p.rating) for p in pairs] == [
+        ("x", "7", "1", None),
+        ("x", "5", "2", None),
+        ("w", "c", "r", None),
+    ]
+    assert left == 4  # "mean 4", a, b, alone
+
+
 def test_a_prompt_with_both_kinds_makes_pairs_and_the_rest_is_counted() -> None:
     good = [Example("x", text, desirable=True) for text in ("g1", "g2", "g3")]
     bad = [Example("x", text, desirable=False) for text in ("b1", "b2")]

@@ -18,7 +18,7 @@ from overopt.errors import UserError
 from overopt.evaluation.judges.base import Answer, Question, encodable
 from overopt.evaluation.judges.budget import Budget, BudgetError
 from overopt.evaluation.judges.cache import Cache, key_of
-from overopt.evaluation.judges.secrets import excerpt, redact
+from overopt.redaction import excerpt, redact
 
 FIRST_DELAY, LONGEST_DELAY = 1.0, 60.0
 """Seconds before the first repetition of a failed request, doubled each time; and their limit."""

@@ -109,6 +109,9 @@ class JudgeProtocol(Protocol):
         """Return who judges: by default its name, and a hash of its fields and of its code where it is your own."""
         return Identity(name_of(type(self)), digest([dump(self), code_hashes(self)]))
 
+    def check(self) -> None:
+        """Raise UserError if it cannot judge at all, for want of a key, say: asked before long work that it follows."""
+
     def forecast(self, comparisons: Sequence[Comparison], situation: Situation) -> str:
         """Return about what it would cost to judge comparisons, in words; nothing where it costs only time."""
         return ""

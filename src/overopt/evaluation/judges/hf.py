@@ -1,4 +1,4 @@
-"""A judge that is a language model in a local Hugging Face folder; `local_model.py` asks it.
+"""A judge that is a language model of transformers, in a folder or on the Hub; `local_model.py` asks it.
 
 Replies go to the same cache as those of hosted models, after each batch, so that a command which was killed has lost
 one batch at most when it is given again. A model is loaded when there is something left to ask, and stays loaded until
@@ -24,6 +24,7 @@ from overopt.evaluation.judges.base import Answer, Question, Situation
 from overopt.evaluation.judges.cache import Cache, default_cache, key_of
 from overopt.evaluation.judges.local_model import AnswerBy, LocalModel
 from overopt.evaluation.judges.replies import Attempts, LanguageModelJudge
+from overopt.hub.names import short
 from overopt.models.folder import check_folder
 from overopt.models.load import model_folder
 from overopt.records.hashing import model_files
@@ -36,12 +37,12 @@ RULES = 1
 
 @block
 class HF(LanguageModelJudge):
-    """A language model in a local Hugging Face folder; nothing is downloaded."""
+    """A language model in a Hugging Face folder or on the Hub."""
 
     config_name: ClassVar[str] = "hf"
 
     model: Location
-    """A Hugging Face folder, or a GGUF file."""
+    """A Hugging Face folder, a name on the Hub, or a GGUF file."""
     answer: AnswerBy = "logprobs"
     """`logprobs`: the most probable of the prompt's possible replies, without reasons and never invalid; `text`: what
     the model writes, greedily."""
@@ -49,7 +50,7 @@ class HF(LanguageModelJudge):
     """How often a reply that cannot be read is asked for; a greedy model says the same again."""
 
     def label(self) -> str:
-        name = Path(self.model).name
+        name = short(self.model)
         return f"hf/{name}" if self.answer == "logprobs" else f"hf/{name}/{self.answer}"
 
     def decisive(self, situation: Situation) -> Mapping[str, Any]:

@@ -87,6 +87,9 @@ class OpenAI(LanguageModelJudge):
                 notice=situation.notice,
             )
 
+    def check(self) -> None:
+        ChatAPI(self.label(), self.model, {}, self.timeout, Situation()).open()
+
     def forecast(self, comparisons: Sequence[Comparison], situation: Situation) -> str:
         questions = self._as_sent(first_questions(comparisons, self))
         wanted = {key_of(self.decisive(situation), question): question for question in questions}

@@ -15,7 +15,8 @@ from overopt.engine.packing import Tree
 from overopt.errors import UserError
 from overopt.evaluation.judges.base import Comparison, Identity, Judgement, JudgeProtocol, Situation, digest
 from overopt.evaluation.judges.scores import outcomes
-from overopt.models.load import load_reward_model
+from overopt.hub.names import short
+from overopt.models.load import load_reward_model, model_folder
 from overopt.models.reward_model import RewardModel
 from overopt.models.scorer import Scorer
 from overopt.models.text import Codec
@@ -33,11 +34,11 @@ class RewardModelJudge(JudgeProtocol):
     config_name: ClassVar[str] = "reward_model"
 
     path: Location | None = None
-    """A reward model's run or Hugging Face folder; null: the reward model of the run that is judged."""
+    """A reward model's run or folder, or its name on the Hub; null: the reward model of the run that is judged."""
 
     def identity(self, situation: Situation) -> Identity:
         folder = self._folder(situation)
-        name = "reward_model" if self.path is None else f"reward_model/{Path(self.path).name}"
+        name = "reward_model" if self.path is None else f"reward_model/{short(self.path)}"
         return Identity(name, digest([situation.prompt_style, model_files(folder)]))
 
     def judge(self, comparisons: Sequence[Comparison], situation: Situation) -> list[Judgement]:
@@ -64,7 +65,7 @@ class RewardModelJudge(JudgeProtocol):
         return [(a, a if equal else b) for (a, b), equal in zip(both, same, strict=True)]
 
     def _folder(self, situation: Situation) -> Path:
-        path = situation.reward_model if self.path is None else Path(self.path)
+        path = situation.reward_model if self.path is None else model_folder(self.path)
         if path is None:
             raise UserError(
                 "judge reward_model: there is no reward model of a run here; name one: "

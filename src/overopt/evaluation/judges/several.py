@@ -52,6 +52,10 @@ class _Several(JudgeProtocol):
         ids = ",".join(member.id for member in members)
         return Identity(f"{name}({ids})", digest([name, [(member.id, member.hash) for member in members]]))
 
+    def check(self) -> None:
+        for judge in self.judges:
+            judge.check()
+
     def forecast(self, comparisons: Sequence[Comparison], situation: Situation) -> str:
         costs = [(judge.identity(situation).id, judge.forecast(comparisons, situation)) for judge in self.judges]
         return "; ".join(f"{name}: {cost}" for name, cost in costs if cost)

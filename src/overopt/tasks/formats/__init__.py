@@ -1,9 +1,9 @@
 """Readers of data files: `files` yields a file's rows, and each format turns a row into an `Example`.
 
-A format is one module with two functions, and its name in `FORMATS`. `matches(row)` says whether a row has the format;
-it is asked of a file's first row if the format is `auto`. `read(row, dropped)` returns the row's example; None if it
-was left out and counted; UserError if it is malformed. Tools (`extras`) and labels (`labelled`) may be added to a row
-of any format.
+A format is one module with two functions, and its name in `FORMATS`. `matches(row)` says whether a row has the format,
+whose fields `NEEDS` lists; it is asked of a file's first row if the format is `auto`. `read(row, dropped)` returns the
+row's example; None if it was left out and counted; UserError if it is malformed. Tools (`extras`) and labels
+(`labelled`) may be added to a row of any format.
 """
 
 from __future__ import annotations
@@ -17,29 +17,70 @@ from types import ModuleType
 from typing import Literal
 
 from overopt.errors import UserError
-from overopt.tasks.formats import conversation, generic, hh, instruction, labelled, llmbar, ranking, sharegpt
-from overopt.tasks.formats.example import Example, Row
+from overopt.tasks.formats import (
+    conversation,
+    generic,
+    hh,
+    instruction,
+    labelled,
+    llmbar,
+    ranking,
+    sharegpt,
+    tldr,
+    tldr_axes,
+    tldr_comparisons,
+    ultrafeedback,
+    ultrafeedback_pairs,
+)
+from overopt.tasks.formats.example import Example, Row, field_names
 from overopt.tasks.formats.extras import read_extras
 from overopt.tasks.formats.files import read_rows
 from overopt.tasks.formats.labelled import paired
+from overopt.tasks.sources import Source
 from overopt.types import Dropped
 
-Format = Literal["auto", "generic", "hh", "llmbar", "ranking", "messages", "sharegpt", "alpaca"]
+Format = Literal[
+    "auto",
+    "generic",
+    "hh",
+    "llmbar",
+    "ranking",
+    "messages",
+    "sharegpt",
+    "alpaca",
+    "tldr",
+    "tldr_comparisons",
+    "tldr_axes",
+    "ultrafeedback",
+    "ultrafeedback_pairs",
+]
 
 FORMATS: dict[str, ModuleType] = {
     "hh": hh,
     "llmbar": llmbar,
+    "tldr": tldr,
+    "tldr_comparisons": tldr_comparisons,
+    "tldr_axes": tldr_axes,
+    "ultrafeedback": ultrafeedback,
+    "ultrafeedback_pairs": ultrafeedback_pairs,
     "ranking": ranking,
     "sharegpt": sharegpt,
     "messages": conversation,
     "alpaca": instruction,
     "generic": generic,
 }
-"""In the order in which `auto` tries them; `generic` matches every row."""
+"""In the order in which `auto` tries them."""
 
 
 def detect(row: Row) -> ModuleType:
-    return next(form for form in FORMATS.values() if form.matches(row))
+    """The format of a row; UserError, which lists what each needs, if it has none."""
+    found = next((form for form in FORMATS.values() if form.matches(row)), None)
+    if found is None:
+        width = max(map(len, FORMATS))
+        needs = [f"  {name:{width}}  {form.NEEDS}" for name, form in FORMATS.items()]
+        problem = f"the fields of this record ({field_names(row)}) fit no format; rename them to those of one:"
+        raise UserError("\n".join([problem, *needs]))
+    return found
 
 
 LONE_SURROGATE = re.compile("[\ud800-\udfff]")
@@ -70,7 +111,9 @@ def _flaw(example: Example, normalize: Normalize) -> str | None:
     return None
 
 
-def _examples(path: Path, form: ModuleType | None, dropped: Dropped, normalize: Normalize) -> Iterator[Example]:
+def _examples(
+    path: Path | Source, form: ModuleType | None, dropped: Dropped, normalize: Normalize
+) -> Iterator[Example]:
     for place, row in read_rows(path, dropped):
         try:
             extras = read_extras(row)
@@ -83,15 +126,27 @@ def _examples(path: Path, form: ModuleType | None, dropped: Dropped, normalize: 
         flaw = _flaw(example, normalize)
         if flaw is None:
             good = None if example.ranked or example.reference is None else labelled.label(row)
+            example = _cuttable(example)
             yield replace(example, place=place, desirable=good, columns={**example.columns, **extras})
         else:
             dropped.add(flaw)
 
 
+def _cuttable(example: Example) -> Example:
+    """The example, with the part of its prompt that may be cut if it is a post or an article, in whatever format.
+
+    As a lone user's turn such a prompt is text to continue, too.
+    """
+    part = tldr.cuttable(example.prompt)
+    if part is None or len(example.messages or ()) > 1:
+        return example
+    return replace(example, messages=None, chat_only=False, cuttable=part)
+
+
 def read_examples(
-    path: Path, format: Format, dropped: Dropped, limit: int | None = None, normalize: Normalize = unchanged
+    path: Path | Source, format: Format, dropped: Dropped, limit: int | None = None, normalize: Normalize = unchanged
 ) -> list[Example]:
-    """At most `limit` usable examples of a file, a folder or a pattern, in order; UserError if there is none."""
+    """At most `limit` usable examples of a source, a file, a folder or a pattern; UserError if there is none."""
     form = None if format == "auto" else FORMATS[format]
     examples = list(islice(_examples(path, form, dropped, normalize), limit))
     if not examples:

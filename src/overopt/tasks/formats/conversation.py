@@ -10,6 +10,8 @@ from overopt.tasks.formats import chat, generic
 from overopt.tasks.formats.example import Example, Row
 from overopt.types import Dropped
 
+NEEDS = "messages"
+
 
 def matches(row: Row) -> bool:
     others = ("chosen", "rejected", *generic.REFERENCE_FIELDS)

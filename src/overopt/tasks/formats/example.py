@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -29,10 +30,14 @@ class Example:
     """The row holds chat messages, so the prompt cannot be used in the raw style."""
     desirable: bool | None = None
     """The label of the reference, in data that label single completions."""
+    rating: float | None = None
+    """A rating of the reference, more being better, in data that rate single completions."""
     columns: Mapping[str, Any] = field(default_factory=dict)
     """The row's other fields, for the user's functions that score completions."""
     place: str = ""
     """FILE:LINE."""
+    cuttable: tuple[int, int] | None = None
+    """Start and end of the part of the prompt that may be cut from its end, if the prompt is too long."""
 
     @property
     def ranked(self) -> tuple[str, ...]:
@@ -59,3 +64,8 @@ def text_field(row: Row, name: str) -> str:
         raise UserError(f"field '{name}' must be text, got {type(row[name]).__name__}")
     text: str = row[name]
     return text
+
+
+def is_number(value: Any) -> bool:
+    """Whether a value is a finite number; `isfinite` would raise for integers beyond the floats."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < math.inf

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -24,18 +25,21 @@ from overopt.datafiles import (
 )
 from overopt.errors import UserError
 from overopt.tasks.formats.example import Row
+from overopt.tasks.sources import Source
 from overopt.types import Dropped
 
+TOKENS = re.compile(r"_tokens?$|_response_label$|^(?:input_ids|attention_mask|labels)$")
+"""Names of columns of token ids, in data that were prepared for one tokenizer."""
 LONGEST_CELL = 2**31 - 1
 """Characters of a CSV cell; the csv module's own limit, 131,072, is less than a long document."""
 
 
-def read_rows(path: Path, dropped: Dropped) -> Iterator[tuple[str, Row]]:
-    """(place, row) for each record of a file, of a folder's files or of those that a pattern matches.
+def read_rows(source: Path | Source, dropped: Dropped) -> Iterator[tuple[str, Row]]:
+    """(place, row) for each record of a source or, of a path, of a file, a folder's files or a pattern's matches.
 
     `place` is FILE:LINE, or the record's number where the file has no lines.
     """
-    for file in shards(path):
+    for file in source.files() if isinstance(source, Source) else shards(source):
         kind = extension(file)
         if kind is None and file.exists() and not file.is_dir():
             known = ", ".join(EXTENSIONS)
@@ -160,7 +164,8 @@ def _parquet(file: BinaryIO, path: Path) -> Iterator[tuple[str, Row]]:
 
     number = 0
     try:
-        for batch in pyarrow.parquet.ParquetFile(io.BytesIO(file.read())).iter_batches():
+        content = pyarrow.parquet.ParquetFile(io.BytesIO(file.read()))
+        for batch in content.iter_batches(columns=_without_tokens(content.schema_arrow)):
             for row in _in_microseconds(batch).to_pylist():
                 number += 1
                 place = f"{path}: row {number}"
@@ -172,6 +177,18 @@ def _parquet(file: BinaryIO, path: Path) -> Iterator[tuple[str, Row]]:
         raise UserError(
             f"{path}: not a Parquet file, or a damaged one{after} ({shortened(error)}); fetch or write it again"
         ) from None
+
+
+def _without_tokens(schema: Any) -> list[str]:
+    """The columns to read: those of token ids (lists of integers) repeat the texts at many times their size."""
+    from pyarrow import types
+
+    def is_tokens(field: Any) -> bool:
+        kind = field.type
+        listed = types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind)
+        return listed and types.is_integer(kind.value_type) and TOKENS.search(field.name) is not None
+
+    return [field.name for field in schema if not is_tokens(field)]
 
 
 def _in_microseconds(batch: Any) -> Any:

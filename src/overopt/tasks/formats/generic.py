@@ -14,17 +14,14 @@ from overopt.tasks.formats import chat
 from overopt.tasks.formats.example import Example, Message, Row, field_names, require
 from overopt.types import Dropped
 
+NEEDS = "prompt, alone or with chosen and rejected or with completion, reference or response"
 SYSTEMS = ("system", "system_prompt")
 """Names of the field of a system message."""
 REFERENCE_FIELDS = ("completion", "reference", "response")
-READ = (
-    "what is read are prompt with chosen and rejected, prompt with completion (and label), prompt alone, messages, "
-    "instruction or question with output or answer, conversations, prompt with responses and scores"
-)
 
 
 def matches(row: Row) -> bool:
-    return True
+    return any(name in row for name in ("prompt", "chosen", "rejected", *REFERENCE_FIELDS))
 
 
 def _completion(row: Row, name: str, dropped: Dropped) -> tuple[list[Message], str] | None:
@@ -77,8 +74,8 @@ def _prompt(prompt: Any, befores: list[list[Message]], row: Row, dropped: Droppe
     if prompt is None:
         if not befores or not all(befores):
             raise UserError(
-                f"a record without its field 'prompt' (fields present: {field_names(row)}); {READ}: rename what you "
-                "have"
+                f"a record without its field 'prompt' (fields present: {field_names(row)}); only whole conversations, "
+                "as messages or as transcripts of HH-RLHF, hold their prompt themselves"
             )
         contexts: list[list[Message] | None] = [*befores]
     else:

@@ -9,6 +9,7 @@ from overopt.tasks.base import strip_joint
 from overopt.tasks.formats.example import Example, Message, Row, text_field
 from overopt.types import Dropped
 
+NEEDS = "chosen, rejected, each a transcript of Human: and Assistant: (HH-RLHF)"
 ANSWER = "\n\nAssistant:"
 TURN = re.compile(r"\n\n(Human|Assistant):")
 ROLES = {"Human": "user", "Assistant": "assistant"}

@@ -13,6 +13,7 @@ from overopt.tasks.formats import generic
 from overopt.tasks.formats.example import Example, Message, Row, text_field
 from overopt.types import Dropped
 
+NEEDS = "instruction, question or query, with output or answer, or with chosen and rejected (Alpaca)"
 QUESTIONS = ("instruction", "question", "query")
 INPUTS = ("input", "context")
 ANSWERS = ("output", "answer", *generic.REFERENCE_FIELDS)

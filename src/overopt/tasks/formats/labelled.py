@@ -1,7 +1,7 @@
 """KTO's format: one completion, with a `label` (or `kto_tag`) that says whether it is desirable.
 
 Desirable completions are demonstrations. If a prompt has both kinds, they become pairs; there are no losses of single
-labelled completions here.
+labelled completions here. Completions that are rated one by one become pairs, too.
 """
 
 from __future__ import annotations
@@ -38,20 +38,44 @@ def label(row: Row) -> bool | None:
 
 
 def paired(examples: Sequence[Example]) -> tuple[list[Example], int]:
-    """The examples with labelled completions paired, and how many of these found no partner.
+    """The examples with labelled and rated completions paired, and how many of these found no partner.
 
-    The n-th desirable completion of a prompt is paired with its n-th undesirable one. Other examples are unchanged.
+    The n-th desirable completion of a prompt is paired with its n-th undesirable one; of rated ones the n-th best with
+    the n-th worst, if their ratings differ. Other examples are unchanged.
     """
     good, bad = _by_prompt(examples, True), _by_prompt(examples, False)
-    pairs: list[Example] = []
+    pairs, left_rated = _rated_pairs(examples)
     for example in examples:
+        if example.rating is not None:
+            continue
         if example.desirable is None:
             pairs.append(example)
         elif example.desirable and good[example.prompt] and bad.get(example.prompt):
             first = good[example.prompt].pop(0)
             pairs.append(replace(first, rejected=bad[example.prompt].pop(0).reference))
     left = sum(map(len, good.values())) + sum(map(len, bad.values()))
-    return pairs, left
+    return pairs, left + left_rated
+
+
+def _rated_pairs(examples: Sequence[Example]) -> tuple[list[Example], int]:
+    """Pairs of the rated completions of each prompt, and how many of these are in none.
+
+    The rating of a text that several people rated is the mean of theirs.
+    """
+    ratings: dict[str, dict[str, list[float]]] = {}
+    first: dict[tuple[str, str], Example] = {}
+    for example in examples:
+        if example.rating is not None and example.reference is not None:
+            first.setdefault((example.prompt, example.reference), example)
+            ratings.setdefault(example.prompt, {}).setdefault(example.reference, []).append(example.rating)
+    pairs = []
+    for prompt, rated in ratings.items():
+        means = {text: sum(given) / len(given) for text, given in rated.items()}
+        order = sorted(means, key=lambda text: -means[text])
+        for better, worse in zip(order[: len(order) // 2], reversed(order), strict=False):
+            if means[better] > means[worse]:
+                pairs.append(replace(first[prompt, better], rejected=worse, rating=None))
+    return pairs, len(first) - 2 * len(pairs)
 
 
 def _by_prompt(examples: Sequence[Example], desirable: bool) -> dict[str, list[Example]]:

@@ -6,6 +6,7 @@ from overopt.errors import UserError
 from overopt.tasks.formats.example import Example, Row, require, text_field
 from overopt.types import Dropped
 
+NEEDS = "input, output_1, output_2, label (LLMBar)"
 FIELDS = ("input", "output_1", "output_2", "label")
 
 

@@ -7,12 +7,11 @@ pair.
 
 from __future__ import annotations
 
-import math
-from typing import Any
-
 from overopt.errors import UserError
-from overopt.tasks.formats.example import Example, Row, require, text_field
+from overopt.tasks.formats.example import Example, Row, is_number, require, text_field
 from overopt.types import Dropped
+
+NEEDS = "prompt, responses, ranking or scores"
 
 
 def matches(row: Row) -> bool:
@@ -28,16 +27,11 @@ def _responses(row: Row) -> list[str]:
     return responses
 
 
-def _is_number(value: Any) -> bool:
-    """Whether a value is a finite number; `isfinite` would raise for integers beyond the floats."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < math.inf
-
-
 def _scores(row: Row, count: int) -> list[float] | None:
     scores = row.get("scores")
     if scores is None:
         return None
-    if not isinstance(scores, list) or len(scores) != count or not all(map(_is_number, scores)):
+    if not isinstance(scores, list) or len(scores) != count or not all(map(is_number, scores)):
         raise UserError(f"field 'scores' must be {count} finite numbers, one for each response")
     return scores
 

@@ -9,6 +9,7 @@ from overopt.tasks.formats import conversation, generic
 from overopt.tasks.formats.example import Example, Message, Row, text_field
 from overopt.types import Dropped
 
+NEEDS = "conversations, or conversation (ShareGPT)"
 ROLES = {
     "human": "user",
     "user": "user",

@@ -75,8 +75,8 @@ class Parents:
             folder = _checkpoint(role, path, stages)
         elif not (path / "config.json").is_file():
             raise UserError(
-                f"{role}: {path} is neither a run directory nor a Hugging Face model folder; nothing is "
-                "loaded from the Hub: download a model first (hf download NAME --local-dir FOLDER)"
+                f"{role}: {path} is neither a run directory nor a Hugging Face model folder; a model on the Hub is "
+                "written OWNER/NAME (or hf://OWNER/NAME, where a folder OWNER lies here)"
             )
         known = {"role": role, "path": str(path), "hash": hash_parent(path), "files": parent_files(path)}
         self.records.append(known)

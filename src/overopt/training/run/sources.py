@@ -12,23 +12,25 @@ from pathlib import Path
 from typing import Any
 
 from overopt import config as configuration
-from overopt.datafiles import shards
 from overopt.errors import UserError
 from overopt.models.load import model_folder
 from overopt.records import Run, changed, hash_file, hash_parent, load_run, model_files, parent_files
 from overopt.records.states import SavedState, newest_state
+from overopt.tasks.sources import Source
 
 
 def data_hashes(task: Any) -> dict[str, str]:
     """SHA-256 of the data at each location that a task names, by its address in a stage."""
-    files = {f"task.{address}": _files(place) for address, place in configuration.locations(task).items()}
+    sources: Mapping[str, Source] = getattr(task, "sources", {})  # a task of the user's need not have any
+    places = {address: Source(place) for address, place in configuration.locations(task).items()}
+    files = {f"task.{address}": _files(source) for address, source in {**places, **sources}.items()}
     return {address: _hash(found) for address, found in files.items() if found}
 
 
-def _files(location: str) -> list[Path]:
-    """The data files at a location: one, a folder's or a pattern's; none where it leads to something else."""
+def _files(source: Source) -> list[Path]:
+    """The data files of a source: one, a folder's or a pattern's; none where it leads to something else."""
     try:
-        return [file for file in shards(Path(location)) if file.is_file()]
+        return [file for file in source.files() if file.is_file()]
     except UserError:
         return []
 
@@ -100,7 +102,7 @@ def check_sources(run: Run, stage: Any, moved: Collection[str]) -> None:
     """
     places = {address: Path(place) for address, place in configuration.locations(stage).items()}
     for address in moved:
-        if not places[address].exists() and not _files(str(places[address])):
+        if not places[address].exists() and not _files(Source(str(places[address]))):
             raise UserError(f"{run.path}: made with another {address}, and {places[address]} does not exist")
     elsewhere = {address.partition(".")[0]: places[address] for address in moved}
     for parent in run.info.get("parents", []):

@@ -155,7 +155,7 @@ def _items(config: Offline, session: Session, policy: Policy, codec: Codec) -> t
     if isinstance(config.pairs, FromRun):
         session.parents.folder("pairs", config.pairs.path, ("reward_model",))
     dropped, limits = session.dropped("pairs"), session.limits
-    sampler = PairSampler(config.task, codec, policy, config.seed, limits.completion, dropped)
+    sampler = PairSampler(config.task, codec, policy, config.seed, limits, dropped)
     pairs = session.budget.within(partial(config.pairs.collect, sampler))
     size = common_size(pairs.train)
     check_takes("loss", config.loss, size, RankingLosses)

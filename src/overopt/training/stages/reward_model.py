@@ -85,7 +85,7 @@ def train_reward_model(config: RewardModelStage, session: Session) -> None:
     dropped, limits = session.dropped("pairs"), session.limits
     split, _ = config.task.evaluation(config.seed, Dropped())
     source = FromRun(path=str(session.out)) if session.has_pairs else config.pairs
-    sampler = PairSampler(config.task, codec, policy, config.seed, limits.completion, dropped)
+    sampler = PairSampler(config.task, codec, policy, config.seed, limits, dropped)
     pairs = session.budget.without_gradient(partial(source.collect, sampler))
     size = common_size(pairs.train)
     check_takes("loss", config.loss, size, PlackettLuce)

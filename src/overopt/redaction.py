@@ -1,4 +1,4 @@
-"""Blacks out secrets: a judge's replies, errors and notices all pass through here before they are written."""
+"""Blacks out secrets: what a judge or the Hub says passes through here before it is shown or written."""
 
 from __future__ import annotations
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from overopt.evaluation.judges.secrets import excerpt, redact
+from overopt.redaction import excerpt, redact
 
 KEY = 'plant/ed+key=9f"27'
 ENVIRONMENT = {"OPENAI_API_KEY": KEY, "HF_TOKEN": "hf_abcdefgh", "SHORT_KEY": "none", "TOKENS": "Preferred"}

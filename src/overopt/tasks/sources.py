@@ -1,0 +1,50 @@
+"""Where a task's records are read: files of this machine, or a data set on the Hub, by subset and split."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from overopt.datafiles import shards
+from overopt.errors import UserError
+from overopt.hub.data import DataFiles, data_files
+from overopt.hub.layout import CARD, layout_of, read_card
+from overopt.hub.names import HubName, parse
+
+
+@dataclass(frozen=True)
+class Source:
+    """A location with the subset and the split that are meant, where it holds several."""
+
+    location: str
+    subset: str | None = None
+    split: str | None = None
+
+    def __str__(self) -> str:
+        named = {"subset": self.subset, "split": self.split}
+        parts = ", ".join(f"{field} {value}" for field, value in named.items() if value is not None)
+        return f"{self.location} ({parts})" if parts else self.location
+
+    @property
+    def name(self) -> HubName | None:
+        """The data set on the Hub; None for a path."""
+        return parse(self.location)
+
+    def files(self) -> list[Path]:
+        """Its files on this machine, fetched as far as they are missing; UserError if there are none."""
+        fetched = self.fetched()
+        if fetched is not None:
+            return [*fetched.files]
+        path = Path(self.location)
+        if self.subset is None and self.split is None:
+            return shards(path)
+        if not path.is_dir():
+            field = "subset" if self.subset is not None else "split"
+            raise UserError(f"{path}: is no folder, so it has no {field}; leave {field} out")
+        files = [str(file.relative_to(path)) for file in sorted(path.rglob("*")) if file.is_file()]
+        layout = layout_of(files, read_card(path / CARD) if CARD in files else None, str(path))
+        return [path / file for file in layout.files(str(path), self.subset, self.split)]
+
+    def fetched(self) -> DataFiles | None:
+        """What a name on the Hub means, at its commit; None for a path."""
+        return None if self.name is None else data_files(self.name, self.subset, self.split)
