@@ -20,7 +20,7 @@ ENV PIP_BREAK_SYSTEM_PACKAGES=1
 WORKDIR /opt/overopt
 COPY pyproject.toml README.md LICENSE ./
 COPY src ./src
-RUN python3 -m pip install --no-cache-dir ${PIP_ARGS} '.[gguf,rouge]'
+RUN python3 -m pip install --no-cache-dir ${PIP_ARGS} '.[gguf,peft,rouge]'
 
 COPY examples ./examples
 ENTRYPOINT ["overopt"]

@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +16,7 @@ from overopt.engine.attention_flex import FlexAttention
 from overopt.engine.onednn import onednn_linear_maps
 from overopt.engine.packing import Packed
 from overopt.models import neox
+from overopt.models.adapter import Adapter
 from overopt.models.properties import ATTENTION_CAP, attention_window, has_custom_attention
 from overopt.models.text import end_ids
 
@@ -78,6 +79,11 @@ def _register() -> None:
 class Body:
     """A transformer's body with its head and tokenizer. No dropout; with `bf16` it computes in bf16 on fp32 weights."""
 
+    peft_task: ClassVar[str]
+    """The kind of model in an adapter's configuration."""
+    trained_whole: ClassVar[tuple[str, ...]] = ()
+    """Modules that are trained whole where the rest is adapted."""
+
     def __init__(self, model: Any, tokenizer: Any, head: nn.Linear, bf16: bool = False) -> None:
         self.model = model.eval()
         self.tokenizer = tokenizer
@@ -92,6 +98,8 @@ class Body:
         """Whether completions share the computation of their prompt; else each is a row of the ordinary forward."""
         self.flex_attention = False
         """Whether one compiled kernel computes the attention of all trees; chosen at load, on a GPU."""
+        self.adapter: Adapter | None = None
+        """What is trained in place of the model's own weights, if not they."""
 
     @property
     def device(self) -> torch.device:
@@ -186,7 +194,7 @@ class Body:
         self.model.requires_grad_(False)
 
     def save(self, folder: Path) -> None:
-        """Write a Hugging Face folder with safetensors; its generation settings stop at `end_ids`."""
+        """Write a Hugging Face folder with safetensors, of an adapter if it has one; generation stops at `end_ids`."""
         silence_transformers()
         self._save_model(folder)
         self.tokenizer.save_pretrained(folder)
@@ -200,6 +208,11 @@ class Body:
         """Write weights and configurations, even where transformers refuses to save generation settings it has read."""
         from transformers import GenerationConfig
 
+        if self.adapter is not None:
+            self.adapter.save(folder)
+            if (settings := getattr(self.model, "generation_config", None)) is not None:  # a classifier has none
+                _write_generation_settings(folder, settings)
+            return
         try:
             self.model.save_pretrained(folder)
         except ValueError:
@@ -208,5 +221,9 @@ class Body:
                 self.model.save_pretrained(folder)
             finally:
                 self.model.generation_config = settings
-            text = json.dumps(settings.to_diff_dict(), indent=2, sort_keys=True, default=str)
-            (folder / "generation_config.json").write_text(text + "\n", encoding="utf-8")
+            _write_generation_settings(folder, settings)
+
+
+def _write_generation_settings(folder: Path, settings: Any) -> None:
+    text = json.dumps(settings.to_diff_dict(), indent=2, sort_keys=True, default=str)
+    (folder / "generation_config.json").write_text(text + "\n", encoding="utf-8")

@@ -86,10 +86,11 @@ def check_weights(folder: Path) -> None:
     if missing:
         raise UserError(f"{folder}: {len(missing)} of {len(shards)} weight files are missing, first {missing[0]}")
     for name in shards:
-        _check_safetensors(folder / name)
+        check_safetensors(folder / name)
 
 
-def _check_safetensors(path: Path) -> None:
+def check_safetensors(path: Path) -> None:
+    """Raise UserError unless a safetensors file is whole and its weights can be trained."""
     check_readable(path)
     size = path.stat().st_size
     with path.open("rb") as stream:

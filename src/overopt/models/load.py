@@ -15,6 +15,7 @@ from overopt.config import Choice, Location, block
 from overopt.errors import UserError
 from overopt.hub.models import What, model_snapshot
 from overopt.hub.names import parse
+from overopt.models.adapter import MODEL_CONFIG, AdapterFolder, adapter_folder
 from overopt.models.body import silence_transformers, with_attention
 from overopt.models.folder import check_folder, check_text_files, check_weights, reading
 from overopt.models.gguf import dequantize
@@ -132,6 +133,9 @@ def folder_config(folder: Path) -> Any:
     """The Hugging Face configuration of a model folder; of a multimodal model, that of its text model."""
     from transformers import AutoConfig
 
+    adapter = adapter_folder(folder)
+    if adapter is not None:
+        return _adapted_config(adapter)
     check_folder(folder)
     with reading(folder, "its config.json cannot be loaded"):
         config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
@@ -143,6 +147,42 @@ def folder_config(folder: Path) -> Any:
             "completion continues the prompt"
         )
     return text
+
+
+def _adapted_config(adapter: AdapterFolder) -> Any:
+    """The configuration saved with an adapter, else its base's with as many labels as the adapter's head has rows."""
+    if (saved := adapter.path / MODEL_CONFIG).is_file():
+        with reading(adapter.path, f"its {MODEL_CONFIG} cannot be loaded"):
+            from transformers import AutoConfig
+
+            return AutoConfig.from_pretrained(saved, local_files_only=True, trust_remote_code=False)
+    config = folder_config(base_folder(adapter))
+    if rows := [shape[0] for name, shape in adapter.whole.items() if name == "score.weight"]:
+        config.num_labels = rows[0]
+    config.name_or_path = str(adapter.path)
+    return config
+
+
+def base_folder(adapter: AdapterFolder) -> Path:
+    """The folder of the model that an adapter was trained on; UserError if there is none."""
+    folder = model_folder(adapter.base)
+    if not folder.is_dir():
+        raise UserError(
+            f"{adapter.path}: the model that this adapter belongs to, {adapter.base}, does not exist; put it there, or "
+            "write where it is into base_model_name_or_path of adapter_config.json"
+        )
+    return folder
+
+
+def adapters_of(folder: Path) -> tuple[list[AdapterFolder], Path]:
+    """The adapter in a folder, the one that it was trained on, and so on; and the folder of the model below them."""
+    adapters: list[AdapterFolder] = []
+    while (adapter := adapter_folder(folder)) is not None:
+        if any(adapter.path.resolve() == other.path.resolve() for other in adapters):
+            raise UserError(f"{folder}: this adapter is, by its adapter_config.json, trained on itself")
+        adapters.append(adapter)
+        folder = base_folder(adapter)
+    return adapters, folder
 
 
 def load_policy(folder: Path, device: torch.device, bf16: bool = False) -> Policy:
@@ -200,11 +240,28 @@ def model_folder(location: str, what: What = "all") -> Path:
 
 
 def _load(folder: Path, auto_class: Any, known: Any, device: torch.device) -> tuple[Any, Any]:
-    config, kind = folder_config(folder), check_folder(folder)["model_type"]
+    config = folder_config(folder)
     if type(config) not in known:
         raise UserError(f"{folder}: a {config.model_type} model is none of {auto_class.__name__}; use another model")
-    check_weights(folder)
     check_text_files(folder)
+    model = _weights(folder, config, auto_class)
+    return model.to(device), load_tokenizer(folder)
+
+
+def _weights(folder: Path, config: Any, auto_class: Any) -> Any:
+    """The model of a folder: its own weights or, of an adapter's folder, its base's with the adapter added."""
+    adapters, base = adapters_of(folder)
+    model = _own_weights(base, config, auto_class, {name for adapter in adapters for name in adapter.whole})
+    for adapter in reversed(adapters):
+        adapter.add_to(model)
+    model.config.name_or_path = str(folder)  # not the base: what is trained next is trained on both
+    return model
+
+
+def _own_weights(folder: Path, config: Any, auto_class: Any, brought: Collection[str]) -> Any:
+    """The model of the weights in a folder; only those that adapters bring may be missing."""
+    kind = check_folder(folder)["model_type"]
+    check_weights(folder)
     silence_transformers()
     with reading(folder, f"its weights cannot be loaded as {auto_class.__name__}"):
         model, report = with_attention(
@@ -234,13 +291,14 @@ def _load(folder: Path, auto_class: Any, known: Any, device: torch.device) -> tu
             "without them it is another model; restore the config.json that belongs to them, or, if they are meant to "
             "be left out, load the folder where it came from and save it with save_pretrained"
         )
-    if report["missing_keys"]:  # a head with random weights would train silently
-        missing, besides = (", ".join(sorted(map(str, report[key]))[:4]) for key in ("missing_keys", "unexpected_keys"))
+    if lacking := set(map(str, report["missing_keys"])) - set(brought):  # a head of random weights would train silently
+        besides = ", ".join(sorted(map(str, report["unexpected_keys"]))[:4])
+        missing = ", ".join(sorted(lacking)[:4])
         raise UserError(
             f"{folder}: has no weights for {missing}; is it a model of another kind?"
             + (f" It has others: {besides}" if besides else "")
         )
-    return model.to(device), load_tokenizer(folder)
+    return model
 
 
 def _unread(model: Any, unexpected: Collection[str]) -> list[str]:
@@ -262,6 +320,8 @@ def load_tokenizer(folder: Path) -> Any:
     """The tokenizer of a Hugging Face folder; UserError if it has no EOS."""
     from transformers import AutoTokenizer
 
+    if (adapter := adapter_folder(folder)) is not None and not (folder / "tokenizer_config.json").is_file():
+        folder = base_folder(adapter)
     check_text_files(folder)
     with reading(folder, "its tokenizer cannot be loaded", NEWER):
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)

@@ -5,13 +5,15 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
+from overopt.engine.attention import AttentionBackend
 from overopt.engine.head import LOGITS_PER_CHUNK
 from overopt.engine.onednn import packed_linear_maps
+from overopt.engine.packing import Packed
 from overopt.models import caches
 from overopt.models.body import Body
 from overopt.models.properties import LogitMap
@@ -22,6 +24,8 @@ WORTH_PACKING = 8
 
 class Policy(Body):
     """A causal language model with its tokenizer."""
+
+    peft_task: ClassVar[str] = "CAUSAL_LM"
 
     def __init__(self, model: Any, tokenizer: Any, bf16: bool = False) -> None:
         super().__init__(model, tokenizer, model.get_output_embeddings(), bf16)
@@ -88,9 +92,34 @@ class Policy(Body):
         return logits
 
     def frozen_copy(self) -> Policy:
-        """A copy of the present policy without gradients: a reference."""
+        """A reference: a copy of the policy without gradients or, if it has an adapter, the policy without that."""
+        if self.adapter is not None:
+            return WithoutAdapter(self)
         reference = Policy(copy.deepcopy(self.model), self.tokenizer, self.bf16)
         for name in ("tree_attention", "flex_attention", "cache", "end_ids"):
             setattr(reference, name, getattr(self, name))
         reference.freeze()
         return reference
+
+
+class WithoutAdapter(Policy):
+    """What a policy was before it had its adapter, in the same memory; to be called without gradient."""
+
+    def __init__(self, policy: Policy) -> None:
+        vars(self).update(vars(policy))
+
+    def run(self, ids_N: Tensor, positions_N: Tensor, attend: AttentionBackend, read_R: Tensor | None = None) -> Tensor:
+        with self._base():
+            return super().run(ids_N, positions_N, attend, read_R)
+
+    def _plain_hidden(self, packed: Packed) -> Tensor:
+        with self._base():
+            return super()._plain_hidden(packed)
+
+    def extend(self, ids_NL: Tensor, positions_NL: Tensor, mask_NS: Tensor, cache: Any) -> tuple[Tensor, Any]:
+        with self._base():
+            return super().extend(ids_NL, positions_NL, mask_NS, cache)
+
+    def _base(self) -> AbstractContextManager[None]:
+        assert self.adapter is not None
+        return self.adapter.disabled()

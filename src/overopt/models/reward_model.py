@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -22,6 +22,9 @@ class RewardModel(Body):
     It is saved as a folder of `AutoModelForSequenceClassification` with one label. The config has three more fields:
     `reward_mean`, `reward_scale`, and `reward_prompt_style`, the prompt style of the training texts.
     """
+
+    peft_task: ClassVar[str] = "SEQ_CLS"
+    trained_whole: ClassVar[tuple[str, ...]] = ("score",)
 
     def __init__(self, model: Any, tokenizer: Any, bf16: bool = False) -> None:
         super().__init__(model, tokenizer, model.score, bf16)

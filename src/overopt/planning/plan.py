@@ -16,6 +16,7 @@ from typing import Any
 from overopt.engine.devices import Device, device_named
 from overopt.errors import UserError
 from overopt.hub.names import parse
+from overopt.models.adapter import holds_model
 from overopt.models.load import Scratch, folder_config, load_tokenizer, model_folder
 from overopt.planning.answers import Answers
 from overopt.planning.memory import memory_of
@@ -74,7 +75,7 @@ def from_folder(location: str) -> tuple[Any, Any]:
     """Configuration and tokenizer of a run's last checkpoint, a model folder or a name on the Hub."""
     path = model_folder(location, "tokenizer")
     folder = load_run(path).checkpoint() if (path / "run.json").is_file() else path
-    if not (folder / "config.json").is_file():
+    if not holds_model(folder):
         raise UserError(
             f"{path}: neither a run directory nor a Hugging Face model folder; "
             "make it first, or put the YAML that trains it beside this one"

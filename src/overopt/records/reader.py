@@ -276,6 +276,7 @@ _FORMS: dict[str, Any] = {
     **dict.fromkeys(("versions", "hardware"), dict | None),
     "dropped": {...: {...: int}},
     "kept": {...: int},
+    "hub": {...: {"location": str, "revision": str, "commit": str}},
     "parents": [{"role": str, "path": str, "hash": str}],
     "resumes": [{"step": int, "time": str}],
 }

@@ -11,6 +11,7 @@ from pydantic import Field, model_validator
 
 from overopt.config import DataLocation, Function, block
 from overopt.errors import UserError
+from overopt.hub.layout import TRAIN
 from overopt.tasks import functions
 from overopt.tasks.base import PromptStyle, Report, TaskProtocol, strip_joint
 from overopt.tasks.formats import Example, Format, identical, paired, read_examples
@@ -78,7 +79,8 @@ class Local(TaskProtocol):
     @property
     def sources(self) -> dict[str, Source]:
         """Where records are read, by the field that says it."""
-        found = {"path": Source(self.path, self.subset, self.split)}
+        trained_on = self.split or (None if self.evaluation_split is None or self.evaluation_path else TRAIN)
+        found = {"path": Source(self.path, self.subset, trained_on)}
         if self.evaluation_path is not None:
             found["evaluation_path"] = Source(self.evaluation_path, split=self.evaluation_split)
         elif self.evaluation_split is not None:

@@ -68,7 +68,7 @@ def train(
                 if existing is not None and existing.complete:
                     return _left_alone(existing, tell)
             session.unfinished = existing is not None
-            _TRAIN[type(stage)](stage, session)
+            _TRAIN[type(stage)](session.pin(), session)
         interrupts.leave()  # asked for during the last step
     return load_run(out)
 

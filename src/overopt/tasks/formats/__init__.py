@@ -17,6 +17,7 @@ from types import ModuleType
 from typing import Literal
 
 from overopt.errors import UserError
+from overopt.hub.layout import TRAIN
 from overopt.tasks.formats import (
     conversation,
     generic,
@@ -70,6 +71,8 @@ FORMATS: dict[str, ModuleType] = {
     "generic": generic,
 }
 """In the order in which `auto` tries them."""
+SPLIT_BY_ROWS = (tldr_axes, tldr_comparisons)
+"""Formats whose records say their split themselves, as `split`, since the files hold several."""
 
 
 def detect(row: Row) -> ModuleType:
@@ -114,10 +117,13 @@ def _flaw(example: Example, normalize: Normalize) -> str | None:
 def _examples(
     path: Path | Source, form: ModuleType | None, dropped: Dropped, normalize: Normalize
 ) -> Iterator[Example]:
+    split = path.row_split if isinstance(path, Source) else None
     for place, row in read_rows(path, dropped):
         try:
             extras = read_extras(row)
             form = form or detect(row)
+            if split is not None and not _is_of_split(row, form, split, dropped):
+                continue
             example = form.read(row, dropped)
         except UserError as error:
             raise UserError(f"{place}: {error}") from None
@@ -130,6 +136,17 @@ def _examples(
             yield replace(example, place=place, desirable=good, columns={**example.columns, **extras})
         else:
             dropped.add(flaw)
+
+
+def _is_of_split(row: Row, form: ModuleType, split: str, dropped: Dropped) -> bool:
+    """Whether a row is of a split that no name of a file says; a row that says none itself is of `train`."""
+    own = row.get("split") if form in SPLIT_BY_ROWS else TRAIN
+    if not isinstance(own, str) or (form not in SPLIT_BY_ROWS and split != TRAIN):
+        raise UserError(f"no split {split!r}: neither names of files nor records say one; leave split out")
+    if tldr.is_of_split(own, split):
+        return True
+    dropped.add(f"{own}: another split")
+    return False
 
 
 def _cuttable(example: Example) -> Example:

@@ -69,6 +69,11 @@ def columns(row: Row, used: tuple[str, ...]) -> Row:
     return {name: value for name, value in row.items() if name not in used and not REPEATING.search(name)}
 
 
+def is_of_split(own: str, wanted: str) -> bool:
+    """Whether a record's own split is the one that is asked for; `validation` is `valid1` and `valid2` together."""
+    return own == wanted or (wanted in ("validation", "valid") and own.startswith("valid"))
+
+
 def cuttable(prompt: str) -> tuple[int, int] | None:
     """Start and end of the post, or of the article, in a prompt of this layout; None for any other prompt."""
     if not prompt.endswith("TL;DR:") and not prompt.rstrip().endswith("TL;DR:"):

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import torch
 
 from overopt.engine.compute import Compute
 from overopt.errors import UserError
+from overopt.models.adapter import holds_model
 from overopt.models.body import Body
-from overopt.models.load import load_policy, load_reward_model, model_folder
+from overopt.models.load import adapters_of, load_policy, load_reward_model, model_folder
 from overopt.models.policy import Policy
 from overopt.models.scorer import Scorer
 from overopt.models.text import Codec
@@ -33,6 +35,8 @@ class Parents:
     limits: Limits
     notice: Callable[[str], None]
     records: list[dict[str, Any]] = field(default_factory=list)
+    pins: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    """What is recorded of a name on the Hub, by its location at a commit."""
 
     def policy(self, role: str, location: str) -> Policy:
         """The policy of a parent run or a model folder, ready to train."""
@@ -73,14 +77,21 @@ class Parents:
         folder = path
         if (path / "run.json").is_file():
             folder = _checkpoint(role, path, stages)
-        elif not (path / "config.json").is_file():
+        elif not holds_model(path):
             raise UserError(
                 f"{role}: {path} is neither a run directory nor a Hugging Face model folder; a model on the Hub is "
                 "written OWNER/NAME (or hf://OWNER/NAME, where a folder OWNER lies here)"
             )
-        known = {"role": role, "path": str(path), "hash": hash_parent(path), "files": parent_files(path)}
-        self.records.append(known)
+        self._record(role, path, self.pins.get(location, {}))
+        adapters, base = adapters_of(folder)
+        for place in [*(one.path for one in adapters[1:]), *([base] if adapters else [])]:
+            role += ".base"
+            self._record(role, place)
         return folder
+
+    def _record(self, role: str, path: Path, pin: Mapping[str, str] = MappingProxyType({})) -> None:
+        known = {"role": role, "path": str(path), "hash": hash_parent(path), "files": parent_files(path)}
+        self.records.append({**known, **pin})
 
 
 def _checkpoint(role: str, path: Path, stages: Collection[str]) -> Path:

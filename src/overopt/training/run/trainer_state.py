@@ -82,9 +82,9 @@ class TrainerState:
         _restore_random(_named(tensors, RANDOM), document["random"])
 
     def _tensors(self) -> dict[str, Tensor]:
-        """Parameters and buffers by name, a tied one once."""
+        """Trained parameters and buffers by name, a tied one once; a frozen one is its parent's."""
         model = self.model.model
-        return dict(model.named_parameters()) | dict(model.named_buffers())
+        return {name: p for name, p in model.named_parameters() if p.requires_grad} | dict(model.named_buffers())
 
     @torch.no_grad()
     def _restore_model(self, saved: dict[str, Tensor]) -> None:

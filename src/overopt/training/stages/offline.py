@@ -14,6 +14,7 @@ from overopt.engine.optimizer import AdamW, CosineDecay, Optimizer, OptimizerSet
 from overopt.integrations import Sink
 from overopt.models.policy import Policy
 from overopt.models.text import Codec
+from overopt.models.trainable import Full, Trainable
 from overopt.objectives.pair_losses import DPO
 from overopt.objectives.ranking_losses import PreferenceLoss, RankingLosses
 from overopt.objectives.state import State, initial_state
@@ -43,6 +44,8 @@ class Offline:
 
     policy: Location
     """What training starts from: a run or a model folder."""
+    trainable: Trainable = Full()
+    """What is trained: every weight, or LoRA's matrices beside them."""
     reference: Location | None = None
     """What the loss compares with; null: the policy as it starts. It is asked once for each pair, before the first
     step. A loss without a reference skips that pass, and `ref_margin` is then not recorded, unless this is set or the
@@ -145,6 +148,7 @@ def train_offline(config: Offline, session: Session) -> None:
 def _policies(config: Offline, session: Session) -> tuple[Policy, Policy]:
     """The policy and the reference, frozen."""
     policy = session.parents.policy("policy", config.policy)
+    session.train_only(config.trainable, policy)
     if config.reference is None:
         return policy, policy.frozen_copy()
     return policy, session.parents.reference(config.reference, policy)

@@ -18,6 +18,7 @@ from overopt.integrations import Sink
 from overopt.models.policy import Policy
 from overopt.models.scorer import Scorer
 from overopt.models.text import Codec
+from overopt.models.trainable import Full, LoRA, Trainable
 from overopt.objectives.advantages import RLOO, Advantage
 from overopt.objectives.missing_eos import MissingEOS, Replace
 from overopt.objectives.policy_losses import PolicyLoss, PPOClip
@@ -49,12 +50,14 @@ class Online:
 
     policy: Location
     """What training starts from: a run or a model folder."""
+    trainable: Trainable = Full()
+    """What is trained: every weight, or LoRA's matrices beside them."""
     reward_model: Location | None
     """The proxy: a run of stage reward_model, or a model folder; null: only `rewards` and regularizers act."""
     rewards: list[RewardFunction] = Field(default_factory=list)
     """Functions of your own, added to the reward model's score: `{name: my_module:fn, weight: 1.0}`."""
     reference: Location | None = None
-    """What KL is measured against; null: the policy as it starts."""
+    """What KL is measured against; null: the policy as it starts. With LoRA that takes no memory of its own."""
     task: Task = Miniature()
     seed: Seed = 0
     regularizers: list[RewardRegularizer] = Field(default=[KL()])
@@ -119,6 +122,8 @@ class Online:
             )
         if self.total_episodes < self.episodes_per_update:
             raise ValueError("total_episodes: less than one update's episodes_per_update")
+        if isinstance(self.trainable, LoRA) and self.trainable.dropout:
+            raise ValueError("trainable.dropout: an online run compares the policy with itself, which takes dropout 0")
         if self.reward_model is None and not (self.rewards or self.regularizers or self.loss_regularizers):
             raise ValueError("reward_model: null without rewards or regularizers leaves nothing to optimize")
         return self
@@ -231,6 +236,7 @@ def policy_step(config: Online, policy: Policy, reference: Policy, optimizer: Op
 def _load(config: Online, session: Session) -> tuple[Policy, Policy, Scorer | None, Codec]:
     """The policy, its frozen reference, the reward model, and the policy's tokens."""
     policy = session.parents.policy("policy", config.policy)
+    session.train_only(config.trainable, policy)
     if config.reference is None:
         reference = policy.frozen_copy()
     else:

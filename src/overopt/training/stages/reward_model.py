@@ -16,6 +16,7 @@ from overopt.errors import UserError
 from overopt.integrations import Sink
 from overopt.models.reward_model import RewardModel
 from overopt.models.text import Codec
+from overopt.models.trainable import Full, Trainable
 from overopt.objectives.reward_losses import BradleyTerry, PlackettLuce, RewardLoss
 from overopt.stopping import StopCondition
 from overopt.tasks import Miniature, Task
@@ -47,6 +48,8 @@ class RewardModelStage:
 
     policy: Location
     """The policy whose body it starts from, and which samples the pairs: a run or a model folder."""
+    trainable: Trainable = Full()
+    """What is trained: every weight, or LoRA's matrices beside them and the head."""
     task: Task = Miniature()
     pairs: Pairs = Sampled()
     loss: RewardLoss = BradleyTerry()
@@ -98,6 +101,7 @@ def train_reward_model(config: RewardModelStage, session: Session) -> None:
     steps = config.updates(len(train))
     generator = torch.Generator().manual_seed(config.seed)
     reward_model = RewardModel.from_policy(policy, generator, config.task.prompt_style)
+    session.train_only(config.trainable, reward_model)
     optimizer = Optimizer(reward_model.parameters(), config.optimizer, config.lr, config.schedule, steps)
     checkpoints = checkpoint_steps(steps, config.checkpoint_every or steps)
     states = checkpoint_steps(steps, config.checkpoint_every)

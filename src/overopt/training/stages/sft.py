@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import ClassVar
+from typing import ClassVar, Self
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from overopt.config import Positive, block
 from overopt.engine.compute import Compute
@@ -17,6 +17,7 @@ from overopt.integrations import Sink
 from overopt.models.load import Model, Pretrained, Scratch
 from overopt.models.policy import Policy
 from overopt.models.text import Codec
+from overopt.models.trainable import Full, LoRA, Trainable
 from overopt.stopping import StopCondition
 from overopt.tasks import Miniature, Task
 from overopt.training.data import batches, encode_demonstrations, random_stream
@@ -34,6 +35,8 @@ class SFT:
 
     task: Task = Miniature()
     model: Model = Scratch()
+    trainable: Trainable = Full()
+    """What is trained: every weight, or LoRA's matrices beside them."""
     seed: Seed = 0
     lr: Positive = 3e-6
     steps: Count | None = None
@@ -57,6 +60,12 @@ class SFT:
     compute: Compute = Compute()
     provenance: Provenance = Field(default_factory=dict)
 
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if isinstance(self.model, Scratch) and isinstance(self.trainable, LoRA):
+            raise ValueError("trainable: lora adapts a model that exists: use model: {name: pretrained, path: ...}")
+        return self
+
     def updates(self, demonstrations: int) -> int:
         """How many steps are made on so many demonstrations."""
         return self.steps or demonstrations // self.batch_size
@@ -72,6 +81,7 @@ def train_sft(config: SFT, session: Session) -> None:
     dropped.kept = len(trees)
     stream = batches(trees, config.batch_size, random_stream(config.seed, "sft order"), "batch_size", dropped)
     steps = config.updates(len(trees))
+    session.train_only(config.trainable, policy)
     evaluator = make_evaluator(session, config.task, config.seed, codec, temperature=1.0)
     optimizer = Optimizer(policy.parameters(), config.optimizer, config.lr, config.schedule, steps)
     checkpoints = checkpoint_steps(steps, config.checkpoint_every)
