@@ -40,7 +40,7 @@ ALLOWED = {
     "training": GROUND
     | {"outcomes", "objectives", "engine", "tasks", "models", "evaluation", "stopping", "integrations"},
     "planning": GROUND | {"objectives", "engine", "tasks", "models", "evaluation", "training"},
-    "scheduler": GROUND | {"outcomes", "objectives", "engine", "tasks", "models", "evaluation", "training"},
+    "scheduler": GROUND | {"outcomes", "objectives", "engine", "tasks", "models", "evaluation", "training", ""},
     "analysis": {"records", "statistics", "outcomes", "errors", "addresses", "datafiles", "text_table"},
     "replication": GROUND - {"types", "addresses", "hub", "pinning"} | {"outcomes", "analysis", "theory"},
     "studies": GROUND | {"outcomes", "tasks", "evaluation", "training", "scheduler", "analysis", "replication"},
