@@ -2,9 +2,9 @@
 
     python bench/ray_sweep.py --out DIR [--updates 14] [--rounds 1] > bench/ray_sweep.md
 
-The runs are those of `sweep_24.py`. The cluster is up before the clock starts, as a cluster is; both commands run two at
-a time, in turn: without Ray, with Ray, and in every further round the other way round. Each pass needs both cores to
-itself.
+The runs are those of `sweep_24.py`. The cluster is up before the clock starts, as a cluster is; both commands make two
+runs at a time, in turn: without Ray, with Ray, and in every further round the other way round. Each pass needs both
+cores to itself.
 
 Exits with 1 if Ray's passes took more than 1.15 times the time of the others, or if any two passes differ in a byte of
 their records or weights.
