@@ -167,6 +167,7 @@ class Completions:
         scorer = reference = None
         if reward_folder is not None:
             reward_model = self._fitted(load_reward_model(reward_folder, start.device, start.bf16), self.limit)
+            set_recorded_mean(self.run, reward_model)
             scorer = Scorer(reward_model, self._codec, self.notice)
             for text in scorer.notices:
                 self.notice(text)
@@ -224,6 +225,13 @@ def parent(run: Run, role: str) -> Path | None:
     if path is not None and not path.exists():
         raise UserError(f"{run.path}: its {role} {path} is gone, which the evaluation needs for comparison; restore it")
     return path
+
+
+def set_recorded_mean(run: Run, reward_model: RewardModel) -> None:
+    """Center the scores of a run's reward model as the run did, where it did not take them as they came."""
+    for known in run.info.get("parents", []):
+        if known["role"] == "reward_model" and "reward_mean" in known:
+            reward_model.normalize(known["reward_mean"], known["reward_scale"])
 
 
 def parent_location(run: Run, role: str) -> Path | None:

@@ -61,6 +61,10 @@ class Parents:
             self.notice(notice)
         return scorer
 
+    def record(self, role: str) -> dict[str, Any]:
+        """What `run.json` says of the parent in this role."""
+        return next(record for record in self.records if record["role"] == role)
+
     def prepare(self, policy: Policy) -> None:
         """Hold a policy against the run's limits; checkpoint its layers if `gradient_checkpointing` says so."""
         self.fit(policy)

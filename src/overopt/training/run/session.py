@@ -82,6 +82,11 @@ class Session:
         """The count of what the reader of one data set leaves out."""
         return self.data.setdefault(what, Dropped())
 
+    def recorded_parent(self, role: str) -> dict[str, Any]:
+        """What the unfinished run says of its parent in this role; empty for a new run."""
+        parents = load_run(self.out).info.get("parents", []) if self.unfinished else []
+        return next((parent for parent in parents if parent["role"] == role), {})
+
     def train_only(self, trainable: TrainableProtocol, model: Body) -> None:
         """Freeze what of a model is not trained, and add what training adds."""
         trainable.prepare(model, int(random_stream(self.config.seed, "new weights").integers(2**62)))

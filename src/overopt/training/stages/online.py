@@ -26,6 +26,7 @@ from overopt.objectives.regularizers import KL, LossRegularizer, RewardRegulariz
 from overopt.objectives.state import State, call, initial_state
 from overopt.stopping import StopCondition
 from overopt.tasks import Miniature, Task
+from overopt.training.centering import Centering, Recorded, center
 from overopt.training.data import Prompt, batches, encode_prompts, random_stream
 from overopt.training.fields import Count, Keep, Provenance, Seed, Temperature
 from overopt.training.loop import checkpoint_steps, make_evaluator, tokens_in
@@ -36,6 +37,7 @@ from overopt.training.rollout import SAMPLER_GAP, RolloutWorker
 from overopt.training.run.session import Session
 from overopt.training.run.trainer_state import TrainerState
 from overopt.training.shaping import bonus, coefficient_metrics, coefficients, initial_coefficients, shape
+from overopt.types import Dropped
 
 
 @block
@@ -66,6 +68,8 @@ class Online:
     loss: PolicyLoss = PPOClip()
     loss_regularizers: list[LossRegularizer] = Field(default_factory=list)
     """Added to the loss, with a gradient of their own."""
+    centering: Centering = Recorded()
+    """Which score of the reward model is 0."""
     missing_eos: MissingEOS = Replace()
     """What the reward model's score becomes where a completion did not end."""
     lr: Positive = 1e-6
@@ -244,9 +248,14 @@ def _load(config: Online, session: Session) -> tuple[Policy, Policy, Scorer | No
         reference = session.parents.reference(config.reference, policy, dense)
     codec = Codec.of(policy, config.task.prompt_style, session.clock)
     scorer = None if config.reward_model is None else session.parents.scorer(config.reward_model, codec)
-    if scorer is not None and isinstance(config.missing_eos, Replace) and not scorer.reward_model.normalized:
-        raise UserError(
-            "missing_eos: replacing a score takes a reward model whose scores are centered, and this one's are not; "
-            "use {name: subtract, penalty: 1.0}"
-        )
+    if scorer is not None:
+        demonstrations = partial(config.task.demonstrations, config.seed, Dropped())
+        known = session.recorded_parent("reward_model")
+        center_at = center(config.centering, scorer, demonstrations, codec, session.limits, session.budget, known)
+        session.parents.record("reward_model").update(center_at)
+        if isinstance(config.missing_eos, Replace) and not scorer.reward_model.normalized:
+            raise UserError(
+                "missing_eos: replacing a score takes a reward model whose scores are centered, and this one's are "
+                "not: set centering: demonstrations, or missing_eos: {name: subtract, penalty: 1.0}"
+            )
     return policy, reference, scorer, codec
