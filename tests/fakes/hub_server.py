@@ -22,8 +22,8 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 LARGE = (".safetensors", ".bin", ".pt", ".gguf", ".parquet", ".gz", ".arrow", ".model", ".png")
 """Files with such names are kept by git-lfs."""
-FAULTS = ("401", "403 gated", "404", "429 for a second", "429 for an hour", "500", "503", "wrong hash", "slow", "HTML",
-          "the token in an error", "cut", "reset", "no reply")  # fmt: skip
+FAULTS = ("401", "403 gated", "404", "429 for a second", "429 for an hour", "500", "503", "wrong hash", "slow",
+          "slow stream", "HTML", "the token in an error", "cut", "reset", "no reply")  # fmt: skip
 """What may happen in place of an answer."""
 
 Content = bytes | Path
@@ -272,6 +272,13 @@ class _Handler(BaseHTTPRequestHandler):
         if self.fault == "cut" and self.command == "GET":
             self.answer(206 if wanted else 200, part[: len(part) // 2], head, length=len(part))
             self.close_connection = True
+            return
+        if self.fault == "slow stream" and self.command == "GET":
+            self.answer(206 if wanted else 200, part[: len(part) // 2], head, length=len(part))
+            self.wfile.flush()
+            time.sleep(self.hub.stall)
+            part = part[len(part) // 2 :]
+            self.wfile.write(part)
             return
         self.answer(206 if wanted else 200, part, head)
 

@@ -9,6 +9,7 @@ from typing import Literal
 from overopt.datafiles import json_object, json_value
 from overopt.errors import UserError
 from overopt.hub.download import Listing, fetch, listing
+from overopt.hub.errors import missing
 from overopt.hub.names import HubName
 
 What = Literal["all", "configuration", "tokenizer", "pickles"]
@@ -33,6 +34,15 @@ def model_snapshot(name: HubName, what: What = "all") -> Path:
     UserError if the repository holds no such model, or as in `fetch`.
     """
     found = listing(name)
+    try:
+        return _fetched(found, what)
+    except UserError:
+        if found.partial:  # it says what the copy lacks, not the repository
+            raise UserError(f"{name}: {missing(found.name, 'parts of it')}") from None
+        raise
+
+
+def _fetched(found: Listing, what: What) -> Path:
     texts = _texts(found, what)
     if what == "all":
         _check_weights(found)

@@ -15,6 +15,7 @@ from typing import Any
 
 from overopt.datafiles import LFS_POINTER
 from overopt.errors import UserError
+from overopt.hub.names import is_inside
 
 HEADER_LIMIT = 100_000_000
 """The largest safetensors header, in bytes."""
@@ -103,6 +104,8 @@ def weight_files(folder: Path) -> list[Path]:
         shards = sorted(set(named.values()))
     else:
         raise UserError(f"{folder}: has no weights (model.safetensors{_instead(folder)})")
+    if outside := [name for name in shards if not is_inside(name)]:
+        raise UserError(f"{index}: names a file outside the folder ({outside[0]!r}); do not use this model")
     missing = [name for name in shards if not (folder / name).exists()]
     if missing:
         raise UserError(f"{folder}: {len(missing)} of {len(shards)} weight files are missing, first {missing[0]}")

@@ -182,7 +182,7 @@ class Local(TaskProtocol):
             kept = [example for example in examples if not _held_out(example, self.holdout)]
             rest = "all of them are held out"
         else:
-            evaluated = {_digest(example.prompt) for example in self._read(evaluation, "evaluation", dropped)}
+            evaluated = {_digest(example.prompt) for example in self._read(evaluation, "evaluation", Dropped())}
             kept = [example for example in examples if _digest(example.prompt) not in evaluated]
             rest = f"every prompt is in {evaluation} too"
             _record_dropped(dropped, "training file: prompt is in the evaluation file", len(examples) - len(kept))

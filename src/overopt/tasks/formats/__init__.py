@@ -14,7 +14,7 @@ from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from types import ModuleType
-from typing import Literal
+from typing import Any, Literal
 
 from overopt.errors import UserError
 from overopt.hub.layout import TRAIN
@@ -132,8 +132,7 @@ def _examples(
         flaw = _flaw(example, normalize)
         if flaw is None:
             good = None if example.ranked or example.reference is None else labelled.label(row)
-            example = _cuttable(example)
-            yield replace(example, place=place, desirable=good, columns={**example.columns, **extras})
+            yield replace(example, place=place, desirable=good, columns={**example.columns, **extras}, **_cut(example))
         else:
             dropped.add(flaw)
 
@@ -149,15 +148,15 @@ def _is_of_split(row: Row, form: ModuleType, split: str, dropped: Dropped) -> bo
     return False
 
 
-def _cuttable(example: Example) -> Example:
-    """The example, with the part of its prompt that may be cut if it is a post or an article, in whatever format.
+def _cut(example: Example) -> dict[str, Any]:
+    """Which part of the prompt may be cut, if it is a post or an article, in whatever format.
 
     As a lone user's turn such a prompt is text to continue, too.
     """
     part = tldr.cuttable(example.prompt)
     if part is None or len(example.messages or ()) > 1:
-        return example
-    return replace(example, messages=None, chat_only=False, cuttable=part)
+        return {}
+    return {"messages": None, "chat_only": False, "cuttable": part}
 
 
 def read_examples(

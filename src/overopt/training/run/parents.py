@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -86,16 +85,16 @@ class Parents:
                 f"{role}: {path} is neither a run directory nor a Hugging Face model folder; a model on the Hub is "
                 "written OWNER/NAME (or hf://OWNER/NAME, where a folder OWNER lies here)"
             )
-        self._record(role, path, self.pins.get(location, {}))
+        self._record(role, path, self.pins.get(location))
         adapters, base = adapters_of(folder)
         for place in [*(one.path for one in adapters[1:]), *([base] if adapters else [])]:
             role += ".base"
             self._record(role, place)
         return folder
 
-    def _record(self, role: str, path: Path, pin: Mapping[str, str] = MappingProxyType({})) -> None:
+    def _record(self, role: str, path: Path, pin: Mapping[str, str] | None = None) -> None:
         known = {"role": role, "path": str(path), "hash": hash_parent(path), "files": parent_files(path)}
-        self.records.append({**known, **pin})
+        self.records.append({**known, **(pin or {})})
 
 
 def _checkpoint(role: str, path: Path, stages: Collection[str]) -> Path:
