@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import signal
 import subprocess
@@ -141,9 +142,15 @@ def sweep(local: Sweep, tmp_path: Path) -> Iterator[Sweep]:
 def cluster() -> Iterator[Cluster]:
     """A head on which nothing runs but the mailbox, and a node with room for two runs; so a test must leave it."""
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, **SMALL})
-    cluster.add_node(num_cpus=2, **SMALL)
+    add_node(cluster)
     yield cluster
     cluster.shutdown()
 
 
+def add_node(cluster: Cluster) -> None:
+    """Another node with room for two runs; its own address keeps the command, which runs at the head's, off it."""
+    cluster.add_node(num_cpus=2, node_ip_address=f"127.0.0.{next(NUMBERS)}", **SMALL)
+
+
+NUMBERS = itertools.count(2)
 SMALL = {"object_store_memory": 80 << 20, "include_dashboard": False}

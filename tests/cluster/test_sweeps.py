@@ -11,7 +11,7 @@ from pathlib import Path
 
 from ray.cluster_utils import Cluster
 
-from .conftest import OVEROPT, SMALL, Sweep, wait_for
+from .conftest import OVEROPT, Sweep, add_node, wait_for
 
 
 def tasks() -> dict[int, str]:
@@ -44,7 +44,7 @@ def test_a_node_goes_away_under_runs_and_another_comes(local: Sweep, sweep: Swee
     command = sweep.start("--ray", cluster.address)
     wait_for(sweep.under_way)
     cluster.remove_node(node, allow_graceful=False)
-    cluster.add_node(num_cpus=2, **SMALL)
+    add_node(cluster)
     _, log = sweep.finish(command)
     assert "lost, and is tried again: its machine left the cluster" in log or "its worker process ended" in log
     assert sweep.resumes() >= 1

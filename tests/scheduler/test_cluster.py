@@ -61,7 +61,7 @@ def test_a_task_asks_for_its_resources_and_gets_the_threads_of_a_local_worker(ra
     needs = {"CPU": 4.0, "GPU": 0.5, "memory": 2e9, "a100": 1.0}
     run([job(tmp_path, "a", resources=needs)])
     mailbox, task = ray.options
-    assert mailbox == {"num_cpus": 0, "scheduling_strategy": ("here", True)}
+    assert mailbox == {"num_cpus": 0, "scheduling_strategy": ("here", True), "max_task_retries": -1}
     environment = task.pop("runtime_env")["env_vars"]
     assert (environment["OMP_NUM_THREADS"], environment["MKL_NUM_THREADS"]) == ("1", "1")
     assert task == {

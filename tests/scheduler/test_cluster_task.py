@@ -78,16 +78,22 @@ def test_a_try_waits_for_the_one_before_it_to_end(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
-def test_events_are_taken_in_order_and_once() -> None:
+def test_events_are_taken_in_order_and_kept_until_they_have_been_seen() -> None:
     async def use() -> list[list[tuple[int, Event]]]:
         mailbox = Mailbox()
-        waiting = asyncio.ensure_future(mailbox.take())
+        waiting = asyncio.ensure_future(mailbox.take(0))
         await asyncio.sleep(0)
         assert not waiting.done()
         for event in (Started("a"), Finished("a", 1.0)):
             await mailbox.put(3, event)
-        first = await waiting
+        first, again = await waiting, await mailbox.take(0)  # whose answer was lost
         await mailbox.put(4, Started("b"))
-        return [first, await mailbox.take()]
+        rest = await mailbox.take(2)
+        waiting = asyncio.ensure_future(mailbox.take(3))
+        await asyncio.sleep(0)
+        assert not waiting.done()
+        await mailbox.put(4, Finished("b", 1.0))
+        return [first, again, rest, await waiting]
 
-    assert asyncio.run(use()) == [[(3, Started("a")), (3, Finished("a", 1.0))], [(4, Started("b"))]]
+    a, b = [(3, Started("a")), (3, Finished("a", 1.0))], [(4, Started("b"))]
+    assert asyncio.run(use()) == [a, a, b, [(4, Finished("b", 1.0))]]

@@ -53,9 +53,10 @@ class RayCluster:
             here = self.ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(
                 self.ray.get_runtime_context().get_node_id(), soft=True
             )
-            mailbox = self.ray.remote(Mailbox).options(num_cpus=0, scheduling_strategy=here)
+            mailbox = self.ray.remote(Mailbox).options(num_cpus=0, scheduling_strategy=here, max_task_retries=-1)
             self.mailbox = mailbox.remote()
-            self.post = self.mailbox.take.remote()
+            self.seen = 0
+            self.post = self.mailbox.take.remote(self.seen)
         self.limit = limit or len(jobs)
         self.count = max(1, min(self.limit, len(jobs), self._room_for(jobs)))
         self.environment = {**MALLOC, "OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
@@ -120,12 +121,14 @@ class RayCluster:
     def _read(self) -> list[Event]:
         """The events in the mailbox, except those of a task that is given up."""
         events = []
-        for number, event in self.ray.get(self.post):
+        taken = self.ray.get(self.post)
+        self.seen += len(taken)
+        self.post = self.mailbox.take.remote(self.seen)
+        for number, event in taken:
             if number in self.tasks:
                 events.append(event)
                 if isinstance(event, Finished | Failed):
                     del self.tasks[number]
-        self.post = self.mailbox.take.remote()
         return events
 
     def _returned(self, number: int) -> list[Event]:

@@ -45,22 +45,25 @@ class Ticket:
 
 
 class Mailbox:
-    """An actor that keeps events until they are taken."""
+    """An actor that keeps events until they have been seen. A call that Ray repeats, because a network failed, is safe."""
 
     def __init__(self) -> None:
         self.events: list[tuple[int, Event]] = []
+        self.forgotten = 0
         self.arrived = asyncio.Event()
 
     async def put(self, number: int, event: Event) -> None:
         self.events.append((number, event))
         self.arrived.set()
 
-    async def take(self) -> list[tuple[int, Event]]:
-        """All events, with the numbers of their tickets; waits for the first."""
-        await self.arrived.wait()
-        self.arrived.clear()
-        events, self.events = self.events, []
-        return events
+    async def take(self, seen: int) -> list[tuple[int, Event]]:
+        """All events after the first `seen`, with the numbers of their tickets; waits for one."""
+        del self.events[: seen - self.forgotten]
+        self.forgotten = seen
+        if not self.events:
+            self.arrived.clear()
+            await self.arrived.wait()
+        return list(self.events)
 
 
 def run_ticket(ticket: Ticket, mailbox: Any) -> None:
