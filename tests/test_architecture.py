@@ -18,7 +18,7 @@ FILES = sorted(SOURCE.rglob("*.py"))
 
 GROUND = {
     "types", "errors", "addresses", "config", "hub", "pinning", "records", "statistics", "datafiles", "redaction",
-    "text_table",
+    "spooled", "text_table",
 }  # fmt: skip
 """Rooms that import nothing of ours but `errors`; `config`, `hub` and `records` also build on others of them."""
 
@@ -34,11 +34,12 @@ ALLOWED = {
     "objectives": {"types", "config", "errors"},
     "theory": {"types", "config", "objectives", "errors", "text_table"},
     "engine": {"types", "config", "objectives", "errors"},
-    "tasks": {"types", "config", "hub", "errors", "datafiles"},
+    "tasks": {"types", "spooled", "config", "hub", "errors", "datafiles"},
     "models": GROUND | {"objectives", "engine", "tasks"},
     "evaluation": GROUND | {"outcomes", "objectives", "engine", "tasks", "models"},
+    "vllm": {"config", "redaction", "errors", "engine", "models", "evaluation"},
     "training": GROUND
-    | {"outcomes", "objectives", "engine", "tasks", "models", "evaluation", "stopping", "integrations"},
+    | {"outcomes", "objectives", "engine", "tasks", "models", "evaluation", "vllm", "stopping", "integrations"},
     "planning": GROUND | {"objectives", "engine", "tasks", "models", "evaluation", "training"},
     "scheduler": GROUND | {"outcomes", "objectives", "engine", "tasks", "models", "evaluation", "training", ""},
     "analysis": {"records", "statistics", "outcomes", "errors", "addresses", "datafiles", "text_table"},

@@ -52,7 +52,7 @@ class FakeRay(ModuleType):
             patch.setitem(sys.modules, name, module)
 
     def init(self, **given: Any) -> None:
-        if given["address"] == "nowhere:1":
+        if given["address"] == "none":
             raise ConnectionError("Could not find any running Ray instance.\nmore")
         self.given, self.up = given, True
 

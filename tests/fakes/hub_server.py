@@ -289,10 +289,12 @@ class _Handler(BaseHTTPRequestHandler):
             raise _Refused(401, "", "Invalid credentials in Authorization header")
         wanted = json.loads(self.body)
         name, kind = f"{wanted.get('organization') or 'owner'}/{wanted['name']}", wanted.get("type") or "model"
+        about = {"url": f"{self.hub.url}/{'datasets/' if kind == 'dataset' else ''}{name}", "name": name}
         if (kind, name) in self.hub.repositories:
-            raise _Refused(409, "", "You already created this model repo")
+            self.answer_json({**about, "error": "You already created this model repo"}, 409)
+            return
         self.hub.add(kind, name, {".gitattributes": ""}, private=wanted.get("visibility") == "private")
-        self.answer_json({"url": f"{self.hub.url}/{'datasets/' if kind == 'dataset' else ''}{name}", "name": name})
+        self.answer_json(about)
 
     def answer_validate(self) -> None:
         self.answer_json({"errors": [], "warnings": []})
@@ -378,8 +380,8 @@ class _Handler(BaseHTTPRequestHandler):
             status, body, {**(head or {}), **named, "X-Error-Message": said.encode("ascii", "replace").decode()}
         )
 
-    def answer_json(self, value: Any) -> None:
-        self.answer(200, json.dumps(value).encode(), {"Content-Type": "application/json"})
+    def answer_json(self, value: Any, status: int = 200) -> None:
+        self.answer(status, json.dumps(value).encode(), {"Content-Type": "application/json"})
 
     def answer(self, status: int, body: bytes, head: Mapping[str, str], length: int | None = None) -> None:
         self.send_response(status)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import signal
+import socket
 import sys
 import time
 from pathlib import Path
@@ -152,8 +153,13 @@ def test_a_caller_that_stops_cancels_what_runs(ray: FakeRay, tmp_path: Path) -> 
 
 
 def test_a_cluster_that_is_not_there(ray: FakeRay, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="--ray nowhere:1: no connection to a Ray cluster .ConnectionError: Could not"):
-        executor_for([job(tmp_path, "a")], cluster="nowhere:1")
+    with pytest.raises(UserError, match="--ray none: no connection to a Ray cluster .ConnectionError: Could not find"):
+        executor_for([job(tmp_path, "a")], cluster="none")
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = f"127.0.0.1:{server.getsockname()[1]}"
+        executor_for([job(tmp_path, "a")], cluster=address)
+    with pytest.raises(UserError, match=f"--ray {address}: no connection to a Ray cluster .ConnectionRefusedError: "):
+        executor_for([job(tmp_path, "a")], cluster=address)
 
 
 def test_without_the_package(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

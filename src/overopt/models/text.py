@@ -26,6 +26,7 @@ from typing import Any
 
 from overopt.errors import UserError
 from overopt.models.chat_template import PROBE_ANSWER, ChatTemplate, Turn, error_context
+from overopt.models.contexts import word_end
 from overopt.tasks.base import Joint, PromptStyle, messages_of, prompt_and_joint
 from overopt.types import Completion, Preference, PromptRecord
 
@@ -62,6 +63,8 @@ class Codec:
     """The model has embeddings for ids below this; None: for every id of the tokenizer."""
     clock: datetime | None = None
     """The local time that a template which asks is told; None: the time at which it asks."""
+    prepend_bos: bool = False
+    """Whether every prompt begins with BOS, also where the tokenizer or the template puts none there."""
     _spaces: dict[str, str] = field(default_factory=dict, init=False, compare=False, repr=False)
     _known_ids: dict[str, list[int]] = field(default_factory=dict, init=False, compare=False, repr=False)
     """Ids of the texts of the last batch."""
@@ -80,6 +83,8 @@ class Codec:
             if not self.tokenizer.chat_template:
                 raise UserError("task.prompt_style: the model's tokenizer has no chat template; use prompt_style: raw")
             _ = self._turn  # an invalid template is reported now, not at the first record
+        if self.prepend_bos and self.tokenizer.bos_token_id is None:
+            raise UserError("prepend_bos: the model's tokenizer names no token for the beginning of a text (bos_token)")
 
     # --- What the rest of the program calls
 
@@ -129,7 +134,7 @@ class Codec:
         """The ids that the template writes after the end of the last turn. No policy samples them; classifiers that
         were trained on whole conversations read them.
         """
-        return self._encode(self._turn.rest) if self._turn.rest else []
+        return self._added_ids(self._turn.end, self._turn.rest) if self._turn.rest else []  # alone it may get a space
 
     # --- Encoding
 
@@ -153,6 +158,8 @@ class Codec:
     def _prompt_ids(self, text: str, place: str) -> list[int]:
         ids = self._encode(text, place)
         bos = [] if self.prompt_style == "chat_template" else self._bos  # a template writes its own
+        if self.prepend_bos:
+            bos = [self.tokenizer.bos_token_id]
         return self._check_known(ids if ids[: len(bos)] == bos else bos + ids, place)
 
     def _completion_ids(self, completion: Completion, boundary: Boundary, context: str, place: str) -> list[int]:
@@ -193,14 +200,23 @@ class Codec:
 
         A tokenizer cuts a text at its special tokens before anything else, so what stands before one changes nothing
         behind it. A chat's prompt ends in `<|im_start|>assistant` or the like: its completions are encoded after that,
-        and not after the whole conversation each time. Where no such token is found, it is the whole prompt.
+        and not after the whole conversation each time. Where no such token is found, the prompt is cut before a word
+        (`models/contexts.py`) or stays whole.
         """
-        if self._cutting_token is None or prompt not in self._known_ids:
+        if prompt not in self._known_ids:
             return prompt
-        token, token_id = self._cutting_token
-        end = prompt[max(prompt.rfind(token), 0) :]
+        if self._cutting_token is None:
+            end, token_ids = self._word_end(prompt), []
+        else:
+            token, token_id = self._cutting_token
+            end, token_ids = prompt[max(prompt.rfind(token), 0) :], [token_id]
         ids = self._encode_again(end)
-        return end if ids[:1] == [token_id] and self._known_ids[prompt][-len(ids) :] == ids else prompt
+        cut = ids[: len(token_ids)] == token_ids and self._known_ids[prompt][-len(ids) :] == ids
+        return end if cut else prompt
+
+    @cached_property
+    def _word_end(self) -> Callable[[str], str]:
+        return word_end(self.tokenizer)
 
     @cached_property
     def _cutting_token(self) -> tuple[str, int] | None:

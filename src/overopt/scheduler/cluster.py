@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import itertools
 import os
+import re
 import secrets
 import signal
+import socket
 import sys
 import threading
 from collections.abc import Iterator, Mapping, Sequence
@@ -27,6 +29,9 @@ from overopt.scheduler.local import MALLOC
 
 STOP_SECONDS = 30.0
 """Time for a task to end the step it is at and to keep it."""
+
+CONNECT_SECONDS = 10.0
+"""Time for an address to answer."""
 
 POLL_SECONDS = 1.0
 """How long a wait for Ray lasts at most, so that Ctrl-C is heard."""
@@ -177,6 +182,8 @@ def _library() -> Any:
 
 
 def _connect(ray: Any, address: str) -> None:
+    if place := re.fullmatch(r"\[?([^/]+?)\]?:(\d+)", address):  # Ray itself would try for many minutes
+        socket.create_connection((place[1], int(place[2])), CONNECT_SECONDS).close()
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # of a cluster that starts with this process
     # a task's own output stays in Ray's logs: it would run through the progress bars
     ray.init(address=address, log_to_driver=False, logging_level="ERROR")

@@ -45,7 +45,7 @@ class Ticket:
 
 
 class Mailbox:
-    """An actor that keeps events until they have been seen. A call that Ray repeats, because a network failed, is safe."""
+    """An actor that keeps events until they have been seen: Ray may repeat a call, because a network failed."""
 
     def __init__(self) -> None:
         self.events: list[tuple[int, Event]] = []

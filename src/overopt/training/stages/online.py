@@ -36,6 +36,7 @@ from overopt.training.rewards import RewardFunction, check_rewards
 from overopt.training.rollout import SAMPLER_GAP, RolloutWorker
 from overopt.training.run.session import Session
 from overopt.training.run.trainer_state import TrainerState
+from overopt.training.samplers import Own, Sampler, SamplesElsewhere
 from overopt.training.shaping import bonus, coefficient_metrics, coefficients, initial_coefficients, shape
 from overopt.types import Dropped
 
@@ -83,6 +84,8 @@ class Online:
     """Passes over each batch of rollouts."""
     minibatches: Count = 1
     """Minibatches of a pass, with an optimizer step for each; a prompt's samples stay together."""
+    sampler: Sampler = Own()
+    """Who samples the rollouts; evaluations are always the engine's."""
     temperature: Temperature = 0.7
     """Part of the policy: sampling, ratios, KL and bonus all use it."""
     max_prompt_tokens: Count = 512
@@ -142,7 +145,9 @@ def train_online(config: Online, session: Session) -> None:
     check_rewards(config.rewards, [prompt.record for prompt in prompts])
     order = random_stream(config.seed, "prompt order")
     stream = batches(prompts, config.prompts_per_update, order, "episodes_per_update", dropped)
-    worker = rollout_worker(config, policy, reference, scorer, codec)
+    longest = session.limits.prompt + session.limits.completion
+    elsewhere = config.sampler.start(policy, longest, session.notice)
+    worker = rollout_worker(config, policy, reference, scorer, codec, elsewhere)
     # where decoding and the training forward pass disagree, old log-probabilities are computed again
     gap = session.budget.without_gradient(partial(worker.sampler_gap, prompts[0]))
     worker = replace(worker, sampler_is_exact=gap < SAMPLER_GAP)
@@ -205,7 +210,7 @@ def make_step(
     metrics |= rollout_metrics(rollouts, experience.samples, bonus_B, worker.scored) | experience.rewards
     metrics |= coefficient_metrics(config.regularizers, coefs, "coef")
     metrics |= coefficient_metrics(config.loss_regularizers, loss_coefs, "loss_coef")
-    metrics |= statistics.metrics()
+    metrics |= statistics.metrics() | experience.sampled
     if config.probes.due(step, config.task.cheap_to_measure):
         metrics |= budget.without_gradient(partial(consecutive, worker.policy, experience.trees, rollouts))
     after = {"coefs": {"reward": coef_states, "loss": loss_states}, "advantage": advantage_state}
@@ -219,13 +224,19 @@ def initial_states(config: Online) -> State:
 
 
 def rollout_worker(
-    config: Online, policy: Policy, reference: Policy, scorer: Scorer | None, codec: Codec
+    config: Online,
+    policy: Policy,
+    reference: Policy,
+    scorer: Scorer | None,
+    codec: Codec,
+    elsewhere: SamplesElsewhere | None = None,
 ) -> RolloutWorker:
-    """The worker that makes the rollouts of each step."""
+    """The worker that makes the rollouts of each step; unless they are sampled elsewhere, by the engine."""
     return RolloutWorker(
         policy, reference, scorer, codec, config.task, config.rewards, config.missing_eos,
         group_size=config.samples_per_prompt, temperature=config.temperature,
         max_completion_tokens=config.max_completion_tokens, seed=config.seed, steps=config.steps,
+        elsewhere=elsewhere,
     )  # fmt: skip
 
 
@@ -242,7 +253,7 @@ def _load(config: Online, session: Session) -> tuple[Policy, Policy, Scorer | No
     policy = session.parents.policy("policy", config.policy)
     session.train_only(config.trainable, policy)
     if config.reference is None:
-        reference = policy.frozen_copy()
+        reference = session.parents.copy_of(policy)
     else:
         dense = "ref_logits" in needs(config.loss, config.loss_regularizers)
         reference = session.parents.reference(config.reference, policy, dense)
