@@ -60,10 +60,12 @@ def test_jobs_run_after_their_parents_and_report_as_those_of_this_machine(ray: F
 
 def test_a_task_asks_for_its_resources_and_gets_the_threads_of_a_local_worker(ray: FakeRay, tmp_path: Path) -> None:
     needs = {"CPU": 4.0, "GPU": 0.5, "memory": 2e9, "a100": 1.0}
-    run([job(tmp_path, "a", resources=needs)])
-    mailbox, task = ray.options
+    run([job(tmp_path, "a", resources=needs), job(tmp_path, "b", resources={"CPU": 1.0})])
+    mailbox, task, other = ray.options
     assert mailbox == {"num_cpus": 0, "scheduling_strategy": ("here", True), "max_task_retries": -1}
     environment = task.pop("runtime_env")["env_vars"]
+    assert "CUDA_VISIBLE_DEVICES" not in environment, "Ray sets it"
+    assert other["runtime_env"]["env_vars"] == environment | {"CUDA_VISIBLE_DEVICES": ""}
     assert (environment["OMP_NUM_THREADS"], environment["MKL_NUM_THREADS"]) == ("1", "1")
     assert task == {
         "name": "overopt a", "num_cpus": 4.0, "num_gpus": 0.5, "memory": 2_000_000_000, "resources": {"a100": 1.0},

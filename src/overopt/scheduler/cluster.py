@@ -40,6 +40,10 @@ MARKER = ".cluster"
 """The file in the folder of the runs by which a task knows that it sees the same folder."""
 
 
+NO_GPU = {"CUDA_VISIBLE_DEVICES": ""}
+"""Ray shows all GPUs of a machine to a task that has reserved none."""
+
+
 @dataclass
 class _Task:
     job: Job
@@ -84,6 +88,7 @@ class RayCluster:
         number = next(self.numbers)
         ticket = Ticket(number, job, self.train, __version__, marker, self.token)
         needs = dict(job.resources)
+        environment = self.environment | ({} if needs.get("GPU") else NO_GPU)
         task = self.ray.remote(run_ticket).options(
             name=f"overopt {job.name}",
             num_cpus=needs.pop("CPU", 1.0),
@@ -91,7 +96,7 @@ class RayCluster:
             memory=int(needs.pop("memory", 0)) or None,
             resources=needs,
             max_retries=0,
-            runtime_env={"env_vars": self.environment},
+            runtime_env={"env_vars": environment},
         )
         with _explained(self.address):
             self.tasks[number] = _Task(job, task.remote(ticket, self.mailbox))
