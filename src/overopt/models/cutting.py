@@ -15,16 +15,17 @@ from overopt.types import CUT, Completion, Dropped, PreferenceRecord, PromptReco
 
 R = TypeVar("R", PromptRecord, PreferenceRecord | RankingRecord)
 
-SLACK = 16
-"""A text of n bytes has at most so many tokens more than n, and than what it adds to a text before it."""
+SLACK = 4
+"""A text of n bytes adds at most n and so many tokens to a text before it: its last word may be cut into others. With
+the tokenizer of Pythia 1 is the most that texts of words, digits, links and other scripts were seen to need."""
 
 
 def encode_cut(
     codec: Codec, records: Sequence[R], completions: Sequence[Sequence[Completion]], limit: int, dropped: Dropped
 ) -> Iterator[tuple[R, list[int], list[list[int]]]]:
     """For each record: itself, its prompt cut to `limit` tokens if it can be, and the ids of prompt and completions."""
-    encoded = zip(records, codec.encode(records, completions), strict=True)
-    for i, (record, (prompt, completed)) in enumerate(encoded):
+    encoded = [*codec.encode(records, completions)]  # all, since asking for a cut prompt ends the tokenizer's batch
+    for i, (record, (prompt, completed)) in enumerate(zip(records, encoded, strict=True)):
         if len(prompt) <= limit or record.cuttable is None:
             yield record, prompt, completed
             continue
