@@ -12,8 +12,8 @@ from overopt import cli
 from overopt.cli import help_texts, parser
 
 VERBS = (
-    "demo", "study", "train", "sweep", "watch", "evaluate", "judge", "log", "report", "best-of-n", "convert",
-    "plan", "show", "power", "claims", "theory", "objectives",
+    "demo", "study", "train", "sweep", "watch", "evaluate", "judge", "log", "report", "best-of-n", "convert", "merge",
+    "push", "plan", "show", "power", "claims", "theory", "objectives",
 )  # fmt: skip
 
 

@@ -53,6 +53,15 @@ def test_fine_tuning(chain: Chain) -> None:
     assert planned(chain, tiny.sft(loss_on_prompt=True)).batch.targets == "all"
 
 
+def test_lora_costs_a_pass_less_and_no_reference(chain: Chain) -> None:
+    lora = {"name": "lora", "rank": 2}
+    full, ours = planned(chain, tiny.online(chain)), planned(chain, tiny.online(chain, trainable=lora))
+    assert (full.policies, full.backward, ours.policies, ours.backward) == (2, 2, 1, 1)
+    assert full.flops(SHAPE) - ours.flops(SHAPE) == 2 * full.batch.flops(SHAPE)  # two epochs
+    named = planned(chain, tiny.online(chain, trainable=lora, reference=str(chain.policy)))
+    assert named.policies == 2
+
+
 def test_online(chain: Chain) -> None:
     """In the miniature each step measures `kl_prev`: two passes with a head, and one for the scores."""
     work = planned(chain, tiny.online(chain))
@@ -95,3 +104,11 @@ def test_local_files_without_a_need_of_the_reference(chain: Chain, tmp_path: Pat
     named = planned(chain, tiny.offline(chain, loss="simpo", reference=str(chain.policy), **settings))
     assert len(plain.first) == 1 and len(named.first) == 2
     assert (plain.batch.prompt, plain.batch.completion, plain.lengths.split(";")[0]) == (5, 2.5, "as the pairs are")
+
+
+def test_what_a_server_samples_is_not_this_machine_s_work(chain: Chain) -> None:
+    """In its place the old log-probabilities are computed, by one pass more."""
+    own = planned(chain, tiny.online(chain))
+    server = planned(chain, tiny.online(chain, sampler={"name": "vllm", "url": "http://localhost:8000"}))
+    assert len(own.samplings) == 1 and len(server.samplings) == 0
+    assert server.passes[0][0] == own.passes[0][0] + 1

@@ -11,11 +11,13 @@ import torch
 
 from overopt.models.load import meta_model
 from overopt.models.text import Codec
+from overopt.models.trainable import Full
 from overopt.objectives.regularizers import EntropyLengthNormalized
 from overopt.planning.answers import Answers
 from overopt.planning.lengths import Context, Lengths, PairLengths, pairs_of, prompts_of, references_of, written_from
 from overopt.training.loop import checkpoint_steps
 from overopt.training.policy_step import needs
+from overopt.training.samplers import Own
 from overopt.training.stages.offline import HELDOUT_PAIRS, Offline
 from overopt.training.stages.online import Online
 from overopt.training.stages.reward_model import RewardModelStage
@@ -101,6 +103,8 @@ class Work:
     trains_reward_model: bool = False
     updates: float = 1
     """Passes with gradient in a step."""
+    backward: float = 2
+    """Forward passes that a backward pass costs: for gradients of inputs and of weights, or of inputs alone."""
     optimizer_steps: int = 1
     passes: Sequence[tuple[float, Trees]] = ()
     """Passes without gradient in a step, by how many times."""
@@ -120,14 +124,22 @@ class Work:
     """The source of the lengths of completions, for the printed plan."""
 
     def flops(self, shape: Shape) -> float:
-        """FLOPs of a step. An update counts as three forward passes, sampling as one."""
+        """FLOPs of a step: of forward passes, of updates with their backward pass, and of sampling."""
         passes = sum(times * trees.flops(shape) for times, trees in self.passes)
-        return passes + 3 * self.updates * self.batch.flops(shape) + sum(t.flops(shape) for t in self.samplings)
+        return (
+            passes
+            + (1 + self.backward) * self.updates * self.batch.flops(shape)
+            + sum(t.flops(shape) for t in self.samplings)
+        )
 
 
 def work_of(stage: Any, tokenizer: Any, others: Mapping[str, Any] | None = None, ask: Answers | None = None) -> Work:
     """A stage's work. `others` are the stages that are planned with it, by name; `ask` what tasks have answered."""
-    return _work(stage, Context(Codec(tokenizer, stage.task.prompt_style), others or {}, ask or Answers()))
+    work = _work(stage, Context(Codec(tokenizer, stage.task.prompt_style), others or {}, ask or Answers()))
+    if isinstance(stage.trainable, Full):
+        return work
+    shared = isinstance(stage, Online | Offline) and stage.reference is None  # the reference is the frozen policy
+    return replace(work, backward=1, policies=work.policies - shared)
 
 
 @singledispatch
@@ -158,14 +170,16 @@ def _(stage: Online, context: Context) -> Work:
     frozen = len(needs(stage.loss, stage.loss_regularizers) & {"old_logits", "ref_logits"})
     probes = 1 / stage.probes.interval(stage.task.cheap_to_measure)
     again = sum(isinstance(r, EntropyLengthNormalized) and r.temperature is not None for r in stage.regularizers)
-    passes = [(1.0 + stage.compute.bf16 + probes + again, batch), (float(scored + frozen), scores)]
+    elsewhere = not isinstance(stage.sampler, Own)  # then the work of sampling is not this machine's
+    asked_again = stage.compute.bf16 or elsewhere  # old log-probabilities
+    passes = [(1.0 + asked_again + probes + again, batch), (float(scored + frozen), scores)]
     samplings = [batch]
     if "greedy" in stage.advantage.needs:
         greedy = replace(batch, group=1)
         passes, samplings = [*passes, (2.0, greedy), (float(scored), replace(greedy, targets="none"))], [batch, greedy]
     work = Work(
         stage.steps, batch, policies=2, reward_models=int(scored), updates=stage.epochs,
-        optimizer_steps=stage.epochs * stage.minibatches, passes=passes, samplings=samplings,
+        optimizer_steps=stage.epochs * stage.minibatches, passes=passes, samplings=[] if elsewhere else samplings,
         evaluations=1 + len(checkpoint_steps(stage.steps, stage.checkpoint_every)), lengths=completion.source,
     )  # fmt: skip
     return _evaluated(work, stage, context, completion, scored, compared=True)

@@ -155,7 +155,7 @@ def _policies(config: Offline, session: Session) -> tuple[Policy, Policy]:
     policy = session.parents.policy("policy", config.policy)
     session.train_only(config.trainable, policy)
     if config.reference is None:
-        return policy, policy.frozen_copy()
+        return policy, session.parents.copy_of(policy)
     return policy, session.parents.reference(config.reference, policy)
 
 
