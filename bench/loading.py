@@ -23,6 +23,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from measuring import machine
@@ -120,9 +121,9 @@ def table(found: dict[str, list[dict[str, Any]]]) -> str:
     }
     middle = {side: {name: median(run[name] for run in runs) for name in names} for side, runs in found.items()}
     ours, theirs = (middle[side] for side in SIDES)
+    count, tokens = first["overopt"]["rows"], first["overopt"]["tokens"]
     lines = [
-        f"{first['overopt']['rows']:,} comparisons of {first['overopt']['tokens'] / first['overopt']['rows']:.0f} tokens; "
-        f"{machine()}; medians of {len(found['overopt'])}.",
+        f"{count:,} comparisons of {tokens / count:.0f} tokens; {machine()}; medians of {len(found['overopt'])}.",
         "",
         "| | overopt | datasets | ratio |",
         "|---|---|---|---|",
