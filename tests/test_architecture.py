@@ -49,6 +49,7 @@ ALLOWED = {
         "training",
         "planning",
         "scheduler",
+        "engine",
         "analysis",
         "studies",
         "replication",

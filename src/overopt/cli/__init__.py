@@ -6,6 +6,7 @@ reader of the output has gone, 143 terminated.
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 import traceback
@@ -48,11 +49,17 @@ def _run(arguments: list[str]) -> int:
         if lost := streams.broken(after=error):
             return streams.give_up(lost)
         if isinstance(error, UserError):
-            print(f"overopt: {error}", file=sys.stderr)
+            print(f"overopt: {_process()}{error}", file=sys.stderr)
             return USERS_INPUT
         traceback.print_exc()
         print("overopt: this is a fault of overopt, not of your input", file=sys.stderr)
         return OUR_FAULT
+
+
+def _process() -> str:
+    """Which of the processes that torchrun started this is, for messages of all but the first."""
+    number, count = (os.environ.get(name, "") for name in ("RANK", "WORLD_SIZE"))
+    return f"process {number} of {count}: " if number.isdecimal() and int(number) else ""
 
 
 @contextmanager

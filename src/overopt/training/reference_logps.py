@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -11,6 +12,7 @@ from safetensors.torch import load, save
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
+from overopt.engine import ranks
 from overopt.engine.head import logps_of_trees
 from overopt.engine.packing import Tree
 from overopt.models.policy import Policy
@@ -39,7 +41,7 @@ def ask_reference(
     if len(logp_N) != sum(lengths):
         logps = logps_of_trees(reference, trees, temperature, token_budget)
         logp_N = logps.logp_BT[logps.mask_BT.bool()].cpu()
-        replace_file(file, save({"logp": logp_N}))
+        ranks.on_main(partial(replace_file, file, save({"logp": logp_N})))
     rows = iter(logp_N.to(reference.device).split(lengths))
     return [replace(item, ref_logps=[[next(rows) for _ in tree.completions] for tree in item.views]) for item in items]
 
