@@ -17,13 +17,15 @@ SOURCE = ROOT / "src" / "overopt"
 FILES = sorted(SOURCE.rglob("*.py"))
 
 GROUND = {
-    "types", "errors", "addresses", "config", "hub", "records", "statistics", "datafiles", "redaction", "text_table",
+    "types", "errors", "addresses", "config", "hub", "pinning", "records", "statistics", "datafiles", "redaction",
+    "text_table",
 }  # fmt: skip
 """Rooms that import nothing of ours but `errors`; `config`, `hub` and `records` also build on others of them."""
 
 ALLOWED = {
     **{room: {"errors"} for room in GROUND},
     "config": {"addresses", "hub", "errors"},
+    "pinning": {"config", "hub", "errors"},
     "hub": {"records", "datafiles", "redaction", "errors"},
     "records": {"datafiles", "errors"},
     "outcomes": {"records", "statistics", "errors"},
@@ -35,12 +37,13 @@ ALLOWED = {
     "tasks": {"types", "config", "hub", "errors", "datafiles"},
     "models": GROUND | {"objectives", "engine", "tasks"},
     "evaluation": GROUND | {"outcomes", "objectives", "engine", "tasks", "models"},
+    "vllm": {"config", "redaction", "errors", "engine", "models", "evaluation"},
     "training": GROUND
-    | {"outcomes", "objectives", "engine", "tasks", "models", "evaluation", "stopping", "integrations"},
+    | {"outcomes", "objectives", "engine", "tasks", "models", "evaluation", "vllm", "stopping", "integrations"},
     "planning": GROUND | {"objectives", "engine", "tasks", "models", "evaluation", "training"},
     "scheduler": GROUND | {"outcomes", "objectives", "engine", "tasks", "models", "evaluation", "training"},
     "analysis": {"records", "statistics", "outcomes", "errors", "addresses", "datafiles", "text_table"},
-    "replication": GROUND - {"types", "addresses", "hub"} | {"outcomes", "analysis", "theory"},
+    "replication": GROUND - {"types", "addresses", "hub", "pinning"} | {"outcomes", "analysis", "theory"},
     "studies": GROUND | {"outcomes", "tasks", "evaluation", "training", "scheduler", "analysis", "replication"},
     "cli": GROUND
     | {

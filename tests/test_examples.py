@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from tiny import Chain
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
-YAMLS = sorted(path for path in EXAMPLES.rglob("*.yaml") if path.parent.name != "sweeps")
+YAMLS = sorted(path for path in EXAMPLES.rglob("*.yaml") if not {"sweeps", "recipes"} & set(path.parts))
 SWEEPS = sorted((EXAMPLES / "sweeps").glob("*.yaml"))
 
 

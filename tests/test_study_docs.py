@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections import Counter
 from collections.abc import Iterator
@@ -14,7 +13,6 @@ import pytest
 
 from overopt.studies.expand import ExpandedStudy
 from overopt.studies.run import replication_run
-from overopt.types import Dropped
 
 DOCS = Path(__file__).parents[1] / "docs"
 STAGES = ("sft", "reward_model", "online", "offline")
@@ -106,53 +104,3 @@ def test_the_smallest_set_touches_every_figure() -> None:
     }
     assert len(coefs) == 7 and all(values == {0, 0.1} for values in coefs.values())
     assert sorted(r.setting["gamma"] for r in chosen if r.row == "SIMPO-1B-1e-6") == [0, 0.25, 0.5, 1, 2]
-
-
-def test_the_conversion_writes_what_the_study_reads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Long posts are cut at their last line, news and unknown splits do not become training pairs."""
-    from tokenizers import Tokenizer, models, pre_tokenizers
-    from transformers import PreTrainedTokenizerFast
-
-    monkeypatch.chdir(tmp_path)
-    words = Tokenizer(models.WordLevel({"[UNK]": 0}, unk_token="[UNK]"))
-    words.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    PreTrainedTokenizerFast(tokenizer_object=words, eos_token="[UNK]").save_pretrained("models/pythia-1b-deduped")
-    post = {"id": "t3_1", "subreddit": "pets", "title": "My cat", "post": "It sings.\nAll night."}
-    long = post | {"post": "first line\n" + "word " * 600 + "\nlast line"}
-    summaries = [{"text": " A cat sings."}, {"text": " Sing."}]
-    for split in ("train", "valid"):
-        write(tmp_path / f"raw/tldr_3_filtered/{split}.jsonl", [p | {"summary": "Cat sings."} for p in (post, long)])
-    rows = [
-        {"info": post, "summaries": summaries, "choice": 1, "split": "train"},
-        {"info": long, "summaries": summaries, "choice": 0, "split": "valid2"},
-        {"info": {"article": "News."}, "summaries": summaries, "choice": 0, "split": "valid2"},
-    ]
-    write(tmp_path / "raw/comparisons/batch3.json", rows)
-    script = re.search(r"```python\n(.*?)```", (DOCS / "pythia.md").read_text("utf-8"), re.DOTALL)
-    assert script is not None
-    exec(script[1], {})
-    text = "SUBREDDIT: r/pets\n\nTITLE: My cat\n\nPOST: {}\n\nTL;DR:"
-    written = [json.loads(line) for line in Path("data/tldr/train.jsonl").read_text().splitlines()]
-    assert written[0] == {"prompt": text.format(post["post"]), "completion": " Cat sings."}
-    assert written[1]["prompt"] == text.format("first line")
-    tasks = {run.stage: run.config["task"] for name, run in runs_in(tmp_path).runs.items() if not name.startswith("HH")}
-    from overopt.tasks import Local
-
-    tasks = {
-        stage: Local(**{k: v for k, v in task.items() if k in ("path", "evaluation_path")})
-        for stage, task in tasks.items()
-    }
-    assert [r.reference for r in tasks["sft"].evaluation(0, Dropped())[1]] == ["Cat sings."] * 2
-    (pair,) = tasks["reward_model"].preferences(0, Dropped())
-    assert (pair.ranked[0].text, pair.ranked[1].text) == ("Sing.", "A cat sings.")
-    (heldout,) = tasks["offline"].evaluation_preferences(0, Dropped())[1]
-    assert heldout.prompt == text.format("first line")
-
-
-def runs_in(folder: Path) -> ExpandedStudy:
-    return replication_run("maxent-failure-modes", None, "pythia", [110], inputs=folder).study
-
-
-def write(path: Path, rows: list[dict[str, object]]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows))

@@ -100,6 +100,10 @@ def preference(
     return PreferenceRecord(prompt_id, prompt, chosen, rejected, meta, place, cuttable)
 
 
+CUT = "long prompt, cut to fit"
+"""The reason under which prompts are counted that were cut; none of them is left out."""
+
+
 @dataclass(slots=True)
 class Dropped:
     """Counts the records that were left out, by reason. Every reader fills one; it is saved in `run.json`."""
@@ -110,6 +114,11 @@ class Dropped:
 
     def add(self, reason: str, count: int = 1) -> None:
         self.reasons[reason] += count
+
+    @property
+    def left_out(self) -> dict[str, int]:
+        """The counts without those of prompts that were cut."""
+        return {reason: count for reason, count in self.reasons.items() if reason != CUT}
 
 
 @dataclass(slots=True)

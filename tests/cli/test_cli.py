@@ -82,3 +82,19 @@ def test_a_signal_stops_the_demo_and_its_workers(tmp_path: Path, number: int, co
     assert process.returncode == code
     with pytest.raises(ProcessLookupError):
         os.kill(int(pid_file.read_text()), 0)
+
+
+def test_torchrun_is_for_train_alone(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert main(["demo"]) == 2
+    assert "only `overopt train` divides its work" in capsys.readouterr().err
+
+
+def test_messages_of_all_but_the_first_process_say_whose_they_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    for number, who in (("0", "overopt: "), ("1", "overopt: process 1 of 2: ")):
+        monkeypatch.setenv("RANK", number)
+        assert main(["train", str(tmp_path / "none.yaml")]) == 2
+        assert capsys.readouterr().err.startswith(f"{who}{tmp_path / 'none.yaml'}")

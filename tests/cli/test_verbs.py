@@ -468,3 +468,25 @@ def test_convert_says_what_it_wrote_and_does_nothing_twice(tmp_path: Path, capsy
     assert capsys.readouterr().out == f"{new}: {count} tensors, 0.00 GB in 1 files\n"
     assert cli.main(["convert", str(old), str(new)]) == 0
     assert capsys.readouterr().out == f"{new}: was made from this model before; nothing to do\n"
+
+
+def test_convert_by_a_name_on_the_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    import tiny
+    import torch
+
+    from hub import LoopbackHub, connected
+
+    policy = tiny.policy()
+    policy.save(tmp_path / "old")
+    (tmp_path / "old" / "model.safetensors").unlink()
+    torch.save(policy.model.state_dict(), tmp_path / "old" / "pytorch_model.bin")
+    with LoopbackHub() as hub:
+        commit = hub.add("model", "maker/old", tmp_path / "old")
+        connected(monkeypatch, hub, tmp_path / "cache")
+        new = tmp_path / "new"
+        assert cli.main(["convert", "maker/old", str(new)]) == 0
+        assert cli.main(["convert", f"hf://maker/old@{commit}", str(new)]) == 0
+        assert capsys.readouterr().out.splitlines()[1] == f"{new}: was made from this model before; nothing to do"
+        assert json.loads((new / "converted.json").read_text())["source"] == f"hf://maker/old@{commit}"
+        assert cli.main(["convert", "maker/none", str(tmp_path / "none")]) == 2
+    assert "no model of this name is on the Hub" in capsys.readouterr().err

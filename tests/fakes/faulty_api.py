@@ -40,7 +40,9 @@ class FaultyAPI:
         stall: float = 3.0,
         delay: float = 0.002,
         certificate: Path | None = None,
+        reply: Callable[[str, str], list[dict[str, Any]]] | None = None,
     ) -> None:
+        self.reply = reply or reply_to
         self.fault, self.key, self.stall, self.delay = fault, key, stall, delay
         self.lock = threading.Lock()
         self.asked: Counter[str] = Counter()
@@ -160,7 +162,8 @@ class _Handler(BaseHTTPRequestHandler):
                 self.fail(fault)
                 return
             counts = dict(zip(("prompt_tokens", "completion_tokens"), usage_of(text), strict=True))
-            reply = {"id": "1", "object": "chat.completion", "choices": reply_to(text, self.api.key), "usage": counts}
+            choices = self.api.reply(text, self.api.key)
+            reply = {"id": "1", "object": "chat.completion", "choices": choices, "usage": counts}
             with self.api.lock:
                 self.api.answered[text] += 1
             self.answer(200, json.dumps(reply).encode())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any
 
 import tiny
 import torch
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
@@ -62,6 +63,73 @@ def policys(**changes: Any) -> Any:
 def reward_models(**changes: Any) -> Any:
     """The reward model's: other ids, other special tokens, another template, and no padding of its own."""
     return bpe(**{"size": 300, "template": BRACKETS, "specials": ("<end>",), "eos": "<end>", "pad": None} | changes)
+
+
+PIECES = [
+    "naïve café",
+    "nai\u0308ve cafe\u0301",
+    "ﬁne ½ Ⅷ \uff21\uff22\uff23",
+    "猫は海を見る",
+    "고양이",
+    "שלום עולם",
+    "مرحبا",
+    "กรุงเทพ",
+    "नमस्ते",
+    "Ελλάδα",
+    "Привет, мир",
+    "👩\u200d👩\u200d👧\u200d👦",
+    "🏳️\u200d🌈",
+    "🇫🇷🇯🇵",
+    "👍🏽",
+    "a\u0300\u0301\u0302",
+    "zero\u200bwidth",
+    "soft\u00adhyphen",
+    "no\u00a0break",
+    "line\none\n\ntwo",
+    "tab\tstop",
+    "\u2003em",
+    "…—“quoted”",
+    "\U0001d509\U0001d52f",
+    "\U00020000\U0002a6d6",
+    "x\u202ertl\u202c",
+    "cat <end> dog",
+    "rain </s> sea",
+    "<|im_start|>",
+    "100%",
+    "",
+]
+"""Text in many scripts: composed and decomposed, joined emoji, marks without width, white space, spelled tokens."""
+
+
+def unicode_texts(count: int, seed: int = 0) -> list[str]:
+    draw = random.Random(seed)
+    return [" ".join(draw.choice([*PIECES, *WORDS]) for _ in range(draw.randint(1, 5))) for _ in range(count)]
+
+
+def sentencepiece_like(**changes: Any) -> Any:
+    """A tokenizer as Llama 2's: spaces become ▁, one stands before every text, BOS too; bytes for unknown characters.
+
+    It also normalizes (NFKC), as T5's does.
+    """
+    specials = ["<unk>", "<s>", "</s>"]
+    trained = Tokenizer(models.BPE(unk_token="<unk>"))
+    trained.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="first")
+    trained.train_from_iterator(
+        [TEXT] * 3, trainers.BpeTrainer(vocab_size=90, special_tokens=specials, show_progress=False)
+    )
+    known = json.loads(trained.to_str())["model"]
+    vocabulary = known["vocab"] | {f"<0x{byte:02X}>": len(known["vocab"]) + byte for byte in range(256)}
+    merges = [tuple(pair) for pair in known["merges"]]
+    tokenizer = Tokenizer(models.BPE(vocabulary, merges, unk_token="<unk>", byte_fallback=True, fuse_unk=True))
+    tokenizer.normalizer = normalizers.NFKC()
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="first")
+    steps = [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)]
+    tokenizer.decoder = decoders.Sequence(steps)
+    tokenizer.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 1)])
+    names = {"unk_token": "<unk>", "bos_token": "<s>", "eos_token": "</s>"} | changes
+    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, **names)
+    fast.chat_template = BRACKETS.replace("<end>", "</s>")
+    return fast
 
 
 def _config(tokenizer: Any, **changes: Any) -> Any:

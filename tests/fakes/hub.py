@@ -125,6 +125,8 @@ def connected(monkeypatch: Any, hub: LoopbackHub, cache: Path, token: str | None
     from huggingface_hub import constants, file_download
     from huggingface_hub.utils import _http
 
+    import overopt.hub.download
+
     for name, value in hub.environment(cache, token).items():
         monkeypatch.setenv(name, value)
     values = {
@@ -140,7 +142,7 @@ def connected(monkeypatch: Any, hub: LoopbackHub, cache: Path, token: str | None
         monkeypatch.setattr(constants, name, value)
     waits: list[float] = []
     clock = SimpleNamespace(**{**vars(time), "sleep": waits.append})
-    for module in (_http, file_download):
+    for module in (_http, file_download, overopt.hub.download):
         monkeypatch.setattr(module, "time", clock)
     huggingface_hub.close_session()
     return waits

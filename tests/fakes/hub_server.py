@@ -22,8 +22,8 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 LARGE = (".safetensors", ".bin", ".pt", ".gguf", ".parquet", ".gz", ".arrow", ".model", ".png")
 """Files with such names are kept by git-lfs."""
-FAULTS = ("401", "403 gated", "404", "429 for a second", "429 for an hour", "500", "503", "wrong hash", "slow", "HTML",
-          "the token in an error", "cut", "reset", "no reply")  # fmt: skip
+FAULTS = ("401", "403 gated", "404", "429 for a second", "429 for an hour", "500", "503", "wrong hash", "slow",
+          "slow stream", "HTML", "the token in an error", "cut", "reset", "no reply")  # fmt: skip
 """What may happen in place of an answer."""
 
 Content = bytes | Path
@@ -273,6 +273,13 @@ class _Handler(BaseHTTPRequestHandler):
             self.answer(206 if wanted else 200, part[: len(part) // 2], head, length=len(part))
             self.close_connection = True
             return
+        if self.fault == "slow stream" and self.command == "GET":
+            self.answer(206 if wanted else 200, part[: len(part) // 2], head, length=len(part))
+            self.wfile.flush()
+            time.sleep(self.hub.stall)
+            part = part[len(part) // 2 :]
+            self.wfile.write(part)
+            return
         self.answer(206 if wanted else 200, part, head)
 
     # --- Pushing
@@ -282,10 +289,12 @@ class _Handler(BaseHTTPRequestHandler):
             raise _Refused(401, "", "Invalid credentials in Authorization header")
         wanted = json.loads(self.body)
         name, kind = f"{wanted.get('organization') or 'owner'}/{wanted['name']}", wanted.get("type") or "model"
+        about = {"url": f"{self.hub.url}/{'datasets/' if kind == 'dataset' else ''}{name}", "name": name}
         if (kind, name) in self.hub.repositories:
-            raise _Refused(409, "", "You already created this model repo")
+            self.answer_json({**about, "error": "You already created this model repo"}, 409)
+            return
         self.hub.add(kind, name, {".gitattributes": ""}, private=wanted.get("visibility") == "private")
-        self.answer_json({"url": f"{self.hub.url}/{'datasets/' if kind == 'dataset' else ''}{name}", "name": name})
+        self.answer_json(about)
 
     def answer_validate(self) -> None:
         self.answer_json({"errors": [], "warnings": []})
@@ -371,8 +380,8 @@ class _Handler(BaseHTTPRequestHandler):
             status, body, {**(head or {}), **named, "X-Error-Message": said.encode("ascii", "replace").decode()}
         )
 
-    def answer_json(self, value: Any) -> None:
-        self.answer(200, json.dumps(value).encode(), {"Content-Type": "application/json"})
+    def answer_json(self, value: Any, status: int = 200) -> None:
+        self.answer(status, json.dumps(value).encode(), {"Content-Type": "application/json"})
 
     def answer(self, status: int, body: bytes, head: Mapping[str, str], length: int | None = None) -> None:
         self.send_response(status)

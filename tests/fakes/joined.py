@@ -13,7 +13,6 @@ from typing import Any
 
 from overopt.engine import ranks
 
-
 SECONDS = 120
 """After which processes that wait for each other are killed."""
 

@@ -49,6 +49,25 @@ def test_the_weights_that_an_index_names(loopback_hub: LoopbackHub) -> None:
         model_snapshot(NAME)
 
 
+def test_a_head_in_a_file_of_its_own_is_fetched_with_the_weights(loopback_hub: LoopbackHub) -> None:
+    loopback_hub.add("model", NAME.repo, MODEL | {"value_head.safetensors": "head"})
+    assert fetched(model_snapshot(NAME)) == sorted([*TEXTS, "model.safetensors", "value_head.safetensors"])
+
+
+def test_pickles_are_fetched_for_conversion_only(loopback_hub: LoopbackHub) -> None:
+    pickles = {"pytorch_model-00001-of-00002.bin": "1", "pytorch_model-00002-of-00002.bin": "2", "value_head.bin": "3"}
+    others = {"training_args.bin": "x", "optimizer.pt": "x", "model.py": "x", "old/pytorch_model.bin": "x"}
+    texts = {"config.json": "{}", "pytorch_model.bin.index.json": "{}", "tokenizer.json": "{}"}
+    loopback_hub.add("model", NAME.repo, texts | pickles | others)
+    assert fetched(model_snapshot(NAME, "pickles")) == sorted([*texts, *pickles])
+    loopback_hub.add("model", NAME.repo, texts | pickles | {"model.safetensors": "x"})
+    with pytest.raises(UserError, match="has safetensors already .model.safetensors.; name it as it is"):
+        model_snapshot(NAME, "pickles")
+    loopback_hub.add("model", NAME.repo, texts | others)
+    with pytest.raises(UserError, match="has no pickled weights .*, but config.json, model.py"):
+        model_snapshot(NAME, "pickles")
+
+
 @pytest.mark.parametrize(
     ("files", "said"),
     [

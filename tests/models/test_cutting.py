@@ -7,10 +7,10 @@ import random
 import pytest
 from families import byte_level
 
-from overopt.models.cutting import CUT, cut, encode_cut, is_cut_of
+from overopt.models.cutting import cut, encode_cut, is_cut_of
 from overopt.models.text import Codec
 from overopt.tasks.formats import tldr
-from overopt.types import Completion, Dropped, PromptRecord
+from overopt.types import CUT, Completion, Dropped, PromptRecord
 
 CODEC = Codec(byte_level(), "raw")
 PIECES = [

@@ -17,7 +17,7 @@ from transformers import AutoConfig
 
 from overopt.datafiles import LFS_POINTER
 from overopt.errors import UserError
-from overopt.models.folder import reading
+from overopt.models.folder import check_weights, reading
 from overopt.models.load import load_policy, load_reward_model, load_tokenizer
 from overopt.models.reward_model import RewardModel
 
@@ -98,6 +98,13 @@ def test_a_missing_shard(folder: Path) -> None:
     (folder / "model.safetensors.index.json").write_text("{}")
     with pytest.raises(UserError, match="model.safetensors.index.json: lists no weights"):
         load_policy(folder, CPU)
+
+
+@pytest.mark.parametrize("name", ["../other/model.safetensors", "/other/model.safetensors"])
+def test_an_index_that_leaves_the_folder(tmp_path: Path, name: str) -> None:
+    (tmp_path / "model.safetensors.index.json").write_text(json.dumps({"weight_map": {"a": name}}))
+    with pytest.raises(UserError, match="index.json: names a file outside the folder .*do not use this model"):
+        check_weights(tmp_path)
 
 
 @pytest.mark.parametrize("method", ["bitsandbytes", "gptq", "awq", "fp8", "compressed-tensors"])

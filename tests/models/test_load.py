@@ -157,10 +157,10 @@ def test_a_model_that_looks_ahead_is_no_policy(tmp_path: Path) -> None:
         load_policy(tmp_path, CPU)
 
 
-def test_a_value_head_is_no_reward_model(tmp_path: Path) -> None:
+def test_a_head_of_several_outputs_is_no_reward_model(tmp_path: Path) -> None:
     tiny.policy().save(tmp_path)
     weights = load_file(tmp_path / "model.safetensors")
-    save_file(weights | {"v_head.summary.weight": torch.ones(1, 16)}, tmp_path / "model.safetensors", {"format": "pt"})
+    save_file(weights | {"v_head.summary.weight": torch.ones(2, 16)}, tmp_path / "model.safetensors", {"format": "pt"})
     with pytest.raises(UserError, match=r"no weights for score.weight; .*v_head\.summary\.weight"):
         load_reward_model(tmp_path, CPU)
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import foreign
 import pytest
@@ -242,3 +243,68 @@ def test_an_answer_that_stopped_at_another_end_is_read_with_the_one_it_was_train
     trees = [Tree(tree.prompt, [stopped(ids) for ids in tree.completions]) for tree in trees_of(written)]
     scorer = Scorer(load_reward_model(tmp_path, CPU), written)
     assert torch.equal(scorer.score(PROMPTS, COMPLETIONS, trees, 400), scored(tmp_path, written)[0])
+
+
+HOUSES = {"bytes": foreign.reward_models, "sentencepiece": foreign.sentencepiece_like}
+"""Tokenizers of reward models: byte-level as GPT-2's, and with ▁, BOS, byte fallback and NFKC as Llama 2's and T5's."""
+CUT_AT = 9
+
+
+def sampled(written: Codec) -> tuple[list[PromptRecord], list[Completion], list[Tree], list[str]]:
+    """200 texts as a policy writes them: every third is cut at a limit of tokens, also within a character.
+
+    Beside them the text that the policy's own tokenizer makes of each one's ids.
+    """
+    records, completions, trees, texts = [], [], [], []
+    for i, (prompt, text) in enumerate(zip(foreign.unicode_texts(200), foreign.unicode_texts(200, 7), strict=True)):
+        record = PromptRecord(str(i), prompt.strip() or "cat")
+        ids = written.completion(Completion(text, ended=i % 3 > 0), record)
+        ids = ids if i % 3 else ids[:CUT_AT]
+        records.append(record)
+        completions.append(written.decode(ids, record))
+        trees.append(Tree(written.prompt(record), [ids]))
+        texts.append(written.tokenizer.decode(ids[: len(ids) - (i % 3 > 0)], clean_up_tokenization_spaces=False))
+    return records, completions, trees, texts
+
+
+@pytest.mark.parametrize("house", HOUSES)
+@pytest.mark.parametrize("style", STYLES)
+@pytest.mark.parametrize("positions", [256, 16])
+def test_200_texts_of_all_scripts_cut_and_templated_score_as_transformers_says(
+    tmp_path: Path, style: PromptStyle, house: str, positions: int
+) -> None:
+    """The reward model reads a text alone, as one string; with a table of 16 positions, what fits of its end."""
+    tokenizer = HOUSES[house]()
+    sizes = {"n_embd": 16, "n_layer": 1, "n_head": 2, "n_positions": positions, "num_labels": 1}
+    ids = {"vocab_size": len(tokenizer), "eos_token_id": tokenizer.eos_token_id, "bos_token_id": None}
+    torch.manual_seed(1)
+    model = GPT2ForSequenceClassification(GPT2Config(**ids, **sizes, initializer_range=0.3)).eval()
+    model.save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    written = Codec(foreign.policys(), style)
+    records, completions, trees, texts = sampled(written)
+    scorer = Scorer(load_reward_model(tmp_path, CPU), written, lambda text: None)
+    scores = scorer.score(records, completions, trees, 400)
+    expected, cut, spoiled = [], 0, 0
+    for i, (record, text) in enumerate(zip(records, texts, strict=True)):
+        read = plain_ids(tokenizer, style, record.prompt, text, i % 3 > 0)
+        spoiled += "�" in text
+        if len(read) > positions:
+            cut += 1
+            bos = read[:1] if read[0] == tokenizer.bos_token_id else []
+            read = bos + read[len(read) - positions + len(bos) :]
+        with torch.no_grad():
+            expected.append(float(model(torch.tensor([read])).logits))
+    torch.testing.assert_close(scores, torch.tensor(expected), atol=1e-5, rtol=0)
+    assert scorer.cut == cut and (cut > 100) is (positions == 16)
+    assert spoiled > 5 and float(scores.std()) > 0.05
+
+
+def plain_ids(tokenizer: Any, style: PromptStyle, prompt: str, text: str, ended: bool) -> list[int]:
+    """What transformers makes of a text that is written as a whole."""
+    if style == "raw":
+        whole = prompt + (text if text[:1].isspace() or not text else f" {text}") + tokenizer.eos_token * ended
+        return list(tokenizer(whole)["input_ids"])
+    turns = [{"role": "user", "content": prompt}, {"role": "assistant", "content": text}]
+    whole = tokenizer.apply_chat_template(turns[: 1 + ended], tokenize=False, add_generation_prompt=not ended)
+    return list(tokenizer(whole + text * (not ended), add_special_tokens=False)["input_ids"])

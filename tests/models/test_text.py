@@ -193,6 +193,20 @@ def test_bos_stands_once_before_a_raw_prompt() -> None:
         assert written.count(tokenizer.bos_token_id) == 1
 
 
+def test_bos_may_be_prepended_where_nothing_else_puts_it() -> None:
+    """As TRL's CPOTrainer does; Pythia's tokenizer names a BOS, its EOS, and puts it nowhere."""
+    tokenizer = byte_level()
+    tokenizer.bos_token = tokenizer.eos_token
+    plain, coder = Codec(tokenizer, "raw"), Codec(tokenizer, "raw", prepend_bos=True)
+    record = PromptRecord("a", "the cat")
+    assert coder.prompt(record) == [tokenizer.eos_token_id, *plain.prompt(record)]
+    assert coder.completion(Completion("sat"), record) == plain.completion(Completion("sat"), record)
+    begun = PromptRecord("a", f"{tokenizer.eos_token}the cat")
+    assert coder.prompt(begun) == plain.prompt(begun)
+    own = Codec(byte_level("<bos>"), "raw", prepend_bos=True)
+    assert own.prompt(record) == Codec(byte_level("<bos>"), "raw").prompt(record)
+
+
 def test_what_a_tokenizer_puts_behind_a_text_is_no_part_of_a_prompt() -> None:
     tokenizer = wordpiece(bos=True)
     ids = Codec(tokenizer, "raw").prompt(PromptRecord("a", "the cat"))

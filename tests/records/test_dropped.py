@@ -1,6 +1,7 @@
 import pytest
 
 from overopt.records import describe_dropped
+from overopt.types import CUT
 
 
 def test_a_set_that_lost_more_than_two_percent_says_how_many_of_how_many_and_which_limit() -> None:
@@ -19,9 +20,10 @@ def test_two_in_a_hundred_are_not_worth_a_word(lost: int, said: bool) -> None:
 def test_what_was_asked_for_is_no_loss() -> None:
     dropped = {
         "evaluation": {"evaluation prompts: beyond evaluation_prompts": 90, "training file: blank line": 9},
-        "prompts": {"training prompts: repeated prompt": 50},
+        "prompts": {"training prompts: repeated prompt": 50, CUT: 20},
+        "pairs": {"training file: valid1: another split": 90},
     }
-    assert describe_dropped(dropped, {"evaluation": 10, "prompts": 50}) == []
+    assert describe_dropped(dropped, {"evaluation": 10, "prompts": 50, "pairs": 10}) == []
 
 
 def test_that_no_held_out_pair_is_left_is_said_even_if_none_was_dropped() -> None:

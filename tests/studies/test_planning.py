@@ -32,16 +32,19 @@ def test_every_run_of_a_sweep_is_planned() -> None:
     assert stages["kl-coef=0.2-lr=2e-5-seed=1"].regularizers[0].coef == 0.2
 
 
-def test_a_study_of_the_package_is_planned_by_its_name_from_the_working_directory(
+def test_a_study_of_the_package_is_planned_by_its_name_and_takes_what_lies_in_the_working_directory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     file = study_file(Path("maxent-failure-modes"))
     stages = stages_of(file, "pythia", only=["KL-1B"])
     assert list(stages) == ["SFT-1B-seed=110", "RM-1B-seed=110", "KL-1B-seed=110"]
-    assert stages["SFT-1B-seed=110"].model.path == str(tmp_path / "models/pythia-1b-deduped")
-    moved = stages_of(file, "pythia", inputs=tmp_path / "big", only=["SFT-1B"])
-    assert moved["SFT-1B-seed=110"].model.path == str(tmp_path / "big/models/pythia-1b-deduped")
+    assert stages["SFT-1B-seed=110"].model.path == "hf://EleutherAI/pythia-1b-deduped"
+    for folder, inputs in ((tmp_path / "big", tmp_path / "big"), (tmp_path, None)):
+        copy = folder / "EleutherAI" / "pythia-1b-deduped"
+        copy.mkdir(parents=True)
+        moved = stages_of(file, "pythia", inputs=inputs, only=["SFT-1B"])
+        assert moved["SFT-1B-seed=110"].model.path == str(copy)
     Path("maxent-failure-modes").mkdir()
     assert study_file(Path("maxent-failure-modes")) == Path("maxent-failure-modes"), "a path that exists is meant"
     assert study_file(Path("studies/demo")) == Path("studies/demo")

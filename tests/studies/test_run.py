@@ -99,7 +99,7 @@ def test_at_the_scale_pythia_the_rows_have_the_papers_models_data_and_learning_r
     }
     config = {name.removesuffix("-seed=110"): run.config for name, run in pythia.runs.items()}
     paths = {name: config[f"SFT-{name}"]["model"]["path"] for name in ("1B", "2.8B", "6.9B")}
-    assert paths == {name: f"{tmp_path}/models/pythia-{name.lower()}-deduped" for name in paths}
+    assert paths == {name: f"hf://EleutherAI/pythia-{name.lower()}-deduped" for name in paths}
     assert {name: config[name]["lr"] for name in config if "coef" not in name and "gamma" not in name} == {
         **dict.fromkeys(("SFT-1B", "SFT-2.8B", "SFT-6.9B", "RM-1B", "RM-2.8B", "RM-6.9B", "HH-SFT", "HH-RM"), 3e-6),
         **dict.fromkeys(("KL-1B", "KL-2.8B", "KL-6.9B", "DPO-1B"), 1e-6),
@@ -116,12 +116,15 @@ def test_at_the_scale_pythia_the_rows_have_the_papers_models_data_and_learning_r
     alphas = {name: config[name]["loss"]["alpha"] for name in config if name.startswith("SIMPO")}
     assert {alpha for name, alpha in alphas.items() if "alpha" in name} == {0.1}
     assert {alpha for name, alpha in alphas.items() if "alpha" not in name} == {2.0}
-    assert config["RM-1B"]["task"]["path"] == f"{tmp_path}/data/tldr-comparisons/train*"
-    assert config["HH-DPO"]["task"]["path"] == f"{tmp_path}/data/hh-rlhf/*/train*"
+    tasks = {name: config[name]["task"] for name in ("KL-1B", "RM-1B", "HH-DPO")}
+    assert {name: (task["path"].rpartition("/")[2], task["split"], task["evaluation_split"]) for name, task in
+            tasks.items()} == {
+        "KL-1B": ("summarize_from_feedback_tldr_3_filtered_oai_preprocessing_1706381144", "train", "validation"),
+        "RM-1B": ("summarize_from_feedback_oai_preprocessing_1706381144", "train", "validation"),
+        "HH-DPO": ("hh-rlhf", "train", "test"),
+    }  # fmt: skip
     assert all(run["compute"]["device"] == "cuda" and run["compute"]["precision"] == "bf16" for run in config.values())
     assert {(gate.run[:2], gate.value) for gate in pythia.gates} == {("RM", "above_baselines")}, "nothing judges here"
-    moved = replication_run(STUDY, None, "pythia", None, inputs=tmp_path / "big").study.runs["KL-1B-seed=110"]
-    assert moved.config["task"]["path"] == f"{tmp_path}/big/data/tldr/train*"
 
 
 def test_rows_are_chosen_with_their_parents() -> None:

@@ -76,6 +76,33 @@ def test_posts_may_be_cut_unless_the_task_says_otherwise(tmp_path: Path) -> None
         assert (pairs[0].chosen, pairs[0].rejected) == (Completion("One."), Completion("Two."))
 
 
+def test_comparisons_are_split_by_their_own_word(tmp_path: Path) -> None:
+    for batch in (3, 22):
+        rows = [
+            {
+                "info": {"subreddit": "cats", "title": "Why?", "post": f"post {batch} {n}"},
+                "summaries": [{"text": " One."}, {"text": " Two."}],
+                "choice": 0,
+                "split": ("train", "valid1", "valid2")[n % 3],
+            }
+            for n in range(9)
+        ]
+        write(tmp_path / f"batch{batch}.json", rows)
+    for path in (tmp_path, tmp_path / "batch*.json"):
+        dropped = Dropped()
+        task = Local(path=str(path), evaluation_split="valid1")
+        assert [pair.prompt[-9] for pair in task.preferences(0, dropped)] == [*"036036"]
+        assert dropped.reasons == {f"training file: {own}: another split": 6 for own in ("valid1", "valid2")}
+        assert [record.prompt[-9] for record in task.evaluation(0, dropped)[1]] == [*"147147"]
+        assert len(Local(path=str(path), evaluation_split="validation").evaluation(0, Dropped())[1]) == 12
+        with pytest.raises(UserError, match="no usable record .dropped: 6 x train: another split; 6 x valid1: another"):
+            Local(path=str(path), evaluation_split="test").evaluation(0, Dropped())
+    pairless = write(tmp_path / "pairs.jsonl", pairs(3))
+    assert len(Local(path=str(pairless), split="train", holdout=0.001).preferences(0, Dropped())) == 3
+    with pytest.raises(UserError, match=r"pairs.jsonl:1: no split 'test': neither names of files nor records say one"):
+        Local(path=str(pairless), split="test").preferences(0, Dropped())
+
+
 # --- What pairs are used as
 
 

@@ -36,8 +36,23 @@ def test_without_split_and_subset_a_path_is_read_as_ever(folder: Path) -> None:
     assert Source(str(folder / "data/train-*")).files() == [file]
     with pytest.raises(UserError, match=r"holds several data sets \(test, train\)"):
         Source(str(folder / "data")).files()
-    with pytest.raises(UserError, match="is no folder, so it has no split; leave split out"):
-        Source(str(file), split="train").files()
+    with pytest.raises(UserError, match="is no folder, so it has no subset; leave subset out"):
+        Source(str(file), "a", "train").files()
+
+
+def test_where_no_name_says_a_split_records_must(tmp_path: Path, folder: Path) -> None:
+    for name in ("batch3.json", "batch4.json", "news/batch5.json"):
+        (tmp_path / "raw" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "raw" / name).write_text("x")
+    raw = tmp_path / "raw"
+    batches = [raw / "batch3.json", raw / "batch4.json"]
+    for source in (Source(str(raw / "batch*"), split="valid1"), Source(str(batches[0]), split="valid1")):
+        assert source.row_split == "valid1"
+    assert Source(str(raw / "batch*"), split="valid1").files() == batches
+    assert Source(str(raw), split="train").row_split == "train"
+    assert Source(str(raw), split="train").files() == [*batches, raw / "news/batch5.json"]
+    assert Source(str(raw), "news", "train").row_split == "train"
+    assert Source(str(folder), split="test").row_split is None and Source(str(raw)).row_split is None
 
 
 def test_a_source_is_named_as_it_was_asked_for() -> None:

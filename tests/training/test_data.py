@@ -87,6 +87,7 @@ def test_too_few_for_a_batch() -> None:
     assert sorted(next(batches("abc", 3, random_stream(0, "x"), "batch_size", Dropped()))) == ["a", "b", "c"]
     dropped = Dropped()
     dropped.add("prompt longer than 5 tokens", 4)
+    dropped.add("long prompt, cut to fit", 3)
     with pytest.raises(UserError) as caught:
         batches("ab", 3, random_stream(0, "x"), "batch_size", dropped)
     assert str(caught.value) == (

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -27,7 +28,13 @@ def configured(chain: Chain, **changes: Any) -> Online:
     return config
 
 
-def step(config: Online, chain: Chain, advantage: float = 0.0, coefs: tuple[float, ...] = (1.0,)) -> Any:
+def step(
+    config: Online,
+    chain: Chain,
+    advantage: float = 0.0,
+    coefs: tuple[float, ...] = (1.0,),
+    weights: torch.Tensor | None = None,
+) -> Any:
     """One update of plain gradient descent: the movement of the weights, and the statistics."""
     policy = load_policy(load_run(chain.policy).checkpoint(), torch.device("cpu"))
     reference = policy.frozen_copy()
@@ -37,7 +44,7 @@ def step(config: Online, chain: Chain, advantage: float = 0.0, coefs: tuple[floa
     prompts = encode_prompts(codec, config.task.prompts(0, Dropped()), Limits(512, 24), Dropped())[:4]
     budget = TokenBudget(config.compute.budget)
     worker = rollout_worker(config, policy, reference, None, codec)
-    experience = worker.collect(prompts, 1, config.compute.evaluation_budget)
+    experience = replace(worker.collect(prompts, 1, config.compute.evaluation_budget), weight_B=weights)
     before = torch.cat([p.detach().flatten().clone() for p in policy.parameters()])
     optimizer = Optimizer(policy.parameters(), config.optimizer, config.lr, config.schedule, config.steps)
     update = policy_step(config, policy, reference, optimizer)
@@ -135,3 +142,17 @@ def test_the_sampler_is_compared_before_the_first_update_only(chain: Chain, epoc
     moved, numbers, _ = step(config, chain, advantage=1.0, coefs=())
     assert float(moved.norm()) > 0.1 and abs(numbers["ratio_mean"] - 1) > 1e-2
     assert 0 <= numbers["sampler_gap"] < 1e-4
+
+
+def test_weights_of_completions_weigh_their_losses(chain: Chain) -> None:
+    """Those of an importance correction: a weight of 1 changes no bit, and the movement is linear in it."""
+    config = regularized(chain, "k2")
+    plain, numbers, _ = step(config, chain, advantage=1.0)
+    same, _, _ = step(config, chain, advantage=1.0, weights=torch.ones(8))
+    assert torch.equal(same, plain)
+    first, second = torch.arange(8) < 3, torch.arange(8) >= 3
+    parts = [step(config, chain, advantage=1.0, weights=0.5 * rows.float())[0] for rows in (first, second)]
+    assert all(float(part.norm()) > 1e-6 for part in parts)
+    torch.testing.assert_close(parts[0] + parts[1], plain / 2, rtol=1e-3, atol=1e-7)
+    _, halved, _ = step(config, chain, advantage=1.0, weights=torch.full((8,), 0.5))
+    assert halved["loss"] == pytest.approx(numbers["loss"] / 2, rel=1e-5)

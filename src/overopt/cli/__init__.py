@@ -40,6 +40,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(arguments: list[str]) -> int:
     try:
         options = parse(arguments)
+        if _processes() > 1 and options.verb.__name__ in ("demo", "study", "sweep"):
+            raise UserError("torchrun starts several processes, and only `overopt train` divides its work among them")
         with _termination_as_exit():
             return int(options.verb(options))
     except KeyboardInterrupt:
@@ -58,8 +60,14 @@ def _run(arguments: list[str]) -> int:
 
 def _process() -> str:
     """Which of the processes that torchrun started this is, for messages of all but the first."""
-    number, count = (os.environ.get(name, "") for name in ("RANK", "WORLD_SIZE"))
-    return f"process {number} of {count}: " if number.isdecimal() and int(number) else ""
+    number = os.environ.get("RANK", "0")
+    return f"process {number} of {_processes()}: " if _processes() > 1 and number != "0" else ""
+
+
+def _processes() -> int:
+    """How many processes torchrun started."""
+    count = os.environ.get("WORLD_SIZE", "")
+    return int(count) if count.isdecimal() else 1
 
 
 @contextmanager

@@ -255,11 +255,17 @@ def report(options: argparse.Namespace) -> int:
 
 
 def convert(options: argparse.Namespace) -> int:
+    from overopt.hub.download import commit_of
+    from overopt.hub.models import model_snapshot
+    from overopt.hub.names import located
     from overopt.models.convert import convert as convert_folder
-    from overopt.models.load import model_folder
 
-    source = Path(options.model) if options.model.endswith(".gguf") else model_folder(options.model)
-    converted = convert_folder(source, options.out, options.model)
+    name = located(options.model, Path(), "model")
+    if name is None:
+        converted = convert_folder(Path(options.model), options.out)
+    else:
+        name = name.at(commit_of(name))
+        converted = convert_folder(model_snapshot(name, "pickles"), options.out, str(name))
     print(converted or f"{options.out}: was made from this model before; nothing to do")
     return DONE
 

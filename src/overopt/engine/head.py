@@ -103,6 +103,35 @@ def logps_of_trees(model: CausalModel, trees: Sequence[Tree], temperature: float
     return TreeLogps(ranks.gathered_rows(torch.cat(logps)), ranks.gathered_rows(torch.cat(masks)))
 
 
+class TreeMeasures(NamedTuple):
+    """What the sampler measures while it draws, of completions that another engine drew."""
+
+    logp_BT: Tensor
+    entropy_BT: Tensor
+    """Entropy of the distribution of each token, nats."""
+
+
+@torch.no_grad()
+def measured_of_trees(model: CausalModel, trees: Sequence[Tree], temperature: float, token_budget: int) -> TreeMeasures:
+    """Log-probabilities as by `logps_of_trees`, and entropies, of all completions, from one forward pass."""
+    width = max((len(c) for tree in trees for c in tree.completions), default=0)
+    logps, entropies = [], []
+    for batch in micro_batches(trees, token_budget):
+        packed = pack([trees[i] for i in batch], model.device)
+        hidden = model.hidden(packed)
+        logp_M = target_logps(model, hidden, packed, temperature)
+        entropy_M = ChunkedLogits(model, hidden, packed, temperature).map(_entropies)
+        grow = (0, width - packed.width)
+        logps.append(torch.nn.functional.pad(packed.spread(logp_M), grow))
+        entropies.append(torch.nn.functional.pad(packed.spread(entropy_M), grow))
+    return TreeMeasures(torch.cat(logps), torch.cat(entropies))
+
+
+def _entropies(at: TokenLogits) -> Tensor:
+    logp_MV = at.new_MV.log_softmax(-1)
+    return -(logp_MV.exp() * logp_MV.clamp(min=-1e9)).sum(-1)
+
+
 Head = Callable[[Tensor], Tensor]
 """From hidden states `[M, D]` to logits `[M, V]`."""
 

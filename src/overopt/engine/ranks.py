@@ -46,7 +46,8 @@ def rank() -> int:
 
 def _launched() -> int:
     """How many processes torchrun started."""
-    return int(os.environ.get("WORLD_SIZE", "1"))
+    count = os.environ.get("WORLD_SIZE", "")
+    return int(count) if count.isdecimal() else 1
 
 
 def is_main() -> bool:

@@ -30,8 +30,8 @@ class Samples:
     mask_BT: Tensor
     logp_BT: Tensor
     """Log-probabilities at the sampling temperature (greedy: at temperature 1)."""
-    entropy_BT: Tensor
-    """Entropy in nats of the distribution from which each token was drawn, exact."""
+    entropy_BT: Tensor | None
+    """Entropy in nats of the distribution from which each token was drawn, exact; None: sampled by another engine."""
     ended_B: Tensor
     """True if the completion ended in one of the model's end tokens."""
 
@@ -48,10 +48,13 @@ class DrawKey:
     purpose: str
     step: int
 
-    def uniforms(self, prompt_id: str, sample: int, count: int) -> np.ndarray:
+    def number(self, prompt_id: str, sample: int) -> int:
+        """The seed of one completion, of 128 bits."""
         text = f"{self.seed}/{self.purpose}/{self.step}/{prompt_id}/{sample}"
-        key = int.from_bytes(blake2b(text.encode(), digest_size=16).digest(), "little")
-        return np.random.Generator(np.random.Philox(key=key)).random(count)
+        return int.from_bytes(blake2b(text.encode(), digest_size=16).digest(), "little")
+
+    def uniforms(self, prompt_id: str, sample: int, count: int) -> np.ndarray:
+        return np.random.Generator(np.random.Philox(key=self.number(prompt_id, sample))).random(count)
 
 
 @torch.no_grad()

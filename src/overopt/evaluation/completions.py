@@ -16,13 +16,14 @@ from overopt.errors import UserError
 from overopt.evaluation.evaluator import Evaluator, prompt_set
 from overopt.evaluation.win_rates import Row
 from overopt.models.cutting import encode_cut, is_cut_of
-from overopt.models.load import load_policy, load_reward_model
+from overopt.models.load import load_policy, load_reward_model, model_folder
 from overopt.models.policy import Policy
 from overopt.models.reward_model import RewardModel
 from overopt.models.scorer import Scorer
 from overopt.models.text import Codec
 from overopt.models.verify import check_limits
 from overopt.models.vocabulary import check_reference, vocabulary_differences
+from overopt.pinning import at_commit, pinned
 from overopt.records import Run, hash_parent, load_run
 from overopt.tasks import Miniature, Task
 from overopt.types import Dropped, PromptRecord
@@ -44,7 +45,8 @@ class Settings:
 
     @classmethod
     def of(cls, run: Run) -> Settings:
-        return configuration.load(cls, {key: run.setting(key, dict) for key in ("task", "compute")}, base=run.path)
+        settings = configuration.load(cls, {key: run.setting(key, dict) for key in ("task", "compute")}, base=run.path)
+        return pinned(settings, run.info.get("hub", {}))
 
 
 @dataclass(frozen=True)
@@ -165,6 +167,7 @@ class Completions:
         scorer = reference = None
         if reward_folder is not None:
             reward_model = self._fitted(load_reward_model(reward_folder, start.device, start.bf16), self.limit)
+            set_recorded_mean(self.run, reward_model)
             scorer = Scorer(reward_model, self._codec, self.notice)
             for text in scorer.notices:
                 self.notice(text)
@@ -224,13 +227,21 @@ def parent(run: Run, role: str) -> Path | None:
     return path
 
 
+def set_recorded_mean(run: Run, reward_model: RewardModel) -> None:
+    """Center the scores of a run's reward model as the run did, where it did not take them as they came."""
+    for known in run.info.get("parents", []):
+        if known["role"] == "reward_model" and "reward_mean" in known:
+            reward_model.normalize(known["reward_mean"], known["reward_scale"])
+
+
 def parent_location(run: Run, role: str) -> Path | None:
     """Return where a parent's model folder is, or should be if it is gone."""
     if run.config.get(role) is None:
         return None
-    path = run.path / run.setting(role, str)
+    location, pin = run.setting(role, str), run.info.get("hub", {}).get(role)
+    path = run.path / location
     if not path.exists():
-        path = _as_it_was(run, role) or path
+        path = _as_it_was(run, role) or (path if pin is None else model_folder(at_commit(pin)))
     return load_run(path).checkpoint() if (path / "run.json").is_file() else path
 
 

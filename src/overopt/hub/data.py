@@ -47,7 +47,7 @@ def _data_files(name: HubName, subset: str | None, split: str | None, *where: st
         return _fetched(listing, named)
     layout = _layout(listing)
     if not _knows(layout, subset):
-        if name.pattern is None and name.revision in (None, "main") and (made := _converted(name, subset, split)):
+        if name.pattern is None and _is_main(name) and (made := _converted(name, subset, split)):
             return made
         if not any(layout.subsets.values()):
             return DataFiles(listing.name, [convert(listing.name, subset, split)])
@@ -86,6 +86,11 @@ def _layout(listing: Listing) -> Layout:
 
 def _knows(layout: Layout, subset: str | None) -> bool:
     return bool(layout.subsets.get(subset)) if subset is not None else any(layout.subsets.values())
+
+
+def _is_main(name: HubName) -> bool:
+    """Whether a name means the branch `main`, of which the conversion is; also by its commit, as a run pins it."""
+    return name.revision in (None, "main") or name.commit == download.commit_of(name.at("main"))
 
 
 def _converted(name: HubName, subset: str | None, split: str | None) -> DataFiles | None:

@@ -11,18 +11,23 @@ import glob
 import hashlib
 import os
 import shutil
+import time
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 from overopt.errors import UserError, say
-from overopt.hub.errors import ROOM, asking, cache, endpoint, explain, missing
+from overopt.hub.errors import ROOM, asking, broke, cache, endpoint, explain, missing
 from overopt.hub.names import COMMIT, HubName, is_inside
 from overopt.records.hashing import hash_file
 
+GB = 1_000_000_000
+WAITS = (2.0, 8.0)
+"""Seconds to wait before a download that broke off goes on: the library repeats some broken connections, not all."""
 TIMEOUT = 20.0
 """Seconds to wait for the Hub's list of files."""
 
@@ -46,6 +51,8 @@ class Listing:
     files: Mapping[str, RemoteFile]
     trouble: str | None = None
     """Why the Hub could not be asked, if the list is that of the cache."""
+    partial: bool = False
+    """Whether the list may lack files, because nothing but the files in the cache is known."""
 
 
 _LISTINGS: dict[tuple[str, str], Listing] = {}
@@ -69,7 +76,9 @@ def listing(name: HubName) -> Listing:
                 found = _cached(name, error)
                 if found is None:
                     raise
-                say(f"{name}: its copy in the cache is used, commit {str(found.name.revision)[:7]} ({found.trouble})")
+                if name.commit is None:  # what is older than the branch may be another model
+                    known = str(found.name.revision)[:7]
+                    say(f"{name}: its copy in the cache is used, commit {known} ({found.trouble})")
             else:
                 _remember(name, str(found.name.revision))
                 _LISTINGS[endpoint(), str(found.name)] = found
@@ -147,8 +156,10 @@ def _cached(name: HubName, error: BaseException) -> Listing | None:
     commit = _cached_commit(name)
     if commit is None:
         return None
-    files = _cached_tree(name.at(commit)) or dict(_walked(_folder(name.at(commit))))
-    return Listing(name.at(commit), _inside(name, files), explain(name, error))
+    listed = _cached_tree(name.at(commit))
+    files = dict(_walked(_folder(name.at(commit)))) if listed is None else listed
+    trouble = "HF_HUB_OFFLINE is set" if offline() else explain(name, error)
+    return Listing(name.at(commit), _inside(name, files), trouble, partial=listed is None)
 
 
 def _cached_commit(name: HubName) -> str | None:
@@ -207,22 +218,32 @@ def _check_room(found: Listing, files: Collection[str]) -> None:
     free = shutil.disk_usage(place).free
     if needed > free:
         raise UserError(
-            f"{found.name}: needs {needed / 1e9:.2f} GB in {cache()}, where {free / 1e9:.2f} GB are free; {ROOM}"
+            f"{found.name}: needs {needed / GB:.1f} GB in {cache()}, where {free / GB:.1f} GB are free; {ROOM}"
         )
 
 
 def _download(name: HubName, files: Collection[str]) -> None:
     from huggingface_hub import snapshot_download
 
-    patterns = [glob.escape(file) for file in files]
-    snapshot_download(
+    fetch_all = partial(
+        snapshot_download,
         name.repo,
         repo_type=name.kind,
         revision=name.revision,
-        allow_patterns=patterns,
+        allow_patterns=[glob.escape(file) for file in files],
         token=token(),
         library_name="overopt",
     )
+    for wait in WAITS:
+        try:
+            fetch_all()
+        except Exception as error:
+            if not broke(error):
+                raise
+            time.sleep(wait)
+        else:
+            return
+    fetch_all()
 
 
 def _check_content(name: HubName, path: Path, meant: RemoteFile) -> None:

@@ -45,7 +45,7 @@ def explain(name: HubName, error: BaseException) -> str:
     what, page = _WORDS[name.kind], page_of(name)
     if number in _FULL:
         return f"the disk of the cache ({cache()}) is full; {ROOM}"
-    if number in (errno.EACCES, errno.EPERM, errno.EROFS):
+    if number in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR):
         return f"the cache ({cache()}) cannot be written; set HF_HOME to a folder of your own"
     if "GatedRepoError" in kinds:
         return f"access to this {what} must be granted: accept its conditions at {page}, and {_token_advice()}"
@@ -58,9 +58,9 @@ def explain(name: HubName, error: BaseException) -> str:
         )
     if "OfflineModeIsEnabled" in kinds:
         return missing(name, "it")
-    responses: list[Any] = [getattr(one, "response", None) for one in chain]
-    status = next((response.status_code for response in responses if response is not None), None)
-    said = excerpt(" ".join(str(error).split()))
+    answered: list[Any] = [one for one in chain if getattr(one, "response", None) is not None]
+    status = answered[0].response.status_code if answered else None
+    said = excerpt(str(answered[0] if answered else error))
     match status:
         case 401:
             return f"the Hub refuses the token in HF_TOKEN; make a new one ({said})"
@@ -69,16 +69,12 @@ def explain(name: HubName, error: BaseException) -> str:
         case 404:
             return f"the Hub lists a file that it does not have; try again later ({said})"
         case 429:
-            return (
-                f"the Hub asks for fewer requests (429); wait some minutes: {AGAIN}. With HF_TOKEN set, it allows more"
-            )
+            return f"the Hub asks for fewer requests (429; with HF_TOKEN it allows more); wait some minutes: {AGAIN}"
         case int() if status >= 500:
             return f"the Hub has a fault of its own ({status}); try again later: {AGAIN}"
     if "FileMetadataError" in kinds or "JSONDecodeError" in kinds:
-        return (
-            f"what answers at {endpoint()} is no Hub; check HF_ENDPOINT, a proxy, or the sign-in of a network ({said})"
-        )
-    if kinds & _BROKEN or "Consistency check failed" in said:
+        return f"what answers at {endpoint()} is no Hub; check HF_ENDPOINT, a proxy, or a network's sign-in"
+    if broke(error):
         return f"the connection to {endpoint()} broke or could not be made; {AGAIN} ({said})"
     return f"cannot be fetched ({type(error).__name__}: {said})"
 
@@ -114,6 +110,13 @@ def cache() -> Path:
 def page_of(name: HubName) -> str:
     """The address of a repository's page."""
     return f"{endpoint()}/{'datasets/' if name.kind == 'dataset' else ''}{name.repo}"
+
+
+def broke(error: BaseException) -> bool:
+    """Whether a connection broke off or could not be made, which may pass."""
+    chain = _chain(error)
+    kinds = {cls.__name__ for one in chain for cls in type(one).__mro__}
+    return bool(kinds & _BROKEN) or any("Consistency check failed" in str(one) for one in chain)
 
 
 def _token_advice() -> str:

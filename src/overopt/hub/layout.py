@@ -63,6 +63,11 @@ class Layout:
             raise UserError(f"{place}: no split {name!r}; {of} {', '.join(splits)}")
         return [*splits[name]]
 
+    def names_splits(self, place: str, subset: str | None) -> bool:
+        """Whether a card, or a name of a file or of a folder, says which splits there are."""
+        splits = self.subsets[self._subset(place, subset)]
+        return splits.keys() != {TRAIN} or says_splits(file for paths in splits.values() for file in paths)
+
     def _subset(self, place: str, name: str | None) -> str:
         if name is None and self.default is None:
             raise UserError(f"{place}: has the subsets {', '.join(self.subsets)}; name one: subset")
@@ -208,6 +213,11 @@ def _by_name(files: Sequence[str]) -> dict[str, list[str]]:
         if any(found.values()):
             return {split: paths for split, paths in found.items() if paths}
     return {TRAIN: visible} if visible else {}
+
+
+def says_splits(files: Iterable[str]) -> bool:
+    """Whether the name of a file or of its folders says which split it is."""
+    return any(_says(part, split) for file in files for part in PurePosixPath(file).parts for split in KEYWORDS)
 
 
 def _order(split: str) -> tuple[int]:

@@ -9,9 +9,10 @@ from typing import Literal
 from overopt.datafiles import json_object, json_value
 from overopt.errors import UserError
 from overopt.hub.download import Listing, fetch, listing
+from overopt.hub.errors import missing
 from overopt.hub.names import HubName
 
-What = Literal["all", "configuration", "tokenizer"]
+What = Literal["all", "configuration", "tokenizer", "pickles"]
 
 TEXTS = ("*.json", "*.jinja", "*.txt", "*.model", "*.tiktoken", "*.vocab", "*.spm", "*.bpe")
 """Files of configurations, tokenizers and chat templates."""
@@ -20,20 +21,34 @@ TEXT_LIMIT = 500_000_000
 TOKENIZERS = ("tokenizer", "vocab", "spiece.model", "sentencepiece")
 """How the names of their files begin."""
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
+PICKLED = ("pytorch_model*.bin", "value_head.bin", "adapter_model.bin")
+"""The pickles that can be converted."""
+HEAD = "value_head.safetensors"
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
 
 
 def model_snapshot(name: HubName, what: What = "all") -> Path:
     """Return the folder of a model's files in the cache, fetched as far as they are missing.
 
-    `configuration`: config.json; `tokenizer`: all but the weights. UserError if the repository holds no such model, or
-    as in `fetch`.
+    `configuration`: config.json; `tokenizer`: all but the weights; `pickles`: pickled weights, for `overopt convert`.
+    UserError if the repository holds no such model, or as in `fetch`.
     """
     found = listing(name)
+    try:
+        return _fetched(found, what)
+    except UserError:
+        if found.partial:  # it says what the copy lacks, not the repository
+            raise UserError(f"{name}: {missing(found.name, 'parts of it')}") from None
+        raise
+
+
+def _fetched(found: Listing, what: What) -> Path:
     texts = _texts(found, what)
     if what == "all":
         _check_weights(found)
     folder = fetch(found, texts)
+    if what == "pickles":
+        return fetch(found, _pickles(found))
     return fetch(found, _weights(found, folder)) if what == "all" else folder
 
 
@@ -73,10 +88,22 @@ def _check_weights(found: Listing) -> None:
     raise UserError(f"{found.name}: has no weights ({WEIGHTS}), but {', '.join(top[:6])}")
 
 
+def _pickles(found: Listing) -> list[str]:
+    """The files of pickled weights; UserError if there are none, or if they are not needed."""
+    if ready := sorted(found.files.keys() & {WEIGHTS, INDEX}):
+        raise UserError(f"{found.name}: has safetensors already ({ready[0]}); name it as it is, there is no need")
+    pickles = [file for file in found.files if any(fnmatchcase(file, name) for name in PICKLED)]
+    if not pickles:
+        top = ", ".join(sorted(file for file in found.files if "/" not in file)[:6])
+        raise UserError(f"{found.name}: has no pickled weights ({', '.join(PICKLED)}), but {top}")
+    return pickles
+
+
 def _weights(found: Listing, folder: Path) -> list[str]:
-    """The files of the weights: one, or those that the index names."""
+    """The files of the weights: one, or those that the index names; and a reward model's head in a file of its own."""
+    head = sorted(found.files.keys() & {HEAD})
     if WEIGHTS in found.files:
-        return [WEIGHTS]
+        return [WEIGHTS, *head]
     place = f"{found.name}: its {INDEX}"
     named = json_object(json_value((folder / INDEX).read_bytes(), place), place).get("weight_map")
     if not isinstance(named, dict) or not named:
@@ -87,4 +114,4 @@ def _weights(found: Listing, folder: Path) -> list[str]:
             f"{found.name}: lacks {len(lacking)} of {len(files)} files of weights that its {INDEX} names, first "
             f"{lacking[0]}"
         )
-    return files
+    return files + head

@@ -47,7 +47,7 @@ def convert(source: Path, out: Path, name: str = "") -> Converted | None:
     """Write the model of the folder `source`, or of a GGUF file, to the new folder `out` with safetensors weights.
 
     Every tensor keeps its name, dtype and bits; of tied weights one name is kept, as transformers saves them. `name`
-    says in the record where `source` came from. None if `out` was made from the same files before. UserError for a
+    is that of a `source` from the Hub. None if `out` was made from the same files before. UserError for a
     folder without pickled weights, a pickle that asks for more than tensors, and an `out` that holds something else.
     """
     if source.suffix == ".gguf":

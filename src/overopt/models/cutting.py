@@ -11,12 +11,10 @@ from dataclasses import replace
 from typing import TypeVar
 
 from overopt.models.text import Codec
-from overopt.types import Completion, Dropped, PreferenceRecord, PromptRecord, RankingRecord
+from overopt.types import CUT, Completion, Dropped, PreferenceRecord, PromptRecord, RankingRecord
 
 R = TypeVar("R", PromptRecord, PreferenceRecord | RankingRecord)
 
-CUT = "long prompt, cut to fit"
-"""Under this name the prompts that were cut are counted; none of them is left out."""
 SLACK = 16
 """A text of n bytes has at most so many tokens more than n, and than what it adds to a text before it."""
 

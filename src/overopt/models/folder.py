@@ -15,11 +15,16 @@ from typing import Any
 
 from overopt.datafiles import LFS_POINTER
 from overopt.errors import UserError
+from overopt.hub.names import is_inside
 
 HEADER_LIMIT = 100_000_000
 """The largest safetensors header, in bytes."""
 QUANTIZED = ("F8_", "F4", "F6_", "I8", "U8", "I4", "U4")
 """Prefixes of the dtypes of quantized weights, which cannot be trained."""
+WRAPPED = "_reward_model"
+"""The end of the model types of Open-Assistant's reward models."""
+HEAD_FILE = "value_head.safetensors"
+"""The file into which some trainers write a reward model's head."""
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
 SAVE = "load it where it came from and save it with save_pretrained"
 CODE = "asks for Python code of its own, which overopt does not run; only architectures that transformers knows train"
@@ -39,10 +44,10 @@ def reading(folder: Path, what: str, remedy: str = "") -> Iterator[None]:
 
 
 def check_folder(folder: Path) -> dict[str, Any]:
-    """The folder's config.json; UserError unless it is a model that can be trained."""
+    """The folder's config.json, of a wrapped model the body's; UserError unless it is a model that can be trained."""
     if not (folder / "config.json").exists():
         raise UserError(f"{folder}: not a Hugging Face model folder (no config.json{_instead(folder)})")
-    config = read_json(folder / "config.json")
+    config = unwrapped(read_json(folder / "config.json"))
     kind = config.get("model_type")
     if not isinstance(kind, str):
         raise UserError(f"{folder}/config.json: names no model_type (the architecture); {SAVE}")
@@ -54,6 +59,17 @@ def check_folder(folder: Path) -> dict[str, Any]:
             "trained; use the model's folder in full or half precision"
         )
     _check_known(folder, kind, config)
+    return config
+
+
+def unwrapped(config: dict[str, Any]) -> dict[str, Any]:
+    """The configuration of the body, where a reward model's author wrapped it into one of his own; else as it is."""
+    body = config.get("base_config")
+    if "model_type" not in config and isinstance(body, dict):
+        return body
+    kind = config.get("model_type")
+    if isinstance(kind, str) and kind.endswith(WRAPPED) and config.get("pooling", "last") == "last":
+        return config | {"model_type": kind.removesuffix(WRAPPED)}
     return config
 
 
@@ -72,6 +88,12 @@ def _check_known(folder: Path, kind: str, config: dict[str, Any]) -> None:
 
 def check_weights(folder: Path) -> None:
     """Raise UserError unless the weights are complete safetensors files, before anything loads them."""
+    for file in weight_files(folder):
+        check_safetensors(file)
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """The safetensors files of the model's weights; UserError if there are none, or some are missing."""
     index = folder / "model.safetensors.index.json"
     if (folder / "model.safetensors").exists():
         shards = ["model.safetensors"]
@@ -82,15 +104,23 @@ def check_weights(folder: Path) -> None:
         shards = sorted(set(named.values()))
     else:
         raise UserError(f"{folder}: has no weights (model.safetensors{_instead(folder)})")
+    if outside := [name for name in shards if not is_inside(name)]:
+        raise UserError(f"{index}: names a file outside the folder ({outside[0]!r}); do not use this model")
     missing = [name for name in shards if not (folder / name).exists()]
     if missing:
         raise UserError(f"{folder}: {len(missing)} of {len(shards)} weight files are missing, first {missing[0]}")
-    for name in shards:
-        check_safetensors(folder / name)
+    return [folder / name for name in shards]
 
 
-def check_safetensors(path: Path) -> None:
-    """Raise UserError unless a safetensors file is whole and its weights can be trained."""
+def tensor_files(folder: Path) -> dict[str, tuple[Path, tuple[int, ...]]]:
+    """The file and the shape of each tensor of a model, by name, a head in a file of its own included."""
+    alone = folder / HEAD_FILE
+    files = [*weight_files(folder), *([alone] if alone.exists() else [])]
+    return {name: (file, shape) for file in files for name, shape in check_safetensors(file).items()}
+
+
+def check_safetensors(path: Path) -> dict[str, tuple[int, ...]]:
+    """The shapes of a file's tensors by their names; UserError if it is damaged, cut short or quantized."""
     check_readable(path)
     size = path.stat().st_size
     with path.open("rb") as stream:
@@ -102,6 +132,7 @@ def check_safetensors(path: Path) -> None:
             tensors = {name: entry for name, entry in header.items() if name != "__metadata__"}
             ends = [int(entry["data_offsets"][1]) for entry in tensors.values()]
             types = {name: str(entry["dtype"]) for name, entry in tensors.items()}
+            shapes = {name: tuple(int(size) for size in entry["shape"]) for name, entry in tensors.items()}
         except Exception as error:  # a damaged header may raise anything
             raise UserError(f"{path}: its safetensors header is damaged or cut short; download it again") from error
     whole = 8 + length + max(ends, default=0)
@@ -113,6 +144,7 @@ def check_safetensors(path: Path) -> None:
                 f"{path}: {name} is quantized ({kind}), and quantized weights cannot be trained; use the model's "
                 "folder in full or half precision"
             )
+    return shapes
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -17,9 +17,10 @@ from overopt.hub.models import What, model_snapshot
 from overopt.hub.names import parse
 from overopt.models.adapter import MODEL_CONFIG, AdapterFolder, adapter_folder
 from overopt.models.body import silence_transformers, with_attention
-from overopt.models.folder import check_folder, check_text_files, check_weights, reading
+from overopt.models.folder import check_folder, check_text_files, check_weights, read_json, reading
 from overopt.models.gguf import dequantize
 from overopt.models.policy import Policy
+from overopt.models.reward_heads import SCORE, RewardHead, read_head, renaming
 from overopt.models.reward_model import RewardModel
 from overopt.models.text import word_tokenizer
 from overopt.models.verify import verify_policy, verify_reward_model
@@ -35,6 +36,7 @@ BUFFERS = re.compile(
     r"inv_freq$|masked_bias$|(attn|attention)\.bias$|causal_mask$|position_ids$|(cos|sin)_cached$|_scale$|_extra_state$"
 )
 """Names of tensors in some folders that are not weights: rotary angles, masks, scales of a quantized cache."""
+CLASSIFIER = "AutoModelForSequenceClassification"
 NEWER = "; if a newer library wrote it: pip install --upgrade tokenizers transformers"
 NO_TEXT = SimpleNamespace(eos_token_id=0, pad_token_id=0)
 """The part of a tokenizer that a model needs where no text is read."""
@@ -131,14 +133,17 @@ def random_policy(config: Any, device: torch.device, bf16: bool) -> Policy:
 
 def folder_config(folder: Path) -> Any:
     """The Hugging Face configuration of a model folder; of a multimodal model, that of its text model."""
-    from transformers import AutoConfig
+    from transformers import CONFIG_MAPPING, AutoConfig
 
     adapter = adapter_folder(folder)
     if adapter is not None:
         return _adapted_config(adapter)
-    check_folder(folder)
+    fields = check_folder(folder)
     with reading(folder, "its config.json cannot be loaded"):
-        config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+        if fields == read_json(folder / "config.json"):
+            config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+        else:  # a reward model's author wrapped it
+            config = CONFIG_MAPPING[fields["model_type"]].from_dict(fields)
         text = config.get_text_config(decoder=True)
         text.name_or_path = str(folder)
     if config.is_encoder_decoder:
@@ -198,7 +203,7 @@ def load_policy(folder: Path, device: torch.device, bf16: bool = False) -> Polic
 
 
 def load_reward_model(folder: Path, device: torch.device, bf16: bool = False) -> RewardModel:
-    """The one-label sequence classifier of a Hugging Face folder, frozen, in float32."""
+    """The reward model of a Hugging Face folder, frozen, in float32: a one-label classifier, or a head of its own."""
     from transformers import MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING, AutoModelForSequenceClassification
 
     model, tokenizer = _load(
@@ -263,6 +268,8 @@ def _own_weights(folder: Path, config: Any, auto_class: Any, brought: Collection
     kind = check_folder(folder)["model_type"]
     check_weights(folder)
     silence_transformers()
+    is_reward_model = auto_class.__name__ == CLASSIFIER and SCORE not in brought
+    head, names = _own_head(folder, config) if is_reward_model else (RewardHead(), {})
     with reading(folder, f"its weights cannot be loaded as {auto_class.__name__}"):
         model, report = with_attention(
             auto_class.from_pretrained,
@@ -273,32 +280,57 @@ def _own_weights(folder: Path, config: Any, auto_class: Any, brought: Collection
             trust_remote_code=False,
             use_safetensors=True,
             ignore_mismatched_sizes=True,  # they are named below
-            key_mapping=None if config.model_type == kind else TEXT_WEIGHTS,
+            key_mapping=names or (None if config.model_type == kind else TEXT_WEIGHTS),
             output_loading_info=True,
         )
-    if config.model_type != kind:
+    if config.model_type != kind or names:
         # else saving would rename the weights back, by patterns that cannot be inverted
         model._weight_conversions = None
-    if report["mismatched_keys"]:
-        name, theirs, ours = min(report["mismatched_keys"])
+    _check_report(folder, model, report, brought, head)
+    if is_reward_model:
+        head.put_on(model, folder)
+    return model
+
+
+def _own_head(folder: Path, config: Any) -> tuple[RewardHead, dict[str, str]]:
+    """The head of a reward model's folder, and how its body's weights are renamed.
+
+    If the head is its author's own, the configuration becomes that of a classifier of one label.
+    """
+    from transformers import AutoModel
+
+    head = read_head(folder)
+    if head.weight is None:
+        return head, {}
+    config.num_labels, config.pad_token_id = 1, None  # trainers find the last token by their own padding
+    with reading(folder, "its config.json fits no model"), torch.device("meta"):
+        body = AutoModel.from_config(config)
+    return head, renaming(folder, next(iter(body.state_dict())), body.base_model_prefix)
+
+
+def _check_report(folder: Path, model: Any, report: Any, brought: Collection[str], head: RewardHead) -> None:
+    """Raise UserError unless a folder's weights are the model's, but for those that come from elsewhere."""
+    mismatched = [entry for entry in report["mismatched_keys"] if entry[0] not in head.fills]
+    if mismatched:
+        name, theirs, ours = min(mismatched)
         raise UserError(
             f"{folder}: its weights do not fit its config.json: {name} is {tuple(theirs)}, not {tuple(ours)}, and "
-            f"{len(report['mismatched_keys']) - 1} more; one of them is of another model"
+            f"{len(mismatched) - 1} more; one of them is of another model"
         )
-    if unread := _unread(model, report["unexpected_keys"]):  # fewer layers would train as silently
+    unexpected = set(map(str, report["unexpected_keys"])) - head.names
+    if unread := _unread(model, unexpected):  # fewer layers would train as silently
         raise UserError(
             f"{folder}: its weights hold what its config.json leaves out, {unread[0]} and {len(unread) - 1} more, and "
             "without them it is another model; restore the config.json that belongs to them, or, if they are meant to "
             "be left out, load the folder where it came from and save it with save_pretrained"
         )
-    if lacking := set(map(str, report["missing_keys"])) - set(brought):  # a head of random weights would train silently
-        besides = ", ".join(sorted(map(str, report["unexpected_keys"]))[:4])
-        missing = ", ".join(sorted(lacking)[:4])
+    lacking = set(map(str, report["missing_keys"])) - {*brought, *head.fills}
+    if lacking:  # a head of random weights would train silently
+        missing, besides = (", ".join(sorted(names)[:4]) for names in (lacking, unexpected))
         raise UserError(
             f"{folder}: has no weights for {missing}; is it a model of another kind?"
             + (f" It has others: {besides}" if besides else "")
         )
-    return model
 
 
 def _unread(model: Any, unexpected: Collection[str]) -> list[str]:

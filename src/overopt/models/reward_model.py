@@ -14,6 +14,7 @@ from overopt.engine.packing import Packed, Tree, micro_batches, pack
 from overopt.errors import UserError
 from overopt.models.body import Body, with_attention
 from overopt.models.policy import Policy
+from overopt.models.reward_heads import STANDARD, RewardHead
 from overopt.tasks.base import PromptStyle
 
 
@@ -34,6 +35,15 @@ class RewardModel(Body):
         self.scale = float(getattr(model.config, "reward_scale", 1.0))
         self.prompt_style: PromptStyle | None = getattr(model.config, "reward_prompt_style", None)
         """The prompt style of its training texts; None: unknown, it was trained elsewhere."""
+        self.foreign = self.prompt_style is None and not self.normalized
+        """Whether it was trained elsewhere, so that texts are ended and read as other trainers do."""
+        self.own_head = ""
+        """The name of its head, if it is not the `score` of transformers."""
+        head: RewardHead | None = getattr(model, "reward_head", None)
+        if head is not None and head.weight is not None:
+            self.own_head, self.foreign = head.name if head.name != STANDARD else "", True
+        if head is not None and head.mean is not None:
+            self.normalize(head.mean, head.scale)
 
     @classmethod
     def from_policy(

@@ -39,7 +39,12 @@ class Scorer:
         self.notices: list[str] = []
         self.direct = self._shares(written)
         self.codec = written if self.direct else self._codec(written)
-        foreign = reward_model.prompt_style is None and not reward_model.normalized
+        if reward_model.own_head:
+            self.notices.append(
+                f"{self.name}: its score is the head {reward_model.own_head} at the last token; the value head of a "
+                "PPO run would be no reward"
+            )
+        foreign = reward_model.foreign
         config = reward_model.model.config.get_text_config()
         self._after_end = self.codec.ids_after_end if foreign and reward_model.tokenizer.chat_template else []
         self._padding = getattr(config, "pad_token_id", None) if foreign else None

@@ -62,6 +62,8 @@ class Codec:
     """The model has embeddings for ids below this; None: for every id of the tokenizer."""
     clock: datetime | None = None
     """The local time that a template which asks is told; None: the time at which it asks."""
+    prepend_bos: bool = False
+    """Whether every prompt begins with BOS, also where the tokenizer or the template puts none there."""
     _spaces: dict[str, str] = field(default_factory=dict, init=False, compare=False, repr=False)
     _known_ids: dict[str, list[int]] = field(default_factory=dict, init=False, compare=False, repr=False)
     """Ids of the texts of the last batch."""
@@ -80,6 +82,8 @@ class Codec:
             if not self.tokenizer.chat_template:
                 raise UserError("task.prompt_style: the model's tokenizer has no chat template; use prompt_style: raw")
             _ = self._turn  # an invalid template is reported now, not at the first record
+        if self.prepend_bos and self.tokenizer.bos_token_id is None:
+            raise UserError("prepend_bos: the model's tokenizer names no token for the beginning of a text (bos_token)")
 
     # --- What the rest of the program calls
 
@@ -129,7 +133,7 @@ class Codec:
         """The ids that the template writes after the end of the last turn. No policy samples them; classifiers that
         were trained on whole conversations read them.
         """
-        return self._encode(self._turn.rest) if self._turn.rest else []
+        return self._added_ids(self._turn.end, self._turn.rest) if self._turn.rest else []  # alone it may get a space
 
     # --- Encoding
 
@@ -153,6 +157,8 @@ class Codec:
     def _prompt_ids(self, text: str, place: str) -> list[int]:
         ids = self._encode(text, place)
         bos = [] if self.prompt_style == "chat_template" else self._bos  # a template writes its own
+        if self.prepend_bos:
+            bos = [self.tokenizer.bos_token_id]
         return self._check_known(ids if ids[: len(bos)] == bos else bos + ids, place)
 
     def _completion_ids(self, completion: Completion, boundary: Boundary, context: str, place: str) -> list[int]:

@@ -101,7 +101,8 @@ def show_all(stages: Mapping[str, Any], count: int, parents: Mapping[str, Any] |
     models = models_of(stages, parents)
     alike: dict[str, Shown] = {}
     for name, stage in stages.items():
-        shown = _show(stage, Codec(models[name][1], stage.task.prompt_style), count)
+        codec = Codec(models[name][1], stage.task.prompt_style, prepend_bos=getattr(stage, "prepend_bos", False))
+        shown = _show(stage, codec, count)
         known = alike.setdefault(repr(shown), shown)
         alike[repr(shown)] = replace(known, names=(*known.names, name))
     return list(alike.values())
@@ -135,7 +136,7 @@ def _show(stage: Any, codec: Codec, count: int) -> Shown:
         samples.append(Sample(record.place or record.prompt_id, _parts(stage, codec, tree)))
         if len(samples) == count:
             break
-    return Shown((), stage.stage, what, len(records), f"the loss is {rule}", samples, dict(dropped.reasons))
+    return Shown((), stage.stage, what, len(records), f"the loss is {rule}", samples, dropped.left_out)
 
 
 def _pairs(stage: Any, dropped: Dropped) -> tuple[Sequence[Any], str]:

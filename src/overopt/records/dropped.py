@@ -12,6 +12,7 @@ AS_ASKED = (
     "beyond evaluation_prompts",
     "prompt is in the evaluation file",
     "long prompt, cut to fit",
+    ": another split",
 )
 """Endings of reasons that lose nothing, or that the configuration asks for."""
 LIMITS = {"completion longer than": "max_completion_tokens", "prompt longer than": "max_prompt_tokens"}

@@ -41,6 +41,8 @@ _REFERENCES = "there are references"
 _MARGIN = "the loss needs a reference"
 _LATER = "`overopt evaluate` wrote the line"
 _ASKED = "a language model judges, by `overopt evaluate`"
+_SERVER = "`sampler: vllm`"
+_CORRECTED = "`sampler.correction` is given"
 
 
 def _online(unit: str, text: str, condition: str = "") -> Meaning:
@@ -94,8 +96,22 @@ METRICS: dict[str, Meaning] = {
     "sampler_gap": _online(
         "nats per token",
         "largest absolute difference between a token's old log-probability (the sampler's; in bf16 one computed again) "
-        "and that of the first training forward pass",
+        "and that of the first training forward pass; with `sampler: vllm` between the server's log-probability and "
+        "the old one, which the trainer computes",
     ),
+    "sampler_gap_mean": _online("nats per token", "mean absolute difference of the same two", _SERVER),
+    "sampler_kl": _online(
+        "nats per sequence",
+        "KL(mu || pi_old), k1 estimate, of the policy as the server computes it and as the trainer does",
+        _SERVER,
+    ),
+    "weights_version": _online(
+        "updates", "updates made to the weights from which the server sampled, as it confirmed", _SERVER
+    ),
+    "importance_mean": _online("", "mean weight min(pi_old(y|x) / mu(y|x), cap) of a completion", _CORRECTED),
+    "importance_min": _online("", "least of these weights", _CORRECTED),
+    "importance_max": _online("", "greatest of these weights", _CORRECTED),
+    "importance_truncated": _online("share", "completions whose weight is the cap", _CORRECTED),
     "coef_I": _online("", "current coefficient of `regularizers.I`", "that coefficient varies"),
     "loss_coef_I": _online("", "current coefficient of `loss_regularizers.I`", "that coefficient varies"),
     "loss/NAME": _online("", "mean of a loss regularizer's part of the loss", "`loss_regularizers` are given"),

@@ -271,11 +271,14 @@ def load_run(path: Path | str) -> Run:
 
 _FORMS: dict[str, Any] = {
     **dict.fromkeys(("name", "stage", "status", "prompt_style", "device", "started", "clock", "reason", "split"), str),
-    **dict.fromkeys(("seed", "steps", "threads", "go_back_to", "stopped_at", "diverged_at", "token_budget"), int),
+    **dict.fromkeys(
+        ("seed", "steps", "threads", "processes", "go_back_to", "stopped_at", "diverged_at", "token_budget"), int
+    ),
     **{name: {...: str} for name in ("data", "provenance")},
     **dict.fromkeys(("versions", "hardware"), dict | None),
     "dropped": {...: {...: int}},
     "kept": {...: int},
+    "hub": {...: {"location": str, "revision": str, "commit": str}},
     "parents": [{"role": str, "path": str, "hash": str}],
     "resumes": [{"step": int, "time": str}],
 }

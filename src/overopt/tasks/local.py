@@ -11,9 +11,11 @@ from pydantic import Field, model_validator
 
 from overopt.config import DataLocation, Function, block
 from overopt.errors import UserError
+from overopt.hub.layout import TRAIN
 from overopt.tasks import functions
 from overopt.tasks.base import PromptStyle, Report, TaskProtocol, strip_joint
 from overopt.tasks.formats import Example, Format, identical, paired, read_examples
+from overopt.tasks.formats.transcript import as_transcript
 from overopt.tasks.sources import Source
 from overopt.types import Completion, Dropped, Preference, PromptRecord, preference
 
@@ -56,6 +58,9 @@ class Local(TaskProtocol):
     prompt_style: PromptStyle = "raw"
     """`raw`: the prompt is text to continue, one space joins where neither side has white space. `chat_template`: it is
     a user's turn, through the model's template; an assistant's message at its end is continued."""
+    turns: Literal["template", "transcript"] = "template"
+    """What chat messages are written with: the model's chat `template`; or, for a model without one, as a `transcript`,
+    the text of Human: and Assistant: as in HH-RLHF, which takes `prompt_style: raw`. A text prompt is Human's then."""
     long_posts: Literal["cut", "left_out"] = "cut"
     """What becomes of a TL;DR post that is longer than `max_prompt_tokens`, or a news article of its comparisons: `cut`
     at its last line end until the prompt fits, as in the published recipe, or `left_out`, as other prompts are."""
@@ -71,14 +76,17 @@ class Local(TaskProtocol):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        if self.evaluation_path is None and self.evaluation_split is not None and self.evaluation_split == self.split:
+        if self.evaluation_path is None and self.evaluation_split == (self.split or TRAIN):
             raise ValueError("evaluation_split: is the split that is trained on; name another, or leave it out")
+        if self.turns == "transcript" and self.prompt_style != "raw":
+            raise ValueError("turns: a transcript is text to continue; set prompt_style: raw, or leave turns out")
         return self
 
     @property
     def sources(self) -> dict[str, Source]:
         """Where records are read, by the field that says it."""
-        found = {"path": Source(self.path, self.subset, self.split)}
+        trained_on = self.split or (None if self.evaluation_split is None or self.evaluation_path else TRAIN)
+        found = {"path": Source(self.path, self.subset, trained_on)}
         if self.evaluation_path is not None:
             found["evaluation_path"] = Source(self.evaluation_path, split=self.evaluation_split)
         elif self.evaluation_split is not None:
@@ -152,11 +160,14 @@ class Local(TaskProtocol):
         examples = read_examples(source, self.format, found, self.limit, self._own)
         for reason, count in found.reasons.items():
             _record_dropped(dropped, f"{role} file: {reason}", count)
+        if self.turns == "transcript":
+            examples = [as_transcript(example) for example in examples]
         if self.prompt_style == "raw":
             for example in examples:
                 if example.chat_only:
                     raise UserError(
-                        f"{example.place}: the prompt is a list of chat messages; set prompt_style: chat_template"
+                        f"{example.place}: the prompt is a list of chat messages; set prompt_style: chat_template, or "
+                        "turns: transcript for a model without a chat template"
                     )
                 if "tools" in example.columns:
                     raise UserError(
@@ -171,7 +182,7 @@ class Local(TaskProtocol):
             kept = [example for example in examples if not _held_out(example, self.holdout)]
             rest = "all of them are held out"
         else:
-            evaluated = {_digest(example.prompt) for example in self._read(evaluation, "evaluation", dropped)}
+            evaluated = {_digest(example.prompt) for example in self._read(evaluation, "evaluation", Dropped())}
             kept = [example for example in examples if _digest(example.prompt) not in evaluated]
             rest = f"every prompt is in {evaluation} too"
             _record_dropped(dropped, "training file: prompt is in the evaluation file", len(examples) - len(kept))

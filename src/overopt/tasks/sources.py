@@ -8,7 +8,7 @@ from pathlib import Path
 from overopt.datafiles import shards
 from overopt.errors import UserError
 from overopt.hub.data import DataFiles, data_files
-from overopt.hub.layout import CARD, layout_of, read_card
+from overopt.hub.layout import CARD, Layout, layout_of, read_card
 from overopt.hub.names import HubName, parse
 
 
@@ -36,14 +36,26 @@ class Source:
         if fetched is not None:
             return [*fetched.files]
         path = Path(self.location)
-        if self.subset is None and self.split is None:
+        if not path.is_dir() and self.subset is not None:
+            raise UserError(f"{path}: is no folder, so it has no subset; leave subset out")
+        if not path.is_dir() or (self.subset is None and self.split is None):
             return shards(path)
-        if not path.is_dir():
-            field = "subset" if self.subset is not None else "split"
-            raise UserError(f"{path}: is no folder, so it has no {field}; leave {field} out")
+        split = self.split if self.row_split is None else None
+        return [path / file for file in self._layout().files(str(path), self.subset, split)]
+
+    @property
+    def row_split(self) -> str | None:
+        """The split, if only the records themselves can say theirs: no name of a file or a folder does."""
+        path = Path(self.location)
+        if self.split is None or self.name is not None:
+            return None
+        named = path.is_dir() and self._layout().names_splits(str(path), self.subset)
+        return None if named else self.split
+
+    def _layout(self) -> Layout:
+        path = Path(self.location)
         files = [str(file.relative_to(path)) for file in sorted(path.rglob("*")) if file.is_file()]
-        layout = layout_of(files, read_card(path / CARD) if CARD in files else None, str(path))
-        return [path / file for file in layout.files(str(path), self.subset, self.split)]
+        return layout_of(files, read_card(path / CARD) if CARD in files else None, str(path))
 
     def fetched(self) -> DataFiles | None:
         """What a name on the Hub means, at its commit; None for a path."""

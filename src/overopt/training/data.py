@@ -154,7 +154,7 @@ def batches(
     """
     count = len(records)
     if count < size:
-        left_out = "".join(f"; left out: {n} {reason}" for reason, n in dropped.reasons.items())
+        left_out = "".join(f"; left out: {n} {reason}" for reason, n in dropped.left_out.items())
         raise UserError(f"{address}: a batch needs {size} records, but there are {count} to train on{left_out}")
 
     def stream() -> Iterator[list[T]]:  # apart, so that the error comes at once and not with the first batch

@@ -30,7 +30,7 @@ def make_evaluator(
     fitting = [p.record for p in encode_prompts(codec, records, session.limits, dropped)]
     dropped.kept = len(fitting)
     if not fitting:
-        raise UserError(f"task: no prompt is left to evaluate on (dropped: {dict(dropped.reasons)})")
+        raise UserError(f"task: no prompt is left to evaluate on (dropped: {dropped.left_out})")
     return Evaluator(
         task=task,
         codec=codec,

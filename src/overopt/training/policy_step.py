@@ -109,17 +109,23 @@ class _Batch:
         for name, regularizer, coef in zip(loss_regularizer_names(regularizers), regularizers, self.coefs, strict=True):
             part_B = regularizer(update, coef)
             loss_B, parts[name] = loss_B + part_B, float(part_B.detach().sum())
+        if self.experience.weight_B is not None:
+            loss_B = loss_B * self.experience.weight_B[self._rows(members)]
         (loss_B.sum() / total_rows).backward()
         clipped_B = loss.clipped(update)
         return MicroBatchResult(
             update.logp_BT.detach(), update.old_logp_BT, loss_B.detach(), clipped_B, total_rows, parts
         )
 
+    def _rows(self, members: Sequence[int]) -> list[int]:
+        """The rows of some prompts."""
+        rows_of = row_ranges(self.experience.trees)
+        return [row for i in members for row in rows_of[i]]
+
     def _update(self, members: list[int], mean_len: float) -> PolicyUpdate:
         """The input of the losses for the rows of some prompts."""
         policy, rollouts = self.step.policy, self.experience.rollouts
-        rows_of = row_ranges(self.experience.trees)
-        rows = [row for i in members for row in rows_of[i]]
+        rows = self._rows(members)
         packed = pack([self.experience.trees[i] for i in members], policy.device)
         hidden = policy.hidden(packed)
         logits = None

@@ -46,6 +46,7 @@ class Probes:
 
 def rollout_metrics(rollouts: Rollouts, samples: Samples, bonus_B: Tensor, scored: bool = True) -> Metrics:
     """Means over a batch of rollouts; nats, at the sampling temperature. Without anything that scores, no scores."""
+    assert samples.entropy_BT is not None  # measured by whoever collected them
     surprisal_B, length_B = -rollouts.sequence_logp_B, rollouts.length_B
     metrics = {"score_mean": rollouts.score_B.mean(), "score_sd": rollouts.score_B.std()} if scored else {}
     metrics |= {

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
 
-from overopt.engine.head import logps_of_trees
+from overopt.engine.head import logps_of_trees, measured_of_trees
 from overopt.engine.packing import Tree
-from overopt.engine.sampler import DrawKey, Samples, sample, sample_in_batches
+from overopt.engine.sampler import DrawKey, Samples, sample_in_batches
 from overopt.models.policy import Policy
 from overopt.models.scorer import Scorer
 from overopt.models.text import Codec
@@ -18,6 +18,7 @@ from overopt.objectives.missing_eos import MissingEOS
 from overopt.tasks.base import TaskProtocol
 from overopt.training.data import Prompt
 from overopt.training.rewards import RewardFunction, add_rewards
+from overopt.training.samplers import Compared, SamplesElsewhere
 from overopt.types import Completion, Rollouts
 
 SAMPLER_GAP = 1e-3
@@ -34,6 +35,10 @@ class Experience:
     rollouts: Rollouts
     rewards: dict[str, float]
     """Means by name of what the score is the sum of, where functions of the user's are a part of it."""
+    weight_B: Tensor | None = None
+    """Weights of the rows' losses, where another program sampled and a correction for that is asked for."""
+    sampled: dict[str, float] = field(default_factory=dict)
+    """Metrics of the sampling, where another program did it."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +61,8 @@ class RolloutWorker:
     """Steps of the whole run."""
     sampler_is_exact: bool = True
     """Whether the log-probabilities captured while sampling serve as the old ones."""
+    elsewhere: SamplesElsewhere | None = None
+    """Another program that samples; None: the engine."""
 
     @property
     def scored(self) -> bool:
@@ -71,37 +78,47 @@ class RolloutWorker:
         return self._collect(prompts, step, 1, 0.0, "greedy", token_budget).rollouts
 
     def sampler_gap(self, prompt: Prompt, token_budget: int) -> float:
-        """Largest difference between log-probabilities of the sampler and of the training forward, on one prompt."""
-        samples = sample(
-            self.policy,
-            [prompt.tokens],
-            [prompt.record.prompt_id],
-            group_size=2,
-            temperature=self.temperature,
-            max_tokens=self.max_completion_tokens,
-            key=DrawKey(self.seed, "sampler gap", 0),
-        )
+        """Largest difference between log-probabilities of the sampler and of the training forward, on one prompt.
+
+        UserError: another program samples, and not from these weights.
+        """
+        samples = self._sample([prompt], 0, 2, self.temperature, "sampler gap", token_budget)
         trees = [Tree(prompt.tokens, samples.completions())]
         forward = logps_of_trees(self.policy, trees, self.temperature, token_budget)
+        if self.elsewhere is not None:
+            self.elsewhere.compare(samples, forward.logp_BT, self._logp_at(trees, token_budget), 0)
         return float((samples.logp_BT - forward.logp_BT).abs().max())
+
+    def _sample(
+        self, prompts: Sequence[Prompt], step: int, group_size: int, temperature: float, purpose: str, token_budget: int
+    ) -> Samples:
+        tokens, ids, key = (
+            [p.tokens for p in prompts],
+            [p.record.prompt_id for p in prompts],
+            DrawKey(self.seed, purpose, step),
+        )
+        limits = (group_size, temperature, self.max_completion_tokens, key)
+        if self.elsewhere is not None:
+            return self.elsewhere.sample(tokens, ids, *limits)
+        return sample_in_batches(self.policy, tokens, ids, *limits, token_budget)
+
+    def _logp_at(self, trees: Sequence[Tree], token_budget: int) -> Callable[[float], Tensor]:
+        return lambda other: logps_of_trees(self.policy, trees, other, token_budget).logp_BT
 
     def _collect(
         self, prompts: Sequence[Prompt], step: int, group_size: int, temperature: float, purpose: str, token_budget: int
     ) -> Experience:
-        samples = sample_in_batches(
-            self.policy,
-            [p.tokens for p in prompts],
-            [p.record.prompt_id for p in prompts],
-            group_size=group_size,
-            temperature=temperature,
-            max_tokens=self.max_completion_tokens,
-            key=DrawKey(self.seed, purpose, step),
-            token_budget=token_budget,
-        )
+        samples = self._sample(prompts, step, group_size, temperature, purpose, token_budget)
         rows = samples.completions()
         trees = [Tree(p.tokens, rows[i * group_size : (i + 1) * group_size]) for i, p in enumerate(prompts)]
-        logp_BT = samples.logp_BT
-        if not self.sampler_is_exact or temperature != self.temperature:
+        logp_at, logp_BT = self._logp_at(trees, token_budget), samples.logp_BT
+        compared: Compared = (None, {})
+        if self.elsewhere is not None:  # its log-probabilities are for the record
+            logp_BT, entropy_BT = measured_of_trees(self.policy, trees, self.temperature, token_budget)
+            if temperature == self.temperature:
+                compared = self.elsewhere.compare(samples, logp_BT, logp_at, step)
+            samples = replace(samples, entropy_BT=entropy_BT)
+        elif not self.sampler_is_exact or temperature != self.temperature:
             logp_BT = logps_of_trees(self.policy, trees, self.temperature, token_budget).logp_BT
         records = [prompts[i // group_size].record for i in range(len(rows))]
         completions = [self.codec.decode(row, record) for row, record in zip(rows, records, strict=True)]
@@ -119,9 +136,9 @@ class RolloutWorker:
             entropy_BT=samples.entropy_BT,
             max_len=self.max_completion_tokens,
             progress=(step - 1) / self.steps,
-            logp_at=lambda other: logps_of_trees(self.policy, trees, other, token_budget).logp_BT,
+            logp_at=logp_at,
         )
-        return Experience(trees, samples, rollouts, rewards)
+        return Experience(trees, samples, rollouts, rewards, *compared)
 
     def _score(
         self,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import fields, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -85,7 +85,7 @@ def _train(
                 if existing is not None and existing.complete:
                     return ranks.on_main(partial(_left_alone, existing, tell))
             session.unfinished = existing is not None
-            _TRAIN[type(stage)](stage, session)
+            _TRAIN[type(stage)](session.pin(), session)
         interrupts.leave()  # asked for during the last step
     return load_run(out)
 
@@ -137,9 +137,12 @@ def _changes(stage: Any, run: Run) -> tuple[list[tuple[str, list[Any]]], list[st
     """The addresses at which the run's configuration differs, with both values; and locations that only read otherwise.
 
     Of these the run knows the content by hash, which decides once it has been found: the run was copied to another
-    place perhaps, or its parents were.
+    place perhaps, or its parents were. Fields that a block calls `free` change no number.
     """
     changes = differences([_saved(run), configuration.dump(stage, run.path)])
+    blocks = {field.name: getattr(stage, field.name) for field in fields(stage)}
+    free = {f"{name}.{of}" for name, block in blocks.items() for of in getattr(block, "free", ())}
+    changes = {address: values for address, values in changes.items() if address not in free}
     locations = configuration.locations(stage)
     moved = [address for address in changes if address in locations and may_lie_elsewhere(run, address)]
     return [(address, values) for address, values in changes.items() if address not in moved], moved

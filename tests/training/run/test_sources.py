@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from hub import LoopbackHub
 from overopt import config as configuration
 from overopt.config import Location, block
 from overopt.errors import UserError
@@ -62,6 +63,14 @@ def test_every_file_of_a_task_has_its_hash(tmp_path: Path) -> None:
     assert data_hashes(task) == {"task.path": hashlib.sha256(b"{}\n").hexdigest()}
     assert data_hashes(Miniature()) == {}
     assert data_hashes(SimpleNamespace()) == {}
+
+
+def test_data_on_the_hub_are_hashed_unless_their_commit_settles_it(loopback_hub: LoopbackHub) -> None:
+    commit = loopback_hub.add("dataset", "a/b", {"x.jsonl": "{}\n"})
+    task = Local(path=f"hf://datasets/a/b@{commit}/x*")
+    asked = len(loopback_hub.requests)
+    assert data_hashes(task, {commit}) == {} and len(loopback_hub.requests) == asked
+    assert data_hashes(task) == {"task.path": hashlib.sha256(b"{}\n").hexdigest()}
 
 
 def test_the_shards_of_a_folder_or_a_pattern_are_hashed_with_their_order(tmp_path: Path) -> None:

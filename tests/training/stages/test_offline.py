@@ -207,18 +207,23 @@ def test_a_named_reference_is_what_the_loss_compares_with(chain: Chain, tmp_path
     assert tiny.rows(run)[0]["loss"] != pytest.approx(math.log(2), abs=1e-2)
 
 
-def test_pairs_of_a_run_with_another_vocabulary_travel_as_text(chain: Chain, tmp_path: Path) -> None:
+@pytest.mark.parametrize("prepend_bos", [False, True])
+def test_pairs_of_a_run_with_another_vocabulary_travel_as_text(chain: Chain, tmp_path: Path, prepend_bos: bool) -> None:
     """The policy and the run that recorded the pairs share no id; the first look at the held-out pairs is by hand."""
-    model, tokenizer = foreign.save_policy(tmp_path / "policy", foreign.policys()), foreign.policys()
-    config = tiny.offline(Chain(tmp_path / "policy", chain.reward_model), steps=1, reward_model=None)
+    tokenizer = foreign.policys()
+    tokenizer.bos_token = "<eos>"  # named, and put nowhere by the tokenizer itself
+    model = foreign.save_policy(tmp_path / "policy", tokenizer)
+    parents = Chain(tmp_path / "policy", chain.reward_model)
+    config = tiny.offline(parents, steps=1, reward_model=None, prepend_bos=prepend_bos)
     run = train(config | {"max_completion_tokens": 128}, tmp_path / "run")
     sums: list[list[float]] = []
     for row in load_run(chain.reward_model).pairs():
         if row["heldout"]:
-            prompt = tokenizer.encode(row["prompt"])
+            bos = [tokenizer.bos_token_id] * prepend_bos
+            prompt = bos + tokenizer.encode(row["prompt"])
             for side in ("chosen", "rejected"):
                 text = " " + row[side] if row[side] else ""
-                ids = tokenizer.encode(row["prompt"] + text) + [tokenizer.eos_token_id] * row[f"{side}_ended"]
+                ids = bos + tokenizer.encode(row["prompt"] + text) + [tokenizer.eos_token_id] * row[f"{side}_ended"]
                 with torch.no_grad():
                     logp_TV = model(torch.tensor([ids])).logits[0, :-1].log_softmax(-1)
                 logp_T = logp_TV[torch.arange(len(ids) - 1), torch.tensor(ids[1:])]
@@ -228,6 +233,12 @@ def test_pairs_of_a_run_with_another_vocabulary_travel_as_text(chain: Chain, tmp
     assert row["n"] == len(sums) / 2
     assert row["logps_chosen_sum"] == pytest.approx(chosen, rel=1e-5)
     assert row["logps_rejected_sum"] == pytest.approx(rejected, rel=1e-5)
+
+
+def test_a_bos_that_the_tokenizer_does_not_have_cannot_be_prepended(chain: Chain, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="prepend_bos: the model's tokenizer names no token for the beginning"):
+        train(tiny.offline(chain, prepend_bos=True), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 def test_epochs_and_steps(chain: Chain, tmp_path: Path) -> None:

@@ -313,7 +313,7 @@ def test_bad_input_leaves_nothing_behind(chain: Chain, tmp_path: Path, changes: 
 def test_a_missing_eos_is_not_replaced_on_scores_that_are_not_centered(chain: Chain, tmp_path: Path) -> None:
     """Around a mean of 7, say, a score of -1 would punish every cut completion beyond measure."""
     raw = train(tiny.reward_model(chain, normalization="none"), tmp_path / "raw").path
-    with pytest.raises(UserError, match="missing_eos: replacing .* scores are centered.*; use {name: subtract"):
+    with pytest.raises(UserError, match="missing_eos: replacing .* are centered.*: set centering: demonstrations"):
         train(tiny.online(chain, reward_model=str(raw)), tmp_path / "run")
     assert not (tmp_path / "run").exists()
     for missing_eos in ("subtract", "keep"):

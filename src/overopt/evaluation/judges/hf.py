@@ -65,7 +65,7 @@ class HF(LanguageModelJudge):
         }
 
     def ask(self, questions: Sequence[Question], situation: Situation) -> Sequence[Answer]:
-        who = self.decisive(situation)
+        who, folder = self.decisive(situation), self._folder()
         keys = [key_of(who, replace(question, attempt=1)) for question in questions]
         too_long = 0
         with Cache(situation.cache or default_cache()) as cache:
@@ -75,7 +75,7 @@ class HF(LanguageModelJudge):
             while waiting:
                 situation.progress(sum(key in answers for key in keys), len(keys))
                 batch, waiting = dict(waiting[:BATCH]), waiting[BATCH:]
-                model = _load(self._folder(), tuple(who["files"].items()), self.answer, situation.compute)
+                model = _load(folder, tuple(who["files"].items()), self.answer, situation.compute)
                 for key, answer in zip(batch, model.answers(list(batch.values())), strict=True):
                     too_long += answer is None
                     answers[key] = Answer("", utc_now()) if answer is None else cache.keep(key, self.label(), answer)

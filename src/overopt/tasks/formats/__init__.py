@@ -14,9 +14,10 @@ from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from types import ModuleType
-from typing import Literal
+from typing import Any, Literal
 
 from overopt.errors import UserError
+from overopt.hub.layout import TRAIN
 from overopt.tasks.formats import (
     conversation,
     generic,
@@ -70,6 +71,8 @@ FORMATS: dict[str, ModuleType] = {
     "generic": generic,
 }
 """In the order in which `auto` tries them."""
+SPLIT_BY_ROWS = (tldr_axes, tldr_comparisons)
+"""Formats whose records say their split themselves, as `split`, since the files hold several."""
 
 
 def detect(row: Row) -> ModuleType:
@@ -114,10 +117,13 @@ def _flaw(example: Example, normalize: Normalize) -> str | None:
 def _examples(
     path: Path | Source, form: ModuleType | None, dropped: Dropped, normalize: Normalize
 ) -> Iterator[Example]:
+    split = path.row_split if isinstance(path, Source) else None
     for place, row in read_rows(path, dropped):
         try:
             extras = read_extras(row)
             form = form or detect(row)
+            if split is not None and not _is_of_split(row, form, split, dropped):
+                continue
             example = form.read(row, dropped)
         except UserError as error:
             raise UserError(f"{place}: {error}") from None
@@ -126,21 +132,31 @@ def _examples(
         flaw = _flaw(example, normalize)
         if flaw is None:
             good = None if example.ranked or example.reference is None else labelled.label(row)
-            example = _cuttable(example)
-            yield replace(example, place=place, desirable=good, columns={**example.columns, **extras})
+            yield replace(example, place=place, desirable=good, columns={**example.columns, **extras}, **_cut(example))
         else:
             dropped.add(flaw)
 
 
-def _cuttable(example: Example) -> Example:
-    """The example, with the part of its prompt that may be cut if it is a post or an article, in whatever format.
+def _is_of_split(row: Row, form: ModuleType, split: str, dropped: Dropped) -> bool:
+    """Whether a row is of a split that no name of a file says; a row that says none itself is of `train`."""
+    own = row.get("split") if form in SPLIT_BY_ROWS else TRAIN
+    if not isinstance(own, str) or (form not in SPLIT_BY_ROWS and split != TRAIN):
+        raise UserError(f"no split {split!r}: neither names of files nor records say one; leave split out")
+    if tldr.is_of_split(own, split):
+        return True
+    dropped.add(f"{own}: another split")
+    return False
+
+
+def _cut(example: Example) -> dict[str, Any]:
+    """Which part of the prompt may be cut, if it is a post or an article, in whatever format.
 
     As a lone user's turn such a prompt is text to continue, too.
     """
     part = tldr.cuttable(example.prompt)
     if part is None or len(example.messages or ()) > 1:
-        return example
-    return replace(example, messages=None, chat_only=False, cuttable=part)
+        return {}
+    return {"messages": None, "chat_only": False, "cuttable": part}
 
 
 def read_examples(

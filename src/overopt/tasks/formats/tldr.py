@@ -18,9 +18,9 @@ END = "<|endoftext|>"
 """The end token's text, which prepared completions carry; every completion gets its own model's."""
 REPEATING = re.compile(r"_token$|_token_len$|_response_label$|^query_(reference_response|chosen|rejected)$")
 """Columns that repeat the texts, as tokens or joined."""
-POST = re.compile(r"SUBREDDIT: r/[^\n]*\n{1,2}TITLE: .*?\n{1,2}POST: (.*?)\n{1,2}TL;DR:\s*", re.DOTALL)
-"""With one line end, too, as some copies write it."""
-ARTICLE = re.compile(r"Article:\n(.*)\n\nTL;DR:\s*", re.DOTALL)
+BEFORE = re.compile(r"SUBREDDIT: r/[^\n]*\n{1,2}TITLE: .*?\n{1,2}POST: |Article:\n", re.DOTALL)
+"""What stands before a post or an article; with one line end between the parts, too, as some copies write it."""
+AFTER = "TL;DR:"
 
 
 def matches(row: Row) -> bool:
@@ -69,9 +69,17 @@ def columns(row: Row, used: tuple[str, ...]) -> Row:
     return {name: value for name, value in row.items() if name not in used and not REPEATING.search(name)}
 
 
+def is_of_split(own: str, wanted: str) -> bool:
+    """Whether a record's own split is the one that is asked for; `validation` is `valid1` and `valid2` together."""
+    return own == wanted or (wanted in ("validation", "valid") and own.startswith("valid"))
+
+
 def cuttable(prompt: str) -> tuple[int, int] | None:
     """Start and end of the post, or of the article, in a prompt of this layout; None for any other prompt."""
-    if not prompt.endswith("TL;DR:") and not prompt.rstrip().endswith("TL;DR:"):
+    bare = prompt if prompt.endswith(AFTER) else prompt.rstrip()
+    found = BEFORE.match(prompt) if bare.endswith(AFTER) else None
+    if found is None:
         return None
-    found = POST.fullmatch(prompt) or ARTICLE.fullmatch(prompt)
-    return None if found is None else found.span(1)
+    start, end = found.end(), len(bare) - len(AFTER)
+    lines = len(bare[max(start, end - 2) : end]) - len(bare[max(start, end - 2) : end].rstrip("\n"))
+    return (start, end - lines) if lines else None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -34,6 +34,8 @@ class Parents:
     limits: Limits
     notice: Callable[[str], None]
     records: list[dict[str, Any]] = field(default_factory=list)
+    pins: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    """What is recorded of a name on the Hub, by its location at a commit."""
 
     def policy(self, role: str, location: str) -> Policy:
         """The policy of a parent run or a model folder, ready to train."""
@@ -58,6 +60,10 @@ class Parents:
             self.notice(notice)
         return scorer
 
+    def record(self, role: str) -> dict[str, Any]:
+        """What `run.json` says of the parent in this role."""
+        return next(record for record in self.records if record["role"] == role)
+
     def prepare(self, policy: Policy) -> None:
         """Hold a policy against the run's limits; checkpoint its layers if `gradient_checkpointing` says so."""
         self.fit(policy)
@@ -79,15 +85,16 @@ class Parents:
                 f"{role}: {path} is neither a run directory nor a Hugging Face model folder; a model on the Hub is "
                 "written OWNER/NAME (or hf://OWNER/NAME, where a folder OWNER lies here)"
             )
-        self._record(role, path)
+        self._record(role, path, self.pins.get(location))
         adapters, base = adapters_of(folder)
         for place in [*(one.path for one in adapters[1:]), *([base] if adapters else [])]:
             role += ".base"
             self._record(role, place)
         return folder
 
-    def _record(self, role: str, path: Path) -> None:
-        self.records.append({"role": role, "path": str(path), "hash": hash_parent(path), "files": parent_files(path)})
+    def _record(self, role: str, path: Path, pin: Mapping[str, str] | None = None) -> None:
+        known = {"role": role, "path": str(path), "hash": hash_parent(path), "files": parent_files(path)}
+        self.records.append({**known, **(pin or {})})
 
 
 def _checkpoint(role: str, path: Path, stages: Collection[str]) -> Path:

@@ -20,6 +20,7 @@ from overopt.errors import DivergedError, StoppedError, UserError
 from overopt.integrations.sink_processes import SinkProcesses
 from overopt.models.body import Body
 from overopt.models.trainable import TrainableProtocol
+from overopt.pinning import Pins, at_commit, pinned, resolve
 from overopt.records import Run, RunLock, RunWriter, clear_run, describe_dropped, load_run
 from overopt.records.layout import PAIRS
 from overopt.records.states import SavedState
@@ -55,12 +56,24 @@ class Session:
     budget: TokenBudget = field(init=False)
     parents: Parents = field(init=False)
     cpu_began: float = field(default_factory=time.process_time)
+    pins: Pins = field(default_factory=dict)
+    pinned: Any = field(init=False)
+    """The configuration with every name on the Hub at its commit."""
 
     def __post_init__(self) -> None:
         compute = self.config.compute
         self.device, self.lock, self.budget = compute.resolve(), RunLock(self.out), TokenBudget(compute.budget)
         limits = Limits(self.config.max_prompt_tokens, self.config.max_completion_tokens)
         self.parents = Parents(self.device, compute, limits, lambda text: self.notice(text))
+        self.pinned = self.config
+
+    def pin(self) -> Any:
+        """Return the configuration with every name on the Hub at its commit: the unfinished run's, else today's."""
+        known = load_run(self.out).info.get("hub", {}) if self.unfinished else {}
+        self.pins = ranks.on_main(partial(resolve, self.config, known))
+        self.parents.pins = {at_commit(pin): pin for pin in self.pins.values()}
+        self.pinned = pinned(self.config, self.pins)
+        return self.pinned
 
     @property
     def limits(self) -> Limits:
@@ -70,6 +83,11 @@ class Session:
     def dropped(self, what: str) -> Dropped:
         """The count of what the reader of one data set leaves out."""
         return self.data.setdefault(what, Dropped())
+
+    def recorded_parent(self, role: str) -> dict[str, Any]:
+        """What the unfinished run says of its parent in this role; empty for a new run."""
+        parents = load_run(self.out).info.get("parents", []) if self.unfinished else []
+        return next((parent for parent in parents if parent["role"] == role), {})
 
     def train_only(self, trainable: TrainableProtocol, model: Body) -> None:
         """Freeze what of a model is not trained, and add what training adds."""
@@ -175,7 +193,7 @@ class Session:
     def _writer(self, steps: int, info: dict[str, Any]) -> RunWriter:
         """The writer of a new run, or of the one to go on with."""
         if self.state is not None:
-            check_data(load_run(self.out), steps, self._dropped(), source_hashes(self.config))
+            check_data(load_run(self.out), steps, self._dropped(), source_hashes(self.pinned))
             writer = RunWriter.resume(self.out, self.state, to_yaml(self.config, self.out))
             self.notice(f"{self.out}: goes on after step {self.state.step} of {steps}")
             return writer
@@ -193,7 +211,8 @@ class Session:
             "clock": self.clock.isoformat(),
             **self._machine(),
             "parents": self.parents.records,
-            "data": source_hashes(self.config),
+            "data": source_hashes(self.pinned),
+            **({"hub": self.pins} if self.pins else {}),
             "provenance": dict(self.config.provenance),
             "dropped": self._dropped(),
             "kept": self._kept(),

@@ -13,18 +13,24 @@ from typing import Any
 
 from overopt import config as configuration
 from overopt.errors import UserError
+from overopt.hub.names import parse
 from overopt.models.adapter import holds_model
 from overopt.models.load import model_folder
+from overopt.pinning import pinned, resolve
 from overopt.records import Run, changed, hash_file, hash_parent, load_run, model_files, parent_files
 from overopt.records.states import SavedState, newest_state
 from overopt.tasks.sources import Source
 
 
-def data_hashes(task: Any) -> dict[str, str]:
-    """SHA-256 of the data at each location that a task names, by its address in a stage."""
-    sources: Mapping[str, Source] = getattr(task, "sources", {})  # a task of the user's need not have any
+def data_hashes(task: Any, settled: Collection[str] = ()) -> dict[str, str]:
+    """SHA-256 of the data at each location that a task names, by its address in a stage.
+
+    Without those on the Hub at one of the `settled` commits, whose content cannot change.
+    """
+    named: Mapping[str, Source] = getattr(task, "sources", {})  # a task of the user's need not have any
     places = {address: Source(place) for address, place in configuration.locations(task).items()}
-    files = {f"task.{address}": _files(source) for address, source in {**places, **sources}.items()}
+    sources = {a: s for a, s in {**places, **named}.items() if s.name is None or s.name.commit not in settled}
+    files = {f"task.{address}": _files(source) for address, source in sources.items()}
     return {address: _hash(found) for address, found in files.items() if found}
 
 
@@ -44,18 +50,22 @@ def _hash(files: Sequence[Path]) -> str:
     return hashlib.sha256("".join(f"{f.name} {d}\n" for f, d in zip(files, digests, strict=True)).encode()).hexdigest()
 
 
-def source_hashes(stage: Any) -> dict[str, str]:
+def source_hashes(stage: Any, settled: Collection[str] = ()) -> dict[str, str]:
     """SHA-256 of each file of data, of a tokenizer and of code that a stage names, by its address.
 
     A folder's files follow its address (`model.tokenizer/tokenizer.json`), as do those of a plug-in, with all that it
-    imports (`loss/my_module.py`).
+    imports (`loss/my_module.py`). What is `settled` is left out, as in `data_hashes`.
     """
-    hashes = data_hashes(stage.task)
+    hashes = data_hashes(stage.task, settled)
     tokenizer = configuration.locations(stage).get("model.tokenizer")
-    if tokenizer is not None:
-        hashes |= {f"model.tokenizer/{name}": digest for name, digest in model_files(Path(tokenizer)).items()}
-    for address, files in configuration.plugin_files(stage).items():
-        hashes |= {f"{address}/{name}": hash_file(file) for name, file in files.items()}
+    name = None if tokenizer is None else parse(tokenizer)
+    if tokenizer is not None and (name is None or name.commit not in settled):
+        hashes |= {
+            f"model.tokenizer/{name}": digest
+            for name, digest in model_files(model_folder(tokenizer, "tokenizer")).items()
+        }
+    for address, code in configuration.plugin_files(stage).items():
+        hashes |= {f"{address}/{name}": hash_file(file) for name, file in code.items()}
     return hashes
 
 
@@ -101,18 +111,21 @@ def check_sources(run: Run, stage: Any, moved: Collection[str]) -> None:
 
     What is gone by now is no other one; but a location that reads otherwise must lead to what the run was made of.
     """
-    places = {address: Path(place) for address, place in configuration.locations(stage).items()}
+    stage = pinned(stage, resolve(stage, run.info.get("hub", {})))
+    places = configuration.locations(stage)
     for address in moved:
-        if not places[address].exists() and not _files(Source(str(places[address]))):
-            raise UserError(f"{run.path}: made with another {address}, and {places[address]} does not exist")
+        place = places[address]
+        if parse(place) is None and not Path(place).exists() and not _files(Source(place)):
+            raise UserError(f"{run.path}: made with another {address}, and {place} does not exist")
     elsewhere = {address.partition(".")[0]: places[address] for address in moved}
     for parent in run.info.get("parents", []):
-        role, path = parent["role"], elsewhere.get(parent["role"], Path(parent["path"]))
-        if role in elsewhere or (path / "run.json").is_file() or holds_model(path):
-            folder = model_folder(str(path))
+        role, path = parent["role"], elsewhere.get(parent["role"], parent["path"])
+        if role in elsewhere or (Path(path) / "run.json").is_file() or holds_model(Path(path)):
+            folder = model_folder(path)
             now = {"hash": hash_parent(folder), "files": parent_files(folder)}
             check_parent(run.path, parent, parent | now | {"path": path})
-    check_data_files(run, source_hashes(stage))
+    settled = {pin["commit"] for pin in run.info.get("hub", {}).values()}
+    check_data_files(run, source_hashes(stage, settled))
 
 
 def state_to_continue(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 from functools import partial
 from typing import ClassVar, Self
 
@@ -68,6 +69,9 @@ class Offline:
     """Temperature of the log-probabilities in the loss."""
     evaluation_temperature: Temperature = 0.7
     """Temperature of the samples on which KL to the reference is measured."""
+    prepend_bos: bool = False
+    """Train on prompts that begin with BOS, also where the tokenizer puts none there, as TRL's CPOTrainer does (CPO,
+    SimPO). Evaluations answer prompts without it, as everywhere else."""
     max_prompt_tokens: Count = 512
     max_completion_tokens: Count = 169
     checkpoint_every: Count | None = None
@@ -162,10 +166,11 @@ def _items(config: Offline, session: Session, policy: Policy, codec: Codec) -> t
     sampler = PairSampler(config.task, codec, policy, config.seed, limits, dropped)
     pairs = session.budget.within(partial(config.pairs.collect, sampler))
     size = common_size(pairs.train)
+    written = replace(codec, prepend_bos=config.prepend_bos)
     check_takes("loss", config.loss, size, RankingLosses)
 
     def encoded(records: list[Preference], dropped: Dropped) -> list[Item]:
-        views = encode_views(codec, of_size(records, size, dropped), config.loss.prompts, limits, dropped)
+        views = encode_views(written, of_size(records, size, dropped), config.loss.prompts, limits, dropped)
         dropped.kept = len(views)
         return [Item(trees) for trees in views]
 

@@ -10,6 +10,7 @@ from typing import ClassVar, NamedTuple, Self
 from pydantic import Field, model_validator
 
 from overopt.config import Location, Positive, block
+from overopt.engine import ranks
 from overopt.engine.compute import Compute
 from overopt.engine.memory import TokenBudget
 from overopt.engine.optimizer import AdamW, LinearDecay, Optimizer, OptimizerSettings, Schedule
@@ -26,6 +27,7 @@ from overopt.objectives.regularizers import KL, LossRegularizer, RewardRegulariz
 from overopt.objectives.state import State, call, initial_state
 from overopt.stopping import StopCondition
 from overopt.tasks import Miniature, Task
+from overopt.training.centering import Centering, Recorded, center
 from overopt.training.data import Prompt, batches, encode_prompts, random_stream
 from overopt.training.fields import Count, Keep, Provenance, Seed, Temperature
 from overopt.training.loop import checkpoint_steps, make_evaluator, tokens_in
@@ -35,7 +37,9 @@ from overopt.training.rewards import RewardFunction, check_rewards
 from overopt.training.rollout import SAMPLER_GAP, RolloutWorker
 from overopt.training.run.session import Session
 from overopt.training.run.trainer_state import TrainerState
+from overopt.training.samplers import Own, Sampler, SamplesElsewhere
 from overopt.training.shaping import bonus, coefficient_metrics, coefficients, initial_coefficients, shape
+from overopt.types import Dropped
 
 
 @block
@@ -66,6 +70,8 @@ class Online:
     loss: PolicyLoss = PPOClip()
     loss_regularizers: list[LossRegularizer] = Field(default_factory=list)
     """Added to the loss, with a gradient of their own."""
+    centering: Centering = Recorded()
+    """Which score of the reward model is 0."""
     missing_eos: MissingEOS = Replace()
     """What the reward model's score becomes where a completion did not end."""
     lr: Positive = 1e-6
@@ -79,6 +85,8 @@ class Online:
     """Passes over each batch of rollouts."""
     minibatches: Count = 1
     """Minibatches of a pass, with an optimizer step for each; a prompt's samples stay together."""
+    sampler: Sampler = Own()
+    """Who samples the rollouts; evaluations are always the engine's."""
     temperature: Temperature = 0.7
     """Part of the policy: sampling, ratios, KL and bonus all use it."""
     max_prompt_tokens: Count = 512
@@ -138,7 +146,13 @@ def train_online(config: Online, session: Session) -> None:
     check_rewards(config.rewards, [prompt.record for prompt in prompts])
     order = random_stream(config.seed, "prompt order")
     stream = batches(prompts, config.prompts_per_update, order, "episodes_per_update", dropped)
-    worker = rollout_worker(config, policy, reference, scorer, codec)
+    longest = session.limits.prompt + session.limits.completion
+    if ranks.several() and not isinstance(config.sampler, Own):
+        raise UserError(
+            "sampler: another program samples for one training process only; start one, or use sampler: own"
+        )
+    elsewhere = config.sampler.start(policy, longest, session.notice)
+    worker = rollout_worker(config, policy, reference, scorer, codec, elsewhere)
     # where decoding and the training forward pass disagree, old log-probabilities are computed again
     gap = session.budget.without_gradient(partial(worker.sampler_gap, prompts[0]))
     worker = replace(worker, sampler_is_exact=gap < SAMPLER_GAP)
@@ -201,7 +215,7 @@ def make_step(
     metrics |= rollout_metrics(rollouts, experience.samples, bonus_B, worker.scored) | experience.rewards
     metrics |= coefficient_metrics(config.regularizers, coefs, "coef")
     metrics |= coefficient_metrics(config.loss_regularizers, loss_coefs, "loss_coef")
-    metrics |= statistics.metrics()
+    metrics |= statistics.metrics() | experience.sampled
     if config.probes.due(step, config.task.cheap_to_measure):
         metrics |= budget.without_gradient(partial(consecutive, worker.policy, experience.trees, rollouts))
     after = {"coefs": {"reward": coef_states, "loss": loss_states}, "advantage": advantage_state}
@@ -215,13 +229,19 @@ def initial_states(config: Online) -> State:
 
 
 def rollout_worker(
-    config: Online, policy: Policy, reference: Policy, scorer: Scorer | None, codec: Codec
+    config: Online,
+    policy: Policy,
+    reference: Policy,
+    scorer: Scorer | None,
+    codec: Codec,
+    elsewhere: SamplesElsewhere | None = None,
 ) -> RolloutWorker:
-    """The worker that makes the rollouts of each step."""
+    """The worker that makes the rollouts of each step; unless they are sampled elsewhere, by the engine."""
     return RolloutWorker(
         policy, reference, scorer, codec, config.task, config.rewards, config.missing_eos,
         group_size=config.samples_per_prompt, temperature=config.temperature,
         max_completion_tokens=config.max_completion_tokens, seed=config.seed, steps=config.steps,
+        elsewhere=elsewhere,
     )  # fmt: skip
 
 
@@ -244,9 +264,14 @@ def _load(config: Online, session: Session) -> tuple[Policy, Policy, Scorer | No
         reference = session.parents.reference(config.reference, policy, dense)
     codec = Codec.of(policy, config.task.prompt_style, session.clock)
     scorer = None if config.reward_model is None else session.parents.scorer(config.reward_model, codec)
-    if scorer is not None and isinstance(config.missing_eos, Replace) and not scorer.reward_model.normalized:
-        raise UserError(
-            "missing_eos: replacing a score takes a reward model whose scores are centered, and this one's are not; "
-            "use {name: subtract, penalty: 1.0}"
-        )
+    if scorer is not None:
+        demonstrations = partial(config.task.demonstrations, config.seed, Dropped())
+        known = session.recorded_parent("reward_model")
+        center_at = center(config.centering, scorer, demonstrations, codec, session.limits, session.budget, known)
+        session.parents.record("reward_model").update(center_at)
+        if isinstance(config.missing_eos, Replace) and not scorer.reward_model.normalized:
+            raise UserError(
+                "missing_eos: replacing a score takes a reward model whose scores are centered, and this one's are "
+                "not: set centering: demonstrations, or missing_eos: {name: subtract, penalty: 1.0}"
+            )
     return policy, reference, scorer, codec
