@@ -31,8 +31,8 @@ LIMITS = {"max_prompt_tokens": 192, "max_completion_tokens": 64}
 ABOUT = """\
 # One process and two
 
-The same steps of SmolLM2-135M (fp32, as `make example` fetches it) with the same global batch, on two cores; {steps} steps
-after the first. Two processes sum their gradients over a socket (gloo). Made by `python bench/data_parallel.py`.
+The same steps of SmolLM2-135M (fp32, as `make example` fetches it) with the same global batch, on two cores; {steps}
+steps after the first. Two processes sum their gradients over a socket (gloo). Made by `python bench/data_parallel.py`.
 Machine: {machine}.
 
 | stage | processes | tokens/s | of 1 process, 1 thread | of 1 process, 2 threads | loss of the last step |

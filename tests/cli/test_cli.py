@@ -86,7 +86,7 @@ def test_a_signal_stops_the_demo_and_its_workers(tmp_path: Path, number: int, co
 
 def test_torchrun_is_for_train_alone(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setenv("WORLD_SIZE", "2")
-    assert main(["demo"]) == 2
+    assert cli.main(["demo"]) == 2
     assert "only `overopt train` divides its work" in capsys.readouterr().err
 
 
@@ -94,7 +94,9 @@ def test_messages_of_all_but_the_first_process_say_whose_they_are(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("WORLD_SIZE", "2")
+    file = tmp_path / "wrong.yaml"
+    file.write_text("stage: sft\nlearning_rate: 1\n")
     for number, who in (("0", "overopt: "), ("1", "overopt: process 1 of 2: ")):
         monkeypatch.setenv("RANK", number)
-        assert main(["train", str(tmp_path / "none.yaml")]) == 2
-        assert capsys.readouterr().err.startswith(f"{who}{tmp_path / 'none.yaml'}")
+        assert cli.main(["train", str(file)]) == 2
+        assert capsys.readouterr().err.startswith(f"{who}{file}:2: learning_rate")

@@ -93,9 +93,13 @@ class MicroBatchResult:
 
     def on_cpu(self) -> MicroBatchResult:
         """The same, to be sent to other processes."""
-        clipped_B = None if self.clipped_B is None else self.clipped_B.cpu()
-        tensors = {"logp_BT": self.logp_BT.cpu(), "old_logp_BT": self.old_logp_BT.cpu(), "loss_B": self.loss_B.cpu()}
-        return replace(self, **tensors, clipped_B=clipped_B)
+        return replace(
+            self,
+            logp_BT=self.logp_BT.cpu(),
+            old_logp_BT=self.old_logp_BT.cpu(),
+            loss_B=self.loss_B.cpu(),
+            clipped_B=None if self.clipped_B is None else self.clipped_B.cpu(),
+        )
 
 
 @dataclass
