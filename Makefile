@@ -42,7 +42,7 @@ $(BIN)/python:
 	$(PYTHON) -m venv .venv
 
 $(STAMP): pyproject.toml constraints.txt | $(BIN)/python
-	$(PIP_INSTALL) -e '.[dev,gguf,peft,rouge]'
+	$(PIP_INSTALL) -e '.[dev,bitsandbytes,gguf,peft,rouge]'
 	@touch $@
 
 demo: $(STAMP)

@@ -12,7 +12,7 @@ from overopt import cli
 from overopt.cli import help_texts, parser
 
 VERBS = (
-    "demo", "study", "train", "sweep", "watch", "evaluate", "judge", "log", "report", "best-of-n", "convert",
+    "demo", "study", "train", "sweep", "watch", "evaluate", "judge", "log", "report", "best-of-n", "convert", "merge",
     "plan", "show", "power", "claims", "theory", "objectives",
 )  # fmt: skip
 

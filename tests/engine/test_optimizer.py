@@ -1,14 +1,18 @@
 from __future__ import annotations
 
+import sys
 from math import isnan
+from pathlib import Path
 
 import pytest
 import torch
 from pydantic import TypeAdapter, ValidationError
+from safetensors.torch import load_file, save_file
 
 from overopt.engine.optimizer import (
     SGD,
     AdamW,
+    AdamW8bit,
     Constant,
     CosineDecay,
     LinearDecay,
@@ -16,6 +20,7 @@ from overopt.engine.optimizer import (
     OptimizerSettings,
     Schedule,
 )
+from overopt.errors import UserError
 
 
 @pytest.mark.parametrize(
@@ -60,11 +65,54 @@ def test_two_steps_of_sgd_by_hand() -> None:
     assert weight.item() == pytest.approx(0.65 - 0.05 * (0.2 * 3.5 + 3 + 0.5 * 0.65))
 
 
+def noisy(settings: AdamW | AdamW8bit, steps: range, optimizer: Optimizer | None = None) -> Optimizer:
+    """Steps over a matrix and a vector, whose gradients are functions of the step."""
+    if optimizer is None:
+        weights = [torch.nn.Parameter(torch.linspace(-1, 1, n).reshape(shape)) for n, shape in SIZES]
+        optimizer = Optimizer(weights, settings, lr=1e-2, schedule=Constant(), steps=10)
+    for step in steps:
+        for weight in optimizer.parameters:
+            weight.grad = torch.randn(weight.shape, generator=torch.Generator().manual_seed(step))
+        optimizer.step(step, clip=None)
+    return optimizer
+
+
+SIZES = [(8192, (64, 128)), (8192, (128, 64)), (10, (10,))]
+
+
+def test_eight_bits_are_close_to_thirty_two() -> None:
+    pytest.importorskip("bitsandbytes")
+    ours, plain = noisy(AdamW8bit(weight_decay=0.1), range(1, 6)), noisy(AdamW(weight_decay=0.1), range(1, 6))
+    gaps = [(a - b).abs().max().item() for a, b in zip(ours.parameters, plain.parameters, strict=True)]
+    assert 0 < gaps[0] < 5e-3 and gaps[2] < 1e-6  # five steps move a weight by about 5e-2; the vector is in float32
+    kept = sum(t.nbytes for name, t in ours.tensors().items() if name.startswith("0."))
+    assert kept < 8192 * AdamW8bit.state_bytes + 2 * 1024 + 8 + 1  # two tables, and the count of steps
+
+
+def test_an_8bit_optimizer_goes_on_to_the_last_bit(tmp_path: Path) -> None:
+    pytest.importorskip("bitsandbytes")
+    whole = noisy(AdamW8bit(), range(1, 6))
+    first = noisy(AdamW8bit(), range(1, 4))
+    save_file(first.tensors(), tmp_path / "state")  # as TrainerState keeps them: nothing shares its memory
+    second = noisy(AdamW8bit(), range(0))
+    for weight, other in zip(second.parameters, first.parameters, strict=True):
+        weight.data.copy_(other.data)
+    second.restore(load_file(tmp_path / "state"))
+    noisy(AdamW8bit(), range(4, 6), second)
+    assert all(torch.equal(a, b) for a, b in zip(second.parameters, whole.parameters, strict=True))
+
+
+def test_the_library_of_eight_bits_is_named_if_it_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "bitsandbytes.optim", None)
+    with pytest.raises(UserError, match="pip install 'overopt\\[bitsandbytes\\]'"):
+        noisy(AdamW8bit(), range(0))
+
+
 def test_an_optimizer_is_chosen_by_name() -> None:
     read = TypeAdapter(OptimizerSettings).validate_python
     assert read("sgd") == SGD()
     assert read({"name": "adamw", "eps": 1e-8}) == AdamW(eps=1e-8)
-    with pytest.raises(ValidationError, match="unknown name 'adam'.*valid: adamw, sgd"):
+    with pytest.raises(ValidationError, match="unknown name 'adam'.*valid: adamw, adamw_8bit, sgd"):
         read("adam")
     with pytest.raises(ValidationError, match="momentum"):
         SGD(momentum=1.0)

@@ -10,7 +10,9 @@ import torch
 from rounding import rounding
 from transformers import AutoModelForCausalLM
 
+from overopt.engine.head import logps_of_trees
 from overopt.engine.packing import Tree, pack
+from overopt.models.body import is_linear
 from overopt.models.load import load_policy
 from overopt.models.policy import Policy
 
@@ -86,6 +88,49 @@ def test_bf16_computes_in_bf16_on_fp32_weights() -> None:
     with torch.no_grad():
         assert half.logits(half.hidden(packed)).dtype == torch.bfloat16
     assert half.head.weight.dtype == torch.float32
+
+
+FAMILIES = [
+    ("gpt_neox", {}),
+    ("llama", {"tie_word_embeddings": True}),
+    ("llama", {"tie_word_embeddings": False}),
+    ("gpt2", {}),
+    ("qwen2", {"num_key_value_heads": 2}),
+    ("gemma", {"head_dim": 8, "num_key_value_heads": 1}),
+    ("phi", {}),
+]
+
+
+@pytest.mark.parametrize(("architecture", "extra"), FAMILIES)
+def test_frozen_linear_maps_in_bf16_change_no_result(architecture: str, extra: dict[str, Any]) -> None:
+    policy = tiny.policy(architecture, **extra)
+    whole = Policy(policy.model, policy.tokenizer, bf16=True)
+    whole.tree_attention = policy.tree_attention
+    before = logps_of_trees(whole, tiny.TREES, 0.7, 1000).logp_BT
+    half = whole.frozen_copy()
+    assert torch.equal(logps_of_trees(half, tiny.TREES, 0.7, 1000).logp_BT, before)  # to the last bit
+    held = {name: p.dtype for name, p in half.model.named_parameters()}
+    linear = {f"{name}.weight" for name, m in half.model.named_modules() if is_linear(m)}
+    tied = {"lm_head.weight"} if half.model.config.tie_word_embeddings else set()
+    assert {name for name, kind in held.items() if kind == torch.bfloat16 and "weight" in name} == linear - tied
+    assert half.model.get_input_embeddings().weight.dtype == torch.float32
+    assert all(p.dtype == torch.float32 for p in whole.parameters())
+
+
+def test_in_float32_nothing_is_halved() -> None:
+    assert all(p.dtype == torch.float32 for p in tiny.policy().frozen_copy().parameters())
+
+
+@pytest.mark.parametrize(("architecture", "extra"), FAMILIES[:4])
+def test_a_resting_model_computes_the_same(architecture: str, extra: dict[str, Any]) -> None:
+    policy = tiny.policy(architecture, **extra)
+    before = logps_of_trees(policy, tiny.TREES, 0.7, 1000).logp_BT
+    resting = policy.frozen_copy()
+    resting.rest()
+    assert all(p.device.type == "meta" for p in resting.parameters())  # between the passes: not on the device
+    assert resting.device == torch.device("cpu") and resting.vocabulary == policy.vocabulary
+    assert torch.equal(logps_of_trees(resting, tiny.TREES, 0.7, 1000).logp_BT, before)
+    assert all(p.device.type == "meta" for p in resting.parameters())
 
 
 def test_checkpointed_layers_give_the_same_gradients_and_no_dropout(policy: Policy) -> None:

@@ -171,7 +171,7 @@ def test_what_lies_there_instead(folder: Path) -> None:
         load_policy(folder, CPU)
     (folder / "config.json").unlink()
     (folder / "adapter_config.json").write_text("{}")
-    with pytest.raises(UserError, match="it is an adapter, LoRA perhaps, .* merge it"):
+    with pytest.raises(UserError, match="does not name the model that it adapts"):
         load_policy(folder, CPU)
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import datasets
+import hub_data_sets
 import pandas
 import pytest
 import raw_forms
@@ -154,3 +155,32 @@ def test_the_same_records_as_other_libraries_read(name: str, kind: str, tmp_path
         assert ours == expected
         assert sum(dropped.reasons.values()) == len(rows) - len(expected)
     assert (len(ours) < len(rows)) == (name not in ("tldr", "prompt-completion", "messages", "unpaired"))
+
+
+class Bytes:
+    """A tokenizer whose tokens are bytes."""
+
+    def encode(self, text: str) -> list[int]:
+        return [*text.encode()]
+
+
+@pytest.mark.parametrize("which", ["whole", "prepared columns only"])
+@pytest.mark.parametrize("make", [hub_data_sets.tldr_sft, hub_data_sets.tldr_comparisons])
+def test_what_the_recipe_prepared_is_what_was_published(make: Any, which: str, tmp_path: Path) -> None:
+    make(tmp_path / "repository", Bytes(), {"train": 40, "validation": 40})
+    for split in ("train", "validation"):
+        shards = [*map(str, sorted((tmp_path / "repository" / "data").glob(f"{split}-*.parquet")))]
+        table = load_dataset("parquet", data_files=shards, split="train", cache_dir=str(tmp_path / "cache"))
+        if which != "whole":
+            published = ("id", "subreddit", "title", "post", "summary", "info", "summaries", "choice", "extra")
+            table = table.remove_columns([name for name in published if name in table.column_names])
+        table.to_parquet(str(tmp_path / f"{split}.parquet"))
+        dropped = Dropped()
+        examples = read_examples(tmp_path / f"{split}.parquet", "auto", dropped)
+        for row, example in zip(table, examples, strict=True):
+            names = ("reference_response",) if "reference_response" in row else ("chosen", "rejected")
+            texts = [row[name].removesuffix("<|endoftext|>").strip() for name in names]
+            assert example.prompt == row["query"].strip()
+            assert [text.strip() for text in example.ranked or (example.reference or "",)] == texts
+        assert len(examples) == 40 and not dropped.reasons
+        assert not any("token" in column for example in examples for column in example.columns)

@@ -9,6 +9,7 @@ import torch
 from tiny import Chain
 
 from overopt.config import load
+from overopt.engine.compute import Compute
 from overopt.engine.footprint import peak_bytes
 from overopt.engine.head import target_logps
 from overopt.engine.packing import pack
@@ -38,6 +39,29 @@ def test_weights_and_the_optimizer_by_hand(chain: Chain) -> None:
         chain, dataclasses.replace(work, trains_reward_model=True, batch=dataclasses.replace(BATCH, targets="none"))
     )
     assert scored["optimizer"] == 8 * (SHAPE.parameters - SHAPE.head) == 2 * scored["gradients"]
+
+
+def test_under_bf16_frozen_models_hold_their_linear_maps_in_half(chain: Chain) -> None:
+    """The reference and the reward model, which has no head over words; with `offload` one layer of two is there."""
+    whole = memory(chain, Work(3, BATCH, policies=2, reward_models=1), precision="bf16")["weights"]
+    reference = 4 * SHAPE.parameters - 2 * (SHAPE.linear + SHAPE.head)
+    scorer = 4 * (SHAPE.parameters - SHAPE.head) - 2 * SHAPE.linear
+    assert whole == 4 * SHAPE.parameters + reference + scorer
+    work = Work(3, BATCH, policies=2, reward_models=1)
+    assert memory(chain, work, precision="bf16", offload="frozen")["weights"] == whole  # on a CPU it changes nothing
+    stage = dataclasses.replace(load(STAGES, tiny.online(chain)), compute=Compute(precision="bf16", offload="frozen"))
+    resting = memory_of(stage, CONFIG, SHAPE, work, on_gpu=True)["weights"] * 2**20
+    assert resting == 4 * SHAPE.parameters + (reference + scorer) / 2
+
+
+def test_lora_trains_little(chain: Chain) -> None:
+    """Rank 2 on all four maps of two layers: 2 (in + out) numbers each, with a gradient and two moments."""
+    pytest.importorskip("peft")
+    stage = load(STAGES, tiny.online(chain, trainable={"name": "lora", "rank": 2}))
+    parts = {n: mb * 2**20 for n, mb in memory_of(stage, CONFIG, SHAPE, Work(3, BATCH, policies=1)).items()}
+    adapter = 2 * 2 * ((16 + 48) + (16 + 16) + 2 * (16 + 64))
+    assert parts["weights"] == 4 * (SHAPE.parameters + adapter)
+    assert (parts["optimizer"], parts["gradients"]) == (8 * adapter, 4 * adapter)
 
 
 def test_activations_are_those_of_a_real_update(chain: Chain) -> None:

@@ -65,7 +65,7 @@ def test_a_plan_for_this_machine_is_near_what_the_run_takes(chain: Chain, tmp_pa
 def test_a_plan_adds_up() -> None:
     """Three steps of 20 minutes, and an hour of evaluations and pairs."""
     seconds = Seconds({"updates": 1200.0}, {"evaluations": 3000.0, "pairs": 600.0})
-    plan = Plan("x", "online", SHAPE, WORK, seconds, {"weights": 3.0, "activations": 4.0}, "here")
+    plan = Plan("x", "online", SHAPE, WORK, seconds, {"weights": 3.0, "activations": 4.0}, "here", {"h100": 8, "t4": 0})
     assert plan.hours == 2.0
     row = plan.row(3.0)
     assert (row["cost"], row["memory_mb_sum"], row["tokens"], row["evaluations"]) == (6.0, 7.0, 120, 2)
@@ -73,6 +73,7 @@ def test_a_plan_adds_up() -> None:
     text = table([plan], None)
     assert "2.00 hours" in text and "2 evaluations 50.0 minutes, pairs 10.0 minutes" in text
     assert "completions of 2 tokens, at their limit" in text
+    assert "  fits h100; not t4\n" in text and row["fits"] == {"h100": 8, "t4": 0}
 
 
 def test_equal_runs_are_computed_once_and_share_an_entry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -90,6 +91,18 @@ def test_equal_runs_are_computed_once_and_share_an_entry(tmp_path: Path, monkeyp
     lines = table(plans, None).splitlines()
     assert [line.split(":")[0] for line in lines if line[0] != " "] == ["sft", "reward", "kl", "once", "sum"]
     assert "    low, none" in lines and any(", all 3 " in line for line in lines)
+
+
+def test_lora_updates_cost_two_thirds(tmp_path: Path) -> None:
+    pytest.importorskip("peft")
+    chain = tiny.Chain(tmp_path / "sft", tmp_path / "reward")
+    stages = {"sft": stage(tiny.sft()), "reward": stage(tiny.reward_model(chain))}
+    lora = stage(tiny.online(chain, trainable="lora"))
+    plans = {plan.name: plan for plan in plan_all(stages | {"full": stage(tiny.online(chain)), "lora": lora}, "a100")}
+    full, ours = plans["full"], plans["lora"]
+    assert ours.seconds.step["updates"] == pytest.approx(2 / 3 * full.seconds.step["updates"])
+    assert ours.memory["optimizer"] < full.memory["optimizer"] and ours.memory["weights"] < full.memory["weights"]
+    assert set(ours.fits.values()) == {round(ours.work.batch.tokens)}  # so small a model fits any of them
 
 
 def test_layers_that_are_computed_again_cost_a_forward_pass_more(tmp_path: Path) -> None:

@@ -53,6 +53,15 @@ def test_fine_tuning(chain: Chain) -> None:
     assert planned(chain, tiny.sft(loss_on_prompt=True)).batch.targets == "all"
 
 
+def test_lora_costs_a_pass_less_and_no_reference(chain: Chain) -> None:
+    lora = {"name": "lora", "rank": 2}
+    full, ours = planned(chain, tiny.online(chain)), planned(chain, tiny.online(chain, trainable=lora))
+    assert (full.policies, full.backward, ours.policies, ours.backward) == (2, 2, 1, 1)
+    assert full.flops(SHAPE) - ours.flops(SHAPE) == 2 * full.batch.flops(SHAPE)  # two epochs
+    named = planned(chain, tiny.online(chain, trainable=lora, reference=str(chain.policy)))
+    assert named.policies == 2
+
+
 def test_online(chain: Chain) -> None:
     """In the miniature each step measures `kl_prev`: two passes with a head, and one for the scores."""
     work = planned(chain, tiny.online(chain))

@@ -443,3 +443,22 @@ def test_a_folder_of_splits_is_read_as_a_data_set(tmp_path: Path) -> None:
 def test_the_split_that_is_trained_on_is_not_evaluated_on() -> None:
     with pytest.raises(ConfigError, match="evaluation_split: is the split that is trained on"):
         load(Local, {"path": "O/pairs", "split": "train", "evaluation_split": "train"})
+
+
+# --- More records than fit into memory
+
+
+def test_records_on_disk_are_those_in_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = [{**row, "when": n, "chosen": [" yes", ""][n % 7 == 0]} for n, row in enumerate(pairs(60) + pairs(20))]
+    task = local(tmp_path, rows, holdout=0.3, evaluation_prompts=5)
+
+    def everything() -> list[Any]:
+        counted = Dropped()
+        found = [task.demonstrations(0, counted), task.prompts(0, counted), task.preferences(0, counted)]
+        found += [task.evaluation(0, counted)[1], task.evaluation_preferences(0, counted)[1]]
+        return [[list(records) for records in found], counted]
+
+    in_memory = everything()
+    monkeypatch.setattr("overopt.spooled.HELD", 0)
+    assert everything() == in_memory
+    assert in_memory[1].reasons["demonstrations: empty reference"] > 0 and len(in_memory[0][3]) == 5

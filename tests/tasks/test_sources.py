@@ -53,6 +53,8 @@ def test_where_no_name_says_a_split_records_must(tmp_path: Path, folder: Path) -
     assert Source(str(raw), split="train").files() == [*batches, raw / "news/batch5.json"]
     assert Source(str(raw), "news", "train").row_split == "train"
     assert Source(str(folder), split="test").row_split is None and Source(str(raw)).row_split is None
+    assert Source("hf://datasets/O/N/raw/batch*.json", split="valid1").row_split == "valid1"
+    assert Source("hf://datasets/O/N", split="valid1").row_split is None
 
 
 def test_a_source_is_named_as_it_was_asked_for() -> None:

@@ -14,6 +14,7 @@ Train language models by preference optimization, and see when they over-optimiz
   overopt report runs                              write one page: verdicts, figures, samples
   overopt best-of-n scored.jsonl                   measure what choosing the best of n by a proxy gains
   overopt convert OWNER/NAME models/name           write a model's pickled weights as safetensors
+  overopt merge runs/online models/merged          write a model trained by LoRA as a whole one
   overopt plan kl.yaml                             estimate hours and memory of a run before it starts
   overopt show sft.yaml --samples 3                see records as tokens, and where the loss falls
   overopt claims out/study                         test the paper's claims C1 to C44 on the runs of a study
@@ -160,6 +161,15 @@ Doing it again does nothing; FOLDER is never overwritten.
 
   overopt convert OWNER/NAME@REVISION models/name
   overopt convert downloads/old-model models/old-model
+"""
+
+MERGE = """\
+Add a LoRA adapter to the weights that it was trained on, and write the whole as an ordinary model folder in float32,
+which any program opens. RUN_OR_FOLDER is a run with `trainable: lora` (its last checkpoint is taken), a checkpoint of
+one, or a folder that PEFT wrote; policies and reward models. FOLDER must not exist.
+
+  overopt merge runs/online models/merged
+  overopt merge runs/online/checkpoints/step-500 models/merged-500
 """
 
 PLAN = """\

@@ -168,6 +168,12 @@ def command_line() -> argparse.ArgumentParser:
     verb.add_argument("model", metavar="MODEL", help="a model folder, a model on the Hub, or a GGUF file")
     verb.add_argument("out", type=Path, metavar="FOLDER", help="folder to write")
 
+    verb = add("merge", run.merge, "write a model trained by LoRA as a whole one", texts.MERGE)
+    verb.add_argument(
+        "model", metavar="RUN_OR_FOLDER", help="a run with `trainable: lora`, or the folder of an adapter"
+    )
+    verb.add_argument("out", type=Path, metavar="FOLDER", help="folder to write")
+
     verb = add("plan", run.plan, "estimate time, memory and cost of a run", texts.PLAN)
     verb.add_argument(
         "config", type=Path, metavar="CONFIG", help="YAML file of a stage, study or sweep; or a study's name"

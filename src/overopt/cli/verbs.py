@@ -270,6 +270,14 @@ def convert(options: argparse.Namespace) -> int:
     return DONE
 
 
+def merge(options: argparse.Namespace) -> int:
+    from overopt.models.merging import write_merged
+
+    adapter = write_merged(options.model, options.out)
+    print(f"{options.out}: the whole model of {adapter}")
+    return DONE
+
+
 def plan(options: argparse.Namespace) -> int:
     from overopt.planning import plan_all, table
     from overopt.studies.planning import missing_parents, stages_of, study_file

@@ -22,6 +22,8 @@ class Compute:
     `token_budget` bounds the tokens of a micro-batch; null: 16 384 on a CPU, on a GPU as many as its free memory holds
     (the run's record tells how many). When memory runs out, it is halved and the work is repeated.
     `gradient_checkpointing: layers` keeps only each layer's input and computes the layer again in the backward pass.
+    `precision: bf16` computes in bf16; what is trained stays in float32, and so do optimizer and embeddings.
+    `offload: frozen` keeps the reference and the reward model in the CPU's memory, but for the layer that computes.
     """
 
     device: Literal["auto", "cpu", "cuda"] = "auto"
@@ -29,6 +31,7 @@ class Compute:
     threads: Annotated[int, Field(gt=0)] | None = None
     token_budget: Annotated[int, Field(gt=0)] | None = None
     gradient_checkpointing: Literal["none", "layers"] = "none"
+    offload: Literal["none", "frozen"] = "none"
 
     def resolve(self) -> torch.device:
         """The device; also sets torch's thread count."""

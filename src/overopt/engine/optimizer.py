@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from abc import abstractmethod
 from collections.abc import Iterable
@@ -13,6 +14,7 @@ from torch import Tensor
 
 from overopt.config import Choice, NonNegative, block
 from overopt.engine import ranks
+from overopt.errors import UserError
 
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 Steps = Annotated[int, Field(ge=0)]
@@ -73,6 +75,9 @@ Schedule = Annotated[Constant | LinearDecay | CosineDecay, Choice(ScheduleProtoc
 class OptimizerProtocol(Protocol):
     """What the settings of an optimizer have."""
 
+    state_bytes: ClassVar[float] = 8
+    """Bytes of state for each trained number, for plans."""
+
     @abstractmethod
     def build(self, parameters: list[torch.nn.Parameter], lr: float) -> torch.optim.Optimizer:
         """The optimizer over trainable parameters; a schedule sets its rate from then on."""
@@ -95,11 +100,41 @@ class AdamW(OptimizerProtocol):
 
 
 @block
+class AdamW8bit(OptimizerProtocol):
+    """AdamW whose moments are kept in 8 bits, with a scale for each 256 (Dettmers et al. 2022), by bitsandbytes.
+
+    Two bytes for each trained number instead of eight. Tensors of fewer than 4096 numbers keep moments in float32.
+    """
+
+    config_name: ClassVar[str] = "adamw_8bit"
+    state_bytes: ClassVar[float] = 2 + 2 * 4 / 256
+
+    betas: tuple[Fraction, Fraction] = (0.9, 0.999)
+    eps: Annotated[float, Field(gt=0)] = 1e-5
+    weight_decay: NonNegative = 0.0
+
+    def build(self, parameters: list[torch.nn.Parameter], lr: float) -> torch.optim.Optimizer:
+        logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # it tells of kernels that are not used here
+        try:
+            from bitsandbytes.optim import AdamW8bit as Library
+        except ImportError as error:
+            raise UserError(
+                "optimizer: adamw_8bit needs the library bitsandbytes: pip install 'overopt[bitsandbytes]'"
+            ) from error
+        made: torch.optim.Optimizer = Library(
+            parameters, lr=lr, betas=self.betas, eps=self.eps, weight_decay=self.weight_decay
+        )
+        return made
+
+
+@block
 class SGD(OptimizerProtocol):
     """Stochastic gradient descent: w <- w - lr v, v <- momentum v + g + weight_decay w.
 
     With no momentum and a rate that decays to 0 it is what statements about fixed points assume (Robbins & Monro 1951).
     """
+
+    state_bytes: ClassVar[float] = 4
 
     momentum: Fraction = 0.0
     weight_decay: NonNegative = 0.0
@@ -108,14 +143,19 @@ class SGD(OptimizerProtocol):
         return torch.optim.SGD(parameters, lr=lr, momentum=self.momentum, weight_decay=self.weight_decay)
 
 
-OptimizerSettings = Annotated[AdamW | SGD, Choice(OptimizerProtocol)]
+OptimizerSettings = Annotated[AdamW | AdamW8bit | SGD, Choice(OptimizerProtocol)]
 
 
 class Optimizer:
     """A torch optimizer over the trainable parameters with a learning-rate schedule."""
 
     def __init__(
-        self, parameters: Iterable[torch.nn.Parameter], settings: AdamW | SGD, lr: float, schedule: Schedule, steps: int
+        self,
+        parameters: Iterable[torch.nn.Parameter],
+        settings: OptimizerSettings,
+        lr: float,
+        schedule: Schedule,
+        steps: int,
     ) -> None:
         self.parameters = [p for p in parameters if p.requires_grad]
         self.lr, self.schedule, self.steps = lr, schedule, steps
@@ -145,13 +185,16 @@ class Optimizer:
 
     def tensors(self) -> dict[str, Tensor]:
         """The optimizer's state of each parameter, as `INDEX.NAME`."""
-        state = self.optimizer.state
-        return {
-            f"{i}.{name}": value
-            for i, parameter in enumerate(self.parameters)
-            for name, value in state[parameter].items()
-            if value is not None  # momentum before the first step
-        }
+        state, tensors, seen = self.optimizer.state, {}, set()
+        for i, parameter in enumerate(self.parameters):
+            for name, value in state[parameter].items():
+                if value is None:  # momentum before the first step
+                    continue
+                tensor = torch.tensor(value) if isinstance(value, int) else value
+                shared = tensor.data_ptr() in seen  # bitsandbytes has one table of 8-bit numbers for all parameters
+                tensors[f"{i}.{name}"] = tensor.clone() if shared else tensor
+                seen.add(tensor.data_ptr())
+        return tensors
 
     def restore(self, tensors: dict[str, Tensor]) -> None:
         """Restore the state that `tensors` returned, bit for bit; torch's own loading would cast it."""
@@ -159,4 +202,5 @@ class Optimizer:
         for key, value in tensors.items():
             index, _, name = key.partition(".")
             parameter = self.parameters[int(index)]
-            self.optimizer.state[parameter][name] = value.to(parameter.device)
+            is_count = value.dtype == torch.int64 and value.dim() == 0
+            self.optimizer.state[parameter][name] = int(value) if is_count else value.to(parameter.device)

@@ -79,8 +79,10 @@ def joined() -> Iterator[None]:
 
 def share(items: Sequence[T]) -> Sequence[T]:
     """This process's part of some items: consecutive ones, as many as another's or one more."""
+    if not several():
+        return items
     n, mine = count(), rank()
-    return items[len(items) * mine // n : len(items) * (mine + 1) // n]
+    return [items[i] for i in range(len(items) * mine // n, len(items) * (mine + 1) // n)]
 
 
 _alone: list[bool] = []

@@ -7,6 +7,7 @@ name of ours: beside a config.json transformers would look for whole weights. Th
 
 from __future__ import annotations
 
+import copy
 import re
 import warnings
 from collections.abc import Iterator
@@ -73,6 +74,12 @@ class Adapter:
         finally:
             for layer in self.layers:
                 layer.enable_adapters(True)
+
+    def like(self, model: Any) -> Adapter:
+        """A new adapter of the same sizes for another model of the same architecture, to measure it."""
+        config = copy.deepcopy(self.config)
+        config.modules_to_save = None
+        return insert(model, config, (), 0)
 
     def save(self, folder: Path) -> None:
         """Write what PEFT's `save_pretrained` does, but for the model card; and the model's configuration."""

@@ -15,6 +15,7 @@ from overopt.engine.attention import AttentionBackend, attention_carrier, carrie
 from overopt.engine.attention_flex import FlexAttention
 from overopt.engine.onednn import onednn_linear_maps
 from overopt.engine.packing import Packed
+from overopt.errors import UserError
 from overopt.models import neox
 from overopt.models.adapter import Adapter
 from overopt.models.properties import ATTENTION_CAP, attention_window, has_custom_attention
@@ -24,6 +25,13 @@ ATTENTION = "overopt"
 """The name under which transformers knows our attention function."""
 MANY_ROWS = 256
 """Rows of a product from which on oneDNN is faster than torch's default."""
+
+
+def is_linear(module: nn.Module) -> bool:
+    """Whether a module is a linear map: torch's, or GPT-2's, whose weight is transposed."""
+    from transformers.pytorch_utils import Conv1D
+
+    return isinstance(module, nn.Linear | Conv1D)
 
 
 def silence_transformers() -> None:
@@ -81,6 +89,8 @@ class Body:
 
     peft_task: ClassVar[str]
     """The kind of model in an adapter's configuration."""
+    head_is_halved: ClassVar[bool] = True
+    """Whether the head computes under autocast, so that it may be held in bf16."""
     trained_whole: ClassVar[tuple[str, ...]] = ()
     """Modules that are trained whole where the rest is adapted."""
 
@@ -98,12 +108,16 @@ class Body:
         """Whether completions share the computation of their prompt; else each is a row of the ordinary forward."""
         self.flex_attention = False
         """Whether one compiled kernel computes the attention of all trees; chosen at load, on a GPU."""
+        self.halved = False
+        """Whether frozen linear maps are held in bf16."""
+        self.resting: torch.device | None = None
+        """The device on which a model computes whose weights are in the CPU's memory meanwhile; see `rest`."""
         self.adapter: Adapter | None = None
         """What is trained in place of the model's own weights, if not they."""
 
     @property
     def device(self) -> torch.device:
-        return self.head.weight.device
+        return self.resting or self.head.weight.device
 
     @property
     def known_tokens(self) -> int:
@@ -192,6 +206,33 @@ class Body:
     def freeze(self) -> None:
         """Compute no gradients from now on."""
         self.model.requires_grad_(False)
+        self.halve_frozen()
+
+    def halve_frozen(self) -> None:
+        """Under `bf16` hold the frozen linear maps in bf16.
+
+        Autocast would round them for every product, so that no result changes. The rest stays in float32: embeddings,
+        norms, and a head that shares its weights with the embeddings.
+        """
+        if not self.bf16:
+            return
+        shared = {id(p) for m in self.model.modules() if not is_linear(m) for p in m.parameters(recurse=False)}
+        for module in self.model.modules():
+            own = list(module.parameters(recurse=False))
+            trained = any(p.requires_grad or id(p) in shared for p in own)
+            if is_linear(module) and not trained and (module is not self.head or self.head_is_halved):
+                module.to(torch.bfloat16)
+        self.halved = True
+
+    def rest(self) -> None:
+        """From now on keep the weights in the CPU's memory; a layer's are on the device while it computes."""
+        try:
+            from accelerate import cpu_offload
+        except ImportError as error:
+            raise UserError("compute.offload needs the library accelerate: pip install accelerate") from error
+        device = self.device
+        cpu_offload(self.model, device)
+        self.resting = device
 
     def save(self, folder: Path) -> None:
         """Write a Hugging Face folder with safetensors, of an adapter if it has one; generation stops at `end_ids`."""

@@ -191,11 +191,6 @@ def _instead(folder: Path) -> str:
     """What the folder contains that the user may have meant, as the end of a message."""
     found = {name: sorted(path.name for path in folder.glob(name)) for name in ("*.gguf", *PICKLES)}
     pickles = [name for pattern in PICKLES for name in found[pattern]]
-    if (folder / "adapter_config.json").exists():
-        return (
-            "; adapter_config.json says that it is an adapter, LoRA perhaps, of another model: merge it into that "
-            "model and save the whole"
-        )
     if found["*.gguf"]:
         return f"; to train from the GGUF file name it: {folder / found['*.gguf'][0]}"
     if pickles:

@@ -220,8 +220,8 @@ def load_reward_model(folder: Path, device: torch.device, bf16: bool = False) ->
         )
     reward_model = RewardModel(model, tokenizer, bf16)
     reward_model.prompt_style = reward_model.prompt_style or recorded_prompt_style(folder)
-    reward_model.freeze()
     verify_reward_model(reward_model, str(folder))
+    reward_model.freeze()
     return reward_model
 
 

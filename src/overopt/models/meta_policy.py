@@ -51,6 +51,9 @@ class _Fused(TreeAttention):
 def bytes_per_token(model: Body, checkpointed: bool = False) -> float:
     """Bytes of activations that the body of such a model keeps for the backward pass, for each token."""
     policy = MetaPolicy(model.model.config, 2 * PROBE, model.bf16)
+    if model.adapter is not None:
+        policy.adapter = model.adapter.like(policy.model)
+        policy.model.to(policy.head.weight.dtype)
     if checkpointed:
         policy.checkpoint_layers()
     trees = [Tree([0] * PROBE, [[0] * PROBE])] * 2

@@ -27,6 +27,7 @@ class RewardModel(Body):
 
     peft_task: ClassVar[str] = "SEQ_CLS"
     trained_whole: ClassVar[tuple[str, ...]] = ("score",)
+    head_is_halved: ClassVar[bool] = False
 
     def __init__(self, model: Any, tokenizer: Any, bf16: bool = False) -> None:
         super().__init__(model, tokenizer, model.score, bf16)

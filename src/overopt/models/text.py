@@ -26,6 +26,7 @@ from typing import Any
 
 from overopt.errors import UserError
 from overopt.models.chat_template import PROBE_ANSWER, ChatTemplate, Turn, error_context
+from overopt.models.contexts import word_end
 from overopt.tasks.base import Joint, PromptStyle, messages_of, prompt_and_joint
 from overopt.types import Completion, Preference, PromptRecord
 
@@ -199,14 +200,23 @@ class Codec:
 
         A tokenizer cuts a text at its special tokens before anything else, so what stands before one changes nothing
         behind it. A chat's prompt ends in `<|im_start|>assistant` or the like: its completions are encoded after that,
-        and not after the whole conversation each time. Where no such token is found, it is the whole prompt.
+        and not after the whole conversation each time. Where no such token is found, the prompt is cut before a word
+        (`models/contexts.py`) or stays whole.
         """
-        if self._cutting_token is None or prompt not in self._known_ids:
+        if prompt not in self._known_ids:
             return prompt
-        token, token_id = self._cutting_token
-        end = prompt[max(prompt.rfind(token), 0) :]
+        if self._cutting_token is None:
+            end, token_ids = self._word_end(prompt), []
+        else:
+            token, token_id = self._cutting_token
+            end, token_ids = prompt[max(prompt.rfind(token), 0) :], [token_id]
         ids = self._encode_again(end)
-        return end if ids[:1] == [token_id] and self._known_ids[prompt][-len(ids) :] == ids else prompt
+        cut = ids[: len(token_ids)] == token_ids and self._known_ids[prompt][-len(ids) :] == ids
+        return end if cut else prompt
+
+    @cached_property
+    def _word_end(self) -> Callable[[str], str]:
+        return word_end(self.tokenizer)
 
     @cached_property
     def _cutting_token(self) -> tuple[str, int] | None:

@@ -6,12 +6,11 @@ from abc import abstractmethod
 from typing import Annotated, Any, ClassVar, Literal, Protocol
 
 from pydantic import Field
-from torch import nn
 
 from overopt.config import Choice, Positive, block
 from overopt.errors import UserError
 from overopt.models.adapter import base_fields, insert, peft
-from overopt.models.body import Body
+from overopt.models.body import Body, is_linear
 
 Dropout = Annotated[float, Field(ge=0, lt=1)]
 
@@ -61,6 +60,7 @@ class LoRA(TrainableProtocol):
             **base_fields(str(body.model.config.name_or_path)),
         )
         body.adapter = insert(body.model, config, body.trained_whole, seed)
+        body.halve_frozen()
 
     def _targets(self, body: Body) -> list[str]:
         """The targets' names; UserError if one matches nothing, or what cannot be adapted."""
@@ -85,10 +85,6 @@ Trainable = Annotated[Full | LoRA, Choice(TrainableProtocol)]
 
 def linear_maps(body: Body) -> dict[str, Any]:
     """The linear maps of a model that LoRA can adapt, by name: all but the head."""
-    from transformers.pytorch_utils import Conv1D
-
     return {
-        name: module
-        for name, module in body.model.named_modules()
-        if isinstance(module, nn.Linear | Conv1D) and module is not body.head
+        name: module for name, module in body.model.named_modules() if is_linear(module) and module is not body.head
     }

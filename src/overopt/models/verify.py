@@ -35,8 +35,11 @@ either."""
 
 @contextmanager
 def _in_float32(body: Body) -> Iterator[None]:
-    """Compute in float32 meanwhile: the rounding of bf16 would hide a difference, or look like one."""
-    bf16, body.bf16 = body.bf16, False
+    """Compute in float32 meanwhile: the rounding of bf16 would hide a difference, or look like one.
+
+    Weights that are held in bf16 cannot.
+    """
+    bf16, body.bf16 = body.bf16, body.halved
     try:
         yield
     finally:

@@ -32,16 +32,47 @@ COUNTED_TOKENS = 1 << 11
 """Passes without gradient are counted on this many tokens, and scaled."""
 
 
-def memory_of(stage: Any, config: Any, shape: Shape, work: Work) -> dict[str, float]:
-    """Peak memory by part, MB: weights in fp32, the optimizer's state, and what the largest of the passes takes."""
+def memory_of(stage: Any, config: Any, shape: Shape, work: Work, on_gpu: bool = False) -> dict[str, float]:
+    """Peak memory by part, MB: weights, the optimizer's state, and what the largest of the passes takes.
+
+    With `on_gpu`, models that `offload` keeps in the CPU's memory do not count, but for one of their layers.
+    """
     outline = MetaPolicy(config, stage.max_prompt_tokens + stage.max_completion_tokens, stage.compute.bf16)
     if stage.compute.gradient_checkpointing == "layers":
         outline.checkpoint_layers()
-    trained = shape.parameters - work.trains_reward_model * shape.head
-    adam = 8 if type(stage.optimizer).__name__ == "AdamW" else 4
-    weights = work.policies * shape.parameters + work.reward_models * (shape.parameters - shape.head)
-    parts = {"weights": 4 * weights, "optimizer": adam * trained} | _largest(stage, outline, shape, work)
+    stage.trainable.prepare(outline, 0)
+    added = sum(p.numel() for p in outline.parameters()) - shape.parameters
+    trained = added or shape.parameters - work.trains_reward_model * shape.head
+    if outline.bf16:
+        outline.model.to(torch.bfloat16)  # of what was added, too: on meta tensors there is no autocast
+    offloaded = on_gpu and stage.compute.offload == "frozen"
+    weights = _trained_weights(shape, work, added, outline.bf16) + _frozen_weights(shape, work, outline.bf16, offloaded)
+    state = getattr(stage.optimizer, "state_bytes", 8)
+    parts = {"weights": weights, "optimizer": state * trained} | _largest(stage, outline, shape, work)
     return {name: value / 2**20 for name, value in parts.items()} | {"runtime": RUNTIME_MB}
+
+
+def _trained_weights(shape: Shape, work: Work, added: int, bf16: bool) -> float:
+    """Bytes of the model that is trained: in float32, unless it is frozen and only what was added is trained."""
+    scores = work.trains_reward_model
+    if not added:
+        return 4 * (shape.parameters - scores * shape.head)
+    return 4 * added + _halved(shape, scores, bf16)
+
+
+def _frozen_weights(shape: Shape, work: Work, bf16: bool, offloaded: bool) -> float:
+    """Bytes of the models beside the trained one."""
+    policies = work.policies - (not work.trains_reward_model)
+    scorers = work.reward_models - work.trains_reward_model
+    whole = policies * _halved(shape, False, bf16) + scorers * _halved(shape, True, bf16)
+    rest = not work.trains_reward_model  # the policy that a reward model was made of does not rest
+    return whole / shape.layers if offloaded and rest and whole else whole
+
+
+def _halved(shape: Shape, without_head: bool, bf16: bool) -> float:
+    """Bytes of a frozen model: linear maps in bf16 under bf16, all else in float32."""
+    head = 0 if without_head else shape.head
+    return 4 * (shape.parameters - shape.head + head) - 2 * bf16 * (shape.linear + head)
 
 
 def _largest(stage: Any, outline: MetaPolicy, shape: Shape, work: Work) -> dict[str, float]:

@@ -13,12 +13,15 @@ from pathlib import Path
 from textwrap import wrap
 from typing import Any
 
+import torch
+
 from overopt.engine.devices import Device, device_named
 from overopt.errors import UserError
 from overopt.hub.names import parse
 from overopt.models.adapter import holds_model
 from overopt.models.load import Scratch, folder_config, load_tokenizer, model_folder
 from overopt.planning.answers import Answers
+from overopt.planning.gpus import fitting_gpus, in_words
 from overopt.planning.memory import memory_of
 from overopt.planning.seconds import DataSheetSpeed, MeasuredSpeed, Seconds, seconds_of
 from overopt.planning.work import Shape, Work, work_of
@@ -38,6 +41,8 @@ class Plan:
     memory: dict[str, float]
     """Megabytes by part."""
     where: str
+    fits: dict[str, int]
+    """By GPU the tokens of a micro-batch that its memory holds; 0: it is too small."""
 
     @property
     def seconds_per_step(self) -> float:
@@ -57,7 +62,8 @@ class Plan:
             "completion_tokens": work.batch.completion, "lengths": work.lengths, "evaluations": work.evaluations,
             "seconds_per_step": self.seconds_per_step, "seconds": self.seconds.step,
             "seconds_beside": self.seconds.outside, "hours": self.hours,
-            "memory_mb": self.memory, "memory_mb_sum": sum(self.memory.values()), "where": self.where, **cost,
+            "memory_mb": self.memory, "memory_mb_sum": sum(self.memory.values()), "where": self.where,
+            "fits": self.fits, **cost,
         }  # fmt: skip
 
 
@@ -113,6 +119,7 @@ def _lines(plans: Sequence[Plan], price: float | None) -> list[str]:
         *(["  the same:", *(f"    {line}" for line in others)] if others else []),
         f"  completions of {work.batch.completion:.3g} tokens, {work.lengths}",
         f"  memory {row['memory_mb_sum']:,.0f} MB: {parts}",
+        f"  {in_words(row['fits'])}",
         f"  {plan.seconds_per_step:.3g} s a step ({times})" + (f"; {hours}" if hours else ""),
         f"  {_duration(plan.hours)}{all_of_them}, {plan.where}"
         + (f", cost {row['cost']:.2f}" if price is not None else ""),
@@ -146,21 +153,29 @@ class _Planner:
         shape = self.shapes[text]
         work = work_of(stage, tokenizer, self.known, self.ask)
         limits = stage.max_prompt_tokens, stage.max_completion_tokens
-        key = repr((stage.stage, text, work, stage.compute, stage.optimizer, limits))
+        key = repr((stage.stage, text, work, stage.compute, stage.optimizer, stage.trainable, limits))
         if key not in self.made:
             self.made[key] = self._compute(name, stage, config, shape, work)
         return replace(self.made[key], name=name)
 
     def _compute(self, name: str, stage: Any, config: Any, shape: Shape, work: Work) -> Plan:
-        compute, memory = stage.compute, memory_of(stage, config, shape, work)
+        compute = stage.compute
+        on_gpu = self.device is not None or torch.cuda.is_available()
+        memory = memory_of(stage, config, shape, work, on_gpu)
         speed: DataSheetSpeed | MeasuredSpeed
         if self.device is None:
             speed, where = MeasuredSpeed(stage, config, shape, work), "this machine"
         else:
             recomputes = compute.gradient_checkpointing == "layers"
-            speed = DataSheetSpeed(shape, self.device, compute.bf16, compute.evaluation_budget, recomputes=recomputes)
+            speed = DataSheetSpeed(
+                shape, self.device, compute.bf16, compute.evaluation_budget, recomputes=recomputes,
+                backward=work.backward,
+            )  # fmt: skip
             where = self.device.source
-        return Plan(name, stage.stage, shape, work, seconds_of(work, speed), memory, where)
+        gradients = memory.get("optimizer", 0.0) * 4 / getattr(stage.optimizer, "state_bytes", 8)
+        tokens = min(compute.budget, round(work.batch.tokens))
+        fits = fitting_gpus(memory, gradients, tokens, work.batch.tree_tokens)
+        return Plan(name, stage.stage, shape, work, seconds_of(work, speed), memory, where, fits)
 
     def parent(self, location: str) -> tuple[Any, Any]:
         """Configuration and tokenizer of the model at a location, also of a run that is planned only."""

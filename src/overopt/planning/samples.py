@@ -110,7 +110,7 @@ def show_all(stages: Mapping[str, Any], count: int, parents: Mapping[str, Any] |
 
 def _show(stage: Any, codec: Codec, count: int) -> Shown:
     dropped = Dropped()
-    encode: Callable[..., list[Tree]] = _as_trees
+    encode: Callable[..., Sequence[Tree]] = _as_trees
     match stage:
         case SFT():
             what, encode = "demonstrations", encode_demonstrations
@@ -153,7 +153,7 @@ def _as_trees(codec: Codec, records: Sequence[Any], limits: Limits, dropped: Dro
     return [Tree(prompt.tokens, []) for prompt in encode_prompts(codec, records, limits, dropped)]
 
 
-def _fitting(records: Sequence[Any], encode: Callable[[list[Any]], list[Tree]]) -> Iterator[tuple[Any, Tree]]:
+def _fitting(records: Sequence[Any], encode: Callable[[list[Any]], Sequence[Tree]]) -> Iterator[tuple[Any, Tree]]:
     """The records that fit, with their tokens; each is encoded when it is asked for."""
     for record in records:
         for tree in encode([record]):

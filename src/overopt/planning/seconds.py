@@ -67,14 +67,16 @@ class DataSheetSpeed:
     """Seconds of one optimizer step."""
     recomputes: bool = False
     """Whether the backward pass computes each layer again."""
+    backward: float = 2
+    """Forward passes that a backward pass costs."""
 
     def forward(self, trees: Trees) -> float:
         """Seconds of a pass without gradient."""
         return trees.flops(self.shape) / self.device.rate(self.bf16) / UTILIZATION
 
     def update(self, trees: Trees) -> float:
-        """Seconds of a pass with gradient: forward, perhaps once more, and twice as long backward."""
-        return (3 + self.recomputes) * self.forward(trees)
+        """Seconds of a pass with gradient: forward, perhaps once more, and backward."""
+        return (1 + self.backward + self.recomputes) * self.forward(trees)
 
     def sampling(self, trees: Trees) -> float:
         """Seconds of sampling the trees' completions."""
@@ -108,6 +110,7 @@ class MeasuredSpeed:
         self.policy.end_ids = frozenset()  # nothing ends early
         if stage.compute.gradient_checkpointing == "layers":
             self.policy.checkpoint_layers()
+        stage.trainable.prepare(self.policy, 0)
         self.shape, self.work, self.settings = shape, work, stage.optimizer
         self.budget, self.evaluation_budget = stage.compute.budget, stage.compute.evaluation_budget
         self.known: dict[int, Decoding] = {}

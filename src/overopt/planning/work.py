@@ -11,6 +11,7 @@ import torch
 
 from overopt.models.load import meta_model
 from overopt.models.text import Codec
+from overopt.models.trainable import Full
 from overopt.objectives.regularizers import EntropyLengthNormalized
 from overopt.planning.answers import Answers
 from overopt.planning.lengths import Context, Lengths, PairLengths, pairs_of, prompts_of, references_of, written_from
@@ -101,6 +102,8 @@ class Work:
     trains_reward_model: bool = False
     updates: float = 1
     """Passes with gradient in a step."""
+    backward: float = 2
+    """Forward passes that a backward pass costs: for gradients of inputs and of weights, or of inputs alone."""
     optimizer_steps: int = 1
     passes: Sequence[tuple[float, Trees]] = ()
     """Passes without gradient in a step, by how many times."""
@@ -120,14 +123,22 @@ class Work:
     """The source of the lengths of completions, for the printed plan."""
 
     def flops(self, shape: Shape) -> float:
-        """FLOPs of a step. An update counts as three forward passes, sampling as one."""
+        """FLOPs of a step: of forward passes, of updates with their backward pass, and of sampling."""
         passes = sum(times * trees.flops(shape) for times, trees in self.passes)
-        return passes + 3 * self.updates * self.batch.flops(shape) + sum(t.flops(shape) for t in self.samplings)
+        return (
+            passes
+            + (1 + self.backward) * self.updates * self.batch.flops(shape)
+            + sum(t.flops(shape) for t in self.samplings)
+        )
 
 
 def work_of(stage: Any, tokenizer: Any, others: Mapping[str, Any] | None = None, ask: Answers | None = None) -> Work:
     """A stage's work. `others` are the stages that are planned with it, by name; `ask` what tasks have answered."""
-    return _work(stage, Context(Codec(tokenizer, stage.task.prompt_style), others or {}, ask or Answers()))
+    work = _work(stage, Context(Codec(tokenizer, stage.task.prompt_style), others or {}, ask or Answers()))
+    if isinstance(stage.trainable, Full):
+        return work
+    shared = isinstance(stage, Online | Offline) and stage.reference is None  # the reference is the frozen policy
+    return replace(work, backward=1, policies=work.policies - shared)
 
 
 @singledispatch

@@ -7,6 +7,7 @@ Completions are stored without the space that joins them to a raw prompt and wit
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
@@ -85,8 +86,8 @@ def messages_of(record: PromptRecord | Preference) -> list[Message]:
 class TaskProtocol(Protocol):
     """A task is a frozen config block with these methods, without torch or transformers.
 
-    Every list depends on the task's fields and the run's seed alone. In `dropped` a task sets how many records it left
-    out and why; it sets and does not add, so that calling a method twice counts once.
+    Every sequence depends on the task's fields and the run's seed alone. In `dropped` a task sets how many records it
+    left out and why; it sets and does not add, so that calling a method twice counts once.
     """
 
     cheap_to_measure: bool = False
@@ -106,31 +107,31 @@ class TaskProtocol(Protocol):
         """The words of a word-level tokenizer, `<pad>` and `<eos>` first; None where the model has a tokenizer."""
 
     @abstractmethod
-    def demonstrations(self, seed: int, dropped: Dropped) -> list[PromptRecord]:
+    def demonstrations(self, seed: int, dropped: Dropped) -> Sequence[PromptRecord]:
         """Prompts with reference completions, for SFT."""
 
     @abstractmethod
-    def prompts(self, seed: int, dropped: Dropped) -> list[PromptRecord]:
+    def prompts(self, seed: int, dropped: Dropped) -> Sequence[PromptRecord]:
         """Different prompts, to be sampled from in online training."""
 
     @abstractmethod
-    def pair_prompts(self, seed: int, n: int) -> list[PromptRecord]:
+    def pair_prompts(self, seed: int, n: int) -> Sequence[PromptRecord]:
         """n prompts for which the SFT policy samples the pairs that train a reward model."""
 
     @abstractmethod
-    def reward_test_prompts(self, seed: int) -> list[PromptRecord]:
+    def reward_test_prompts(self, seed: int) -> Sequence[PromptRecord]:
         """Prompts on which a reward model trained on sampled pairs is tested."""
 
     @abstractmethod
-    def preferences(self, seed: int, dropped: Dropped) -> list[Preference]:
+    def preferences(self, seed: int, dropped: Dropped) -> Sequence[Preference]:
         """Preference pairs or rankings to train on."""
 
     @abstractmethod
-    def evaluation_preferences(self, seed: int, dropped: Dropped) -> tuple[str, list[Preference]]:
+    def evaluation_preferences(self, seed: int, dropped: Dropped) -> tuple[str, Sequence[Preference]]:
         """The split's name, and preference pairs or rankings that are not trained on."""
 
     @abstractmethod
-    def evaluation(self, seed: int, dropped: Dropped) -> tuple[str, list[PromptRecord]]:
+    def evaluation(self, seed: int, dropped: Dropped) -> tuple[str, Sequence[PromptRecord]]:
         """The split's name, and the prompts on which every checkpoint is evaluated."""
 
     @abstractmethod

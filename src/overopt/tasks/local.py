@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
+from dataclasses import fields
 from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import Field, model_validator
@@ -12,14 +13,16 @@ from pydantic import Field, model_validator
 from overopt.config import DataLocation, Function, block
 from overopt.errors import UserError
 from overopt.hub.layout import TRAIN
+from overopt.spooled import Spooled
 from overopt.tasks import functions
 from overopt.tasks.base import PromptStyle, Report, TaskProtocol, strip_joint
-from overopt.tasks.formats import Example, Format, identical, paired, read_examples
+from overopt.tasks.formats import Example, Format, identical, iter_examples, paired
 from overopt.tasks.formats.transcript import as_transcript
 from overopt.tasks.sources import Source
 from overopt.types import Completion, Dropped, Preference, PromptRecord, preference
 
 T = TypeVar("T")
+S = TypeVar("S", bound=Sized)
 
 
 def _digest(prompt: str) -> str:
@@ -108,40 +111,38 @@ class Local(TaskProtocol):
     def vocabulary(self) -> list[str] | None:
         return None
 
-    def demonstrations(self, seed: int, dropped: Dropped) -> list[PromptRecord]:
+    def demonstrations(self, seed: int, dropped: Dropped) -> Sequence[PromptRecord]:
         examples = self._training(dropped)
-        for example in examples:
-            if example.reference is None:
-                raise UserError(f"{example.place}: no 'chosen' or 'completion': a reference to imitate is needed here")
-        good = [example for example in examples if example.desirable is not False]
+        good = examples.where(_is_desirable)
         _record_dropped(dropped, "demonstrations: labelled false", len(examples) - len(good))
-        examples = _require_any(
-            good, f"{self._training_source}: nothing to imitate: every completion is labelled false"
-        )
-        records = [record for record in self._numbered(examples) if record.reference is not None]
-        _record_dropped(dropped, "demonstrations: empty reference", len(examples) - len(records))
+        _require_any(good, f"{self._training_source}: nothing to imitate: every completion is labelled false")
+        known = (record for record in self._numbered(good) if record.reference is not None)
+        records = Spooled.of(known, _frozen, _thaw(PromptRecord))
+        _record_dropped(dropped, "demonstrations: empty reference", len(good) - len(records))
         return _require_any(records, f"{self._training_source}: nothing to imitate: every reference is empty")
 
-    def prompts(self, seed: int, dropped: Dropped) -> list[PromptRecord]:
+    def prompts(self, seed: int, dropped: Dropped) -> Sequence[PromptRecord]:
         return self._once(self._training(dropped), dropped, "training")
 
-    def pair_prompts(self, seed: int, n: int) -> list[PromptRecord]:
+    def pair_prompts(self, seed: int, n: int) -> Sequence[PromptRecord]:
         return self.prompts(seed, Dropped())[:n]
 
-    def reward_test_prompts(self, seed: int) -> list[PromptRecord]:
+    def reward_test_prompts(self, seed: int) -> Sequence[PromptRecord]:
         return self.evaluation(seed, Dropped())[1]
 
-    def preferences(self, seed: int, dropped: Dropped) -> list[Preference]:
+    def preferences(self, seed: int, dropped: Dropped) -> Sequence[Preference]:
         return self._preferences(self._training(dropped), "training", dropped)
 
-    def evaluation_preferences(self, seed: int, dropped: Dropped) -> tuple[str, list[Preference]]:
+    def evaluation_preferences(self, seed: int, dropped: Dropped) -> tuple[str, Sequence[Preference]]:
         return self._split, self._preferences(self._evaluation(dropped), "evaluation", dropped)
 
-    def evaluation(self, seed: int, dropped: Dropped) -> tuple[str, list[PromptRecord]]:
+    def evaluation(self, seed: int, dropped: Dropped) -> tuple[str, Sequence[PromptRecord]]:
         records = self._once(self._evaluation(dropped), dropped, "evaluation")
-        kept = {record.prompt_id for record in sorted(records, key=lambda r: r.prompt_id)[: self.evaluation_prompts]}
+        if self.evaluation_prompts is None or self.evaluation_prompts >= len(records):
+            return self._split, records
+        kept = set(sorted(record.prompt_id for record in records)[: self.evaluation_prompts])
         _record_dropped(dropped, "evaluation prompts: beyond evaluation_prompts", len(records) - len(kept))
-        return self._split, [record for record in records if record.prompt_id in kept]
+        return self._split, records.where(lambda record: record.prompt_id in kept)
 
     def gold(self, record: PromptRecord, completion: Completion) -> float | None:
         if self.gold_function is None:
@@ -155,45 +156,47 @@ class Local(TaskProtocol):
     def _split(self) -> str:
         return "holdout" if self._evaluation_source is None else "evaluation"
 
-    def _read(self, source: Source, role: str, dropped: Dropped) -> list[Example]:
+    def _read(self, source: Source, role: str, dropped: Dropped) -> Spooled[Example]:
         found = Dropped()
-        examples = read_examples(source, self.format, found, self.limit, self._own)
+        examples = iter_examples(source, self.format, found, self.limit, self._own)
+        turned = map(as_transcript, examples) if self.turns == "transcript" else examples
+        spooled = Spooled.of(map(self._checked, turned), _frozen, _thaw(Example))
         for reason, count in found.reasons.items():
             _record_dropped(dropped, f"{role} file: {reason}", count)
-        if self.turns == "transcript":
-            examples = [as_transcript(example) for example in examples]
-        if self.prompt_style == "raw":
-            for example in examples:
-                if example.chat_only:
-                    raise UserError(
-                        f"{example.place}: the prompt is a list of chat messages; set prompt_style: chat_template, or "
-                        "turns: transcript for a model without a chat template"
-                    )
-                if "tools" in example.columns:
-                    raise UserError(
-                        f"{example.place}: only a chat template shows 'tools' to a model; set prompt_style: "
-                        "chat_template, or take the field out"
-                    )
-        return examples
+        return spooled
 
-    def _training(self, dropped: Dropped) -> list[Example]:
+    def _checked(self, example: Example) -> Example:
+        """The example; UserError if the raw style would leave out a part of its prompt."""
+        if self.prompt_style == "raw" and example.chat_only:
+            raise UserError(
+                f"{example.place}: the prompt is a list of chat messages; set prompt_style: chat_template, or "
+                "turns: transcript for a model without a chat template"
+            )
+        if self.prompt_style == "raw" and "tools" in example.columns:
+            raise UserError(
+                f"{example.place}: only a chat template shows 'tools' to a model; set prompt_style: "
+                "chat_template, or take the field out"
+            )
+        return example
+
+    def _training(self, dropped: Dropped) -> Spooled[Example]:
         examples, evaluation = self._read(self._training_source, "training", dropped), self._evaluation_source
         if evaluation is None:
-            kept = [example for example in examples if not _held_out(example, self.holdout)]
+            kept = examples.where(lambda example: not _held_out(example, self.holdout))
             rest = "all of them are held out"
         else:
             evaluated = {_digest(example.prompt) for example in self._read(evaluation, "evaluation", Dropped())}
-            kept = [example for example in examples if _digest(example.prompt) not in evaluated]
+            kept = examples.where(lambda example: _digest(example.prompt) not in evaluated)
             rest = f"every prompt is in {evaluation} too"
             _record_dropped(dropped, "training file: prompt is in the evaluation file", len(examples) - len(kept))
         return _require_any(kept, f"{self._training_source}: nothing to train on: of {len(examples)} records {rest}")
 
-    def _evaluation(self, dropped: Dropped) -> list[Example]:
+    def _evaluation(self, dropped: Dropped) -> Spooled[Example]:
         if self._evaluation_source is not None:
             return self._read(self._evaluation_source, "evaluation", dropped)
         examples = self._read(self._training_source, "training", dropped)
         return _require_any(
-            [example for example in examples if _held_out(example, self.holdout)],
+            examples.where(lambda example: _held_out(example, self.holdout)),
             f"{self._training_source}: nothing to evaluate on: holdout {self.holdout} of {len(examples)} records "
             "takes none; raise it, or name an evaluation_path or evaluation_split",
         )
@@ -219,47 +222,51 @@ class Local(TaskProtocol):
             prompt_id, example.prompt, known, self._meta(example), example.place, self._cuttable(example)
         )
 
-    def _preferences(self, examples: list[Example], role: str, dropped: Dropped) -> list[Preference]:
-        """The pairs and rankings; completions that are labelled one by one are paired by prompt."""
-        pairs, left = paired(examples)
-        kept = [pair for pair in pairs if not identical(pair, self._own)]
+    def _preferences(self, examples: Spooled[Example], role: str, dropped: Dropped) -> Sequence[Preference]:
+        """The pairs and rankings; completions that are labelled one by one are paired by prompt, in memory."""
+        pairs, left = examples, 0
+        if any(example.desirable is not None or example.rating is not None for example in examples):
+            found, left = paired(list(examples))
+            pairs = Spooled.of(found, _frozen, _thaw(Example))
+        kept = pairs.where(self._is_pair)
         _record_dropped(dropped, f"{role} pairs: no completion of the other label to pair with", left)
         _record_dropped(dropped, f"{role} pairs: chosen and rejected are identical", len(pairs) - len(kept))
         if role == "training":
             _require_any(
                 kept, f"{self._training_source}: no pair to train on: no prompt has a completion of either label"
             )
-        return [self._preference(example) for example in kept]
+        return kept.map(self._preference)
 
-    def _preference(self, example: Example) -> Preference:
+    def _is_pair(self, example: Example) -> bool:
         if not example.ranked:
             raise UserError(f"{example.place}: no 'chosen' and 'rejected': preference pairs are needed here")
+        return not identical(example, self._own)
+
+    def _preference(self, example: Example) -> Preference:
         ranked = tuple(Completion(self._own(text, example.prompt)) for text in example.ranked)
         key, meta, cuttable = _digest(example.prompt)[:16], self._meta(example), self._cuttable(example)
         return preference(key, example.prompt, ranked, meta, example.place, cuttable)
 
-    def _numbered(self, examples: Iterable[Example]) -> list[PromptRecord]:
+    def _numbered(self, examples: Iterable[Example]) -> Iterator[PromptRecord]:
         """A record for every example. The second example of the same prompt gets the id ID-2, and so on."""
         seen: Counter[str] = Counter()
-        records = []
         for example in examples:
             prompt_id = _digest(example.prompt)[:16]
             seen[prompt_id] += 1
             suffix = f"-{seen[prompt_id]}" if seen[prompt_id] > 1 else ""
-            records.append(self._record(example, prompt_id + suffix))
-        return records
+            yield self._record(example, prompt_id + suffix)
 
-    def _once(self, examples: Iterable[Example], dropped: Dropped, role: str) -> list[PromptRecord]:
+    def _once(self, examples: Spooled[Example], dropped: Dropped, role: str) -> Spooled[PromptRecord]:
         """A record for each different prompt, with its first reference."""
-        records: dict[str, PromptRecord] = {}
-        repeated = 0
-        for example in examples:
-            record = self._record(example, _digest(example.prompt)[:16])
-            repeated += record.prompt_id in records
-            if records.setdefault(record.prompt_id, record).reference is None:
-                records[record.prompt_id] = record
-        _record_dropped(dropped, f"{role} prompts: repeated prompt", repeated)
-        return list(records.values())
+        records = examples.map(lambda example: self._record(example, _digest(example.prompt)[:16]))
+        places: dict[str, int] = {}
+        without: set[str] = set()
+        for place, record in enumerate(records):
+            if record.prompt_id not in places or record.prompt_id in without:
+                places[record.prompt_id] = place
+                (without.add if record.reference is None else without.discard)(record.prompt_id)
+        _record_dropped(dropped, f"{role} prompts: repeated prompt", len(records) - len(places))
+        return records.at(places.values())
 
 
 def _record_dropped(dropped: Dropped, reason: str, count: int) -> None:
@@ -268,7 +275,21 @@ def _record_dropped(dropped: Dropped, reason: str, count: int) -> None:
         dropped.reasons[reason] = count
 
 
-def _require_any(items: list[T], otherwise: str) -> list[T]:
+def _is_desirable(example: Example) -> bool:
+    if example.reference is None:
+        raise UserError(f"{example.place}: no 'chosen' or 'completion': a reference to imitate is needed here")
+    return example.desirable is not False
+
+
+def _frozen(item: Example | PromptRecord) -> tuple[Any, ...]:
+    return tuple(getattr(item, field.name) for field in fields(item))
+
+
+def _thaw(cls: Callable[..., T]) -> Callable[[tuple[Any, ...]], T]:
+    return lambda values: cls(*values)
+
+
+def _require_any(items: S, otherwise: str) -> S:
     if not items:
         raise UserError(otherwise)
     return items

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from overopt.datafiles import shards
 from overopt.errors import UserError
-from overopt.hub.data import DataFiles, data_files
+from overopt.hub.data import MAGIC, DataFiles, data_files
 from overopt.hub.layout import CARD, Layout, layout_of, read_card
 from overopt.hub.names import HubName, parse
 
@@ -46,8 +46,10 @@ class Source:
     @property
     def row_split(self) -> str | None:
         """The split, if only the records themselves can say theirs: no name of a file or a folder does."""
-        path = Path(self.location)
-        if self.split is None or self.name is not None:
+        path, name = Path(self.location), self.name
+        if name is not None:
+            return self.split if any(sign in (name.pattern or "") for sign in MAGIC) else None
+        if self.split is None:
             return None
         named = path.is_dir() and self._layout().names_splits(str(path), self.subset)
         return None if named else self.split
@@ -59,4 +61,4 @@ class Source:
 
     def fetched(self) -> DataFiles | None:
         """What a name on the Hub means, at its commit; None for a path."""
-        return None if self.name is None else data_files(self.name, self.subset, self.split)
+        return None if self.name is None else data_files(self.name, self.subset, None if self.row_split else self.split)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import combinations
 
 import numpy as np
@@ -30,9 +30,9 @@ class Baselines:
     """Counts fitted to training pairs or rankings; compared on the held-out ones."""
 
     def __init__(self, train: Sequence[Preference], heldout: Sequence[Preference]) -> None:
-        counts = counts_of([completion.text for record in train for completion in record.ranked])
-        ways = {name: np.sign(np.sign(_gaps(train, count)).sum()) or 1.0 for name, count in counts.items()}
-        self.gaps = {name: way * _gaps(heldout, counts[name]) for name, way in ways.items()}
+        counts = counts_of(completion.text for record in train for completion in record.ranked)
+        ways = {name: np.sign(np.sign(gaps).sum()) or 1.0 for name, gaps in _gaps(train, counts).items()}
+        self.gaps = {name: ways[name] * gaps for name, gaps in _gaps(heldout, counts).items()}
         """For each two completions of the held-out records the better-labelled one's count less the other's."""
 
     def against(self, gap: Floats, truth: Floats, pairs: int) -> dict[str, float]:
@@ -57,10 +57,14 @@ class Baselines:
         return row | {"above_baselines": min(MAX_STANDARD_ERRORS, max(-MAX_STANDARD_ERRORS, least.z))}
 
 
-def counts_of(completions: Sequence[str]) -> dict[str, Count]:
+def counts_of(completions: Iterable[str]) -> dict[str, Count]:
     """The counts of a text: its characters, its different words, and those of them that are not common in these."""
-    holding = Counter(word for text in completions for word in words_of(text))
-    common = {word for word, count in holding.items() if count > COMMON_SHARE * len(completions)}
+    holding: Counter[str] = Counter()
+    number = 0
+    for text in completions:
+        number += 1
+        holding.update(words_of(text))
+    common = {word for word, count in holding.items() if count > COMMON_SHARE * number}
     return {
         "length": len,
         "words": lambda text: len(words_of(text)),
@@ -72,9 +76,14 @@ def words_of(text: str) -> set[str]:
     return set(re.findall(r"\w+", text.lower()))
 
 
-def _gaps(records: Sequence[Preference], count: Count) -> Floats:
-    counted = [[count(completion.text) for completion in record.ranked] for record in records]
-    return np.array([a - b for counts in counted for a, b in combinations(counts, 2)], dtype=float)
+def _gaps(records: Sequence[Preference], counts: Mapping[str, Count]) -> dict[str, Floats]:
+    """By count, the differences of each two completions, record by record."""
+    found: dict[str, list[float]] = {name: [] for name in counts}
+    for record in records:
+        for name, count in counts.items():
+            counted = [count(completion.text) for completion in record.ranked]
+            found[name] += [a - b for a, b in combinations(counted, 2)]
+    return {name: np.array(gaps, dtype=float) for name, gaps in found.items()}
 
 
 def _right(gap: Floats, truth: Floats) -> Floats:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import heapq
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Annotated, Any
 
@@ -50,7 +50,7 @@ Centering = Annotated[Recorded | Demonstrations | Uncentered, Choice()]
 def center(
     centering: Recorded | Demonstrations | Uncentered,
     scorer: Scorer,
-    demonstrations: Callable[[], list[PromptRecord]],
+    demonstrations: Callable[[], Sequence[PromptRecord]],
     codec: Codec,
     limits: Limits,
     budget: TokenBudget,
@@ -74,7 +74,12 @@ def center(
 
 
 def _mean(
-    scorer: Scorer, demonstrations: list[PromptRecord], count: int, codec: Codec, limits: Limits, budget: TokenBudget
+    scorer: Scorer,
+    demonstrations: Sequence[PromptRecord],
+    count: int,
+    codec: Codec,
+    limits: Limits,
+    budget: TokenBudget,
 ) -> float:
     """The mean of the demonstrations' scores, as they are before."""
     chosen = heapq.nsmallest(count, (r for r in demonstrations if r.reference is not None), key=_hash)

@@ -13,6 +13,7 @@ from torch import Tensor
 from overopt.engine.packing import Tree
 from overopt.models.reward_model import RewardModel
 from overopt.models.text import Codec
+from overopt.spooled import at
 from overopt.training.baselines import Baselines
 from overopt.training.data import Limits, encode_preferences, of_size
 from overopt.training.pairs import ceilings_of, golds_of
@@ -30,8 +31,8 @@ def gaps(score_PK: Tensor) -> Tensor:
 class Heldout:
     """Pairs or rankings that the reward model is tested on."""
 
-    records: list[Preference]
-    trees: list[Tree]
+    records: Sequence[Preference]
+    trees: Sequence[Tree]
     size: int
     """Completions of a record."""
     baselines: Baselines
@@ -47,8 +48,9 @@ class Heldout:
         dropped: Dropped,
     ) -> Self:
         """Those records of `size` completions that fit; counts are fitted to the training records."""
-        encoded = [(r, encode_preferences(codec, [r], limits, dropped)) for r in of_size(records, size, dropped)]
-        kept, trees = [r for r, trees in encoded if trees], [tree for _, trees in encoded for tree in trees]
+        same, fitting = of_size(records, size, dropped), list[int]()
+        trees = encode_preferences(codec, same, limits, dropped, fitting)
+        kept = at(same, fitting)
         dropped.kept = len(trees)
         return cls(kept, trees, size, Baselines(train, kept))
 

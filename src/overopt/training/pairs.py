@@ -30,8 +30,8 @@ from overopt.types import Completion, Dropped, Preference, PreferenceRecord, Pro
 class PairSet:
     """Pairs (or rankings) to train on and held out; what the labels' agreement with gold is, where gold is known."""
 
-    train: list[Preference]
-    heldout: list[Preference]
+    train: Sequence[Preference]
+    heldout: Sequence[Preference]
 
 
 class PairsProtocol(Protocol):

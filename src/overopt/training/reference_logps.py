@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from bisect import bisect_left
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import accumulate
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import load, save
@@ -28,22 +31,59 @@ class Item:
     """log pi_ref of the tokens of each completion, by view; None: the reference was not asked."""
 
 
-def ask_reference(
-    reference: Policy, items: Sequence[Item], temperature: float, file: Path, token_budget: int
-) -> list[Item]:
+@dataclass(frozen=True)
+class Asked(Sequence[Item]):
+    """Items with the reference's log-probabilities, put together each time that one is asked for."""
+
+    items: Sequence[Item]
+    logp_N: Tensor
+    """Of the tokens of all completions, one behind the other."""
+    starts: Sequence[int]
+    """Where those of each item begin, and where they end."""
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def __getitem__(self, index: Any) -> Any:
+        item = self.items[index]
+        lengths = [len(completion) for tree in item.views for completion in tree.completions]
+        rows = iter(self.logp_N[self.starts[index] : self.starts[index] + sum(lengths)].split(lengths))
+        return replace(item, ref_logps=[[next(rows) for _ in tree.completions] for tree in item.views])
+
+    def of(self, places: Sequence[int]) -> Callable[[int], Item]:
+        """A function from `places`, which are ascending and belong to the items in their order, to items."""
+        return lambda place: self[bisect_left(places, place)]
+
+
+@dataclass(frozen=True)
+class _Trees(Sequence[Tree]):
+    """The trees of items with equally many views, in order."""
+
+    items: Sequence[Item]
+    views: int
+
+    def __len__(self) -> int:
+        return len(self.items) * self.views
+
+    def __getitem__(self, index: Any) -> Any:
+        if not 0 <= index < len(self):
+            raise IndexError(index)
+        return self.items[index // self.views].views[index % self.views]
+
+
+def ask_reference(reference: Policy, items: Sequence[Item], temperature: float, file: Path, token_budget: int) -> Asked:
     """The items with the reference's log-probabilities: read from `file`, or made in one pass and written there.
 
     The pass is over the items in their order, so that a run which goes on, with or without its file, finds equal bits.
     """
-    trees = [tree for item in items for tree in item.views]
-    lengths = [len(completion) for tree in trees for completion in tree.completions]
+    trees = _Trees(items, len(items[0].views) if items else 1)
+    sizes = [sum(len(completion) for tree in item.views for completion in tree.completions) for item in items]
     logp_N = _kept(file)
-    if len(logp_N) != sum(lengths):
+    if len(logp_N) != sum(sizes):
         logps = logps_of_trees(reference, trees, temperature, token_budget)
         logp_N = logps.logp_BT[logps.mask_BT.bool()].cpu()
         ranks.on_main(partial(replace_file, file, save({"logp": logp_N})))
-    rows = iter(logp_N.to(reference.device).split(lengths))
-    return [replace(item, ref_logps=[[next(rows) for _ in tree.completions] for tree in item.views]) for item in items]
+    return Asked(items, logp_N.to(reference.device), [0, *accumulate(sizes)])
 
 
 def _kept(file: Path) -> Tensor:

@@ -10,13 +10,18 @@ from tiny import Chain
 
 from overopt.engine.compute import Compute
 from overopt.engine.memory import TokenBudget, fitting_tokens
+from overopt.errors import UserError
 from overopt.evaluation import evaluator
+from overopt.models.load import load_policy
 from overopt.models.meta_policy import bytes_per_token
 from overopt.records import load_run
-from overopt.training.run.memory import fit_budget
+from overopt.training.run import memory, parents
+from overopt.training.run.memory import check_room, fit_budget
 from overopt.training.run.session import Session
 from overopt.training.run.trainer_state import TrainerState
 from overopt.training.train import train
+
+CPU = torch.device("cpu")
 
 
 def test_a_token_budget_that_had_to_shrink_is_recorded(session: Session, trainer: TrainerState) -> None:
@@ -41,6 +46,40 @@ def test_a_token_budget_that_shrank_before_the_run_was_written_is_recorded(
     session.budget.change(16_384 // 2)
     with session.start(trainer, 3):
         assert load_run(session.out).info["token_budget"] == 16_384 // 2
+
+
+def test_a_model_too_large_for_the_memory_is_refused_before_it_loads(
+    tmp_path: Path, short_chain: Chain, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    weights = sum(p.numel() for p in load_policy(load_run(short_chain.policy).checkpoint(), CPU).parameters())
+    monkeypatch.setattr(parents, "load_policy", lambda *args: pytest.fail("it was loaded"))
+    monkeypatch.setattr(memory, "free_bytes", lambda device: 16 * weights - 1)
+    with pytest.raises(UserError, match="policy: .* to train all of them takes, .* at least .* trainable: lora"):
+        train(tiny.online(short_chain), tmp_path / "run")
+    monkeypatch.setattr(memory, "free_bytes", lambda device: 4 * weights - 1)
+    with pytest.raises(UserError, match="policy: .*; it takes .* use a smaller model .`overopt plan`"):
+        train(tiny.online(short_chain, trainable="lora"), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_message_has_the_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """6.857 billion weights of 16 bytes are 102.2 GiB."""
+    monkeypatch.setattr(memory, "free_bytes", lambda device: 79 * 2**30)
+    with pytest.raises(UserError, match=r"has 6.86 billion weights; .* 102.2 GiB, and the GPU has 79.0 GiB free"):
+        check_room("policy: pythia", 6_857_302_016, 16, torch.device("cuda"))
+    check_room("policy: pythia", 6_857_302_016, 4, torch.device("cuda"))
+
+
+def test_free_memory_is_that_of_the_machine_or_the_container(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    free = memory.free_bytes(CPU)
+    assert free is not None and 2**20 < free < 2**50
+    (tmp_path / "max").write_text("1000000\n")
+    (tmp_path / "current").write_text("400000\n")
+    monkeypatch.setattr(memory, "LIMIT", tmp_path / "max")
+    monkeypatch.setattr(memory, "USED", tmp_path / "current")
+    assert memory.free_bytes(CPU) == 600_000
+    (tmp_path / "max").write_text("max\n")
+    assert memory.free_bytes(CPU) > 2**20
 
 
 def test_a_gpu_s_free_memory_chooses_the_token_budget(monkeypatch: pytest.MonkeyPatch) -> None:

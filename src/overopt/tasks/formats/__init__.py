@@ -159,16 +159,23 @@ def _cut(example: Example) -> dict[str, Any]:
     return {"messages": None, "chat_only": False, "cuttable": part}
 
 
+def iter_examples(
+    path: Path | Source, format: Format, dropped: Dropped, limit: int | None = None, normalize: Normalize = unchanged
+) -> Iterator[Example]:
+    """At most `limit` usable examples of a source, a file, a folder or a pattern; UserError if there is none."""
+    form, count = None if format == "auto" else FORMATS[format], 0
+    for count, example in enumerate(islice(_examples(path, form, dropped, normalize), limit), start=1):  # noqa: B007
+        yield example
+    if not count:
+        reasons = "; ".join(f"{number} x {reason}" for reason, number in dropped.reasons.items())
+        raise UserError(f"{path}: no usable record ({f'dropped: {reasons}' if reasons else 'the file has no records'})")
+
+
 def read_examples(
     path: Path | Source, format: Format, dropped: Dropped, limit: int | None = None, normalize: Normalize = unchanged
 ) -> list[Example]:
-    """At most `limit` usable examples of a source, a file, a folder or a pattern; UserError if there is none."""
-    form = None if format == "auto" else FORMATS[format]
-    examples = list(islice(_examples(path, form, dropped, normalize), limit))
-    if not examples:
-        reasons = "; ".join(f"{count} x {reason}" for reason, count in dropped.reasons.items())
-        raise UserError(f"{path}: no usable record ({f'dropped: {reasons}' if reasons else 'the file has no records'})")
-    return examples
+    """The examples of `iter_examples`, all in memory."""
+    return list(iter_examples(path, format, dropped, limit, normalize))
 
 
-__all__ = ["FORMATS", "Example", "Format", "detect", "identical", "paired", "read_examples"]
+__all__ = ["FORMATS", "Example", "Format", "detect", "identical", "iter_examples", "paired", "read_examples"]

@@ -31,7 +31,7 @@ def read(row: Row, dropped: Dropped) -> Example | None:
     kept = columns(row, ("post", "summary", "query", "reference_response"))
     if "query" in row and not set(RAW) <= set(row):
         prompt, reference = text_field(row, "query"), text_field(row, "reference_response")
-        return Example(prompt, reference.removesuffix(END), columns=kept)
+        return Example(prompt.strip(), reference.removesuffix(END), columns=kept)
     return Example(post_prompt(row), text_field(row, "summary") if "summary" in row else None, columns=kept)
 
 

@@ -27,7 +27,7 @@ def read(row: Row, dropped: Dropped) -> Example | None:
     if "query" in row and not set(RAW) <= set(row):
         prompt, *texts = (text_field(row, name) for name in PREPARED)
         chosen, rejected = (text.removesuffix(tldr.END) for text in texts)
-        return Example(prompt, chosen, rejected, columns=tldr.columns(row, PREPARED))
+        return Example(prompt.strip(), chosen, rejected, columns=tldr.columns(row, PREPARED))
     require(row, RAW)
     prompt, summaries, choice = tldr.info_prompt(row), _summaries(row["summaries"]), row["choice"]
     if isinstance(choice, bool) or choice not in (0, 1):

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
@@ -13,6 +14,7 @@ from overopt.engine.compute import Compute
 from overopt.errors import UserError
 from overopt.models.adapter import holds_model
 from overopt.models.body import Body
+from overopt.models.folder import tensor_files
 from overopt.models.load import adapters_of, load_policy, load_reward_model, model_folder
 from overopt.models.policy import Policy
 from overopt.models.scorer import Scorer
@@ -21,7 +23,9 @@ from overopt.models.verify import check_limits
 from overopt.models.vocabulary import check_reference
 from overopt.records import hash_parent, load_run, parent_files
 from overopt.training.data import Limits
+from overopt.training.run.memory import check_room
 
+M = TypeVar("M", bound=Body)
 POLICY_STAGES = ("sft", "online", "offline")
 
 
@@ -33,13 +37,17 @@ class Parents:
     compute: Compute
     limits: Limits
     notice: Callable[[str], None]
+    trained_bytes: float = 4
+    """The least memory for each weight of the model that is trained."""
     records: list[dict[str, Any]] = field(default_factory=list)
     pins: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     """What is recorded of a name on the Hub, by its location at a commit."""
 
     def policy(self, role: str, location: str) -> Policy:
         """The policy of a parent run or a model folder, ready to train."""
-        policy = load_policy(self.folder(role, location, POLICY_STAGES), self.device, self.compute.bf16)
+        folder = self.folder(role, location, POLICY_STAGES)
+        self._check_room(role, folder, 4 if role == "reference" else self.trained_bytes)
+        policy = load_policy(folder, self.device, self.compute.bf16)
         self.prepare(policy)
         return policy
 
@@ -48,13 +56,26 @@ class Parents:
         reference = self.policy("reference", location)
         check_reference(policy, reference, dense)
         reference.freeze()
-        return reference
+        return self.at_rest(reference)
+
+    def copy_of(self, policy: Policy) -> Policy:
+        """The frozen reference that a policy is to itself, as it is now."""
+        reference = policy.frozen_copy()
+        return reference if policy.adapter is not None else self.at_rest(reference)
+
+    def at_rest(self, model: M) -> M:
+        """A frozen model; with `offload`, out of the GPU's memory. On a CPU there is no other memory."""
+        if self.compute.offload == "frozen" and self.device.type != "cpu":
+            model.rest()
+        return model
 
     def scorer(self, location: str, codec: Codec) -> Scorer:
         """The frozen reward model of a parent run or a model folder, to score what a policy of this codec writes."""
         folder = self.folder("reward_model", location, ("reward_model",))
+        self._check_room("reward_model", folder, 4)
         reward_model = load_reward_model(folder, self.device, self.compute.bf16)
         self.fit(reward_model)
+        self.at_rest(reward_model)
         scorer = Scorer(reward_model, codec, self.notice)
         for notice in scorer.notices:
             self.notice(notice)
@@ -91,6 +112,11 @@ class Parents:
             role += ".base"
             self._record(role, place)
         return folder
+
+    def _check_room(self, role: str, folder: Path, bytes_each: float) -> None:
+        _, base = adapters_of(folder)
+        weights = sum(math.prod(shape) for _, shape in tensor_files(base).values())
+        check_room(f"{role}: {base}", weights, bytes_each, self.device)
 
     def _record(self, role: str, path: Path, pin: Mapping[str, str] | None = None) -> None:
         known = {"role": role, "path": str(path), "hash": hash_parent(path), "files": parent_files(path)}

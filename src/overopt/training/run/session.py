@@ -19,7 +19,7 @@ from overopt.engine.memory import TokenBudget
 from overopt.errors import DivergedError, StoppedError, UserError
 from overopt.integrations.sink_processes import SinkProcesses
 from overopt.models.body import Body
-from overopt.models.trainable import TrainableProtocol
+from overopt.models.trainable import Full, TrainableProtocol
 from overopt.pinning import Pins, at_commit, pinned, resolve
 from overopt.records import Run, RunLock, RunWriter, clear_run, describe_dropped, load_run
 from overopt.records.layout import PAIRS
@@ -64,8 +64,13 @@ class Session:
         compute = self.config.compute
         self.device, self.lock, self.budget = compute.resolve(), RunLock(self.out), TokenBudget(compute.budget)
         limits = Limits(self.config.max_prompt_tokens, self.config.max_completion_tokens)
-        self.parents = Parents(self.device, compute, limits, lambda text: self.notice(text))
+        self.parents = Parents(self.device, compute, limits, lambda text: self.notice(text), self._trained_bytes())
         self.pinned = self.config
+
+    def _trained_bytes(self) -> float:
+        """The least memory for each weight of the model to train; gradient and moments if all are trained."""
+        state = getattr(self.config.optimizer, "state_bytes", 0)  # a class of the user's may not say
+        return 8 + state if isinstance(self.config.trainable, Full) else 4
 
     def pin(self) -> Any:
         """Return the configuration with every name on the Hub at its commit: the unfinished run's, else today's."""

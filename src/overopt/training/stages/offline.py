@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import ClassVar, Self
@@ -20,6 +21,7 @@ from overopt.objectives.pair_losses import DPO
 from overopt.objectives.ranking_losses import PreferenceLoss, RankingLosses
 from overopt.objectives.state import State, initial_state
 from overopt.records.layout import REFERENCE_LOGPS
+from overopt.spooled import at
 from overopt.stopping import StopCondition
 from overopt.tasks import Miniature, Task
 from overopt.training.data import batches, common_size, encode_views, of_size, random_stream
@@ -129,18 +131,17 @@ def train_offline(config: Offline, session: Session) -> None:
     checkpoints = checkpoint_steps(steps, config.checkpoint_every)
     trainer = TrainerState(policy, optimizer, iter(drawn), evaluator, initial_state(config.loss))
     with session.start(trainer, steps, checkpoints, split=evaluator.split) as run:
-        items = dict(enumerate(train))
+        item: Callable[[int], Item] = train.__getitem__
         if config.reference_is_fixed and compared is not None:
             used = sorted({i for batch in drawn for i in batch})
-            asked, file = [train[i] for i in used], session.out / REFERENCE_LOGPS
-            ask = partial(ask_reference, compared, asked, config.temperature, file)
-            items = dict(zip(used, run.budget.without_gradient(ask), strict=True))
+            ask = partial(ask_reference, compared, at(train, used), config.temperature, session.out / REFERENCE_LOGPS)
+            item = run.budget.without_gradient(ask).of(used)
         if not run.resumed:
             run.evaluate(evaluator, policy, 0)
             _evaluate_pairs(run, update, heldout, trainer.objectives, evaluator.split, 0)
             run.keep(0)
         for step in run.steps_left():
-            batch = [items[i] for i in next(trainer.stream)]
+            batch = [item(i) for i in next(trainer.stream)]
             metrics, trainer.objectives = update(batch, trainer.objectives, step, run.budget)
             run.log(step, metrics, tokens_in([tree for item in batch for tree in item.views]))
             if step in checkpoints:
@@ -154,11 +155,11 @@ def _policies(config: Offline, session: Session) -> tuple[Policy, Policy]:
     policy = session.parents.policy("policy", config.policy)
     session.train_only(config.trainable, policy)
     if config.reference is None:
-        return policy, policy.frozen_copy()
+        return policy, session.parents.copy_of(policy)
     return policy, session.parents.reference(config.reference, policy)
 
 
-def _items(config: Offline, session: Session, policy: Policy, codec: Codec) -> tuple[list[Item], list[Item]]:
+def _items(config: Offline, session: Session, policy: Policy, codec: Codec) -> tuple[Sequence[Item], Sequence[Item]]:
     """Training and held-out pairs or rankings that fit, all of one size."""
     if isinstance(config.pairs, FromRun):
         session.parents.folder("pairs", config.pairs.path, ("reward_model",))
@@ -169,10 +170,10 @@ def _items(config: Offline, session: Session, policy: Policy, codec: Codec) -> t
     written = replace(codec, prepend_bos=config.prepend_bos)
     check_takes("loss", config.loss, size, RankingLosses)
 
-    def encoded(records: list[Preference], dropped: Dropped) -> list[Item]:
+    def encoded(records: Sequence[Preference], dropped: Dropped) -> Sequence[Item]:
         views = encode_views(written, of_size(records, size, dropped), config.loss.prompts, limits, dropped)
         dropped.kept = len(views)
-        return [Item(trees) for trees in views]
+        return views.map(Item)
 
     heldout_dropped = session.dropped("held-out pairs")
     return encoded(pairs.train, dropped), encoded(pairs.heldout[:HELDOUT_PAIRS], heldout_dropped)

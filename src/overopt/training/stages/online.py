@@ -258,7 +258,7 @@ def _load(config: Online, session: Session) -> tuple[Policy, Policy, Scorer | No
     policy = session.parents.policy("policy", config.policy)
     session.train_only(config.trainable, policy)
     if config.reference is None:
-        reference = policy.frozen_copy()
+        reference = session.parents.copy_of(policy)
     else:
         dense = "ref_logits" in needs(config.loss, config.loss_regularizers)
         reference = session.parents.reference(config.reference, policy, dense)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from typing import ClassVar, Literal
 
@@ -102,6 +103,7 @@ def train_reward_model(config: RewardModelStage, session: Session) -> None:
     steps = config.updates(len(train))
     generator = torch.Generator().manual_seed(config.seed)
     reward_model = RewardModel.from_policy(policy, generator, config.task.prompt_style)
+    policy.freeze()  # its pairs are there; under bf16 it takes half the memory now
     session.train_only(config.trainable, reward_model)
     optimizer = Optimizer(reward_model.parameters(), config.optimizer, config.lr, config.schedule, steps)
     checkpoints = checkpoint_steps(steps, config.checkpoint_every or steps)
@@ -149,7 +151,7 @@ def _evaluate(run: StartedRun, heldout: Heldout, reward_model: RewardModel, spli
     run.record({"step": step, "split": split, "judge": "pairs", **measured}, measured.get("accuracy"))
 
 
-def _normalizing_trees(config: RewardModelStage, codec: Codec, heldout: Heldout, limits: Limits) -> list[Tree]:
+def _normalizing_trees(config: RewardModelStage, codec: Codec, heldout: Heldout, limits: Limits) -> Sequence[Tree]:
     """The completions whose scores set the zero and the unit; asked for before training, so that none is lost."""
     if config.normalization == "center":
         trees = encode_demonstrations(codec, config.task.demonstrations(config.seed, Dropped()), limits, Dropped())
@@ -165,7 +167,7 @@ def _normalizing_trees(config: RewardModelStage, codec: Codec, heldout: Heldout,
     return []
 
 
-def normalize(reward_model: RewardModel, trees: list[Tree], standardize: bool, token_budget: int) -> None:
+def normalize(reward_model: RewardModel, trees: Sequence[Tree], standardize: bool, token_budget: int) -> None:
     """Shift the scores to mean 0 on these completions, or standardize them, whatever an earlier checkpoint's shift was.
 
     A shift cancels in advantages except where a missing EOS replaces the score.
