@@ -41,6 +41,7 @@ def test_the_values_of_secret_variables_in_every_encoding(text: str) -> None:
         ("sent Bearer 0123456789", "sent Bearer [redacted]"),
         ("https://user:password@host/v1?a=b", "https://[redacted]@host/v1?a=b"),
         ("https://host/v1?token=abc&a=b", "https://host/v1?token=[redacted]&a=b"),
+        ("https://cdn/x?a=b&X-Amz-Signature=0f1e", "https://cdn/x?a=b&X-Amz-Signature=[redacted]"),
     ],
 )
 def test_forms_of_secrets(text: str, shown: str) -> None:

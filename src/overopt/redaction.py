@@ -25,7 +25,12 @@ _FORMS: list[tuple[re.Pattern[str], str]] = [
     (re.compile(r"(?i)(\b(?:x-)?api[-_]?key[\"']?[ \t]*[:=][ \t]*[\"']?)[^\s\"',;&]+"), rf"\1{REDACTED}"),
     (re.compile(r"(?i)(\bbearer[ \t]+)(?=\S*\d)[\w.~+/=-]{8,}"), rf"\1{REDACTED}"),
     (re.compile(r"([A-Za-z][A-Za-z0-9+.-]*://)[^/\s@\"']+@"), rf"\1{REDACTED}@"),
-    (re.compile(r"(?i)([?&](?:key|token|access_token|sig|signature)=)[^&\s\"']+"), rf"\1{REDACTED}"),
+    (
+        re.compile(
+            r"(?i)([?&](?:x-amz-)?(?:key|token|access_token|sig|signature|credential|security-token)=)[^&\s\"']+"
+        ),
+        rf"\1{REDACTED}",
+    ),
 ]
 
 

@@ -13,7 +13,7 @@ from overopt.cli import help_texts, parser
 
 VERBS = (
     "demo", "study", "train", "sweep", "watch", "evaluate", "judge", "log", "report", "best-of-n", "convert", "merge",
-    "plan", "show", "power", "claims", "theory", "objectives",
+    "push", "plan", "show", "power", "claims", "theory", "objectives",
 )  # fmt: skip
 
 

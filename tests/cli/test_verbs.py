@@ -490,3 +490,25 @@ def test_convert_by_a_name_on_the_hub(tmp_path: Path, monkeypatch: pytest.Monkey
         assert json.loads((new / "converted.json").read_text())["source"] == f"hf://maker/old@{commit}"
         assert cli.main(["convert", "maker/none", str(tmp_path / "none")]) == 2
     assert "no model of this name is on the Hub" in capsys.readouterr().err
+
+
+def test_push_and_begin_from_what_was_pushed(
+    chain: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    import torch
+
+    from hub import LoopbackHub, connected
+    from overopt.models.load import load_policy, model_folder
+
+    with LoopbackHub("hf_planted_1234567890") as hub:
+        connected(monkeypatch, hub, tmp_path / "cache", hub.token)
+        assert cli.main(["push", str(chain.policy), "owner/mine"]) == 0
+        parent = capsys.readouterr().out.strip().rpartition(" ")[2]
+        ours, theirs = (load_policy(model_folder(str(where)), torch.device("cpu"))
+                        for where in (overopt.load_run(chain.policy).checkpoint(), parent))  # fmt: skip
+        written = hub.files("model", "owner/mine")
+        assert cli.main(["push", str(chain.policy.parent / "nowhere"), "owner/mine"]) == 2
+    assert all(torch.equal(a, b) for a, b in zip(ours.parameters(), theirs.parameters(), strict=True))
+    assert {"README.md", "overopt.yaml", "config.json", "model.safetensors", "tokenizer.json"} <= written.keys()
+    for path, content in written.items():
+        assert b"planted" not in content and str(chain.policy.parent).encode() not in content, path

@@ -49,7 +49,8 @@ class LoopbackHub:
         """Seconds that the client in this process meant to wait."""
         self.lock = threading.RLock()
         self.servers = [Server(self), Server(self)]
-        self.url, self.cdn = (f"http://127.0.0.1:{server.server_address[1]}" for server in self.servers)
+        hosts = ("127.0.0.1", "localhost")  # of different names, since some versions of the client see no ports
+        self.url, self.cdn = (f"http://{h}:{s.server_address[1]}" for h, s in zip(hosts, self.servers, strict=True))
 
     def __enter__(self) -> LoopbackHub:
         for server in self.servers:
@@ -103,7 +104,13 @@ class LoopbackHub:
         """What a process must find in its environment to use this hub, with a cache of its own."""
         named = {"HF_ENDPOINT": self.url, "HF_HOME": str(cache), "HF_HUB_DISABLE_XET": "1", "HF_HUB_OFFLINE": "0"}
         quiet = {"HF_HUB_DISABLE_PROGRESS_BARS": "1", "HF_HUB_DISABLE_TELEMETRY": "1"}
-        return {**named, **quiet, "HF_HUB_CACHE": str(cache / "hub"), "HF_TOKEN": token or "", "NO_PROXY": "127.0.0.1"}
+        return {
+            **named,
+            **quiet,
+            "HF_HUB_CACHE": str(cache / "hub"),
+            "HF_TOKEN": token or "",
+            "NO_PROXY": "127.0.0.1,localhost",
+        }
 
     def asked(self, where: str) -> int:
         """How many requests had this in their path."""

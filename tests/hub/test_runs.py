@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from overopt.errors import UserError
 from overopt.evaluation.reevaluation import evaluate_run
 from overopt.planning.plan import from_folder
 from overopt.records import Run, load_run
+from overopt.tasks import Miniature
 from overopt.training.run.progress import Progress
 from overopt.training.train import train
 
@@ -74,6 +76,26 @@ def test_a_run_goes_on_with_its_commits_though_the_branch_has_moved(
     assert len(loopback_hub.requests) == asked
     new = train(config, tmp_path / "new")  # a new run takes the branch as it is now
     assert new.info["hub"]["policy"]["commit"] == moved and tiny.metrics(new) != tiny.metrics(whole)
+
+
+def test_a_run_goes_on_with_the_data_of_its_commit(
+    config: tiny.Config, loopback_hub: LoopbackHub, tmp_path: Path
+) -> None:
+    words = Miniature().vocabulary()[2:]
+    pairs = [json.dumps({"prompt": f"{a} {b}", "completion": f"{b} {a}"}) for a, b in pairwise(words[:41])]
+    first = loopback_hub.add("dataset", "tiny/data", {"data/train.jsonl": "\n".join(pairs)})
+    task = {"name": "local", "path": "tiny/data", "holdout": 0.2}
+    changes = {"task": task, "model": {"name": "pretrained", "path": "tiny/policy"}, "checkpoint_every": 1}
+    config = tiny.sft(**changes, batch_size=4)
+    whole = train(config, tmp_path / "whole")
+    cut_short(config, tmp_path / "run")
+    loopback_hub.add("dataset", "tiny/data", {"data/train.jsonl": "\n".join(pairs[::-1])})
+    run = train(config, tmp_path / "run")
+    assert run.info["hub"]["task.path"] == {"location": "hf://datasets/tiny/data", "revision": "main", "commit": first}
+    assert run.info["data"].keys() == {"task.path"} and len(run.info["data"]["task.path"]) == 64
+    assert tiny.metrics(run) == tiny.metrics(whole)
+    asked = len(loopback_hub.requests)
+    assert train(config, run.path).info == run.info and len(loopback_hub.requests) == asked
 
 
 def test_a_run_that_is_evaluated_finds_its_commit_again(

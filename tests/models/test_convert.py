@@ -147,7 +147,7 @@ def test_what_fails_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("safetensors.torch.save_file", full)
-    with pytest.raises(UserError, match="new: cannot be written: No space left on device"):
+    with pytest.raises(UserError, match="new: cannot be written .No space left on device"):
         convert(tmp_path / "old", tmp_path / "new")
     assert [file.name for file in tmp_path.iterdir()] == ["old"]
 

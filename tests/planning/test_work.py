@@ -104,3 +104,11 @@ def test_local_files_without_a_need_of_the_reference(chain: Chain, tmp_path: Pat
     named = planned(chain, tiny.offline(chain, loss="simpo", reference=str(chain.policy), **settings))
     assert len(plain.first) == 1 and len(named.first) == 2
     assert (plain.batch.prompt, plain.batch.completion, plain.lengths.split(";")[0]) == (5, 2.5, "as the pairs are")
+
+
+def test_what_a_server_samples_is_not_this_machine_s_work(chain: Chain) -> None:
+    """In its place the old log-probabilities are computed, by one pass more."""
+    own = planned(chain, tiny.online(chain))
+    server = planned(chain, tiny.online(chain, sampler={"name": "vllm", "url": "http://localhost:8000"}))
+    assert len(own.samplings) == 1 and len(server.samplings) == 0
+    assert server.passes[0][0] == own.passes[0][0] + 1

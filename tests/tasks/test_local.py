@@ -54,6 +54,20 @@ def test_copies_of_a_prompt_fall_on_the_same_side(tmp_path: Path) -> None:
     assert len(task.preferences(0, Dropped())) % 3 == 0
 
 
+def test_what_a_record_has_instead_of_completions_is_named(tmp_path: Path) -> None:
+    path = write(
+        tmp_path / "safe.jsonl", [{"prompt": "a", "response_0": "b", "response_1": "c", "better_response_id": 1}]
+    )
+    task = Local(path=str(path), holdout=0.001)
+    ending = "here; beside the prompt it has response_0, response_1, better_response_id: rename what these are"
+    with pytest.raises(UserError) as caught:
+        task.preferences(0, Dropped())
+    assert str(caught.value) == f"{path}:1: no 'chosen' and 'rejected', and preference pairs are needed {ending}"
+    with pytest.raises(UserError) as caught:
+        task.demonstrations(0, Dropped())
+    assert str(caught.value) == f"{path}:1: no 'chosen' or 'completion', and a reference to imitate is needed {ending}"
+
+
 # --- Long posts
 
 
@@ -146,9 +160,9 @@ def test_what_was_dropped_is_counted_once_however_often_it_is_read(tmp_path: Pat
 def test_prompts_alone_can_be_sampled_from_but_not_imitated(tmp_path: Path) -> None:
     task = local(tmp_path, [{"prompt": f"p{n}"} for n in range(20)])
     assert {record.reference for record in task.prompts(0, Dropped())} == {None}
-    with pytest.raises(UserError, match=r"train\.jsonl:\d+: no 'chosen' or 'completion': a reference"):
+    with pytest.raises(UserError, match=r"train\.jsonl:\d+: no 'chosen' or 'completion', and a reference"):
         task.demonstrations(0, Dropped())
-    with pytest.raises(UserError, match=r"train\.jsonl:\d+: no 'chosen' and 'rejected': preference pairs"):
+    with pytest.raises(UserError, match=r"train\.jsonl:\d+: no 'chosen' and 'rejected', and preference pairs"):
         task.preferences(0, Dropped())
 
 

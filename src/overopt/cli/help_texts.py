@@ -15,6 +15,7 @@ Train language models by preference optimization, and see when they over-optimiz
   overopt best-of-n scored.jsonl                   measure what choosing the best of n by a proxy gains
   overopt convert OWNER/NAME models/name           write a model's pickled weights as safetensors
   overopt merge runs/online models/merged          write a model trained by LoRA as a whole one
+  overopt push runs/kl OWNER/NAME                  put a run's model on the Hub, with a card
   overopt plan kl.yaml                             estimate hours and memory of a run before it starts
   overopt show sft.yaml --samples 3                see records as tokens, and where the loss falls
   overopt claims out/study                         test the paper's claims C1 to C44 on the runs of a study
@@ -161,6 +162,18 @@ Doing it again does nothing; FOLDER is never overwritten.
 
   overopt convert OWNER/NAME@REVISION models/name
   overopt convert downloads/old-model models/old-model
+"""
+
+PUSH = """\
+Put the model of a finished run into a repository on the Hub: its last checkpoint (of a stopped run, the best), and a
+card with its outcome, numbers, a figure, the settings and what it was made from, with commits. A LoRA adapter is merged
+into the whole model first. Paths of this machine and secrets stay here: a file that holds the value of a variable such
+as HF_TOKEN is not sent.
+HF_TOKEN must hold a token that may write. A repository with files of others is refused; one that was pushed before is
+replaced by a new commit. The commit is printed: as a parent, hf://OWNER/NAME@COMMIT never changes.
+
+  overopt push runs/kl OWNER/NAME
+  overopt push runs/kl OWNER/NAME --public
 """
 
 MERGE = """\

@@ -168,6 +168,11 @@ def command_line() -> argparse.ArgumentParser:
     verb.add_argument("model", metavar="MODEL", help="a model folder, a model on the Hub, or a GGUF file")
     verb.add_argument("out", type=Path, metavar="FOLDER", help="folder to write")
 
+    verb = add("push", run.push, "put a run's model on the Hub", texts.PUSH)
+    verb.add_argument("run", type=Path, metavar="RUN", help="directory of a finished run")
+    verb.add_argument("repo", metavar="REPO", help="repository on the Hub, OWNER/NAME; made if it is not there")
+    verb.add_argument("--public", action="store_true", help="a repository that is made is public; default: private")
+
     verb = add("merge", run.merge, "write a model trained by LoRA as a whole one", texts.MERGE)
     verb.add_argument(
         "model", metavar="RUN_OR_FOLDER", help="a run with `trainable: lora`, or the folder of an adapter"

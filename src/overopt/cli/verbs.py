@@ -270,6 +270,29 @@ def convert(options: argparse.Namespace) -> int:
     return DONE
 
 
+def push(options: argparse.Namespace) -> int:
+    from tempfile import TemporaryDirectory
+
+    from overopt.analysis.model_card import write_card
+    from overopt.hub.upload import push as push_files
+    from overopt.hub.upload import repository
+    from overopt.models.merging import write_merged
+    from overopt.records import load_run
+
+    name, run = repository(options.repo), load_run(options.run)
+    if not run.complete:
+        raise UserError(f"{run.path}: is {run.status}, not finished; finish or repeat that run first")
+    checkpoint = run.checkpoint(run.info.get("go_back_to") if run.status == "stopped" else None)
+    with TemporaryDirectory() as folder:
+        if (checkpoint / "adapter_config.json").is_file():  # of no use without the model on this machine
+            write_merged(str(checkpoint), Path(folder, "merged"))
+            checkpoint = Path(folder, "merged")
+        write_card(run, Path(folder), name.repo.rpartition("/")[2])
+        files = {file.name: file for place in (checkpoint, Path(folder)) for file in place.iterdir() if file.is_file()}
+        print(push_files(files, name, f"overopt: {run.stage} run {run.name}", options.public))
+    return DONE
+
+
 def merge(options: argparse.Namespace) -> int:
     from overopt.models.merging import write_merged
 

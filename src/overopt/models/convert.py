@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import tempfile
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from overopt.models.folder import read_json
 from overopt.models.gguf import dequantize
 from overopt.models.load import meta_model
 from overopt.models.pickles import INDEX, STEMS, pickled_files, read_pickle
+from overopt.records.atomic import whole_folder
 from overopt.records.hashing import READ, hash_file
 
 MADE_FROM = "converted.json"
@@ -57,22 +57,11 @@ def convert(source: Path, out: Path, name: str = "") -> Converted | None:
     made_from = {"source": name or source.name, "files": {file.name: hash_file(file) for file in pickles}}
     if _is_made_from(out, made_from):
         return None
-    staging = None
-    try:
-        _check_space(out, pickles)
-        # Beside `out`, so that the rename stays within one file system and is atomic.
-        staging = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
-        converted = _write(pickles, staging, tied_names(source))
-        _copy_others(source, staging)
-        (staging / MADE_FROM).write_text(json.dumps(made_from, indent=2) + "\n", encoding="utf-8")
-        staging.chmod(0o755)  # mkdtemp makes it private
-        out.rmdir() if out.exists() else None
-        staging.rename(out)
-    except OSError as error:
-        raise UserError(f"{out}: cannot be written: {error.strerror or error}") from error
-    finally:
-        if staging is not None:
-            shutil.rmtree(staging, ignore_errors=True)
+    _check_space(out, pickles)
+    with whole_folder(out) as folder:
+        converted = _write(pickles, folder, tied_names(source))
+        _copy_others(source, folder)
+        (folder / MADE_FROM).write_text(json.dumps(made_from, indent=2) + "\n", encoding="utf-8")
     return Converted(out, *converted)
 
 
@@ -98,8 +87,8 @@ def _is_made_from(out: Path, made_from: Mapping[str, Any]) -> bool:
 
 
 def _check_space(out: Path, pickles: list[Path]) -> None:
-    out.parent.mkdir(parents=True, exist_ok=True)
-    needed, free = sum(file.stat().st_size for file in pickles), shutil.disk_usage(out.parent).free
+    place = next(folder for folder in out.absolute().parents if folder.is_dir())
+    needed, free = sum(file.stat().st_size for file in pickles), shutil.disk_usage(place).free
     if needed > free:
         raise UserError(f"{out}: needs {needed / 1e9:.1f} GB of disk, and {free / 1e9:.1f} GB are free")
 

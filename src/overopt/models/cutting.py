@@ -23,8 +23,8 @@ def encode_cut(
     codec: Codec, records: Sequence[R], completions: Sequence[Sequence[Completion]], limit: int, dropped: Dropped
 ) -> Iterator[tuple[R, list[int], list[list[int]]]]:
     """For each record: itself, its prompt cut to `limit` tokens if it can be, and the ids of prompt and completions."""
-    encoded = zip(records, codec.encode(records, completions), strict=True)
-    for i, (record, (prompt, completed)) in enumerate(encoded):
+    encoded = [*codec.encode(records, completions)]  # all, since asking for a cut prompt ends the tokenizer's batch
+    for i, (record, (prompt, completed)) in enumerate(zip(records, encoded, strict=True)):
         if len(prompt) <= limit or record.cuttable is None:
             yield record, prompt, completed
             continue

@@ -17,6 +17,7 @@ from overopt.planning.answers import Answers
 from overopt.planning.lengths import Context, Lengths, PairLengths, pairs_of, prompts_of, references_of, written_from
 from overopt.training.loop import checkpoint_steps
 from overopt.training.policy_step import needs
+from overopt.training.samplers import Own
 from overopt.training.stages.offline import HELDOUT_PAIRS, Offline
 from overopt.training.stages.online import Online
 from overopt.training.stages.reward_model import RewardModelStage
@@ -169,14 +170,16 @@ def _(stage: Online, context: Context) -> Work:
     frozen = len(needs(stage.loss, stage.loss_regularizers) & {"old_logits", "ref_logits"})
     probes = 1 / stage.probes.interval(stage.task.cheap_to_measure)
     again = sum(isinstance(r, EntropyLengthNormalized) and r.temperature is not None for r in stage.regularizers)
-    passes = [(1.0 + stage.compute.bf16 + probes + again, batch), (float(scored + frozen), scores)]
+    elsewhere = not isinstance(stage.sampler, Own)  # then the work of sampling is not this machine's
+    asked_again = stage.compute.bf16 or elsewhere  # old log-probabilities
+    passes = [(1.0 + asked_again + probes + again, batch), (float(scored + frozen), scores)]
     samplings = [batch]
     if "greedy" in stage.advantage.needs:
         greedy = replace(batch, group=1)
         passes, samplings = [*passes, (2.0, greedy), (float(scored), replace(greedy, targets="none"))], [batch, greedy]
     work = Work(
         stage.steps, batch, policies=2, reward_models=int(scored), updates=stage.epochs,
-        optimizer_steps=stage.epochs * stage.minibatches, passes=passes, samplings=samplings,
+        optimizer_steps=stage.epochs * stage.minibatches, passes=passes, samplings=[] if elsewhere else samplings,
         evaluations=1 + len(checkpoint_steps(stage.steps, stage.checkpoint_every)), lengths=completion.source,
     )  # fmt: skip
     return _evaluated(work, stage, context, completion, scored, compared=True)

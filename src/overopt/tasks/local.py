@@ -239,7 +239,7 @@ class Local(TaskProtocol):
 
     def _is_pair(self, example: Example) -> bool:
         if not example.ranked:
-            raise UserError(f"{example.place}: no 'chosen' and 'rejected': preference pairs are needed here")
+            raise _missing(example, "'chosen' and 'rejected'", "preference pairs are needed")
         return not identical(example, self._own)
 
     def _preference(self, example: Example) -> Preference:
@@ -269,6 +269,13 @@ class Local(TaskProtocol):
         return records.at(places.values())
 
 
+def _missing(example: Example, fields: str, need: str) -> UserError:
+    """What to tell of a record that lacks its completions: perhaps it has them under other names."""
+    names = ", ".join(example.columns)
+    there = f"; beside the prompt it has {names}: rename what these are" if names else ""
+    return UserError(f"{example.place}: no {fields}, and {need} here{there}")
+
+
 def _record_dropped(dropped: Dropped, reason: str, count: int) -> None:
     """Set the count, and do not add to it: a stage reads the same file several times."""
     if count:
@@ -277,7 +284,7 @@ def _record_dropped(dropped: Dropped, reason: str, count: int) -> None:
 
 def _is_desirable(example: Example) -> bool:
     if example.reference is None:
-        raise UserError(f"{example.place}: no 'chosen' or 'completion': a reference to imitate is needed here")
+        raise _missing(example, "'chosen' or 'completion'", "a reference to imitate is needed")
     return example.desirable is not False
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Protocol
 
 from torch import Tensor
@@ -18,6 +18,10 @@ Compared = tuple[Tensor | None, dict[str, float]]
 
 class SamplesElsewhere(Protocol):
     """Draws completions from the policy's present weights by another program."""
+
+    @property
+    def about(self) -> Mapping[str, str]:
+        """Which program it is, for `run.json`."""
 
     def sample(
         self,

@@ -72,6 +72,7 @@ class VLLMSampler:
     """Tells this process's weights from those that another one gives the same server."""
     pushed: str = ""
     """The version that the server has, as far as known."""
+    about: dict[str, str] = field(default_factory=dict)
 
     def meet(self, longest: int) -> None:
         """Wait for the server, and hold it against the run's limits."""
@@ -79,6 +80,7 @@ class VLLMSampler:
             models = self.server.get("/v1/models")["data"]
             version = self.server.get("/version").get("version")
         limit = models[0].get("max_model_len")
+        self.about = {"name": "vllm", "version": str(version), "model": str(models[0]["id"])}
         self.server.notice(f"sampler: vLLM {version} at {self.server.name} serves {models[0]['id']}")
         if limit is not None and limit < longest:
             raise UserError(

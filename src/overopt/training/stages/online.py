@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
-from typing import ClassVar, NamedTuple, Self
+from typing import Any, ClassVar, NamedTuple, Self
 
 from pydantic import Field, model_validator
 
@@ -162,7 +162,9 @@ def train_online(config: Online, session: Session) -> None:
     checkpoints = checkpoint_steps(config.steps, config.checkpoint_every)
     trainer = TrainerState(policy, optimizer, stream, evaluator, initial_states(config))
     updates = config.steps * config.epochs * config.minibatches
-    with session.start(trainer, config.steps, checkpoints, split=evaluator.split, optimizer_steps=updates) as run:
+    about: dict[str, Any] = {"split": evaluator.split, "optimizer_steps": updates}
+    about |= {} if elsewhere is None else {"sampler": dict(elsewhere.about)}
+    with session.start(trainer, config.steps, checkpoints, **about) as run:
         if not run.resumed:
             run.evaluate(evaluator, policy, 0)
             run.keep(0)
