@@ -98,5 +98,5 @@ def test_messages_of_all_but_the_first_process_say_whose_they_are(
     file.write_text("stage: sft\nlearning_rate: 1\n")
     for number, who in (("0", "overopt: "), ("1", "overopt: process 1 of 2: ")):
         monkeypatch.setenv("RANK", number)
-        assert cli.main(["train", str(file)]) == 2
+        assert cli.main(["train", str(file), "--out", str(tmp_path / "run")]) == 2
         assert capsys.readouterr().err.startswith(f"{who}{file}:2: learning_rate")
