@@ -33,11 +33,7 @@ JUDGES_STAMP := .venv/judges.stamp
 RAY_STAMP := .venv/ray.stamp
 DOCS_STAMP := .venv/docs.stamp
 
-<<<<<<< HEAD
-.PHONY: help install demo rehearsal test test-browser test-distributed test-faults test-judges test-objectives test-real test-sinks test-theory test-trl docs lint example wheel dist clean
-=======
-.PHONY: help install demo rehearsal test test-browser test-faults test-judges test-objectives test-ray test-real test-sinks test-theory test-trl docs lint example wheel dist clean
->>>>>>> main
+.PHONY: help install demo rehearsal test test-browser test-distributed test-faults test-judges test-objectives test-ray test-real test-sinks test-theory test-trl docs lint example wheel dist clean
 
 help:
 	@sed -n '/^#/!q; s/^# \{0,1\}//p' Makefile
