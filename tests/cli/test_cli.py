@@ -65,7 +65,7 @@ def test_a_signal_stops_the_demo_and_its_workers(tmp_path: Path, number: int, co
         f"sys.path.insert(0, {str(Path(__file__).parents[1] / 'fakes')!r})\n"
         "def hang(jobs, **options):\n"
         "    job = Job(jobs[0].name, {'do': 'hang'}, jobs[0].out.parent.parent / 'slow')\n"
-        "    return run_jobs([job], **options | {'train': 'fake_stages:train'})\n"
+        "    return run_jobs([job], **options | {'train': 'fake_stages:train', 'executor': None})\n"
         "studies.run_jobs = hang\n"
         "if __name__ == '__main__':\n    sys.exit(main())\n"
     )
