@@ -28,6 +28,7 @@ STAMP := .venv/installed.stamp
 TRL_STAMP := .venv/trl.stamp
 SINKS_STAMP := .venv/sinks.stamp
 JUDGES_STAMP := .venv/judges.stamp
+REHEARSAL_STAMP := .venv/rehearsal.stamp
 DOCS_STAMP := .venv/docs.stamp
 
 .PHONY: help install demo rehearsal test test-browser test-faults test-judges test-objectives test-real test-sinks test-theory test-trl docs lint example wheel dist clean
@@ -72,14 +73,18 @@ test-sinks: $(SINKS_STAMP)
 	$(BIN)/python -m pytest tests/sinks
 
 $(JUDGES_STAMP): $(STAMP)
-	$(PIP_INSTALL) -e '.[dev,gguf,judge,peft]' 'transformers[serving]'
+	$(PIP_INSTALL) -e '.[dev,gguf,judge]' 'transformers[serving]'
 	@touch $@
 
 test-judges: $(JUDGES_STAMP)
 	$(BIN)/python examples/smollm2_llmbar/run.py --model-only
 	$(BIN)/python -m pytest tests/judges
 
-rehearsal: $(JUDGES_STAMP)
+$(REHEARSAL_STAMP): $(STAMP)
+	$(PIP_INSTALL) -e '.[dev,gguf,judge,peft]'
+	@touch $@
+
+rehearsal: $(REHEARSAL_STAMP)
 	$(BIN)/python examples/smollm2_llmbar/run.py --model-only
 	$(BIN)/python tests/rehearsal/run.py --out out/rehearsal
 

@@ -57,6 +57,7 @@ NO_COUNTERPART = {
     "stage", "task.name", "model.name", "task.subset", "task.evaluation_path", "task.holdout", "task.format",
     "task.limit", "task.report.samples", "task.gold_function", "checkpoint_every", "keep", "stop_when", "sinks",
     "probes.every", "compute.device", "compute.threads", "compute.token_budget", "compute.gradient_checkpointing",
+    "compute.offload",
     "evaluation_temperature", "loss.smoothing",
 }  # fmt: skip
 """What the machine, the records and the reading of files need."""
