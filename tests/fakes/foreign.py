@@ -132,7 +132,7 @@ def sentencepiece_like(**changes: Any) -> Any:
     return fast
 
 
-def _config(tokenizer: Any, **changes: Any) -> Any:
+def config_of(tokenizer: Any, **changes: Any) -> Any:
     sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
     ids = {"eos_token_id": tokenizer.eos_token_id, "pad_token_id": tokenizer.pad_token_id, "bos_token_id": None}
     more = {"num_key_value_heads": 1, "initializer_range": 0.3, "max_position_embeddings": 256}
@@ -141,7 +141,7 @@ def _config(tokenizer: Any, **changes: Any) -> Any:
 
 def save_policy(folder: Path, tokenizer: Any, seed: int = 0) -> Any:
     torch.manual_seed(seed)
-    model = AutoModelForCausalLM.from_config(_config(tokenizer))
+    model = AutoModelForCausalLM.from_config(config_of(tokenizer))
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return model
@@ -149,7 +149,7 @@ def save_policy(folder: Path, tokenizer: Any, seed: int = 0) -> Any:
 
 def save_reward_model(folder: Path, tokenizer: Any, seed: int = 1, **changes: Any) -> Any:
     torch.manual_seed(seed)
-    model = AutoModelForSequenceClassification.from_config(_config(tokenizer, num_labels=1, **changes))
+    model = AutoModelForSequenceClassification.from_config(config_of(tokenizer, num_labels=1, **changes))
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return model

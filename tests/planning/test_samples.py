@@ -94,6 +94,21 @@ def test_pairs_are_those_that_fit_and_what_is_left_out_is_counted(
     assert [sample.place[-1] for sample in again.samples] == ["2", "4"]
 
 
+def test_a_bos_that_training_prepends_is_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from overopt.models.text import word_tokenizer
+
+    words = word_tokenizer(["<pad>", "<eos>", "a", "b"])
+    words.bos_token = "<eos>"
+    monkeypatch.setattr(samples, "models_of", lambda stages, parents: dict.fromkeys(stages, (None, words)))
+    task = {"name": "local", "path": str(write_pairs(tmp_path)), "evaluation_path": str(tmp_path / "evaluation.jsonl")}
+    stage = {"stage": "offline", "task": task, "policy": str(tmp_path), "max_prompt_tokens": 3, "prepend_bos": True}
+    (one,) = shown(1, simpo=stage)
+    bos, a, b, eos = 1, 2, 3, 1
+    assert [[i for p in part.pieces for i in p.ids] for part in one.samples[0].parts] == [
+        [bos, a, b], [b, b, eos], [a, eos],
+    ]  # fmt: skip
+
+
 def test_stages_that_show_the_same_are_one(tmp_path: Path) -> None:
     first, other = shown(a=tiny.sft(lr=1e-3), b=tiny.sft(lr=1e-2), c=tiny.sft(loss_on_prompt=True))
     assert (first.names, other.names) == (("a", "b"), ("c",))

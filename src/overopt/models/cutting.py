@@ -15,8 +15,9 @@ from overopt.types import CUT, Completion, Dropped, PreferenceRecord, PromptReco
 
 R = TypeVar("R", PromptRecord, PreferenceRecord | RankingRecord)
 
-SLACK = 16
-"""A text of n bytes has at most so many tokens more than n, and than what it adds to a text before it."""
+SLACK = 4
+"""A text of n bytes adds at most n and so many tokens to a text before it: its last word may be cut into others. With
+the tokenizer of Pythia 1 is the most that texts of words, digits, links and other scripts were seen to need."""
 
 
 def encode_cut(
