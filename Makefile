@@ -13,6 +13,7 @@
 #   test-judges      judges by an API that fails in every way and by `transformers serve` with SmolLM2, which it
 #                    downloads, while the judging process and the server are killed
 #   test-objectives  runs every objective for 20 updates from its YAML (some minutes)
+#   test-ray         runs sweeps through Ray clusters of several nodes, all here, and removes nodes; it installs Ray
 #   test-real        compares SmolLM2's weights, which it downloads, with plain transformers
 #   test-sinks       sends runs to TensorBoard, Trackio and Weights & Biases, which it installs; no account is needed
 #   test-theory      finds where the online loop converges, by Monte Carlo; the longest suite
@@ -29,9 +30,10 @@ TRL_STAMP := .venv/trl.stamp
 SINKS_STAMP := .venv/sinks.stamp
 JUDGES_STAMP := .venv/judges.stamp
 REHEARSAL_STAMP := .venv/rehearsal.stamp
+RAY_STAMP := .venv/ray.stamp
 DOCS_STAMP := .venv/docs.stamp
 
-.PHONY: help install demo rehearsal test test-browser test-faults test-judges test-objectives test-real test-sinks test-theory test-trl docs lint example wheel dist clean
+.PHONY: help install demo rehearsal test test-browser test-faults test-judges test-objectives test-ray test-real test-sinks test-theory test-trl docs lint example wheel dist clean
 
 help:
 	@sed -n '/^#/!q; s/^# \{0,1\}//p' Makefile
@@ -71,6 +73,13 @@ $(SINKS_STAMP): $(STAMP)
 
 test-sinks: $(SINKS_STAMP)
 	$(BIN)/python -m pytest tests/sinks
+
+$(RAY_STAMP): $(STAMP)
+	$(PIP_INSTALL) -e '.[dev,gguf,ray]'
+	@touch $@
+
+test-ray: $(RAY_STAMP)
+	$(BIN)/python -m pytest tests/cluster
 
 $(JUDGES_STAMP): $(STAMP)
 	$(PIP_INSTALL) -e '.[dev,gguf,judge]' 'transformers[serving]'

@@ -41,7 +41,7 @@ ALLOWED = {
     "training": GROUND
     | {"outcomes", "objectives", "engine", "tasks", "models", "evaluation", "vllm", "stopping", "integrations"},
     "planning": GROUND | {"objectives", "engine", "tasks", "models", "evaluation", "training"},
-    "scheduler": GROUND | {"outcomes", "objectives", "engine", "tasks", "models", "evaluation", "training"},
+    "scheduler": GROUND | {"outcomes", "objectives", "engine", "tasks", "models", "evaluation", "training", ""},
     "analysis": {"records", "redaction", "statistics", "outcomes", "errors", "addresses", "datafiles", "text_table"},
     "replication": GROUND - {"types", "addresses", "hub", "pinning"} | {"outcomes", "analysis", "theory"},
     "studies": GROUND | {"outcomes", "tasks", "evaluation", "training", "scheduler", "analysis", "replication"},

@@ -21,6 +21,7 @@ SLOW = {
     "test-faults",
     "test-judges",
     "test-objectives",
+    "test-ray",
     "test-real",
     "test-sinks",
     "test-theory",

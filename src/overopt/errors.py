@@ -17,6 +17,10 @@ class UserError(Exception):
     """Bad input: the message says what is wrong, where, and what to do. The command line prints it and exits with 2."""
 
 
+class BusyError(UserError):
+    """Another process is at work in a run directory or a study's folder."""
+
+
 class ConfigError(UserError):
     """All errors of a configuration."""
 

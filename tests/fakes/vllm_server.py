@@ -165,7 +165,7 @@ class VLLMServer:
             tensors = [wire.get(timeout=5) for _ in info["names"]]
         for name, dtype, tensor in zip(info["names"], info["dtype_names"], tensors, strict=True):
             assert str(tensor.dtype) == f"torch.{dtype}", name
-        self._put(dict(zip(info["names"], tensors, strict=True)))
+        self.put(dict(zip(info["names"], tensors, strict=True)))
         return {"message": "Weights updated"}
 
     def _finish(self, version: str | None) -> Any:
@@ -184,7 +184,7 @@ class VLLMServer:
         self.weight_version = version
         return {"success": True, "new_version": version}
 
-    def _put(self, tensors: Mapping[str, torch.Tensor]) -> None:
+    def put(self, tensors: Mapping[str, torch.Tensor]) -> None:
         with self.lock, torch.no_grad():
             for name, mine in checkpoint_tensors(self.policy.model).items():
                 mine.copy_(tensors[name])
@@ -320,7 +320,7 @@ class _Handler(BaseHTTPRequestHandler):
         if fault in ("500", "503"):
             return self._send(int(fault), b'{"error": {"message": "EngineCore encountered an issue"}}')
         if fault == "stall":
-            time.sleep(2.0)
+            time.sleep(1.5)
         if fault == "HTML":
             return self._send(200, b"<html><body>a proxy was here</body></html>")
         if fault in ("half an answer", "half of JSON"):  # the work is done, but the answer is lost

@@ -30,12 +30,22 @@ STAGES_OF = {
     "reward_model": lambda chain: tiny.reward_model(chain, trainable=LORA | {"dropout": 0.3}, checkpoint_every=2),
     "online": lambda chain: tiny.online(chain, trainable=LORA, checkpoint_every=2),
     "offline": lambda chain: tiny.offline(chain, trainable=LORA | {"dropout": 0.3}, checkpoint_every=2),
+    "everything": lambda chain: tiny.online(
+        chain,
+        trainable=LORA,
+        checkpoint_every=2,
+        optimizer="adamw_8bit",
+        compute={"device": "cpu", "threads": 1, "precision": "bf16"}
+        | {"gradient_checkpointing": "layers", "offload": "frozen"},
+    ),
 }
 
 
 @pytest.mark.parametrize("stage", STAGES_OF)
 def test_a_run_that_was_cut_short_goes_on_to_the_same_bits(chain: Chain, tmp_path: Path, stage: str) -> None:
     """Also with dropout, whose draws come from the stream that is kept."""
+    if stage == "everything":
+        pytest.importorskip("bitsandbytes")
     config, out = STAGES_OF[stage](chain), tmp_path / "run"
     whole = train(config, tmp_path / "whole")
 

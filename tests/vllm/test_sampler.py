@@ -18,6 +18,7 @@ from overopt.engine.head import logps_of_trees, measured_of_trees
 from overopt.engine.packing import Tree
 from overopt.engine.sampler import DrawKey, Samples, sample
 from overopt.errors import UserError
+from overopt.models.export import checkpoint_tensors
 from overopt.models.load import load_policy
 from overopt.models.policy import Policy
 from overopt.records import Run, load_run
@@ -25,7 +26,8 @@ from overopt.training.train import train
 from overopt.vllm import server as module
 from overopt.vllm.importance import TruncatedImportance
 from overopt.vllm.sampler import VLLM, VLLMSampler
-from overopt.vllm.transfer import ByFolder
+from overopt.vllm.server import Server
+from overopt.vllm.transfer import WholeModel
 
 PROMPTS, IDS = [[5, 6, 7], [8, 9, 10, 11]], ["a", "b"]
 KEY = DrawKey(0, "rollouts", 4)
@@ -48,18 +50,32 @@ def of(url: str, served: Path, **changes: Any) -> dict[str, Any]:
     return {"name": "vllm", "url": url, "transfer": {"name": "folder", "path": str(served)}} | changes
 
 
+class ByHand(WholeModel):
+    """Weights that are put into the stand-in's memory while it is paused."""
+
+    def __init__(self, stub: VLLMServer, server: Server, policy: Policy) -> None:
+        super().__init__(server, policy)
+        self.stub = stub
+
+    def replace(self, version: str) -> None:
+        assert self.stub.paused
+        self.stub.put(checkpoint_tensors(self.policy.model))
+        self.server.post("/update_weight_version", {"new_version": version})
+
+
 class Meeting:
     """A sampler with the policy whose weights it pushes, other ones than the server was started with."""
 
     def __init__(self, stub: VLLMServer, served: Path, **settings: Any) -> None:
         self.policy: Policy = load_policy(served, CPU)
-        self.policy.model.config.name_or_path = "elsewhere"
         with torch.no_grad():
             self.policy.head.weight.mul_(1.5)
         self.notices: list[str] = []
         settings = {"patience": 60.0, "timeout": 30.0} | settings
-        config = VLLM(url=stub.url, transfer=ByFolder(path=str(served)), **settings)
-        self.sampler: VLLMSampler = config.start(self.policy, 40, self.notices.append)
+        config = VLLM(url=stub.url, **settings)
+        server = Server(stub.url, config.timeout, config.patience, self.notices.append)
+        self.sampler = VLLMSampler(config, server, self.policy, ByHand(stub, server, self.policy))
+        self.sampler.meet(40)
 
     def sample(self, temperature: float = 0.7) -> Samples:
         return self.sampler.sample(PROMPTS, IDS, 2, temperature, 12, KEY)
@@ -99,7 +115,7 @@ def test_samples_are_those_of_the_weights_that_were_pushed(served: Path) -> None
         assert same(drawn, here.expected()) and drawn.entropy_BT is None
         assert stub.weight_version == f"overopt-{here.sampler.run}-3"  # three updates were made before step 4
         here.sample()  # the same weights: nothing is pushed
-        assert stub.asked["/collective_rpc"] == 1
+        assert stub.asked["/update_weight_version"] == 1
         assert stub.bodies[0]["cache_salt"] == stub.weight_version
         assert len({body["seed"] for body in stub.bodies}) == 4
 
@@ -125,7 +141,7 @@ def test_every_passing_fault_is_mended(served: Path, fault: str) -> None:
         return fault if (time % 3 == 1 if garbles or path == "/v1/completions" else time == 1) else None
 
     with VLLMServer(served, failing, draws=as_the_engine_draws(KEY)) as stub:
-        here = Meeting(stub, served, timeout=1.0 if fault == "stall" else 30.0)
+        here = Meeting(stub, served, timeout=0.4 if fault == "stall" else 30.0)
         assert same(here.sample(), here.expected())
         assert stub.weight_version == f"overopt-{here.sampler.run}-3" and not stub.paused
 
@@ -135,7 +151,7 @@ def test_after_a_restart_the_weights_are_pushed_again_and_all_is_sampled_again(s
         stub.draws = as_the_engine_draws(KEY)
         here = Meeting(stub, served, concurrency=1)
         assert same(here.sample(), here.expected())
-        assert stub.asked["/collective_rpc"] == 2 and stub.asked["/v1/completions"] == 8
+        assert stub.asked["/update_weight_version"] == 2 and stub.asked["/v1/completions"] == 8
     assert any("lost the weights of version 3" in notice for notice in here.notices)
 
 
@@ -222,6 +238,12 @@ def test_log_probabilities_that_are_far_off_end_the_run(served: Path) -> None:
         far = here.sample()
         with pytest.raises(UserError, match=r"nats a token from the trainer's; are these the policy's weights\?"):
             here.sampler.compare(far, here.old(far), lambda t: here.old(far), 4)
+
+
+def test_under_torchrun_the_engine_samples(served: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
+    with pytest.raises(UserError, match="given weights by one process"):
+        VLLM(url="http://127.0.0.1:9").start(load_policy(served, CPU), 40, print)
 
 
 # ---- whole runs

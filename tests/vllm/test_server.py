@@ -102,3 +102,17 @@ def test_an_address_is_one_without_v1() -> None:
     assert base_url("http://node-3:8000/v1/") == "http://node-3:8000" == base_url("http://node-3:8000")
     with pytest.raises(ValueError, match="such as http://localhost:8000"):
         base_url("node-3:8000")
+
+
+def test_an_act_counts_as_done_if_vllm_says_so(folder: Path) -> None:
+    with VLLMServer(folder, lambda path, time: "HTML" if (path, time) == ("/resume", 1) else None) as stub:
+        server, _ = connected(stub.url)
+        with pytest.raises(ServerError, match="none of vLLM's: '<html>") as refused:  # a proxy's page, with status 200
+            server.post("/resume")
+        assert refused.value.passing
+        server.post("/resume")
+        stub.answer = lambda *request: (200, {"success": False})  # type: ignore[method-assign]
+        with pytest.raises(ServerError, match="/resume answers that it failed"):
+            server.post("/resume")
+        stub.answer = lambda *request: (200, "Success: LoRA adapter 'v1' added successfully.")  # type: ignore[method-assign]
+        server.post("/v1/load_lora_adapter", {})

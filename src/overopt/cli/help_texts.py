@@ -76,6 +76,7 @@ Exit code 2 if a run failed because of its input, 1 if because of a bug in overo
 
   overopt sweep examples/sweeps/kl_strength.yaml --out out/kl_strength
   overopt sweep examples/sweeps/kl_strength.yaml --out out/kl_strength --only 'kl-*-seed=0' --workers 1
+  overopt sweep sweep.yaml --out /nfs/out --ray auto       on a Ray cluster; docs/cluster.md says more
 """
 
 WATCH = """\

@@ -18,6 +18,8 @@ PLAN_FLAGS = ("--device", "--scale", "--only", "--inputs", "--price")
 """Flags of `plan` that take a value and are no settings."""
 SHOW_FLAGS = ("--samples", "--scale", "--only", "--inputs")
 
+WORKERS = "runs at a time; default: one per core, or as many as the cluster has room for"
+RAY = "run on a Ray cluster: HOST:PORT, auto for the one of this machine, local for a new one"
 JUDGE_AT_THE_END = "who judges all checkpoints at the end; default: the file's own judge; none: nobody"
 INPUTS = "folder of the models and data that a study names; default: the working directory"
 
@@ -78,11 +80,15 @@ def command_line() -> argparse.ArgumentParser:
         verb.set_defaults(verb=function)
         return verb
 
+    def add_placement(verb: argparse.ArgumentParser) -> None:
+        verb.add_argument("--workers", type=_positive, metavar="N", help=WORKERS)
+        verb.add_argument("--ray", metavar="ADDRESS", help=RAY)
+
     verb = add("demo", run.demo, "run the miniature study", texts.DEMO)
     verb.add_argument("--seed", type=_seed, default=0, metavar="N", help="default 0; seeds from 100 use the test split")
     verb.add_argument("--out", type=Path, metavar="DIR", help="output folder; default overopt-demo/SCALE-seed-N")
     verb.add_argument("--scale", metavar="NAME", help="size of the study: xs, s (default) or m")
-    verb.add_argument("--workers", type=_positive, metavar="N", help="runs at a time; default: one per core")
+    add_placement(verb)
 
     verb = add("study", run.study, "run a packaged study with all its seeds", texts.STUDY)
     verb.add_argument("name", nargs="?", metavar="NAME", help="default: list the studies")
@@ -95,7 +101,7 @@ def command_line() -> argparse.ArgumentParser:
     verb.add_argument("--inputs", type=Path, metavar="DIR", help=INPUTS)
     verb.add_argument("--judge", metavar="JUDGE", help=JUDGE_AT_THE_END)
     verb.add_argument("--out", type=Path, metavar="DIR", help="output folder; default overopt-NAME/SCALE")
-    verb.add_argument("--workers", type=_positive, metavar="N", help="runs at a time; default: one per core")
+    add_placement(verb)
 
     usage = "overopt train CONFIG [--dotted.field VALUE ...] --out RUN_DIR"
     verb = add("train", run.train, "train one stage from a YAML", texts.TRAIN, usage=usage)
@@ -105,7 +111,7 @@ def command_line() -> argparse.ArgumentParser:
     verb = add("sweep", run.sweep, "run grids, lists and seeds of runs", texts.SWEEP)
     verb.add_argument("file", type=Path, metavar="FILE", help="YAML file with runs, and grid, lists or seeds")
     verb.add_argument("--out", type=Path, metavar="DIR", help="output folder; default overopt-sweep/NAME_OF_FILE")
-    verb.add_argument("--workers", type=_positive, metavar="N", help="runs at a time; default: one per core")
+    add_placement(verb)
     verb.add_argument("--only", metavar="GLOB", help="only runs whose names match, and their parents")
     verb.add_argument("--judge", metavar="JUDGE", help=JUDGE_AT_THE_END)
 

@@ -45,7 +45,7 @@ def train(options: argparse.Namespace) -> int:
 def demo(options: argparse.Namespace) -> int:
     from overopt.studies.run import packaged_run
 
-    return _run_study(packaged_run("demo", options.out, options.scale, options.seed), options.workers)
+    return _run_study(packaged_run("demo", options.out, options.scale, options.seed), options)
 
 
 def study(options: argparse.Namespace) -> int:
@@ -60,7 +60,7 @@ def study(options: argparse.Namespace) -> int:
     scale = "quick" if options.quick else options.scale_set
     study_run = replication_run(options.name, options.out, scale, options.seeds, options.only, options.inputs)
     judge = _judge_of(study_run, options.judge)
-    results = _run(study_run, options.workers, prepare=plan_members)
+    results = _run(study_run, options, prepare=plan_members)
     _judge_runs(study_run, judge)
     summarize(study_run, results)
     print(_counts(results))
@@ -76,16 +76,16 @@ def sweep(options: argparse.Namespace) -> int:
 
     out = options.out or Path("overopt-sweep") / options.file.stem
     study_run = sweep_run(options.file, out, options.only)
-    return _run_study(study_run, options.workers, _judge_of(study_run, options.judge))
+    return _run_study(study_run, options, _judge_of(study_run, options.judge))
 
 
-def _run_study(study_run: StudyRun, workers: int | None, judge: JudgeProtocol | None = None) -> int:
+def _run_study(study_run: StudyRun, options: argparse.Namespace, judge: JudgeProtocol | None = None) -> int:
     """Run a study and print its table; what it has written is named below the table."""
     from overopt.analysis.summary_table import print_table
     from overopt.records.layout import SUMMARY
     from overopt.studies.summary import baseline_lines, draw_figure, summarize, write_study_report
 
-    results = _run(study_run, workers)
+    results = _run(study_run, options)
     _judge_runs(study_run, judge)
     rows = summarize(study_run, results)
     figure = draw_figure(study_run, rows)
@@ -99,22 +99,22 @@ def _run_study(study_run: StudyRun, workers: int | None, judge: JudgeProtocol | 
 
 
 def _run(
-    study_run: StudyRun, workers: int | None, prepare: Callable[[StudyRun], None] = lambda run: None
+    study_run: StudyRun, options: argparse.Namespace, prepare: Callable[[StudyRun], None] = lambda run: None
 ) -> dict[str, Result]:
     """Run a study with its progress on stderr, after saying what it will cost."""
     from overopt.records import RunLock
-    from overopt.scheduler import available_cores
+    from overopt.scheduler import executor_for
     from overopt.scheduler.terminal import Reporter
     from overopt.studies.run import claim_folder, run_studies
 
-    claim_folder(study_run)
-    workers = workers or available_cores()
     jobs = study_run.jobs
-    with RunLock(study_run.out) as lock, Reporter(jobs, workers) as reporter:
+    executor = executor_for(jobs, options.workers, cluster=options.ray)
+    claim_folder(study_run)
+    with RunLock(study_run.out) as lock, Reporter(jobs, executor.count) as reporter:
         lock.acquire()
         prepare(study_run)
-        reporter.say(f"{study_run.title}: {study_run.extent(workers)}, in {study_run.out}")
-        return run_studies([study_run], workers=workers, on_event=reporter)
+        reporter.say(f"{study_run.title}: {study_run.extent(executor.count)}, in {study_run.out}")
+        return run_studies([study_run], on_event=reporter, executor=executor)
 
 
 def _judge_of(study_run: StudyRun, named: str | None) -> JudgeProtocol | None:

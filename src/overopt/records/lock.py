@@ -11,7 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Self
 
-from overopt.errors import UserError
+from overopt.errors import BusyError
 from overopt.records import layout
 from overopt.records.atomic import make_folder, writing
 
@@ -29,7 +29,7 @@ class RunLock:
         self._made: list[Path] = []
 
     def acquire(self) -> None:
-        """Take the lock; UserError if another process holds it. Does nothing if this object holds it already."""
+        """Take the lock; BusyError if another process holds it. Does nothing if this object holds it already."""
         if self._file is not None:
             return
         self._made = make_folder(self.run)
@@ -42,7 +42,7 @@ class RunLock:
         file = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o666)
         if not _lock(file):
             os.close(file)
-            raise UserError(
+            raise BusyError(
                 f"{self.run}: another process is at work here; wait until it ends, or choose another directory"
             )
         with suppress(FileNotFoundError):

@@ -18,6 +18,8 @@ class Job:
     parents: tuple[str, ...] = ()
     cost: float = 1.0
     """Expected seconds on one core, used only to estimate the time left."""
+    resources: Mapping[str, float] = field(default_factory=lambda: {"CPU": 1.0})
+    """What it takes up of a cluster's machine, by Ray's names: CPU, GPU, memory (bytes), and names of the user's."""
 
     @property
     def stage(self) -> str:
@@ -60,6 +62,14 @@ class Failed:
 
 
 @dataclass(frozen=True)
+class Lost:
+    """The job did not end: the machine or the process under it is gone, through no fault of the job."""
+
+    job: str
+    message: str
+
+
+@dataclass(frozen=True)
 class Skipped:
     """The job is not run, because `because` failed: one of its ancestors, or a gate."""
 
@@ -67,7 +77,7 @@ class Skipped:
     because: str
 
 
-Event = Started | Progressed | Noticed | Finished | Failed | Skipped
+Event = Started | Progressed | Noticed | Finished | Failed | Lost | Skipped
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Worker processes of this machine, which stay alive from job to job: the executor of every study."""
+"""Worker processes of this machine, which stay alive from job to job: the executor of every study without a cluster."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 
-from overopt.scheduler.jobs import Event, Failed, Finished, Job
+from overopt.scheduler.jobs import Event, Failed, Finished, Job, Started
 from overopt.scheduler.worker import work
 
 STOP_SECONDS = 10.0
@@ -34,6 +34,7 @@ class LocalWorkers:
     def __init__(self, count: int, threads: int, train: str) -> None:
         self.count, self.threads, self.train = count, threads, train
         self.workers: list[_Worker] = []
+        self.started: list[Event] = []
 
     @property
     def has_room(self) -> bool:
@@ -48,12 +49,16 @@ class LocalWorkers:
 
     def start(self, job: Job) -> None:
         next(worker for worker in self.workers if worker.job is None).start(job)
+        self.started.append(Started(job.name))
 
     def wait(self) -> list[Event]:
         """Wait for events; the last of each job is Finished or Failed. A process that died is replaced."""
+        if self.started:
+            events, self.started = self.started, []
+            return events
         pipes: dict[object, _Worker] = {worker.pipe: worker for worker in self.workers}
-        events = [self._receive(pipes[pipe]) for pipe in wait([worker.pipe for worker in self.workers])]
-        return [event for event in events if event is not None]
+        received = [self._receive(pipes[pipe]) for pipe in wait([worker.pipe for worker in self.workers])]
+        return [event for event in received if event is not None]
 
     def close(self) -> None:
         """Let idle processes end by themselves."""

@@ -33,7 +33,9 @@ def work(pipe: Connection, train: str, threads: int) -> None:
         send(run_job(job, train, send))
 
 
-def run_job(job: Job, train: str, send: Callable[[Event], None]) -> Finished | Failed:
+def run_job(
+    job: Job, train: str, send: Callable[[Event], None], progress_every: float = PROGRESS_EVERY
+) -> Finished | Failed:
     """Run one job and return how it ended.
 
     `train` gets the configuration, the run directory, and callbacks for progress and notices.
@@ -42,7 +44,7 @@ def run_job(job: Job, train: str, send: Callable[[Event], None]) -> Finished | F
 
     def progress(now: Any) -> None:
         nonlocal last_sent
-        if time.monotonic() - last_sent >= PROGRESS_EVERY or now.step >= now.steps:
+        if time.monotonic() - last_sent >= progress_every or now.step >= now.steps:
             last_sent = time.monotonic()
             send(Progressed(job.name, now.step, now.steps, dict(now.metrics)))
 

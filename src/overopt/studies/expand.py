@@ -33,6 +33,8 @@ class SingleRun:
     """The run of the file that this is a variant of."""
     setting: Mapping[str, Any] = field(default_factory=dict)
     """What the axes set, without the seed, by the last part of its address or the label in the file."""
+    resources: Mapping[str, float] = field(default_factory=lambda: {"CPU": 1.0})
+    """What it takes up of a cluster's machine."""
 
     @property
     def seed(self) -> int:
@@ -118,7 +120,8 @@ def expand(
             problems += [_located(problem, study, variant, file) for problem in error.problems]
             continue
         parents, cost = tuple(runs_named_in(config)), study.cost(variant.run, scale)
-        runs[variant.name] = SingleRun(variant.name, config, parents, cost, variant.run, variant.setting)
+        needs = study.resources_for(variant.run, config)
+        runs[variant.name] = SingleRun(variant.name, config, parents, cost, variant.run, variant.setting, needs)
     if problems:
         raise ConfigError(list(dict.fromkeys(problems)))
     gates = [

@@ -18,7 +18,7 @@ from overopt.errors import UserError
 from overopt.records import Run, load_run
 from overopt.records.layout import RUNS
 from overopt.records.study_folder import planned_seeds, read_claim, write_claim, write_members
-from overopt.scheduler import TRAIN, Event, Job, Result, result_of, run_jobs
+from overopt.scheduler import TRAIN, Event, Executor, Job, Result, result_of, run_jobs
 from overopt.scheduler.time_left import duration_text
 from overopt.studies.expand import ExpandedStudy, expand, replace_texts
 from overopt.studies.study import Gate, Study, load_study
@@ -57,6 +57,7 @@ class StudyRun:
                 out=out / RUNS / run.name,
                 parents=tuple(self.prefix + parent for parent in run.parents),
                 cost=run.cost,
+                resources=run.resources,
             )
             for run in map(self.study.runs.__getitem__, self.chosen)
         ]
@@ -206,6 +207,7 @@ def run_studies(
     on_event: Callable[[Event], None] = lambda event: None,
     on_done: Callable[[StudyRun, dict[str, Result]], None] = lambda run, results: None,
     train: str = TRAIN,
+    executor: Executor | None = None,
 ) -> dict[str, Result]:
     """Run studies as one list of jobs; the result of each job, by its name.
 
@@ -232,6 +234,7 @@ def run_studies(
         workers=workers,
         on_event=follow,
         train=train,
+        executor=executor,
         retries=max((run.study.retries for run in runs), default=0),
         obstacle=lambda job: jobs[job][0].obstacle(job.removeprefix(jobs[job][0].prefix)),
     )

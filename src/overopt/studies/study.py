@@ -13,6 +13,7 @@ scales: {SCALE: {SELECTOR: {dotted.address: value}}}
 scale_grids: {SCALE: {SELECTOR: {...}}}         # what replaces the values of `grid` at a scale
 scale_costs: {SCALE: {SELECTOR: seconds}}       # what replaces `costs` at a scale
 scale_seeds: {SCALE: [seed, ...]}               # what replaces `seeds` at a scale
+resources: {SELECTOR: {gpus: 1, cpus: 4}}       # what a run takes up of a cluster's machine, see `resources.py`
 retries: 1                                      # how often a run that crashed is tried again
 judge: {name: openai, model: gpt-4o-mini}       # who judges all checkpoints of the policies when the runs have ended
 ```
@@ -42,6 +43,7 @@ from overopt.errors import UserError
 from overopt.evaluation.judges import Judge
 from overopt.records.layout import RUNS
 from overopt.studies.axes import EVERY, problems_in
+from overopt.studies.resources import Resources, resources_of
 
 Tree = dict[str, Any]
 Seed = Annotated[int, Field(ge=0)]
@@ -86,6 +88,7 @@ class Study:
     scale_costs: dict[str, dict[str, float]] = field(default_factory=dict)
     seeds: tuple[Seed, ...] = ()
     scale_seeds: dict[str, tuple[Seed, ...]] = field(default_factory=dict)
+    resources: dict[str, Resources] = field(default_factory=dict)
     retries: Annotated[int, Field(ge=0)] = 0
     judge: Judge | None = None
 
@@ -131,6 +134,11 @@ class Study:
         costs = self.scale_costs.get(scale, self.costs)
         known = [costs[selector] for selector in self.selectors(run, costs) if selector in costs]
         return known[-1] if known else UNKNOWN_COST
+
+    def resources_for(self, run: str, config: Mapping[str, Any]) -> dict[str, float]:
+        """What a run with this complete configuration takes up of a cluster's machine, by Ray's names."""
+        chosen = self.selectors(run, self.resources)
+        return resources_of(config, [self.resources[selector] for selector in chosen if selector in self.resources])
 
     def fingerprint(self, scale: str, seed: int) -> str:
         """SHA-256 of every configuration: it changes if another version of the study would train something else."""
@@ -179,6 +187,7 @@ def _problems(study: Study) -> Iterator[str]:
         "defaults": study.defaults,
         "grid": study.grid,
         "lists": study.lists,
+        "resources": study.resources,
         **{f"scales.{scale}": block for scale, block in study.scales.items()},
         **{f"scale_grids.{scale}": block for scale, block in study.scale_grids.items()},
         **{f"scale_costs.{scale}": block for scale, block in study.scale_costs.items()},

@@ -54,6 +54,8 @@ class VLLM:
 
     def start(self, policy: Policy, longest: int, notice: Callable[[str], None]) -> VLLMSampler:
         """Meet the server, and return the sampler of this policy; `longest`: tokens of prompt and completion."""
+        if torch.distributed.is_available() and torch.distributed.is_initialized():
+            raise UserError("sampler: vllm is given weights by one process; with torchrun the engine samples (own)")
         server = Server(self.url, self.timeout, self.patience, notice)
         sampler = VLLMSampler(self, server, policy, self.transfer.open(server, policy))
         sampler.meet(longest)

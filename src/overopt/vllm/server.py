@@ -77,7 +77,12 @@ class Server:
 
     def post(self, path: str, body: Any = None) -> None:
         """Send one request whose answer says no more than that it was done; ServerError if it was not."""
-        self._once("POST", path, body)
+        text = self._once("POST", path, body)
+        if not text.strip() or text.startswith(b"Success"):  # adapters are confirmed in words
+            return
+        answer = _decoded(text, path)
+        if isinstance(answer, dict) and answer.get("success") is False:
+            raise ServerError(f"{path} answers that it failed: {excerpt(str(answer))}", passing=True)
 
     def once(self, method: str, path: str, body: Any = None) -> Any:
         """Send one request and return the JSON of its answer; ServerError if it fails."""
