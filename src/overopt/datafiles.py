@@ -27,6 +27,10 @@ PARQUET, ENCRYPTED = b"PAR1", b"PARE"
 LFS_POINTER = b"version https://git-lfs"
 """First bytes of the file that git-lfs leaves in place of one it has not fetched."""
 NEWLINE = b"\n"
+LONGEST_LINE = 32 * 2**20
+"""Bytes of a line, which is a record and is held in memory as a whole; a small packed file may unpack to any size."""
+LARGEST_WHOLE = 512 * 2**20
+"""Bytes, unpacked, of a file that is read as a whole, since it has no lines."""
 _GZIP = b"\x1f\x8b"
 _FOREIGN = (
     (LFS_POINTER, "a git-lfs pointer, not the data; fetch them with `git lfs pull`"),
@@ -162,7 +166,7 @@ def _decoded(file: Any, path: Path) -> BinaryIO:
     if encoding is not None:
         name = encoding[:6].upper()
         try:
-            text = file.read().decode(encoding)
+            text = whole(file, path).decode(encoding)
         except ValueError as error:
             raise UserError(f"{path}: is {name}, and damaged ({error}); save it as UTF-8") from None
         return io.BufferedReader(cast("Any", io.BytesIO(text.removeprefix("\ufeff").encode("utf-8"))))
@@ -174,6 +178,30 @@ def _decoded(file: Any, path: Path) -> BinaryIO:
     if head.startswith(codecs.BOM_UTF8):
         file.read(len(codecs.BOM_UTF8))
     return cast("BinaryIO", file)
+
+
+def whole(file: BinaryIO, path: Path) -> bytes:
+    """The rest of a file; UserError if it is larger than `LARGEST_WHOLE`."""
+    data = file.read(LARGEST_WHOLE + 1)
+    if len(data) > LARGEST_WHOLE:
+        raise UserError(
+            f"{path}: unpacks to more than {LARGEST_WHOLE >> 20} MiB, which are read as a whole; write it as JSONL in "
+            "UTF-8, one record a line, which is read piece by piece"
+        )
+    return data
+
+
+def lines_of(file: BinaryIO, path: Path, first: int = 1) -> Iterator[bytes]:
+    """The lines of a file, the next being number `first`; UserError if one is longer than `LONGEST_LINE`."""
+    number = first
+    while line := file.readline(LONGEST_LINE + 1):
+        if len(line) > LONGEST_LINE:
+            raise UserError(
+                f"{path}:{number}: a line of more than {LONGEST_LINE >> 20} MiB; a record is held in memory, so write "
+                "it shorter, or each record on a line of its own"
+            )
+        yield line
+        number += 1
 
 
 def utf8(data: bytes, place: str, whole_file: bool = False) -> str:

@@ -133,6 +133,24 @@ def test_a_resting_model_computes_the_same(architecture: str, extra: dict[str, A
     assert all(p.device.type == "meta" for p in resting.parameters())
 
 
+@pytest.mark.parametrize("architecture", ["gpt_neox", "llama"])
+def test_checkpointed_layers_of_many_rows_too(architecture: str) -> None:
+    """From 256 rows on linear maps are computed otherwise, also when a layer is computed again."""
+    policy = tiny.policy(architecture)
+    trees = [Tree(list(range(2, 42)), [list(range(3, 60)), list(range(5, 90))])] * 2
+
+    def gradients() -> list[torch.Tensor]:
+        policy.model.zero_grad()
+        packed = pack(trees)
+        policy.hidden(packed)[packed.read_R].square().sum().backward()
+        return [p.grad.clone() for p in policy.parameters() if p.grad is not None]
+
+    plain = gradients()
+    policy.checkpoint_layers()
+    for again, once in zip(gradients(), plain, strict=True):
+        torch.testing.assert_close(again, once, atol=1e-4, rtol=1e-4)
+
+
 def test_checkpointed_layers_give_the_same_gradients_and_no_dropout(policy: Policy) -> None:
     def gradients() -> list[torch.Tensor]:
         policy.model.zero_grad()

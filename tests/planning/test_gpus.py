@@ -16,6 +16,13 @@ def test_micro_batches_shrink_until_they_fit() -> None:
     assert fitting_gpus(memory, 2 * GIB, 16_384, least=600)["a10"] == 0  # a prompt with its completions is not divided
 
 
+def test_a_model_that_cannot_be_loaded_does_not_fit() -> None:
+    memory = {"weights": 10 * GIB, "optimizer": 0.0, "activations": 1 * GIB}
+    assert fitting_gpus(memory, 0.0, 64, least=1)["l4"] == 64
+    assert fitting_gpus(memory, 0.0, 64, least=1, loading=22 * GIB)["l4"] == 0  # of 21.6
+    assert fitting_gpus(memory, 0.0, 64, least=1, loading=22 * GIB)["l40s"] == 64
+
+
 def test_gradients_stay_where_another_phase_is_the_largest() -> None:
     """Sampling holds no gradients, but the update does: they are not what shrinks."""
     memory = {"weights": 20 * GIB, "optimizer": 0.0, "sampling": 30 * GIB}

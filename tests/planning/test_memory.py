@@ -13,7 +13,7 @@ from overopt.engine.compute import Compute
 from overopt.engine.footprint import peak_bytes
 from overopt.engine.head import target_logps
 from overopt.engine.packing import pack
-from overopt.planning.memory import RUNTIME_MB, memory_of
+from overopt.planning.memory import RUNTIME_MB, loading_of, memory_of
 from overopt.planning.seconds import random_trees
 from overopt.planning.work import Shape, Trees, Work
 from overopt.training.stages import STAGES
@@ -52,6 +52,17 @@ def test_under_bf16_frozen_models_hold_their_linear_maps_in_half(chain: Chain) -
     stage = dataclasses.replace(load(STAGES, tiny.online(chain)), compute=Compute(precision="bf16", offload="frozen"))
     resting = memory_of(stage, CONFIG, SHAPE, work, on_gpu=True)["weights"] * 2**20
     assert resting == 4 * SHAPE.parameters + (reference + scorer) / 2
+
+
+def test_models_are_loaded_whole_one_after_another(chain: Chain) -> None:
+    """A frozen policy in half is there when the reward model comes in float32; so is a reference that is named."""
+    lora = dataclasses.replace(load(STAGES, tiny.online(chain, trainable="lora")), compute=Compute(precision="bf16"))
+    work, half = Work(3, BATCH, policies=1, reward_models=1), 4 * SHAPE.parameters - 2 * (SHAPE.linear + SHAPE.head)
+    assert loading_of(lora, SHAPE, work) * 2**20 == half + 4 * SHAPE.parameters
+    named = dataclasses.replace(work, policies=2)
+    assert loading_of(lora, SHAPE, named) * 2**20 == 2 * half + 4 * SHAPE.parameters
+    alone = dataclasses.replace(work, reward_models=0)
+    assert loading_of(lora, SHAPE, alone) * 2**20 == 4 * SHAPE.parameters
 
 
 def test_lora_trains_little(chain: Chain) -> None:

@@ -7,7 +7,7 @@ its linear modules is replaced only within a `with` block, and only in fp32.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -53,9 +53,28 @@ def _packed_forward(module: nn.Linear) -> Callable[[Tensor], Tensor]:
     return lambda x: _product(x, weight, bias)
 
 
-def onednn_linear_maps(modules: Iterable[nn.Module]) -> AbstractContextManager[None]:
+@contextmanager
+def onednn_linear_maps(modules: Iterable[nn.Module]) -> Iterator[None]:
     """Linear maps among the modules by oneDNN, forward and backward; those that are replaced already stay so."""
-    return _replaced_forwards([m for m in modules if _can_be_replaced(m)], _onednn_forward)
+    chosen = [m for m in modules if _can_be_replaced(m)]
+    _replaced.append(chosen)
+    try:
+        with _replaced_forwards(chosen, _onednn_forward):
+            yield
+    finally:
+        _replaced.pop()
+
+
+_replaced: list[list[nn.Module]] = []
+"""The modules that run by oneDNN now, by context, the innermost last."""
+
+
+def as_in_forward() -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
+    """The contexts of a forward pass and of its repetition in the backward pass, for torch's checkpointing.
+
+    The repetition comes after the contexts of the forward pass have ended, and must compute linear maps as that did.
+    """
+    return nullcontext(), onednn_linear_maps([m for modules in _replaced for m in modules])
 
 
 def _onednn_forward(module: nn.Linear) -> Callable[[Tensor], Tensor]:
@@ -71,7 +90,8 @@ def _product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
 class _OneDNNLinear(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        ctx.save_for_backward(x, weight)
+        wants_x, wants_weight, _ = ctx.needs_input_grad
+        ctx.save_for_backward(x if wants_weight else None, weight if wants_x else None)  # not what stays frozen
         return _product(x, weight, bias)
 
     @staticmethod

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from overopt.engine.attention import AttentionBackend, attention_carrier, carried_attention
 from overopt.engine.attention_flex import FlexAttention
-from overopt.engine.onednn import onednn_linear_maps
+from overopt.engine.onednn import as_in_forward, onednn_linear_maps
 from overopt.engine.packing import Packed
 from overopt.errors import UserError
 from overopt.models import neox
@@ -198,7 +198,7 @@ class Body:
 
         model = self.model  # newer versions of transformers warn of the old name
         enable = getattr(model, "activation_checkpointing_enable", model.gradient_checkpointing_enable)
-        enable({"use_reentrant": False})
+        enable({"use_reentrant": False, "context_fn": as_in_forward})
         for module in self.model.modules():
             if isinstance(module, GradientCheckpointingLayer):
                 module.training = True  # of the layer alone: the modules in it stay without dropout

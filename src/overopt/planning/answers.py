@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, Literal, Self
 
 from overopt.evaluation.evaluator import REFERENCE_SUMMARIES
@@ -30,15 +31,15 @@ class Answer:
     @classmethod
     def of(cls, records: Sequence[Any]) -> Self:
         """From all records of prompts."""
-        referenced = [record for record in records if record.reference is not None]
-        return cls(len(records), records[:REFERENCE_SUMMARIES], referenced[:REFERENCE_SUMMARIES])
+        referenced = islice((record for record in records if record.reference is not None), REFERENCE_SUMMARIES)
+        return cls(len(records), list(records[:REFERENCE_SUMMARIES]), list(referenced))
 
     @classmethod
     def of_ranked(cls, records: Sequence[Any]) -> Self:
         """From all pairs or rankings."""
         size = common_size(records)
-        same = [record for record in records if len(record.ranked) == size]
-        return cls(len(records), same[:REFERENCE_SUMMARIES], size=size)
+        same = islice((record for record in records if len(record.ranked) == size), REFERENCE_SUMMARIES)
+        return cls(len(records), list(same), size=size)
 
 
 class Answers:

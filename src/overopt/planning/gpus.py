@@ -13,16 +13,20 @@ FIXED = ("weights", "optimizer", "runtime")
 """Parts of a plan's memory that do not depend on the size of micro-batches; nor do gradients."""
 
 
-def fitting_gpus(memory: Mapping[str, float], gradients: float, tokens: int, least: float) -> dict[str, int]:
+def fitting_gpus(
+    memory: Mapping[str, float], gradients: float, tokens: int, least: float, loading: float = 0.0
+) -> dict[str, int]:
     """By GPU the tokens of a micro-batch that fit, at most `tokens`; 0 where not even `least` tokens do.
 
     `memory` are a plan's megabytes by part for micro-batches of `tokens`, of which `gradients` do not shrink with them;
-    `least` are the tokens of one prompt with its completions, which are never divided.
+    `least` are the tokens of one prompt with its completions, which are never divided. Loading takes `loading`.
     """
     fixed = sum(memory.get(name, 0.0) for name in FIXED) + gradients
     per_token = max(0.0, sum(memory.values()) - fixed) / max(1, tokens)
-    return {name: _tokens(USABLE * 1024 * device.memory - fixed, per_token, tokens, least)
-            for name, device in DEVICES.items()}  # fmt: skip
+    rooms = {name: USABLE * 1024 * device.memory for name, device in DEVICES.items()}
+    return {
+        name: _tokens(room - fixed, per_token, tokens, least) if room >= loading else 0 for name, room in rooms.items()
+    }
 
 
 def _tokens(room: float, per_token: float, tokens: int, least: float) -> int:

@@ -19,6 +19,7 @@ from overopt.engine.head import LOGITS_PER_CHUNK
 from overopt.engine.packing import micro_batches, pack
 from overopt.models.meta_policy import MetaPolicy
 from overopt.models.policy import WORTH_PACKING
+from overopt.models.trainable import Full
 from overopt.planning.seconds import descend, prompts_at_a_time, random_trees
 from overopt.planning.work import Shape, Trees, Work
 
@@ -67,6 +68,16 @@ def _frozen_weights(shape: Shape, work: Work, bf16: bool, offloaded: bool) -> fl
     whole = policies * _halved(shape, False, bf16) + scorers * _halved(shape, True, bf16)
     rest = not work.trains_reward_model  # the policy that a reward model was made of does not rest
     return whole / shape.layers if offloaded and rest and whole else whole
+
+
+def loading_of(stage: Any, shape: Shape, work: Work) -> float:
+    """MB that loading takes at most: each model comes in float32, before it is halved or put to rest."""
+    bf16, whole = stage.compute.bf16, 4 * shape.parameters
+    if isinstance(stage.trainable, Full) or work.policies + work.reward_models < 2:
+        return whole / 2**20
+    resting = stage.compute.offload == "frozen"
+    others = 0.0 if resting else _frozen_weights(shape, work, bf16, False) - _halved(shape, True, bf16)
+    return (_halved(shape, False, bf16) + others + whole) / 2**20
 
 
 def _halved(shape: Shape, without_head: bool, bf16: bool) -> float:

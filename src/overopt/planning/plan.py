@@ -22,7 +22,7 @@ from overopt.models.adapter import holds_model
 from overopt.models.load import Scratch, folder_config, load_tokenizer, model_folder
 from overopt.planning.answers import Answers
 from overopt.planning.gpus import fitting_gpus, in_words
-from overopt.planning.memory import memory_of
+from overopt.planning.memory import loading_of, memory_of
 from overopt.planning.seconds import DataSheetSpeed, MeasuredSpeed, Seconds, seconds_of
 from overopt.planning.work import Shape, Work, work_of
 from overopt.records import load_run
@@ -174,7 +174,7 @@ class _Planner:
             where = self.device.source
         gradients = memory.get("optimizer", 0.0) * 4 / getattr(stage.optimizer, "state_bytes", 8)
         tokens = min(compute.budget, round(work.batch.tokens))
-        fits = fitting_gpus(memory, gradients, tokens, work.batch.tree_tokens)
+        fits = fitting_gpus(memory, gradients, tokens, work.batch.tree_tokens, loading_of(stage, shape, work))
         return Plan(name, stage.stage, shape, work, seconds_of(work, speed), memory, where, fits)
 
     def parent(self, location: str) -> tuple[Any, Any]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import copy
 import inspect
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from overopt.config import calling_user_code
@@ -18,10 +18,13 @@ from overopt.config.plugins import find_function, required_columns
 from overopt.errors import UserError
 from overopt.types import Completion, PromptRecord
 
+RESERVED = ("prompts", "completions")
+"""Arguments that every function gets, so that no column has such a name."""
 
-def check_columns(function: str, address: str, records: Sequence[PromptRecord]) -> None:
+
+def check_columns(function: str, address: str, records: Iterable[PromptRecord]) -> None:
     """Raise UserError if the function requires a column that no record has."""
-    known = set(columns(records))
+    known = {"reference", *(name for record in records for name in record.meta)} - set(RESERVED)
     missing = sorted(required_columns(function) - known)
     if missing:
         named = ", ".join(map(repr, missing))
@@ -51,7 +54,7 @@ def columns(records: Sequence[PromptRecord]) -> dict[str, list[Any]]:
     names = dict.fromkeys(name for record in records for name in record.meta)
     found = {name: [record.meta.get(name) for record in records] for name in names}
     found["reference"] = [record.reference for record in records]
-    return {name: found[name] for name in found if name not in ("prompts", "completions")}
+    return {name: found[name] for name in found if name not in RESERVED}
 
 
 def _numbers(values: Any, who: str, count: int) -> list[float]:

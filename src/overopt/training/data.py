@@ -38,7 +38,7 @@ class Limits:
     completion: int
 
 
-def encode_prompts(codec: Codec, records: Iterable[PromptRecord], limits: Limits, dropped: Dropped) -> Sequence[Prompt]:
+def encode_prompts(codec: Codec, records: Iterable[PromptRecord], limits: Limits, dropped: Dropped) -> Spooled[Prompt]:
     """The prompts that fit, with their tokens; long posts cut (`models/cutting.py`)."""
     prompts = (
         Prompt(record, ids)

@@ -8,7 +8,9 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
+from overopt import datafiles
 from overopt.errors import UserError
+from overopt.tasks.formats import files
 from overopt.tasks.formats.files import read_rows
 from overopt.types import Dropped
 
@@ -201,3 +203,45 @@ def test_parquet_of_odd_types(tmp_path: Path) -> None:
     assert (first["prompt"], first["large"], first["raw"]) == ("a", "b", b"\xff")
     assert first["when"] == datetime(1970, 1, 1, microsecond=1)
     assert second["calls"] == [{"name": "y"}] and "raw" not in second  # a null is an absent field, at any depth
+
+
+# --- Files from strangers
+
+
+def test_a_packed_file_that_unpacks_without_end_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(datafiles, "LONGEST_LINE", 1000)
+    monkeypatch.setattr(datafiles, "LARGEST_WHOLE", 1 << 20)
+    monkeypatch.setattr(files, "LONGEST_LINE", 1000)
+    row = json.dumps({"prompt": "a"}) + "\n"
+    for name in ("a.jsonl.gz", "a.csv.gz"):
+        (tmp_path / name).write_bytes(gzip.compress((row + "x" * 2000).encode()))
+        with pytest.raises(UserError, match=name + r":2: a line of more than 0 MiB; a record is held in memory"):
+            rows_of(tmp_path / name)
+    for name, text in {"a.json.gz": "[" + "{}," * (1 << 19), "b.json.gz": "{" + " " * (1 << 21)}.items():
+        (tmp_path / name).write_bytes(gzip.compress(text.encode()))
+        with pytest.raises(UserError, match=name + ": unpacks to more than 1 MiB.*write it as JSONL"):
+            rows_of(tmp_path / name)
+    (tmp_path / "a.jsonl").write_bytes(("x" * (1 << 20)).encode("utf-16"))
+    with pytest.raises(UserError, match="a.jsonl: unpacks to more than 1 MiB"):
+        rows_of(tmp_path / "a.jsonl")
+
+
+def test_a_json_file_of_lines_is_read_piece_by_piece(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(datafiles, "LARGEST_WHOLE", 100)
+    (tmp_path / "a.json").write_text("\n\n" + '{"n": 1}\n\n' * 50)
+    dropped = Dropped()
+    places = [place for place, _ in read_rows(tmp_path / "a.json", dropped)]
+    assert places == [f"{tmp_path}/a.json:{line}" for line in range(3, 103, 2)] and dropped.reasons["blank line"] == 52
+
+
+def test_parquet_that_unpacks_to_too_much_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "a.parquet"
+    parquet(file, [{"x": "y" * 10_000}] * 300)
+    assert file.stat().st_size < 50_000  # the text is named 300 times
+    assert len(rows_of(file)) == 300
+    monkeypatch.setattr(files, "LARGEST_BATCH", 2_000_000)
+    with pytest.raises(UserError, match="a.parquet: rows 1 to 256 unpack to 0.0 GiB, too much to hold in memory"):
+        rows_of(file)
+    monkeypatch.setattr(files, "LARGEST_GROUP", 100)
+    with pytest.raises(UserError, match="a.parquet: column 'x' unpacks to 0.0 GiB"):
+        rows_of(file)

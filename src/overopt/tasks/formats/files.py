@@ -3,25 +3,30 @@
 from __future__ import annotations
 
 import csv
+import gzip
 import io
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from overopt.datafiles import (
     ENCRYPTED,
     EXTENSIONS,
+    LONGEST_LINE,
     PARQUET,
     extension,
     json_object,
     json_objects,
     json_value,
+    lines_of,
     opened,
     shards,
     shortened,
     starts,
     utf8,
+    whole,
 )
 from overopt.errors import UserError
 from overopt.tasks.formats.example import Row
@@ -30,8 +35,12 @@ from overopt.types import Dropped
 
 TOKENS = re.compile(r"_tokens?$|_response_label$|^(?:input_ids|attention_mask|labels)$")
 """Names of columns of token ids, in data that were prepared for one tokenizer."""
-LONGEST_CELL = 2**31 - 1
-"""Characters of a CSV cell; the csv module's own limit, 131,072, is less than a long document."""
+BATCH = 256
+"""Rows of a Parquet file that are unpacked at a time."""
+LARGEST_BATCH = 2**30
+"""Bytes of such rows; a small file may name one long text as often as it likes."""
+LARGEST_GROUP = 4 * 2**30
+"""Bytes that a column of a row group says it unpacks to."""
 
 
 def read_rows(source: Path | Source, dropped: Dropped) -> Iterator[tuple[str, Row]]:
@@ -52,7 +61,7 @@ def read_rows(source: Path | Source, dropped: Dropped) -> Iterator[tuple[str, Ro
             elif kind in (".csv", ".tsv"):
                 yield from _csv(content, file, dropped, "\t" if kind == ".tsv" else None)
             else:
-                yield from _lines(content, file, dropped)
+                yield from _lines(lines_of(content, file), file, dropped)
 
 
 def _row(value: Any, place: str) -> Row:
@@ -60,28 +69,32 @@ def _row(value: Any, place: str) -> Row:
     return {name: field for name, field in json_object(value, place).items() if field is not None}
 
 
-def _lines(file: BinaryIO, path: Path, dropped: Dropped) -> Iterator[tuple[str, Row]]:
-    for place, record in json_objects(file, path):
+def _lines(lines: Iterable[bytes], path: Path, dropped: Dropped) -> Iterator[tuple[str, Row]]:
+    for place, record in json_objects(lines, path):
         if record is None:
             dropped.add("blank line")
         else:
             yield place, _row(record, place)
 
 
-def _is_json_lines(data: bytes) -> bool:
-    """Whether a .json file holds one object a line, as many published ones do."""
-    first, _, rest = data.lstrip().partition(b"\n")
+def _is_json_lines(lines: Sequence[bytes]) -> bool:
+    """Whether a .json file holds one object a line, as many published ones do, by its first two lines with text."""
     try:
-        return bool(rest.strip()) and isinstance(json_value(first, ""), dict)
+        return len(lines) == 2 and lines[0].endswith(b"\n") and isinstance(json_value(lines[0], ""), dict)
     except UserError:
         return False
 
 
 def _json(file: BinaryIO, path: Path, dropped: Dropped) -> Iterator[tuple[str, Row]]:
-    data = file.read()
-    if _is_json_lines(data):
-        yield from _lines(io.BytesIO(data), path, dropped)
+    head: list[bytes] = []
+    with_text: list[bytes] = []
+    while len(with_text) < 2 and sum(map(len, head)) < LONGEST_LINE and (line := file.readline(LONGEST_LINE)):
+        head.append(line)
+        with_text += [] if line.isspace() else [line]
+    if _is_json_lines(with_text):
+        yield from _lines(chain(head, lines_of(file, path, len(head) + 1)), path, dropped)
         return
+    data = b"".join(head) + whole(file, path)
     name, records = _records(json_value(data, str(path), whole_file=True), path)
     for number, record in enumerate(records, start=1):
         place = f"{path}: {name} {number}"
@@ -117,10 +130,11 @@ def _described(value: Any) -> str:
 
 def _csv(file: BinaryIO, path: Path, dropped: Dropped, delimiter: str | None) -> Iterator[tuple[str, Row]]:
     """All cells are text. The first line names the columns; the delimiter is its most frequent of , ; and tab."""
-    csv.field_size_limit(LONGEST_CELL)
-    lines = file.readlines()
-    parting = delimiter or max(",;\t", key=b"".join(lines[:1]).decode("utf-8", "replace").count)
-    texts = (utf8(line, f"{path}:{number}") for number, line in enumerate(lines, start=1))
+    csv.field_size_limit(LONGEST_LINE)
+    lines = lines_of(file, path)
+    first = next(lines, b"")
+    parting = delimiter or max(",;\t", key=first.decode("utf-8", "replace").count)
+    texts = (utf8(line, f"{path}:{number}") for number, line in enumerate(chain([first], lines), start=1) if line)
     names: list[str] | None = None
     for place, cells in _cells(csv.reader(texts, delimiter=parting, strict=True), path):
         if not any(cell.strip() for cell in cells):
@@ -164,8 +178,15 @@ def _parquet(file: BinaryIO, path: Path) -> Iterator[tuple[str, Row]]:
 
     number = 0
     try:
-        content = pyarrow.parquet.ParquetFile(io.BytesIO(file.read()))
-        for batch in content.iter_batches(columns=_without_tokens(content.schema_arrow)):
+        packed = isinstance(getattr(file, "raw", None), gzip.GzipFile)  # it cannot go back
+        content = pyarrow.parquet.ParquetFile(io.BytesIO(whole(file, path)) if packed else file)
+        names = _without_tokens(content.schema_arrow)
+        _check_sizes(content.metadata, path)
+        for batch in content.iter_batches(BATCH, columns=names):
+            if batch.nbytes > LARGEST_BATCH:
+                raise UserError(
+                    f"{path}: rows {number + 1} to {number + len(batch)} unpack to {_too_much(batch.nbytes)}"
+                )
             for row in _in_microseconds(batch).to_pylist():
                 number += 1
                 place = f"{path}: row {number}"
@@ -177,6 +198,19 @@ def _parquet(file: BinaryIO, path: Path) -> Iterator[tuple[str, Row]]:
         raise UserError(
             f"{path}: not a Parquet file, or a damaged one{after} ({shortened(error)}); fetch or write it again"
         ) from None
+
+
+def _check_sizes(metadata: Any, path: Path) -> None:
+    """Refuse a file whose columns say that they unpack to more than memory may hold, before one is unpacked."""
+    for group in map(metadata.row_group, range(metadata.num_row_groups)):
+        for column in map(group.column, range(group.num_columns)):
+            if column.total_uncompressed_size > LARGEST_GROUP:
+                size = _too_much(column.total_uncompressed_size)
+                raise UserError(f"{path}: column {column.path_in_schema!r} unpacks to {size}")
+
+
+def _too_much(size: int) -> str:
+    return f"{size / 2**30:.1f} GiB, too much to hold in memory; write the file in smaller row groups, or as JSONL"
 
 
 def _without_tokens(schema: Any) -> list[str]:

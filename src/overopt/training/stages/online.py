@@ -142,7 +142,7 @@ def train_online(config: Online, session: Session) -> None:
     dropped = session.dropped("prompts")
     prompts = encode_prompts(codec, config.task.prompts(config.seed, dropped), session.limits, dropped)
     dropped.kept = len(prompts)
-    check_rewards(config.rewards, [prompt.record for prompt in prompts])
+    check_rewards(config.rewards, prompts.map(lambda prompt: prompt.record))
     order = random_stream(config.seed, "prompt order")
     stream = batches(prompts, config.prompts_per_update, order, "episodes_per_update", dropped)
     longest = session.limits.prompt + session.limits.completion
