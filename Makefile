@@ -30,6 +30,7 @@ STAMP := .venv/installed.stamp
 TRL_STAMP := .venv/trl.stamp
 SINKS_STAMP := .venv/sinks.stamp
 JUDGES_STAMP := .venv/judges.stamp
+REHEARSAL_STAMP := .venv/rehearsal.stamp
 RAY_STAMP := .venv/ray.stamp
 DOCS_STAMP := .venv/docs.stamp
 
@@ -82,7 +83,7 @@ test-ray: $(RAY_STAMP)
 	$(BIN)/python -m pytest tests/cluster
 
 $(JUDGES_STAMP): $(STAMP)
-	$(PIP_INSTALL) -e '.[dev,gguf,judge,peft]' 'transformers[serving]'
+	$(PIP_INSTALL) -e '.[dev,gguf,judge]' 'transformers[serving]'
 	@touch $@
 
 test-distributed: $(STAMP)
@@ -92,7 +93,11 @@ test-judges: $(JUDGES_STAMP)
 	$(BIN)/python examples/smollm2_llmbar/run.py --model-only
 	$(BIN)/python -m pytest tests/judges
 
-rehearsal: $(JUDGES_STAMP)
+$(REHEARSAL_STAMP): $(STAMP)
+	$(PIP_INSTALL) -e '.[dev,gguf,judge,peft]'
+	@touch $@
+
+rehearsal: $(REHEARSAL_STAMP)
 	$(BIN)/python examples/smollm2_llmbar/run.py --model-only
 	$(BIN)/python tests/rehearsal/run.py --out out/rehearsal
 

@@ -366,10 +366,8 @@ class _Handler(BaseHTTPRequestHandler):
             case "no reply":
                 time.sleep(self.hub.stall)
                 self.close_connection = True
-            case "slow":
-                time.sleep(0.2)
-                return False
             case _:
+                time.sleep(0.2 if fault == "slow" else 0.0)
                 return False
         return True
 

@@ -154,8 +154,16 @@ def test_an_adapter_on_an_adapter(tmp_path: Path) -> None:
     first.save(tmp_path / "one")
     second = load_policy(tmp_path / "one", CPU)
     torch.testing.assert_close(logps(second), logps(first), atol=1e-5, rtol=1e-5)
-    adapted(second)
+    adapted(second, LoRA(rank=2, alpha=8.0, targets=["dense", "query_key_value"]))
     second.save(tmp_path / "two")
+    settings = json.loads((tmp_path / "two" / "adapter_config.json").read_text())
+    assert (settings["r"], settings["lora_alpha"], settings["base_model_name_or_path"]) == (
+        5,
+        5,
+        str(tmp_path / "base"),
+    )
+    theirs = peft.AutoPeftModelForCausalLM.from_pretrained(tmp_path / "two").eval()  # as one adapter of the base
+    torch.testing.assert_close(plain_logits(theirs), plain_logits(second.model), atol=1e-5, rtol=1e-5)
     torch.testing.assert_close(logps(load_policy(tmp_path / "two", CPU)), logps(second), atol=1e-5, rtol=1e-5)
 
 

@@ -82,11 +82,18 @@ class Adapter:
         return insert(model, config, (), 0)
 
     def save(self, folder: Path) -> None:
-        """Write what PEFT's `save_pretrained` does, but for the model card; and the model's configuration."""
-        self.config.save_pretrained(folder)
-        self.model.config.to_json_file(folder / MODEL_CONFIG)
+        """Write what PEFT's `save_pretrained` does, but for the model card; and the model's configuration.
+
+        If the base has an adapter itself, both are written as one, which any program opens on the model below.
+        """
         trained = {name: p for name, p in self.model.named_parameters() if p.requires_grad}
-        tensors = {PREFIX + name.replace(f".{NAME}.", "."): p.detach().cpu() for name, p in trained.items()}
+        tensors = {name.replace(f".{NAME}.", "."): p.detach().cpu() for name, p in trained.items()}
+        config, first = self.config, adapter_folder(Path(self.config.base_model_name_or_path))
+        if first is not None and (kept := first.factors()) is not None:
+            config, tensors = _both(first, kept, config, tensors)
+        config.save_pretrained(folder)
+        self.model.config.to_json_file(folder / MODEL_CONFIG)
+        tensors = {PREFIX + name: tensor for name, tensor in tensors.items()}
         save_file({name: t.contiguous() for name, t in tensors.items()}, folder / WEIGHTS, metadata={"format": "pt"})
 
 
@@ -96,6 +103,30 @@ def base_fields(folder: str) -> dict[str, str]:
     if cached is None:
         return {"base_model_name_or_path": folder}
     return {"base_model_name_or_path": f"{cached['owner']}/{cached['name']}", "revision": cached["commit"]}
+
+
+def _both(
+    first: AdapterFolder, kept: dict[str, Tensor], config: Any, tensors: dict[str, Tensor]
+) -> tuple[Any, dict[str, Tensor]]:
+    """Two adapters of the same weights as one: s1 B1 A1 + s2 B2 A2 = [s1 B1, s2 B2] [A1; A2], scaled by 1."""
+    own, ranks = config.lora_alpha / config.r, (int(first.settings["r"]), config.r)
+    both = copy.deepcopy(config)
+    both.r = both.lora_alpha = sum(ranks)
+    both.target_modules = sorted({*config.target_modules, *first.settings["target_modules"]})
+    both.base_model_name_or_path, both.revision = (
+        first.settings.get(n) for n in ("base_model_name_or_path", "revision")
+    )
+    made = {name: tensor for name, tensor in tensors.items() if ".lora_" not in name}
+    for name in {**kept, **tensors}.keys() - made.keys():
+        rows = ".lora_A." in name
+        known = tensors.get(name, kept.get(name))
+        assert known is not None
+        parts = []
+        for rank, part, scale in ((ranks[0], kept.get(name), 1.0), (ranks[1], tensors.get(name), 1.0 if rows else own)):
+            empty = (rank, known.shape[1]) if rows else (known.shape[0], rank)
+            parts.append(torch.zeros(empty) if part is None else part.float() * scale)
+        made[name] = torch.cat(parts, 0 if rows else 1)
+    return both, made
 
 
 def insert(model: Any, config: Any, whole: tuple[str, ...], generator_seed: int) -> Adapter:
@@ -158,6 +189,18 @@ class AdapterFolder:
     def whole(self) -> dict[str, tuple[int, ...]]:
         """The shapes of the weights that it brings whole, a reward model's head for example, by name."""
         return {name: tuple(tensor.shape) for name, tensor in self._tensors().items() if ".lora_" not in name}
+
+    def factors(self) -> dict[str, Tensor] | None:
+        """The matrices of a plain LoRA, scaled so that B A is what it adds; None if it is or has anything else."""
+        special = ("use_dora", "use_rslora", "rank_pattern", "alpha_pattern", "layers_to_transform", "exclude_modules")
+        plain = isinstance(self.settings.get("target_modules"), list) and not any(self.settings.get(n) for n in special)
+        if not plain or self.settings.get("fan_in_fan_out"):
+            return None
+        scale = self.settings["lora_alpha"] / self.settings["r"]
+        tensors = self._tensors()
+        if any(".lora_" not in name for name in tensors):
+            return None
+        return {name: tensor * scale if ".lora_B." in name else tensor for name, tensor in tensors.items()}
 
     def add_to(self, model: Any) -> None:
         """Add the adapter to the weights of its base, in place."""
