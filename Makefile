@@ -10,6 +10,7 @@
 #   test-browser     opens the report of the demo, and reports of damaged runs, in Debian's Chromium
 #                    (packages chromium and chromium-driver)
 #   test-faults      kills runs at random instants, fills their disk, damages their files, and compares every bit
+#   test-distributed trains one run in two and three processes, compares it with one process, and kills them
 #   test-judges      judges by an API that fails in every way and by `transformers serve` with SmolLM2, which it
 #                    downloads, while the judging process and the server are killed
 #   test-objectives  runs every objective for 20 updates from its YAML (some minutes)
@@ -29,10 +30,11 @@ STAMP := .venv/installed.stamp
 TRL_STAMP := .venv/trl.stamp
 SINKS_STAMP := .venv/sinks.stamp
 JUDGES_STAMP := .venv/judges.stamp
+REHEARSAL_STAMP := .venv/rehearsal.stamp
 RAY_STAMP := .venv/ray.stamp
 DOCS_STAMP := .venv/docs.stamp
 
-.PHONY: help install demo rehearsal test test-browser test-faults test-judges test-objectives test-ray test-real test-sinks test-theory test-trl docs lint example wheel dist clean
+.PHONY: help install demo rehearsal test test-browser test-distributed test-faults test-judges test-objectives test-ray test-real test-sinks test-theory test-trl docs lint example wheel dist clean
 
 help:
 	@sed -n '/^#/!q; s/^# \{0,1\}//p' Makefile
@@ -81,14 +83,21 @@ test-ray: $(RAY_STAMP)
 	$(BIN)/python -m pytest tests/cluster
 
 $(JUDGES_STAMP): $(STAMP)
-	$(PIP_INSTALL) -e '.[dev,gguf,judge,peft]' 'transformers[serving]'
+	$(PIP_INSTALL) -e '.[dev,gguf,judge]' 'transformers[serving]'
 	@touch $@
+
+test-distributed: $(STAMP)
+	$(BIN)/python -m pytest tests/distributed
 
 test-judges: $(JUDGES_STAMP)
 	$(BIN)/python examples/smollm2_llmbar/run.py --model-only
 	$(BIN)/python -m pytest tests/judges
 
-rehearsal: $(JUDGES_STAMP)
+$(REHEARSAL_STAMP): $(STAMP)
+	$(PIP_INSTALL) -e '.[dev,gguf,judge,peft]'
+	@touch $@
+
+rehearsal: $(REHEARSAL_STAMP)
 	$(BIN)/python examples/smollm2_llmbar/run.py --model-only
 	$(BIN)/python tests/rehearsal/run.py --out out/rehearsal
 

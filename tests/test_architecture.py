@@ -52,6 +52,7 @@ ALLOWED = {
         "training",
         "planning",
         "scheduler",
+        "engine",
         "analysis",
         "studies",
         "replication",

@@ -107,15 +107,18 @@ def test_the_study_of_the_paper_has_the_recipes_settings(scale: str, size: str) 
 
 
 def test_every_setting_stands_beside_the_published_one_and_what_departs_is_tagged() -> None:
-    study = resolved("pythia-tldr", "1b")
-    for run, address, theirs, ours, tag in published.rows(study):
+    study, written = resolved("pythia-tldr", "1b"), load_study(rehearsed.recipe_file("pythia-tldr"))
+    for run, address, theirs, ours, tag in published.rows(study, written):
         assert theirs != "?", f"{run}: {address} is neither published nor without a counterpart"
         assert bool(tag) == (theirs != ours), f"{run}: {address}: {theirs} -> {ours}, tagged {tag!r}"
     for run in study.runs.values():
-        departing = [a for name, a, theirs, ours, _ in published.rows(study) if theirs != ours]
+        departing = [a for name, a, theirs, ours, _ in published.rows(study, written) if theirs != ours]
         for tag in run.config["provenance"]:
             assert any(address == tag or address.startswith(f"{tag}.") for address in departing), f"{run.name}: {tag}"
 
 
 def test_the_page_has_the_table() -> None:
-    assert published.table(resolved("pythia-tldr", "1b")) in PAGE.read_text("utf-8"), "print published.table(...)"
+    written = load_study(rehearsed.recipe_file("pythia-tldr"))
+    assert published.table(resolved("pythia-tldr", "1b"), written) in PAGE.read_text("utf-8"), (
+        "print published.table(...)"
+    )

@@ -28,6 +28,9 @@ class ConfigError(UserError):
         self.problems = list(problems)
         super().__init__("\n".join(self.problems))
 
+    def __reduce__(self) -> tuple[type, tuple[list[str]]]:  # pickle would call the class with the joined text
+        return type(self), (self.problems,)
+
 
 class StoppedError(Exception):
     """Leaves a stage's loop because a condition of `stop_when` is met at `step`; not an error."""
@@ -36,10 +39,16 @@ class StoppedError(Exception):
         self.step, self.condition, self.reason, self.go_back_to = step, condition, reason, go_back_to
         super().__init__(f"{condition} at step {step}: {reason}")
 
+    def __reduce__(self) -> tuple[type, tuple[int, str, str, int]]:
+        return type(self), (self.step, self.condition, self.reason, self.go_back_to)
+
 
 class DivergedError(UserError):
     """The loss or a gradient became NaN or infinite at `step`; the run has kept its last checkpoint."""
 
     def __init__(self, step: int, what: str) -> None:
-        self.step = step
+        self.step, self.what = step, what
         super().__init__(f"{what} at step {step}")
+
+    def __reduce__(self) -> tuple[type, tuple[int, str]]:
+        return type(self), (self.step, self.what)

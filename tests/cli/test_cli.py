@@ -65,7 +65,7 @@ def test_a_signal_stops_the_demo_and_its_workers(tmp_path: Path, number: int, co
         f"sys.path.insert(0, {str(Path(__file__).parents[1] / 'fakes')!r})\n"
         "def hang(jobs, **options):\n"
         "    job = Job(jobs[0].name, {'do': 'hang'}, jobs[0].out.parent.parent / 'slow')\n"
-        "    return run_jobs([job], **options | {'train': 'fake_stages:train'})\n"
+        "    return run_jobs([job], **options | {'train': 'fake_stages:train', 'executor': None})\n"
         "studies.run_jobs = hang\n"
         "if __name__ == '__main__':\n    sys.exit(main())\n"
     )
@@ -82,3 +82,21 @@ def test_a_signal_stops_the_demo_and_its_workers(tmp_path: Path, number: int, co
     assert process.returncode == code
     with pytest.raises(ProcessLookupError):
         os.kill(int(pid_file.read_text()), 0)
+
+
+def test_torchrun_is_for_train_alone(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert cli.main(["demo"]) == 2
+    assert "only `overopt train` divides its work" in capsys.readouterr().err
+
+
+def test_messages_of_all_but_the_first_process_say_whose_they_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    file = tmp_path / "wrong.yaml"
+    file.write_text("stage: sft\nlearning_rate: 1\n")
+    for number, who in (("0", "overopt: "), ("1", "overopt: process 1 of 2: ")):
+        monkeypatch.setenv("RANK", number)
+        assert cli.main(["train", str(file), "--out", str(tmp_path / "run")]) == 2
+        assert capsys.readouterr().err.startswith(f"{who}{file}:2: learning_rate")

@@ -68,7 +68,7 @@ def llama(folder: Path, corpus: list[str], seed: int = 0) -> None:
     config = AutoConfig.for_model(
         "llama", vocab_size=len(tokenizer), hidden_size=32, num_hidden_layers=2, num_attention_heads=4,
         num_key_value_heads=2, intermediate_size=64, max_position_embeddings=131_072, tie_word_embeddings=True,
-        rope_parameters=scaling, bos_token_id=tokenizer.bos_token_id, eos_token_id=[end, turn],
+        initializer_range=0.3, rope_parameters=scaling, bos_token_id=tokenizer.bos_token_id, eos_token_id=[end, turn],
     )  # fmt: skip
     _model(folder, config, torch.bfloat16, seed)
     tokenizer.save_pretrained(folder)

@@ -7,6 +7,7 @@ from typing import Any
 
 from overopt.addresses import flatten
 from overopt.studies.expand import ExpandedStudy, SingleRun
+from overopt.studies.study import Study
 
 Settings = dict[str, Any]
 
@@ -40,14 +41,16 @@ PUBLISHED: dict[str, Settings] = {
         "task.evaluation_prompts": "all of them", "seed": 44413, "advantage.name": "GAE with a value network",
         "loss.name": "ppo_clip, by token", "loss.clip": 0.2, "loss.clip_high": None, "loss_regularizers": [],
         "regularizers.0.name": "kl", "regularizers.0.coef": 0.05, "missing_eos.name": "replace",
-        "missing_eos.value": -1.0, "lr": 3e-6, "schedule.name": "linear", "total_episodes": 1_000_000,
+        "missing_eos.value": -1.0, "centering.name": "recorded", "lr": 3e-6, "schedule.name": "linear",
+        "total_episodes": 1_000_000,
         "episodes_per_update": 512, "samples_per_prompt": 1, "epochs": 4, "minibatches": 1, "temperature": 0.7,
         "max_completion_tokens": 53,
     },
     "offline": SHARED | {
         "policy": "the SFT model", "reference": None, "task.path": PAIRS, "task.split": "train",
         "task.evaluation_split": "validation of the posts", "pairs.name": "task", "seed": 44413, "loss.name": "dpo",
-        "loss.beta": 0.05, "loss.label_smoothing": 0.0, "lr": 3e-6, "schedule.name": "cosine", "epochs": 1,
+        "loss.beta": 0.05, "loss.label_smoothing": 0.0, "prepend_bos": False, "lr": 3e-6,
+        "schedule.name": "cosine", "epochs": 1,
         "steps": None, "batch_size": 64, "temperature": 1.0, "max_completion_tokens": 169,
     },
 }  # fmt: skip
@@ -57,6 +60,7 @@ NO_COUNTERPART = {
     "stage", "task.name", "model.name", "task.subset", "task.evaluation_path", "task.holdout", "task.format",
     "task.limit", "task.report.samples", "task.gold_function", "checkpoint_every", "keep", "stop_when", "sinks",
     "probes.every", "compute.device", "compute.threads", "compute.token_budget", "compute.gradient_checkpointing",
+    "compute.offload",
     "evaluation_temperature", "loss.smoothing",
 }  # fmt: skip
 """What the machine, the records and the reading of files need."""
@@ -70,20 +74,25 @@ OWN = {"regularizers.0.gradient_correction", "regularizers.0.emulate_trl_sentine
 PARENTS = {"runs/SFT": "the SFT model", "runs/RM": "the reward model"}
 
 
-def rows(study: ExpandedStudy) -> Iterator[tuple[str, str, str, str, str]]:
-    """Run, address, published value, value here, and where a value that departs comes from."""
+def rows(study: ExpandedStudy, written: Study) -> Iterator[tuple[str, str, str, str, str]]:
+    """Run, address, published value, value here, and where a value that departs comes from.
+
+    What is neither published nor `written` in the recipe's file is left out: a choice of overopt's own at its default.
+    """
     shown: dict[tuple[str, ...], None] = {}
     for run in study.runs.values():
-        for row in _rows_of(run):
+        for row in _rows_of(run, flatten(written.config(run.row, written.default_scale, 0))):
             if (run.stage, *row) not in shown:  # the second run of a stage repeats most of the first's
                 shown[run.stage, *row] = None
                 yield run.row, *row
 
 
-def _rows_of(run: SingleRun) -> Iterator[tuple[str, str, str, str]]:
+def _rows_of(run: SingleRun, written: Settings) -> Iterator[tuple[str, str, str, str]]:
     published, here = PUBLISHED[run.stage], flatten(run.config)
     for address, value in here.items():
         if address.startswith("provenance.") or address in NO_COUNTERPART or (run.stage, address) in OF_ONE_STAGE:
+            continue
+        if address not in published and address not in OWN and address not in written:
             continue
         ours = next((name for start, name in PARENTS.items() if str(value).startswith(start)), value)
         theirs = published.get(address, "–" if address in OWN else "?")
@@ -107,11 +116,11 @@ def text(value: Any) -> str:
     return "none" if value == [] else str(value)
 
 
-def table(study: ExpandedStudy) -> str:
+def table(study: ExpandedStudy, written: Study) -> str:
     """The rows as Markdown."""
     lines = ["| run | setting | published | here | source of what departs |", "|---|---|---|---|---|"]
     lines += [
         f"| {run} | `{address}` | {theirs} | {'the same' if not tag and theirs == ours else ours} | {tag} |"
-        for run, address, theirs, ours, tag in rows(study)
+        for run, address, theirs, ours, tag in rows(study, written)
     ]
     return "\n".join(lines).replace("hf://datasets/vwxyzjn/summarize_from_feedback", "hf://datasets/vwxyzjn/…")

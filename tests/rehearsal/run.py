@@ -28,6 +28,8 @@ from hub_world import write_world  # noqa: E402
 from judge_replies import reply_in_form  # noqa: E402
 
 from hub import LoopbackHub  # noqa: E402
+from overopt.addresses import flatten  # noqa: E402
+from overopt.hub.names import COMMIT  # noqa: E402
 from overopt.outcomes import JUDGED_STAGES  # noqa: E402
 from overopt.records import Run, load_run  # noqa: E402
 
@@ -57,8 +59,10 @@ def main() -> int:
     parser.add_argument("--real", type=Path, default=ROOT / "out" / "example" / "model", help="SmolLM2's folder")
     parser.add_argument("--only", help="one recipe")
     options = parser.parse_args()
-    shutil.rmtree(options.out, ignore_errors=True)
     out = options.out.resolve()
+    if out.exists() and not (out / "hub").is_dir():
+        parser.error(f"{out} exists, and holds no rehearsal; name another folder")
+    shutil.rmtree(out, ignore_errors=True)
     gated = write_world(out / "hub", options.real.resolve())
     done = []
     with LoopbackHub(token=HUB_TOKEN) as hub, FaultyAPI(key=JUDGE_KEY, reply=reply_in_form) as api:
@@ -74,7 +78,10 @@ def main() -> int:
         assert not [r.path for r in hub.requests if r.path.endswith(POISON)], "a pickle was asked for"
     assert (planted := secrets_in(out)) == [], f"a secret was written: {planted}"
     print(table(done))
-    return 0 if sum(one.cpu for one in done) <= LIMIT else 1
+    if (cpu := sum(one.cpu for one in done)) > LIMIT:
+        print(f"the rehearsals took {cpu:.0f} CPU seconds, more than the {LIMIT} that they may take", file=sys.stderr)
+        return 1
+    return 0
 
 
 def rehearse(recipe: str, scale: str, folder: Path, environment: dict[str, str]) -> Rehearsal:
@@ -101,6 +108,10 @@ def check(run: Run) -> int:
     """Assert that a run left all that it should; return how many of its checkpoints have a win rate."""
     assert run.complete, f"{run.path}: {run.status}"
     assert list(run.iter_metrics()), f"{run.path}: no step is recorded"
+    pinned = run.info.get("hub", {})
+    named = {where: value for where, value in flatten(run.config).items() if str(value).startswith("hf://")}
+    assert {where: one["location"] for where, one in pinned.items()} == named, f"{run.path}: {pinned}"
+    assert all(COMMIT.fullmatch(one["commit"]) for one in pinned.values()), f"{run.path}: {pinned}"
     evaluations = run.evaluations()
     if run.stage == "reward_model":
         assert [row["accuracy"] for row in evaluations if row["judge"] == "pairs"]

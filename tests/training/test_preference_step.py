@@ -117,7 +117,7 @@ def test_measuring_leaves_no_gradient_and_sees_the_same() -> None:
 def test_mean_logits_of_both_sides() -> None:
     policy, reference = policies()
     update = step(DPO(), policy, reference)
-    chosen, rejected = update._forward(update.batch(items(), reference, 30), 30).logits
+    chosen, rejected = update._forward(update.batch(items(), reference, 30), 30).sums.means(False)
     sides: list[list[torch.Tensor]] = [[], []]
     for tree in tiny.TREES:
         for side, completion in zip(sides, tree.completions, strict=True):
@@ -128,7 +128,7 @@ def test_mean_logits_of_both_sides() -> None:
     assert rejected == pytest.approx(float(torch.stack(sides[1]).mean()), abs=1e-5)
     with_third = step(KTO(), policy, reference)
     batch = with_third.batch(items(), reference, 30)
-    assert with_third._forward(batch, 30).logits == pytest.approx((chosen, rejected), abs=1e-5)
+    assert with_third._forward(batch, 30).sums.means(True) == pytest.approx((chosen, rejected), abs=1e-5)
 
 
 def test_memory_that_runs_out_halves_the_budget_and_forgets_the_gradient(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,6 +6,7 @@ reader of the output has gone, 143 terminated.
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 import traceback
@@ -39,6 +40,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(arguments: list[str]) -> int:
     try:
         options = parse(arguments)
+        if _processes() > 1 and options.verb.__name__ in ("demo", "study", "sweep"):
+            raise UserError("torchrun starts several processes, and only `overopt train` divides its work among them")
         with _termination_as_exit():
             return int(options.verb(options))
     except KeyboardInterrupt:
@@ -48,11 +51,23 @@ def _run(arguments: list[str]) -> int:
         if lost := streams.broken(after=error):
             return streams.give_up(lost)
         if isinstance(error, UserError):
-            print(f"overopt: {error}", file=sys.stderr)
+            print(f"overopt: {_process()}{error}", file=sys.stderr)
             return USERS_INPUT
         traceback.print_exc()
         print("overopt: this is a fault of overopt, not of your input", file=sys.stderr)
         return OUR_FAULT
+
+
+def _process() -> str:
+    """Which of the processes that torchrun started this is, for messages of all but the first."""
+    number = os.environ.get("RANK", "0")
+    return f"process {number} of {_processes()}: " if _processes() > 1 and number != "0" else ""
+
+
+def _processes() -> int:
+    """How many processes torchrun started."""
+    count = os.environ.get("WORLD_SIZE", "")
+    return int(count) if count.isdecimal() else 1
 
 
 @contextmanager

@@ -25,10 +25,11 @@ PRINTED = ("step", "win_rate", "proxy_mean", "gold_mean", "kl_ref", "accuracy", 
 
 
 def train(options: argparse.Namespace) -> int:
+    from overopt.engine.ranks import is_main
     from overopt.scheduler.terminal import single_job
     from overopt.training.train import train as train_stage
 
-    with single_job(options.out) as (progress, notice):
+    with single_job(options.out, silent=not is_main()) as (progress, notice):
         run = train_stage(
             options.config,
             options.out,
@@ -36,6 +37,8 @@ def train(options: argparse.Namespace) -> int:
             progress=lambda now: progress(now.step, now.steps, now.metrics),
             notice=notice,
         )
+    if not is_main():
+        return DONE
     last = (run.evaluations() or [{}])[-1]
     numbers = "  ".join(f"{key} {last[key]:.4g}" for key in PRINTED if last.get(key) is not None)
     print(f"{run.path}: {run.status}" + (f"; {numbers}" if numbers else ""))

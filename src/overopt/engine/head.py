@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
+from overopt.engine import ranks
 from overopt.engine.model import CausalModel
 from overopt.engine.packing import Packed, Tree, micro_batches, pack
 from overopt.types import TokenLogits
@@ -91,14 +92,15 @@ def completion_logps(model: CausalModel, packed: Packed, temperature: float) -> 
 def logps_of_trees(model: CausalModel, trees: Sequence[Tree], temperature: float, token_budget: int) -> TreeLogps:
     """Log-probabilities of all completions, in order, computed in micro-batches without gradient."""
     width = max((len(c) for tree in trees for c in tree.completions), default=0)
-    logps, masks = [], []
-    for batch in micro_batches(trees, token_budget):
-        packed = pack([trees[i] for i in batch], model.device)
+    logps, masks = [torch.zeros(0, width, device=model.device)], [torch.zeros(0, width, device=model.device).bool()]
+    own = ranks.share(trees)
+    for batch in micro_batches(own, token_budget):
+        packed = pack([own[i] for i in batch], model.device)
         logp_BT = completion_logps(model, packed, temperature)
         grow = (0, width - logp_BT.shape[1])
         logps.append(torch.nn.functional.pad(logp_BT, grow))
         masks.append(torch.nn.functional.pad(packed.mask_BT, grow))
-    return TreeLogps(torch.cat(logps), torch.cat(masks))
+    return TreeLogps(ranks.gathered_rows(torch.cat(logps)), ranks.gathered_rows(torch.cat(masks)))
 
 
 class TreeMeasures(NamedTuple):
@@ -153,11 +155,14 @@ class FrozenLogits:
 def frozen_logits(model: CausalModel, head: Head, trees: Sequence[Tree], token_budget: int) -> FrozenLogits:
     """Hidden states of the completion tokens of every tree, computed in micro-batches without gradient."""
     hidden: list[Tensor] = []
-    for batch in micro_batches(trees, token_budget):
-        members = [trees[i] for i in batch]
+    own = ranks.share(trees)
+    for batch in micro_batches(own, token_budget):
+        members = [own[i] for i in batch]
         packed = pack(members, model.device)
         sizes = [sum(map(len, tree.completions)) for tree in members]
         hidden += model.hidden(packed)[packed.source_M].split(sizes)
+    if ranks.several():
+        hidden = [part.to(model.device) for part in ranks.concatenated([part.cpu() for part in hidden])]
     return FrozenLogits(head, hidden)
 
 

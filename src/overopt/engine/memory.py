@@ -9,6 +9,7 @@ from typing import TypeVar
 
 import torch
 
+from overopt.engine import ranks
 from overopt.errors import UserError
 
 T = TypeVar("T")
@@ -55,6 +56,11 @@ class TokenBudget:
                 if not out_of_memory(error):
                     raise
                 message = str(error).splitlines()[0]
+            if ranks.several():  # the others are past this point or will come to it, and cannot be asked to go back
+                raise UserError(
+                    f"out of memory in process {ranks.rank()} of {ranks.count()} ({message}): set "
+                    f"compute.token_budget below {self.tokens}; several processes do not lower it by themselves"
+                )
             # The error is gone here, and with it every tensor that its traceback held.
             undo()
             gc.collect()

@@ -13,6 +13,7 @@ from pydantic import Field
 from torch import Tensor
 
 from overopt.config import Choice, NonNegative, block
+from overopt.engine import ranks
 from overopt.errors import UserError
 
 Fraction = Annotated[float, Field(ge=0, lt=1)]
@@ -165,7 +166,11 @@ class Optimizer:
         return self.lr * self.schedule(step - 1, self.steps)
 
     def step(self, step: int, clip: float | None) -> Tensor:
-        """Apply the accumulated gradients at the rate of `step`, from 1; returns their norm before clipping."""
+        """Apply the accumulated gradients at the rate of `step`, from 1; returns their norm before clipping.
+
+        Gradients are summed over all processes first.
+        """
+        ranks.sum_gradients(self.parameters)
         norm = torch.nn.utils.clip_grad_norm_(self.parameters, math.inf if clip is None else clip)
         if torch.isfinite(norm):  # else the weights stay as they are, and the caller stops the run
             for group in self.optimizer.param_groups:

@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from overopt.engine import native
+from overopt.engine import native, ranks
 from overopt.engine.attention import KeyValueStore
 from overopt.engine.model import CausalModel
 from overopt.engine.native_store import NativeKeyValueStore
@@ -115,11 +115,18 @@ def sample_in_batches(
 ) -> Samples:
     """`sample` in batches whose keys and values are of about `token_budget` tokens."""
     size = max(1, token_budget // (max(map(len, prompts)) + max_tokens * group_size))
+    prompts, prompt_ids = ranks.share(prompts), ranks.share(prompt_ids)
     parts = [
         sample(model, prompts[i : i + size], prompt_ids[i : i + size], group_size, temperature, max_tokens, key)
         for i in range(0, len(prompts), size)
     ]
+    if ranks.several():
+        parts = [_moved(part, model.device) for part in ranks.concatenated([_moved(part, "cpu") for part in parts])]
     return _joined(parts)
+
+
+def _moved(samples: Samples, device: torch.device | str) -> Samples:
+    return Samples(*(getattr(samples, field.name).to(device) for field in fields(Samples)))
 
 
 def _by_length(lengths: list[int], group_size: int, sample_at: Callable[[Sequence[int]], Samples]) -> Samples:

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
+from overopt.engine import ranks
 from overopt.engine.packing import Packed, Tree, micro_batches, pack
 from overopt.errors import UserError
 from overopt.models.body import Body, with_attention
@@ -78,10 +79,9 @@ class RewardModel(Body):
     @torch.no_grad()
     def score_trees(self, trees: Sequence[Tree], token_budget: int) -> Tensor:
         """Normalized scores of all completions, in order, without gradient."""
-        parts = [
-            self.score(pack([trees[i] for i in batch], self.device)) for batch in micro_batches(trees, token_budget)
-        ]
-        return torch.cat(parts)
+        own = ranks.share(trees)
+        parts = [self.score(pack([own[i] for i in batch], self.device)) for batch in micro_batches(own, token_budget)]
+        return ranks.gathered_rows(torch.cat([torch.zeros(0, device=self.device), *parts]))
 
     def normalize(self, mean: float, scale: float) -> None:
         """From now on subtract `mean` from raw scores and divide them by `scale`."""

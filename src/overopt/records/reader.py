@@ -271,7 +271,9 @@ def load_run(path: Path | str) -> Run:
 
 _FORMS: dict[str, Any] = {
     **dict.fromkeys(("name", "stage", "status", "prompt_style", "device", "started", "clock", "reason", "split"), str),
-    **dict.fromkeys(("seed", "steps", "threads", "go_back_to", "stopped_at", "diverged_at", "token_budget"), int),
+    **dict.fromkeys(
+        ("seed", "steps", "threads", "processes", "go_back_to", "stopped_at", "diverged_at", "token_budget"), int
+    ),
     **{name: {...: str} for name in ("data", "provenance")},
     **dict.fromkeys(("versions", "hardware"), dict | None),
     "dropped": {...: {...: int}},

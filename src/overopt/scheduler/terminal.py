@@ -105,8 +105,11 @@ class Reporter:
 
 
 @contextmanager
-def single_job(path: Path) -> Iterator[tuple[Callable[..., None], Callable[[str], None]]]:
+def single_job(path: Path, silent: bool = False) -> Iterator[tuple[Callable[..., None], Callable[[str], None]]]:
     """Report a job that runs in this process: yields callbacks for (step, steps, metrics) and for notices."""
+    if silent:
+        yield lambda step, steps, metrics: None, lambda text: None
+        return
     name, began = path.name, False
 
     def progress(step: int, steps: int, metrics: Mapping[str, float] = MappingProxyType({})) -> None:

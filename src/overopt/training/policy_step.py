@@ -9,6 +9,7 @@ from typing import Any
 
 from torch import Tensor
 
+from overopt.engine import ranks
 from overopt.engine.head import ChunkedLogits, FrozenLogits, frozen_logits, target_logps
 from overopt.engine.memory import TokenBudget
 from overopt.engine.optimizer import Optimizer
@@ -57,7 +58,8 @@ class PolicyStep:
             for start in range(0, len(order), size):
                 chosen = sorted(order[start : start + size].tolist())  # sorted: one minibatch is the batch as it is
                 first = epoch == 0 and start == 0
-                for measured in budget.within(partial(batch.descend, chosen), self.optimizer.discard):
+                own = budget.within(partial(batch.descend, chosen), self.optimizer.discard)
+                for measured in ranks.concatenated(own):
                     statistics.add(measured, first=first)
                 statistics.grad_norms.append(float(self.optimizer.step(step, self.grad_clip)))
         return statistics
@@ -87,14 +89,17 @@ class _Batch:
     ref: FrozenLogits | None
 
     def descend(self, chosen: Sequence[int], token_budget: int) -> list[MicroBatchResult]:
-        """Gather the gradient of the mean loss over the rows of some prompts; what was measured, by micro-batch."""
-        trees = [self.experience.trees[i] for i in chosen]
-        lengths = [len(completion) for tree in trees for completion in tree.completions]
-        mean_len = sum(lengths) / len(lengths)
-        return [
-            self._descend([chosen[i] for i in batch], len(lengths), mean_len)
-            for batch in micro_batches(trees, token_budget)
+        """Gather the gradient of the mean loss over the rows of some prompts, as far as they are this process's share.
+
+        Returns what was measured, by micro-batch.
+        """
+        lengths = [len(completion) for i in chosen for completion in self.experience.trees[i].completions]
+        mean_len, own = sum(lengths) / len(lengths), ranks.share(chosen)
+        measured = [
+            self._descend([own[i] for i in batch], len(lengths), mean_len)
+            for batch in micro_batches([self.experience.trees[i] for i in own], token_budget)
         ]
+        return [result.on_cpu() for result in measured] if ranks.several() else measured
 
     def _descend(self, members: list[int], total_rows: int, mean_len: float) -> MicroBatchResult:
         """Gather the gradient of a micro-batch; its minibatch has `total_rows` rows of `mean_len` tokens on average."""

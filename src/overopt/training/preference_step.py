@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from overopt.engine import ranks
 from overopt.engine.head import ChunkedLogits, TreeLogps, logps_of_trees, target_logps
 from overopt.engine.memory import TokenBudget
 from overopt.engine.optimizer import Optimizer
@@ -127,7 +128,7 @@ class PreferenceStep:
         else:
             rows, loss_P, state = self._together(batch, state, token_budget, train)
         scores = batch.scores(rows.logps, batch.ref_logp_BT, batch.views)
-        return pair_metrics(scores, self.loss, loss_P, rows.logits), state
+        return pair_metrics(scores, self.loss, loss_P, rows.sums.means(batch.mismatched)), state
 
     def _each(self, batch: PreferenceBatch, token_budget: int, train: bool) -> tuple[_Rows, Tensor]:
         """A loss of each item by itself: backward runs micro-batch by micro-batch."""
@@ -143,8 +144,8 @@ class PreferenceStep:
             if train:
                 (loss_P.sum() / batch.size).backward()
 
-        rows = self._forward(batch, token_budget, visit)
-        return rows, torch.cat(losses)
+        rows = self._forward(batch, token_budget, visit).of_all(batch)
+        return rows, ranks.gathered_rows(torch.cat([torch.zeros(0, device=self.policy.device), *losses]))
 
     def _together(
         self, batch: PreferenceBatch, state: State, token_budget: int, train: bool
@@ -155,7 +156,7 @@ class PreferenceStep:
         second, by micro-batches, takes the gradient of sum(logp dL/dlogp), which is the same and fits into memory.
         """
         with torch.no_grad():
-            rows = self._forward(batch, token_budget)
+            rows = self._forward(batch, token_budget).of_all(batch)
         leaf_BT = rows.logps.logp_BT.detach().requires_grad_(train)
         scores = batch.scores(TreeLogps(leaf_BT, rows.logps.mask_BT), batch.ref_logp_BT, batch.views)
         loss_P, state = call(self.loss, scores, state)
@@ -172,11 +173,16 @@ class PreferenceStep:
     def _forward(
         self, batch: PreferenceBatch, token_budget: int, visit: Callable[[_Part], None] = lambda part: None
     ) -> _Rows:
-        """Log-probabilities of all completions, micro-batch by micro-batch; each is visited while its graph lives."""
-        trees, policy = batch.trees, self.policy
+        """Log-probabilities of the completions that are this process's share, micro-batch by micro-batch.
+
+        Each is visited while its graph lives.
+        """
+        trees, policy, own = batch.trees, self.policy, ranks.share(range(len(batch.trees)))
         rows, width = row_ranges(trees), max(len(c) for tree in trees for c in tree.completions)
-        logps, masks, means = [], [], _LogitSums(batch.completions, batch.mismatched)
-        for members in micro_batches(trees, token_budget):
+        logps = [torch.zeros(0, width, device=policy.device)]
+        masks, means = [logps[0].bool()], _LogitSums(batch.completions)
+        for indices in micro_batches([trees[i] for i in own], token_budget):
+            members = [own[i] for i in indices]
             packed = pack([trees[i] for i in members], policy.device)
             hidden = policy.hidden(packed)
             logp_BT = packed.spread(target_logps(policy, hidden, packed, self.temperature))
@@ -186,7 +192,7 @@ class PreferenceStep:
             logps.append(F.pad(logp_BT.detach(), pad))
             masks.append(F.pad(packed.mask_BT, pad))
             means.add(policy, hidden.detach(), packed)
-        return _Rows(TreeLogps(torch.cat(logps), torch.cat(masks)), means.means())
+        return _Rows(TreeLogps(torch.cat(logps), torch.cat(masks)), means)
 
     def _logit_sources(self, ranks: int, part: _Part) -> list[LogitSource]:
         """For each rank the logits at its completions' tokens."""
@@ -208,18 +214,24 @@ class _Part(NamedTuple):
 
 
 class _Rows(NamedTuple):
-    """The log-probabilities of all rows of a batch, detached."""
+    """The log-probabilities of rows of a batch, detached: of this process's share, or of all."""
 
     logps: TreeLogps
-    logits: MeanLogits
+    sums: _LogitSums
+
+    def of_all(self, batch: PreferenceBatch) -> _Rows:
+        """Those of all rows, from this process's and the others' shares."""
+        sums = _LogitSums(batch.completions)
+        for tokens, part in ranks.gather((self.sums.tokens, self.sums.sums)):
+            sums.tokens, sums.sums = sums.tokens + tokens, sums.sums + part
+        return _Rows(TreeLogps(*map(ranks.gathered_rows, self.logps)), sums)
 
 
 class _LogitSums:
     """Sums up the mean logit over tokens and vocabulary, for each rank of completions."""
 
-    def __init__(self, completions: int, mismatched: bool) -> None:
+    def __init__(self, completions: int) -> None:
         self.sums, self.tokens = torch.zeros(completions), torch.zeros(completions)
-        self.worst = completions - 1 - mismatched
 
     @torch.no_grad()
     def add(self, policy: Policy, hidden: Tensor, packed: Packed) -> None:
@@ -227,6 +239,6 @@ class _LogitSums:
         self.sums.index_add_(0, rank_M, policy.mean_logit(hidden[packed.source_M]).cpu())
         self.tokens += torch.bincount(rank_M, minlength=len(self.tokens))
 
-    def means(self) -> MeanLogits:
+    def means(self, mismatched: bool) -> MeanLogits:
         means = (self.sums / self.tokens.clamp(min=1)).tolist()
-        return means[0], means[self.worst]
+        return means[0], means[len(means) - 1 - mismatched]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Annotated
 
 import torch
@@ -90,6 +90,16 @@ class MicroBatchResult:
     """Rows of the whole minibatch."""
     parts: Mapping[str, float] = field(default_factory=dict)
     """Sums over these rows of the regularizers in the loss, by name."""
+
+    def on_cpu(self) -> MicroBatchResult:
+        """The same, to be sent to other processes."""
+        return replace(
+            self,
+            logp_BT=self.logp_BT.cpu(),
+            old_logp_BT=self.old_logp_BT.cpu(),
+            loss_B=self.loss_B.cpu(),
+            clipped_B=None if self.clipped_B is None else self.clipped_B.cpu(),
+        )
 
 
 @dataclass

@@ -5,6 +5,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from safetensors.torch import load, save
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
+from overopt.engine import ranks
 from overopt.engine.head import logps_of_trees
 from overopt.engine.packing import Tree
 from overopt.models.policy import Policy
@@ -80,7 +82,7 @@ def ask_reference(reference: Policy, items: Sequence[Item], temperature: float, 
     if len(logp_N) != sum(sizes):
         logps = logps_of_trees(reference, trees, temperature, token_budget)
         logp_N = logps.logp_BT[logps.mask_BT.bool()].cpu()
-        replace_file(file, save({"logp": logp_N}))
+        ranks.on_main(partial(replace_file, file, save({"logp": logp_N})))
     return Asked(items, logp_N.to(reference.device), [0, *accumulate(sizes)])
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from overopt.config import Function, block
+from overopt.engine import ranks
 from overopt.models.scorer import check_finite
 from overopt.tasks.functions import check_columns, score
 from overopt.training.probes import numbered
@@ -53,7 +55,7 @@ def add_rewards(
         means[MODEL] = float(score_B.mean())
     for i, (reward, name) in enumerate(zip(rewards, metric_names(rewards), strict=True)):
         address = f"rewards.{i}"
-        value_B = torch.tensor(score(reward.name, address, records, completions)).to(score_B)
+        value_B = torch.tensor(ranks.on_main(partial(score, reward.name, address, records, completions))).to(score_B)
         check_finite(value_B, f"{address}: {reward.name}", "bound what it returns")
         means[name] = float(value_B.mean())
         score_B = score_B + reward.weight * value_B

@@ -26,6 +26,10 @@ SAMPLER_GAP = 1e-3
 clip)."""
 
 
+SamplingRequest = tuple[list[list[int]], list[str], int, float, int, DrawKey]
+"""Prompts as tokens, their ids, samples of each, temperature, most tokens, and what the draws depend on."""
+
+
 @dataclass(frozen=True)
 class Experience:
     """One step's rollouts, with the trees they are trained on."""
@@ -82,25 +86,24 @@ class RolloutWorker:
 
         UserError: another program samples, and not from these weights.
         """
-        samples = self._sample([prompt], 0, 2, self.temperature, "sampler gap", token_budget)
+        request = self._request([prompt], 0, 2, self.temperature, "sampler gap")
+        if self.elsewhere is None:
+            samples = sample_in_batches(self.policy, *request, token_budget)
+        else:
+            samples = self.elsewhere.sample(*request)
         trees = [Tree(prompt.tokens, samples.completions())]
         forward = logps_of_trees(self.policy, trees, self.temperature, token_budget)
         if self.elsewhere is not None:
             self.elsewhere.compare(samples, forward.logp_BT, self._logp_at(trees, token_budget), 0)
         return float((samples.logp_BT - forward.logp_BT).abs().max())
 
-    def _sample(
-        self, prompts: Sequence[Prompt], step: int, group_size: int, temperature: float, purpose: str, token_budget: int
-    ) -> Samples:
-        tokens, ids, key = (
-            [p.tokens for p in prompts],
-            [p.record.prompt_id for p in prompts],
-            DrawKey(self.seed, purpose, step),
-        )
-        limits = (group_size, temperature, self.max_completion_tokens, key)
-        if self.elsewhere is not None:
-            return self.elsewhere.sample(tokens, ids, *limits)
-        return sample_in_batches(self.policy, tokens, ids, *limits, token_budget)
+    def _request(
+        self, prompts: Sequence[Prompt], step: int, group_size: int, temperature: float, purpose: str
+    ) -> SamplingRequest:
+        """What whoever samples is asked for."""
+        key = DrawKey(self.seed, purpose, step)
+        ids = [p.record.prompt_id for p in prompts]
+        return [p.tokens for p in prompts], ids, group_size, temperature, self.max_completion_tokens, key
 
     def _logp_at(self, trees: Sequence[Tree], token_budget: int) -> Callable[[float], Tensor]:
         return lambda other: logps_of_trees(self.policy, trees, other, token_budget).logp_BT
@@ -108,7 +111,11 @@ class RolloutWorker:
     def _collect(
         self, prompts: Sequence[Prompt], step: int, group_size: int, temperature: float, purpose: str, token_budget: int
     ) -> Experience:
-        samples = self._sample(prompts, step, group_size, temperature, purpose, token_budget)
+        request = self._request(prompts, step, group_size, temperature, purpose)
+        if self.elsewhere is None:
+            samples = sample_in_batches(self.policy, *request, token_budget)
+        else:
+            samples = self.elsewhere.sample(*request)
         rows = samples.completions()
         trees = [Tree(p.tokens, rows[i * group_size : (i + 1) * group_size]) for i, p in enumerate(prompts)]
         logp_at, logp_BT = self._logp_at(trees, token_budget), samples.logp_BT

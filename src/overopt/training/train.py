@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import fields, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from overopt import config as configuration
 from overopt.addresses import differences
 from overopt.config.messages import did_you_mean
+from overopt.engine import ranks
 from overopt.errors import ConfigError, UserError, say
 from overopt.records import Run, RunLock, load_run, remove_states
 from overopt.records.layout import LOCK, STATES
@@ -46,6 +48,8 @@ def train(
     object. A run that `out` already holds is left alone if it finished with this configuration, continued from where it
     was cut short if it did not finish, and refused if it diverged, if another configuration or another parent made it,
     or while another process is at work in it. Ctrl-C and SIGTERM stop it after the step at hand, keeping that step.
+
+    Started by torchrun, its processes train the run together; the first one writes and speaks.
     """
     if type(config) in _TRAIN and overrides:
         raise TypeError("overrides change a file or a tree; a stage object is complete: use dataclasses.replace")
@@ -56,17 +60,30 @@ def train(
     check_conditions(stage)
     name = Path(config).stem if isinstance(config, str | Path) else stage.stage
     out = Path(out or Path("runs", name)).absolute()
-    existing = _existing(stage, out)
+    with ranks.joined():
+        if ranks.is_main():
+            return _train(stage, out, progress, tell, whole.sinks)
+        return _train(stage, out, None, lambda text: None, [])
+
+
+def _train(
+    stage: Any,
+    out: Path,
+    progress: Callable[[Progress], None] | None,
+    tell: Callable[[str], None],
+    sinks: Sequence[Any],
+) -> Run:
+    existing = ranks.on_main(partial(_existing, stage, out))
     if existing is not None and existing.complete:
-        return _left_alone(existing, tell)
+        return ranks.on_main(partial(_left_alone, existing, tell))
     with Interrupts() as interrupts:
-        session = Session(stage, out, progress, tell, interrupts=interrupts, sinks=whole.sinks)
+        session = Session(stage, out, progress, tell, interrupts=interrupts, sinks=sinks)
         with session.lock:
             if existing is not None:
-                session.lock.acquire()
-                existing = _existing(stage, out)  # once more: whoever had the lock may have finished it
+                ranks.on_main(session.lock.acquire)
+                existing = ranks.on_main(partial(_existing, stage, out))  # whoever had the lock may have finished it
                 if existing is not None and existing.complete:
-                    return _left_alone(existing, tell)
+                    return ranks.on_main(partial(_left_alone, existing, tell))
             session.unfinished = existing is not None
             _TRAIN[type(stage)](session.pin(), session)
         interrupts.leave()  # asked for during the last step

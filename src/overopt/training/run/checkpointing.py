@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import partial
 
+from overopt.engine import ranks
 from overopt.engine.memory import TokenBudget
 from overopt.records import RunWriter, remove_states
 from overopt.records.atomic import check_space
@@ -38,8 +40,11 @@ class Checkpointer:
 
         `quality` is what `keep: best` compares, of an evaluation at this step; `elapsed` are the run's seconds so far.
         """
+        check_weights(self.trainer.model, step)
+        ranks.on_main(partial(self._save, step, quality, elapsed))
+
+    def _save(self, step: int, quality: float | None, elapsed: float) -> None:
         trainer = self.trainer
-        check_weights(trainer.model, step)
         due = step in self.checkpoint_steps
         check_space(self.writer.path, trainer.size() + (trainer.model_size() if due else 0))
         if due and self._is_wanted(quality):
@@ -64,9 +69,13 @@ class Checkpointer:
 
     def finish(self, status: str, **fields: object) -> None:
         """Record how the run ended, keeping the checkpoints that `keep` says and nothing to go on from."""
-        self.writer.keep_checkpoints(self.kept)
-        self.writer.finish(status, **fields)
-        remove_states(self.writer.path)  # last: until now a run that is killed goes on from them
+
+        def work() -> None:
+            self.writer.keep_checkpoints(self.kept)
+            self.writer.finish(status, **fields)
+            remove_states(self.writer.path)  # last: until now a run that is killed goes on from them
+
+        ranks.on_main(work)
 
     def _is_wanted(self, quality: float | None) -> bool:
         """Whether to keep this checkpoint for now: of equals the earlier is best; without a measure the last is."""

@@ -7,14 +7,14 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from overopt.config import to_yaml
-from overopt.engine import native
+from overopt.engine import native, ranks
 from overopt.engine.memory import TokenBudget
 from overopt.errors import DivergedError, StoppedError, UserError
 from overopt.integrations.sink_processes import SinkProcesses
@@ -25,6 +25,7 @@ from overopt.records import Run, RunLock, RunWriter, clear_run, describe_dropped
 from overopt.records.layout import PAIRS
 from overopt.records.states import SavedState
 from overopt.training.data import Limits, random_stream
+from overopt.training.run.bystander import Bystander
 from overopt.training.run.checkpointing import Checkpointer
 from overopt.training.run.memory import fit_budget
 from overopt.training.run.parents import Parents
@@ -73,7 +74,8 @@ class Session:
 
     def pin(self) -> Any:
         """Return the configuration with every name on the Hub at its commit: the unfinished run's, else today's."""
-        self.pins = resolve(self.config, load_run(self.out).info.get("hub", {}) if self.unfinished else {})
+        known = load_run(self.out).info.get("hub", {}) if self.unfinished else {}
+        self.pins = ranks.on_main(partial(resolve, self.config, known))
         self.parents.pins = {at_commit(pin): pin for pin in self.pins.values()}
         self.pinned = pinned(self.config, self.pins)
         return self.pinned
@@ -99,14 +101,15 @@ class Session:
     @cached_property
     def clock(self) -> datetime:
         """When the run began, local time: what a chat template that asks for the date is told on every later day."""
-        return (load_run(self.out).clock if self.unfinished else None) or datetime.now().replace(microsecond=0)
+        begun = partial(load_run, self.out) if self.unfinished else None
+        return ranks.on_main(lambda: (begun and begun().clock) or datetime.now().replace(microsecond=0))
 
     @cached_property
     def state(self) -> SavedState | None:
         """The state from which the unfinished run goes on, if it has kept one; ask once the parents are known."""
         if not self.unfinished:
             return None
-        return state_to_continue(self.out, self.parents.records, self._machine(), self.notice)
+        return ranks.on_main(partial(state_to_continue, self.out, self.parents.records, self._machine(), self.notice))
 
     @property
     def has_pairs(self) -> bool:
@@ -128,10 +131,13 @@ class Session:
         default the same) after which the run could go on.
         """
         began = time.monotonic()
-        self.lock.acquire()
+        ranks.on_main(self.lock.acquire)
         for sentence in describe_dropped(self._dropped(), self._kept()):
             self.notice(f"{self.out}: {sentence}")
-        writer = self._writer(steps, info)
+        made: list[RunWriter] = []
+        _ = self.state, self.clock  # agreed on by all processes, before one works alone
+        ranks.on_main(lambda: made.append(self._writer(steps, info)))
+        writer = made[0] if made else Bystander(self.out)
         self.budget.on_change = lambda tokens: writer.update(token_budget=tokens)
         if self.budget.tokens != self.config.compute.budget:  # memory ran out before there was a record of it
             self.budget.change(self.budget.tokens)
@@ -186,7 +192,8 @@ class Session:
 
     def _finish(self, checkpointer: Checkpointer, status: str, **fields: Any) -> None:
         self.interrupts.waiting = False
-        checkpointer.finish(status, cpu_seconds=round(time.process_time() - self.cpu_began, 1), **fields)
+        seconds = ranks.total(time.process_time() - self.cpu_began)
+        checkpointer.finish(status, cpu_seconds=round(seconds, 1), **fields)
 
     def _writer(self, steps: int, info: dict[str, Any]) -> RunWriter:
         """The writer of a new run, or of the one to go on with."""
@@ -218,7 +225,9 @@ class Session:
 
     def _machine(self) -> dict[str, Any]:
         compiled = native.available(self.device)
-        return {"threads": torch.get_num_threads(), "device": str(self.device), "compiled_sampling": compiled}
+        machine = {"threads": torch.get_num_threads(), "device": str(self.device), "compiled_sampling": compiled}
+        before = load_run(self.out).info.get("processes") if self.unfinished else None
+        return machine | ({"processes": ranks.count()} if ranks.several() or before else {})
 
     def _dropped(self) -> dict[str, dict[str, int]]:
         return {what: dict(d.reasons) for what, d in self.data.items()}

@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from overopt.engine import ranks
 from overopt.engine.memory import TokenBudget
 from overopt.evaluation.evaluator import Evaluator
 from overopt.integrations.sink_processes import SinkProcesses
@@ -53,30 +54,33 @@ class StartedRun:
 
     def log(self, step: int, metrics: Mapping[str, float], tokens: int) -> None:
         """Record one step, and raise DivergedError if its loss or gradient is broken."""
-        self.writer.log(step, metrics)
-        self.writer.log_timings(step, {"elapsed": self._elapsed(), "tokens": tokens})
+        ranks.on_main(partial(self._write, step, metrics, tokens))
         check_metrics(step, metrics)
         self.sinks.warn_of_failures()
         if self.tell is not None:
             shown = {name: metrics[name] for name in SHOWN if name in metrics}
             self.tell(Progress(self.stage, step, self.steps, shown))
 
+    def _write(self, step: int, metrics: Mapping[str, float], tokens: int) -> None:
+        self.writer.log(step, metrics)
+        self.writer.log_timings(step, {"elapsed": self._elapsed(), "tokens": tokens})
+
     def evaluate(self, evaluator: Evaluator, policy: Policy, step: int) -> None:
         """Evaluate the policy, and record the row and the samples."""
         check_weights(policy, step)
         row, samples = self.budget.without_gradient(partial(evaluator.evaluate, policy, step))
-        self.writer.write_samples(step, samples)
+        ranks.on_main(partial(self.writer.write_samples, step, samples))
         self.record(row, row.get("win_rate"))
 
     def record(self, row: Mapping[str, Any], quality: float | None) -> None:
         """Add a row to the run's evaluations; the first quality of a step is what `keep: best` compares."""
-        self.writer.log_evaluation(row)
+        ranks.on_main(partial(self.writer.log_evaluation, row))
         if self.quality is None:
             self.quality = quality
 
     def keep(self, step: int) -> None:
         """Save what is due after a step and its evaluation, and stop if that was asked for."""
-        interrupted = self.interrupts.heard is not None
+        interrupted = self._interrupted()
         if interrupted or self.checkpointer.due(step):
             self.checkpointer.save(step, self.quality, self._elapsed())
         self.quality = None
@@ -86,10 +90,17 @@ class StartedRun:
             self.notice(f"{self.out}: stopped after step {step}; the same command goes on from there")
             self.interrupts.leave()
 
+    def _interrupted(self) -> bool:
+        """Whether a process was asked to stop; then all of them know."""
+        heard = [signal for signal in ranks.gather(self.interrupts.heard) if signal is not None]
+        if heard:
+            self.interrupts.heard = heard[0]
+        return bool(heard)
+
     def _stop_if_met(self, step: int) -> None:
         """Raise StoppedError if a condition of `stop_when` holds for what is recorded; not at the last step."""
         if 0 < step < self.steps:
-            self.conditions.check(step)
+            ranks.on_main(partial(self.conditions.check, step))
 
     def _elapsed(self) -> float:
         return time.monotonic() - self.began

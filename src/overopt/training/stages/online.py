@@ -10,6 +10,7 @@ from typing import Any, ClassVar, NamedTuple, Self
 from pydantic import Field, model_validator
 
 from overopt.config import Location, Positive, block
+from overopt.engine import ranks
 from overopt.engine.compute import Compute
 from overopt.engine.memory import TokenBudget
 from overopt.engine.optimizer import AdamW, LinearDecay, Optimizer, OptimizerSettings, Schedule
@@ -146,6 +147,10 @@ def train_online(config: Online, session: Session) -> None:
     order = random_stream(config.seed, "prompt order")
     stream = batches(prompts, config.prompts_per_update, order, "episodes_per_update", dropped)
     longest = session.limits.prompt + session.limits.completion
+    if ranks.several() and not isinstance(config.sampler, Own):
+        raise UserError(
+            "sampler: another program samples for one training process only; start one, or use sampler: own"
+        )
     elsewhere = config.sampler.start(policy, longest, session.notice)
     worker = rollout_worker(config, policy, reference, scorer, codec, elsewhere)
     # where decoding and the training forward pass disagree, old log-probabilities are computed again

@@ -10,6 +10,7 @@ import torch
 from pydantic import Field
 
 from overopt.config import Location, Positive, block
+from overopt.engine import ranks
 from overopt.engine.compute import Compute
 from overopt.engine.optimizer import AdamW, CosineDecay, Optimizer, OptimizerSettings, Schedule
 from overopt.engine.packing import Tree, micro_batches, pack
@@ -133,16 +134,16 @@ def descend(
     reward_model: RewardModel, reward_loss: BradleyTerry | PlackettLuce, trees: list[Tree], token_budget: int
 ) -> tuple[float, float]:
     """Gather the gradient of the mean loss over the records; returns that mean and the accuracy on their pairs."""
-    size = len(trees[0].completions)
+    size, own = len(trees[0].completions), ranks.share(trees)
     total, right = 0.0, 0.0
-    for batch in micro_batches(trees, token_budget):
-        packed = pack([trees[i] for i in batch], reward_model.device)
+    for batch in micro_batches(own, token_budget):
+        packed = pack([own[i] for i in batch], reward_model.device)
         score_PK = reward_model.raw_score(packed).view(-1, size)
         loss = reward_loss(score_PK).sum() / len(trees)
         loss.backward()
         total += float(loss.detach())
         right += float(in_order(gaps(score_PK.detach())).mean(1).sum())
-    return total, right / len(trees)
+    return ranks.total(total), ranks.total(right) / len(trees)
 
 
 def _evaluate(run: StartedRun, heldout: Heldout, reward_model: RewardModel, split: str, step: int) -> None:

@@ -9,6 +9,7 @@ import torch
 from pydantic import Field, model_validator
 
 from overopt.config import Positive, block
+from overopt.engine import ranks
 from overopt.engine.compute import Compute
 from overopt.engine.head import target_logps
 from overopt.engine.optimizer import AdamW, CosineDecay, Optimizer, OptimizerSettings, Schedule
@@ -108,10 +109,10 @@ def _initial_policy(config: SFT, session: Session) -> Policy:
 def descend(policy: Policy, trees: list[Tree], on_prompt: bool, token_budget: int) -> float:
     """Gather the gradient of the mean cross-entropy over the batch's target tokens; returns that mean."""
     targets = sum(len(t.completions[0]) + (len(t.prompt) - 1) * on_prompt for t in trees)
-    total = torch.zeros(())
-    for batch in micro_batches(trees, token_budget):
-        packed = pack([trees[i] for i in batch], policy.device, prompt_targets=on_prompt)
+    total, own = torch.zeros(()), ranks.share(trees)
+    for batch in micro_batches(own, token_budget):
+        packed = pack([own[i] for i in batch], policy.device, prompt_targets=on_prompt)
         loss = -target_logps(policy, policy.hidden(packed), packed, 1.0).sum() / targets
         loss.backward()
         total += loss.detach().cpu()
-    return float(total)
+    return ranks.total(float(total))
