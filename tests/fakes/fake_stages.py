@@ -26,6 +26,10 @@ def train(config: dict[str, Any], out: Path, progress: Callable[..., None], noti
     if out.exists():
         notice("left alone")
         return
+    if "threads" in config:
+        from overopt.engine.compute import Compute  # torch, which no other job needs
+
+        Compute(threads=config["threads"]).resolve()
     match config.get("do"):
         case "refuse":
             raise UserError("lr: expected a number")

@@ -77,10 +77,7 @@ def test_pickles_are_fetched_for_conversion_only(loopback_hub: LoopbackHub) -> N
         ),
         ({"config.json": "{}"}, "has no weights (model.safetensors), but config.json"),
         ({"config.json": "{}", "pytorch_model.bin": "x"}, "`overopt convert hf://owner/tiny@"),
-        (
-            {"config.json": "{}", "adapter_config.json": "{}", "adapter_model.safetensors": "x"},
-            "is an adapter of another",
-        ),
+        ({"config.json": "{}", "adapter_config.json": "{}", "adapter_model.bin": "x"}, "is an adapter of another"),
     ],
 )
 def test_a_repository_without_the_expected_files(loopback_hub: LoopbackHub, files: dict[str, str], said: str) -> None:
@@ -89,6 +86,14 @@ def test_a_repository_without_the_expected_files(loopback_hub: LoopbackHub, file
         model_snapshot(NAME)
     assert str(refused.value).startswith("hf://owner/tiny@") and said in str(refused.value)
     assert loopback_hub.asked("/resolve/") == 0  # before anything was fetched
+
+
+def test_an_adapter_is_its_two_files_and_the_texts_beside_them(loopback_hub: LoopbackHub) -> None:
+    files = {"adapter_config.json": "{}", "adapter_model.safetensors": "x", "tokenizer.json": "{}"}
+    loopback_hub.add("model", NAME.repo, files | {"README.md": "x", "adapter_model.bin": "x", "optimizer.pt": "x"})
+    assert fetched(model_snapshot(NAME)) == sorted(files)
+    loopback_hub.add("model", NAME.repo, files | {"config.json": "{}", "model.safetensors": "y"})
+    assert "adapter_model.safetensors" not in fetched(model_snapshot(NAME))  # the model beside it is whole
 
 
 def test_a_configuration_that_would_fill_the_memory(loopback_hub: LoopbackHub, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,12 +11,13 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
 
+from hub import LoopbackHub
 from overopt.engine.head import logps_of_trees
 from overopt.engine.sampler import DrawKey, sample
 from overopt.errors import UserError
 from overopt.models.adapter import AdapterFolder, adapter_folder, base_fields
 from overopt.models.body import Body
-from overopt.models.load import load_policy, load_reward_model
+from overopt.models.load import load_policy, load_reward_model, model_folder
 from overopt.models.policy import Policy
 from overopt.models.reward_model import RewardModel
 from overopt.models.trainable import LoRA
@@ -239,3 +240,20 @@ def test_a_base_in_the_hubs_cache_is_named_as_on_the_hub(tmp_path: Path) -> None
 
 def test_a_folder_without_an_adapter(tmp_path: Path) -> None:
     assert adapter_folder(tmp_path) is None
+
+
+def test_an_adapter_on_the_hub_is_added_to_its_model_on_the_hub(loopback_hub: LoopbackHub, tmp_path: Path) -> None:
+    policy = saved(tmp_path / "base")
+    adapted(policy)
+    policy.save(tmp_path / "adapter")
+    expected = logps(policy)
+    files = {path.name: path.read_bytes() for path in (tmp_path / "adapter").iterdir()}
+    settings = json.loads(files["adapter_config.json"])
+    for name, folder in (("owner/base", tmp_path / "base"), ("owner/lora", tmp_path / "adapter")):
+        loopback_hub.add("model", name, {path.name: path.read_bytes() for path in folder.iterdir()})
+    with pytest.raises(UserError, match=r"is '.*base', a folder of its author's machine"):
+        load_policy(model_folder("hf://owner/lora"), CPU)
+    named = json.dumps(settings | {"base_model_name_or_path": "owner/base"}).encode()
+    loopback_hub.add("model", "owner/lora", files | {"adapter_config.json": named})
+    found = load_policy(model_folder("hf://owner/lora"), CPU)
+    assert torch.allclose(logps(found), expected, atol=1e-5)

@@ -6,6 +6,7 @@ from multiprocessing import Pipe
 from pathlib import Path
 
 import pytest
+import torch
 
 from overopt.scheduler.jobs import Event, Failed, Finished, Job, Noticed, Progressed
 from overopt.scheduler.worker import run_job, work
@@ -40,3 +41,15 @@ def test_the_loop_serves_jobs_until_it_is_told_to_stop(tmp_path: Path) -> None:
     events = [here.recv() for _ in range(6)]
     assert [type(event) for event in events] == [Progressed, Finished, Progressed, Finished, Noticed, Finished]
     assert [event.job for event in events] == ["a", "a", "b", "b", "a", "a"]
+
+
+@pytest.mark.parametrize("do", [None, "refuse", "crash"])
+def test_a_job_s_threads_are_not_those_of_the_next(
+    do: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before, given, set_num_threads = torch.get_num_threads(), [], torch.set_num_threads
+    monkeypatch.setattr(torch, "set_num_threads", lambda n: (given.append(n), set_num_threads(n)))
+    run_job(Job("a", {"do": do, "threads": before + 1}, tmp_path / "a"), TRAIN, lambda event: None)
+    assert given == [before + 1, before] and torch.get_num_threads() == before
+    run_job(Job("b", {"do": do}, tmp_path / "b"), TRAIN, lambda event: None)
+    assert given == [before + 1, before], "a count that nobody changed is left alone"

@@ -25,6 +25,8 @@ PICKLED = ("pytorch_model*.bin", "value_head.bin", "adapter_model.bin")
 """The pickles that can be converted."""
 HEAD = "value_head.safetensors"
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
+ADAPTER, ADAPTER_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
+"""The files of an adapter of another model, LoRA's matrices; its configuration names that model."""
 
 
 def model_snapshot(name: HubName, what: What = "all") -> Path:
@@ -53,12 +55,12 @@ def _fetched(found: Listing, what: What) -> Path:
 
 
 def _texts(found: Listing, what: What) -> list[str]:
-    needed, beginnings = ("tokenizer", TOKENIZERS) if what == "tokenizer" else ("config.json", ("config.json",))
+    needed, beginnings = ("tokenizer", TOKENIZERS) if what == "tokenizer" else ("config.json", ("config.json", ADAPTER))
     if not any(file.startswith(beginnings) for file in found.files):
         some = ", ".join(sorted(found.files)[:6]) or "no file"
         raise UserError(f"{found.name}: is no model that transformers can load: it has no {needed}, but {some}")
     wanted = {file for file in found.files if what != "configuration" and _is_text(file)}
-    wanted |= {"config.json"} & found.files.keys()
+    wanted |= {"config.json", ADAPTER} & found.files.keys()
     for file in wanted:
         if found.files[file].size > TEXT_LIMIT:
             size = found.files[file].size / 1e9
@@ -74,18 +76,25 @@ def _is_text(file: str) -> bool:
 
 def _check_weights(found: Listing) -> None:
     """Raise UserError if there are no safetensors, before anything is fetched."""
-    if found.files.keys() & {WEIGHTS, INDEX}:
+    if found.files.keys() & {WEIGHTS, INDEX} or _is_adapter(found):
         return
     top = sorted(file for file in found.files if "/" not in file)
     pickles = [file for file in top if any(fnmatchcase(file, pickle) for pickle in PICKLES)]
-    if "adapter_config.json" in top:
-        raise UserError(f"{found.name}: is an adapter of another model; merge it into that model, and name the result")
+    if ADAPTER in top:
+        raise UserError(
+            f"{found.name}: is an adapter of another model, without {ADAPTER_WEIGHTS}; pickles could run code when "
+            "loaded and are never loaded here: merge it into that model, and name the result"
+        )
     if pickles:
         raise UserError(
             f"{found.name}: its weights are pickles ({pickles[0]}), which could run code when loaded and are never "
             f"loaded here: `overopt convert {found.name} FOLDER` makes safetensors of them; then name FOLDER"
         )
     raise UserError(f"{found.name}: has no weights ({WEIGHTS}), but {', '.join(top[:6])}")
+
+
+def _is_adapter(found: Listing) -> bool:
+    return {ADAPTER, ADAPTER_WEIGHTS} <= found.files.keys() and not found.files.keys() & {WEIGHTS, INDEX}
 
 
 def _pickles(found: Listing) -> list[str]:
@@ -102,6 +111,8 @@ def _pickles(found: Listing) -> list[str]:
 def _weights(found: Listing, folder: Path) -> list[str]:
     """The files of the weights: one, or those that the index names; and a reward model's head in a file of its own."""
     head = sorted(found.files.keys() & {HEAD})
+    if _is_adapter(found):
+        return [ADAPTER_WEIGHTS]
     if WEIGHTS in found.files:
         return [WEIGHTS, *head]
     place = f"{found.name}: its {INDEX}"

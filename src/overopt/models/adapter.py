@@ -180,8 +180,15 @@ class AdapterFolder:
                 f"{self.path / CONFIG}: does not name the model that it adapts (base_model_name_or_path); write its "
                 "name or folder there"
             )
-        name, revision = located(base, Path(), "model"), self.settings.get("revision")
+        from_hub = CACHED.search(str(self.path)) is not None
+        name = located(base, self.path if from_hub else Path(), "model")
+        revision = self.settings.get("revision")
         if name is None:
+            if from_hub:
+                raise UserError(
+                    f"{self.path / CONFIG}: the adapter's model is {base!r}, a folder of its author's machine; fetch "
+                    "the adapter (hf download ... --local-dir FOLDER), write the model's name there, and name FOLDER"
+                )
             return base
         return str(name.at(revision) if name.revision is None and isinstance(revision, str) else name)
 

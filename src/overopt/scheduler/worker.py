@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import importlib
 import os
+import sys
 import time
 import traceback
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from multiprocessing.connection import Connection
 from typing import Any
 
@@ -50,12 +51,25 @@ def run_job(
 
     try:
         run_stage = _resolve(train)
-        run_stage(dict(job.config), job.out, progress=progress, notice=lambda text: send(Noticed(job.name, text)))
+        with _threads_restored():
+            run_stage(dict(job.config), job.out, progress=progress, notice=lambda text: send(Noticed(job.name, text)))
     except UserError as error:
         return Failed(job.name, str(error))
     except Exception as error:
         return Failed(job.name, f"{type(error).__name__}: {error}", traceback.format_exc())
     return Finished(job.name, time.monotonic() - started)
+
+
+@contextmanager
+def _threads_restored() -> Iterator[None]:
+    """Gives torch its thread count back: a job with `compute.threads` sets it for the whole process."""
+    torch: Any = sys.modules.get("torch")  # the training code has imported it; the scheduler itself does without
+    before = torch.get_num_threads() if torch is not None else None
+    try:
+        yield
+    finally:
+        if before is not None and torch.get_num_threads() != before:
+            torch.set_num_threads(before)
 
 
 def _resolve(function: str) -> Callable[..., Any]:
