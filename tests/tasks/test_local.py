@@ -325,6 +325,12 @@ def test_bad_completions_are_not_imitated(tmp_path: Path) -> None:
         bad.preferences(0, Dropped())
 
 
+def test_demonstrations_are_not_told_to_rename_what_they_have_beside(tmp_path: Path) -> None:
+    rows = [{"prompt": f"p{n}", "completion": "a", "title": "t"} for n in range(5)]
+    with pytest.raises(UserError, match="pairs are needed here; it has one completion, and the columns title$"):
+        local(tmp_path, rows, holdout=0.0001).preferences(0, Dropped())
+
+
 def test_pairs_that_are_all_identical_are_not_called_unlabelled(tmp_path: Path) -> None:
     same = [{"prompt": f"p{n}", "completion": "a", "label": label} for n in range(5) for label in (True, False)]
     with pytest.raises(UserError, match="no pair to train on: chosen and rejected are identical in all 5 pairs"):

@@ -270,9 +270,12 @@ class Local(TaskProtocol):
 
 
 def _missing(example: Example, fields: str, need: str) -> UserError:
-    """What to tell of a record that lacks its completions: perhaps it has them under other names."""
+    """What to tell of a record that lacks its completions: it has one alone, or perhaps others under other names."""
     names = ", ".join(example.columns)
-    there = f"; beside the prompt it has {names}: rename what these are" if names else ""
+    if example.reference is not None:
+        there = "; it has one completion" + (f", and the columns {names}" if names else "")
+    else:
+        there = f"; beside the prompt it has {names}: rename what these are" if names else ""
     return UserError(f"{example.place}: no {fields}, and {need} here{there}")
 
 
