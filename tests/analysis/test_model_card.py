@@ -22,9 +22,9 @@ def hash_of_a_run_without_checkpoint(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("overopt.records.reader.Run.hash", lambda self: "d" * 64)
 
 
-def card(tmp_path: Path, evaluations: Any, **changes: Any) -> str:
+def card(tmp_path: Path, evaluations: Any, known: dict[str, Any] | None = None, **changes: Any) -> str:
     info: dict[str, Any] = {"parents": PARENTS, "data": {"task.path": "e" * 64}, "versions": {"overopt": "0.1.0"}}
-    info |= {"commit": "f" * 40, "diff_hash": None}
+    info |= {"commit": "f" * 40, "diff_hash": None} | (known or {})
     path = online_run(tmp_path / "kl", evaluations, changes=PLACES | changes, **info)
     (tmp_path / "card").mkdir()
     write_card(load_run(path), tmp_path / "card", "mine")
@@ -56,6 +56,16 @@ def test_the_card_says_what_the_model_was_made_from(tmp_path: Path) -> None:
     assert f"| data: task.path | | hash `{'e' * 12}` |" in text
     assert f"| code | overopt 0.1.0 | commit `{'f' * 12}` |" in text
     assert f"| run | 20 steps, seed 0, finished | hash `{'d' * 12}` |" in text
+
+
+def test_data_of_the_hub_are_named_with_their_commit(tmp_path: Path) -> None:
+    pin = {"location": "hf://datasets/maker/posts", "revision": "main", "commit": "9" * 40}
+    data = {"task.path": "e" * 64, "task.evaluation_split": "a" * 64, "task.evaluation_path": "b" * 64}
+    text = card(tmp_path, BETTER, known={"data": data, "hub": {"task.path": pin}})
+    commit = f"hf://datasets/maker/posts | commit `{'9' * 40}`, hash"
+    assert f"| data: task.path | {commit} `{'e' * 12}` |" in text
+    assert f"| data: task.evaluation_split | {commit} `{'a' * 12}` |" in text
+    assert f"| data: task.evaluation_path | | hash `{'b' * 12}` |" in text
 
 
 def test_neither_secrets_nor_places_of_this_machine_are_written(

@@ -17,7 +17,7 @@ from transformers import AutoConfig
 
 from overopt.datafiles import LFS_POINTER
 from overopt.errors import UserError
-from overopt.models.folder import check_weights, reading
+from overopt.models.folder import check_weights, reading, unwrapped
 from overopt.models.load import load_policy, load_reward_model, load_tokenizer
 from overopt.models.reward_model import RewardModel
 
@@ -58,6 +58,7 @@ def change(folder: Path, name: str = "config.json", **fields: Any) -> None:
         ("config.json", b"{", "config.json: not JSON"),
         ("config.json", b"[1]", "config.json: holds no JSON object"),
         ("config.json", b"{}", "config.json: names no model_type"),
+        ("config.json", b'{"model_type": ""}', "config.json: names no model_type"),
         ("generation_config.json", b"{", "generation_config.json: not JSON"),
         ("chat_template.jinja", b"\xff\xfe{", "chat_template.jinja: a chat template that is not UTF-8"),
     ],
@@ -263,3 +264,8 @@ def test_no_damage_escapes(whole: Path, tmp_path: Path, capfd: pytest.CaptureFix
         shutil.rmtree(folder)
     assert tried > 120
     assert not escaped, "\n".join(escaped)
+
+
+@pytest.mark.parametrize("outer", [{}, {"model_type": ""}])
+def test_a_wrapper_without_a_name_of_its_own_is_its_body(outer: dict[str, str]) -> None:
+    assert unwrapped(outer | {"bias": 0.5, "base_config": {"model_type": "gpt_neox"}}) == {"model_type": "gpt_neox"}

@@ -321,8 +321,14 @@ def test_bad_completions_are_not_imitated(tmp_path: Path) -> None:
     assert [record.reference for record in bad.prompts(0, Dropped())] == [None]
     with pytest.raises(UserError, match="nothing to imitate: every completion is labelled false"):
         bad.demonstrations(0, Dropped())
-    with pytest.raises(UserError, match="no pair to train on: no prompt has a completion of either label"):
+    with pytest.raises(UserError, match="no pair to train on: no prompt has two completions that differ"):
         bad.preferences(0, Dropped())
+
+
+def test_pairs_that_are_all_identical_are_not_called_unlabelled(tmp_path: Path) -> None:
+    same = [{"prompt": f"p{n}", "completion": "a", "label": label} for n in range(5) for label in (True, False)]
+    with pytest.raises(UserError, match="no pair to train on: chosen and rejected are identical in all 5 pairs"):
+        local(tmp_path, same, holdout=0.0001).preferences(0, Dropped())
 
 
 def test_good_and_bad_completions_of_a_prompt_are_pairs(tmp_path: Path) -> None:

@@ -94,7 +94,9 @@ def _origin(run: Run) -> Iterator[str]:
         known = f"commit `{parent['commit']}`" if parent.get("commit") else f"hash `{parent['hash'][:12]}`"
         yield f"| {parent['role']} | {location} | {known} |"
     for address, digest in info.get("data", {}).items():
-        yield f"| data: {address} | | hash `{digest[:12]}` |"
+        pin = info.get("hub", {}).get(address.replace("evaluation_split", "path"), {})  # a split of the same data set
+        place, known = (f" {pin['location']}", f"commit `{pin['commit']}`, ") if pin else ("", "")
+        yield f"| data: {address} |{place} | {known}hash `{digest[:12]}` |"
     versions = ", ".join(f"{package} {version}" for package, version in (info.get("versions") or {}).items())
     commit = str(info.get("commit", ""))[:12] + (" with changes" if info.get("diff_hash") else "")
     yield f"| code | {versions} | {f'commit `{commit}`' if commit else ''} |"

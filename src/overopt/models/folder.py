@@ -49,7 +49,7 @@ def check_folder(folder: Path) -> dict[str, Any]:
         raise UserError(f"{folder}: not a Hugging Face model folder (no config.json{_instead(folder)})")
     config = unwrapped(read_json(folder / "config.json"))
     kind = config.get("model_type")
-    if not isinstance(kind, str):
+    if not isinstance(kind, str) or not kind:
         raise UserError(f"{folder}/config.json: names no model_type (the architecture); {SAVE}")
     quantization = config.get("quantization_config") or config.get("compression_config")
     if quantization:
@@ -65,7 +65,7 @@ def check_folder(folder: Path) -> dict[str, Any]:
 def unwrapped(config: dict[str, Any]) -> dict[str, Any]:
     """The configuration of the body, where a reward model's author wrapped it into one of his own; else as it is."""
     body = config.get("base_config")
-    if "model_type" not in config and isinstance(body, dict):
+    if not config.get("model_type") and isinstance(body, dict):  # a class of one's own has an empty name
         return body
     kind = config.get("model_type")
     if isinstance(kind, str) and kind.endswith(WRAPPED) and config.get("pooling", "last") == "last":

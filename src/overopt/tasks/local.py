@@ -232,9 +232,9 @@ class Local(TaskProtocol):
         _record_dropped(dropped, f"{role} pairs: no completion of the other label to pair with", left)
         _record_dropped(dropped, f"{role} pairs: chosen and rejected are identical", len(pairs) - len(kept))
         if role == "training":
-            _require_any(
-                kept, f"{self._training_source}: no pair to train on: no prompt has a completion of either label"
-            )
+            same = f"chosen and rejected are identical in all {len(pairs)} pairs"
+            why = same if len(pairs) else "no prompt has two completions that differ in their label or rating"
+            _require_any(kept, f"{self._training_source}: no pair to train on: {why}")
         return kept.map(self._preference)
 
     def _is_pair(self, example: Example) -> bool:
