@@ -114,7 +114,7 @@ def test_sweep_end_to_end_in_a_pipe(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 def _with_fakes(jobs: Any, **options: Any) -> dict[str, Result]:
     from overopt.scheduler import run_jobs
 
-    return run_jobs(jobs, **options | {"train": "fake_study:train"})
+    return run_jobs(jobs, **options | {"train": "fake_study:train", "executor": None})
 
 
 def test_train_passes_settings_on_and_says_how_it_ended(
