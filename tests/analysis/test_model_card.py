@@ -90,3 +90,11 @@ def test_a_run_that_nothing_judged_has_no_figure(tmp_path: Path) -> None:
     text = (tmp_path / "card" / CARD).read_text()
     assert "stage `sft`" in text and "![" not in text
     assert not (tmp_path / "card" / FIGURE).exists()
+
+
+def test_an_adapters_card_names_the_model_below_it(tmp_path: Path) -> None:
+    adapter = {"role": "policy", "path": "/home/ada/runs/sft", "hash": "a" * 64}
+    below = {"role": "policy.base", "path": "/cache/x", "location": "hf://maker/base", "commit": "c" * 40, "hash": "b"}
+    text = card(tmp_path, WORSE, {"parents": [adapter, below]})
+    assert yaml.safe_load(text.split("---\n", 2)[1])["base_model"] == "maker/base"
+    assert f"| policy.base | hf://maker/base | commit `{'c' * 40}` |" in text

@@ -15,7 +15,7 @@ from hub import LoopbackHub
 from overopt.engine.head import logps_of_trees
 from overopt.engine.sampler import DrawKey, sample
 from overopt.errors import UserError
-from overopt.models.adapter import AdapterFolder, adapter_folder, base_fields
+from overopt.models.adapter import AdapterFolder, adapter_folder, base_fields, pin_of
 from overopt.models.body import Body
 from overopt.models.load import load_policy, load_reward_model, model_folder
 from overopt.models.policy import Policy
@@ -257,3 +257,10 @@ def test_an_adapter_on_the_hub_is_added_to_its_model_on_the_hub(loopback_hub: Lo
     loopback_hub.add("model", "owner/lora", files | {"adapter_config.json": named})
     found = load_policy(model_folder("hf://owner/lora"), CPU)
     assert torch.allclose(logps(found), expected, atol=1e-5)
+
+
+def test_what_is_recorded_of_a_model_in_the_cache() -> None:
+    folder = f"/cache/hub/models--owner--base/snapshots/{'a' * 40}"
+    assert pin_of(folder) == {"location": "hf://owner/base", "revision": "a" * 40, "commit": "a" * 40}
+    assert base_fields(folder) == {"base_model_name_or_path": "owner/base", "revision": "a" * 40}
+    assert pin_of("/models/base") is None

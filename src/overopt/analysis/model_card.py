@@ -56,9 +56,9 @@ def _front(run: Run) -> dict[str, Any]:
     """The fields that the Hub reads."""
     task = "text-classification" if run.stage == "reward_model" else "text-generation"
     front: dict[str, Any] = {"library_name": "transformers", "pipeline_tag": task, "tags": ["overopt", run.stage]}
-    bases = [p for p in run.info.get("parents", []) if p["role"] in ("policy", "model")]
-    named = [_hub_name(str(base.get("location", base.get("path", "")))) for base in bases]
-    return front | ({"base_model": named[0]} if named and named[0] else {})
+    started = [p for p in run.info.get("parents", []) if p["role"].partition(".")[0] in ("policy", "model")]
+    named = [_hub_name(str(parent.get("location", parent.get("path", "")))) for parent in started]
+    return front | ({"base_model": named[-1]} if named and named[-1] else {})  # below adapters lies a model
 
 
 def _objective(row: RunSummary) -> str:

@@ -21,7 +21,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from overopt.errors import UserError
-from overopt.hub.names import located
+from overopt.hub.names import PROTOCOL, located
 from overopt.models.folder import check_readable, check_safetensors, read_json, reading
 
 CONFIG, WEIGHTS, MODEL_CONFIG = "adapter_config.json", "adapter_model.safetensors", "model_config.json"
@@ -99,10 +99,19 @@ class Adapter:
 
 def base_fields(folder: str) -> dict[str, str]:
     """The fields that name an adapter's base: its folder or, if that lies in the Hub's cache, repository and commit."""
+    pin = pin_of(folder)
+    if pin is None:
+        return {"base_model_name_or_path": folder}
+    return {"base_model_name_or_path": pin["location"].removeprefix(PROTOCOL), "revision": pin["commit"]}
+
+
+def pin_of(folder: str) -> dict[str, str] | None:
+    """What a record says of a model in the Hub's cache: location, revision and commit; None of any other folder."""
     cached = CACHED.search(folder)
     if cached is None:
-        return {"base_model_name_or_path": folder}
-    return {"base_model_name_or_path": f"{cached['owner']}/{cached['name']}", "revision": cached["commit"]}
+        return None
+    commit = cached["commit"]
+    return {"location": f"{PROTOCOL}{cached['owner']}/{cached['name']}", "revision": commit, "commit": commit}
 
 
 def _both(

@@ -12,7 +12,7 @@ import torch
 
 from overopt.engine.compute import Compute
 from overopt.errors import UserError
-from overopt.models.adapter import holds_model
+from overopt.models.adapter import holds_model, pin_of
 from overopt.models.body import Body
 from overopt.models.folder import tensor_files
 from overopt.models.load import adapters_of, load_policy, load_reward_model, model_folder
@@ -110,7 +110,7 @@ class Parents:
         adapters, base = adapters_of(folder)
         for place in [*(one.path for one in adapters[1:]), *([base] if adapters else [])]:
             role += ".base"
-            self._record(role, place)
+            self._record(role, place, pin_of(str(place)))
         return folder
 
     def _check_room(self, role: str, folder: Path, bytes_each: float) -> None:
