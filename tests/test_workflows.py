@@ -18,6 +18,7 @@ MAKEFILE = (ROOT / "Makefile").read_text("utf-8")
 TARGETS = set(re.findall(r"^([a-z][a-z-]*):", MAKEFILE, re.MULTILINE))
 SLOW = {
     "test-browser",
+    "test-distributed",
     "test-faults",
     "test-judges",
     "test-objectives",

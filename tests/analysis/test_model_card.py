@@ -11,10 +11,10 @@ from overopt.analysis.model_card import CARD, FIGURE, SETTINGS, write_card
 from overopt.records import load_run
 
 PARENTS: list[dict[str, Any]] = [
-    {"role": "policy", "location": "hf://maker/sft@main", "path": "/home/ada/x", "commit": "c" * 40, "hash": "a" * 64},
-    {"role": "reward_model", "path": "/home/ada/study/runs/rm", "hash": "b" * 64},
+    {"role": "policy", "location": "hf://maker/sft@main", "path": "/u/ada/x", "commit": "c" * 40, "hash": "a" * 64},
+    {"role": "reward_model", "path": "/u/ada/study/runs/rm", "hash": "b" * 64},
 ]
-PLACES = {"policy": "hf://maker/sft@main", "reward_model": "/home/ada/study/runs/rm", "reference": "../runs/my sft"}
+PLACES = {"policy": "hf://maker/sft@main", "reward_model": "/u/ada/study/runs/rm", "reference": "../runs/my sft"}
 
 
 @pytest.fixture(autouse=True)
@@ -93,7 +93,7 @@ def test_a_run_that_nothing_judged_has_no_figure(tmp_path: Path) -> None:
 
 
 def test_an_adapters_card_names_the_model_below_it(tmp_path: Path) -> None:
-    adapter = {"role": "policy", "path": "/home/ada/runs/sft", "hash": "a" * 64}
+    adapter = {"role": "policy", "path": "/u/ada/runs/sft", "hash": "a" * 64}
     below = {"role": "policy.base", "path": "/cache/x", "location": "hf://maker/base", "commit": "c" * 40, "hash": "b"}
     text = card(tmp_path, WORSE, {"parents": [adapter, below]})
     assert yaml.safe_load(text.split("---\n", 2)[1])["base_model"] == "maker/base"

@@ -231,7 +231,7 @@ def test_a_head_of_another_model_is_refused(tmp_path: Path) -> None:
 def test_a_base_in_the_hubs_cache_is_named_as_on_the_hub(tmp_path: Path) -> None:
     """So that the adapter can be opened on another machine."""
     commit = "0123456789" * 4
-    fields = base_fields(f"/home/me/.cache/huggingface/hub/models--EleutherAI--pythia-1b-deduped/snapshots/{commit}")
+    fields = base_fields(f"/u/me/.cache/huggingface/hub/models--EleutherAI--pythia-1b-deduped/snapshots/{commit}")
     assert fields == {"base_model_name_or_path": "EleutherAI/pythia-1b-deduped", "revision": commit}
     assert AdapterFolder(tmp_path, fields).base == f"hf://EleutherAI/pythia-1b-deduped@{commit}"
     assert base_fields("/models/pythia") == {"base_model_name_or_path": "/models/pythia"}

@@ -22,7 +22,7 @@ from overopt.models.body import Body
 from overopt.models.trainable import Full, TrainableProtocol
 from overopt.pinning import Pins, at_commit, pinned, resolve
 from overopt.records import Run, RunLock, RunWriter, clear_run, describe_dropped, load_run
-from overopt.records.layout import PAIRS
+from overopt.records.layout import INFO, PAIRS
 from overopt.records.states import SavedState
 from overopt.training.data import Limits, random_stream
 from overopt.training.run.bystander import Bystander
@@ -226,7 +226,8 @@ class Session:
     def _machine(self) -> dict[str, Any]:
         compiled = native.available(self.device)
         machine = {"threads": torch.get_num_threads(), "device": str(self.device), "compiled_sampling": compiled}
-        before = load_run(self.out).info.get("processes") if self.unfinished else None
+        goes_on = self.unfinished and (self.out / INFO).is_file()  # not if it had kept nothing, and was cleared
+        before = load_run(self.out).info.get("processes") if goes_on else None
         return machine | ({"processes": ranks.count()} if ranks.several() or before else {})
 
     def _dropped(self) -> dict[str, dict[str, int]]:
